@@ -1,0 +1,98 @@
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { Admission } from './lib/admission.ts'
+import { createBackend } from './lib/backend.ts'
+import { Bridge } from './lib/bridge.ts'
+import { ChannelNamespaces } from './lib/channels.ts'
+import { Control } from './lib/control.ts'
+import { Drain } from './lib/drain.ts'
+import { AlreadyRegisteredError } from './lib/errors.ts'
+import { addHealthRoute, addReadyRoute } from './lib/health.ts'
+import { Heartbeat } from './lib/heartbeat.ts'
+import { Hub } from './lib/hub.ts'
+import { Instance } from './lib/instance.ts'
+import { Instances } from './lib/instances.ts'
+import { Logs } from './lib/logs.ts'
+import { Metrics } from './lib/metrics.ts'
+import { resolveOptions } from './lib/options.ts'
+import type { Options } from './lib/options.ts'
+import { PlainProtocol } from './lib/plain-protocol.ts'
+import { Publisher } from './lib/publisher.ts'
+import { Realtime } from './lib/realtime.ts'
+import { addFoundation, addWebSocketRoute, refuseUpgrades } from './lib/route.ts'
+import { onShutdownSignal } from './lib/signals.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Channels, users and connections, on all instances. */
+    realtime: Realtime
+  }
+}
+
+/** ms that closing may take where the drain was turned off. */
+const NO_DRAIN = 500
+
+const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
+  if (app.hasDecorator('realtime')) throw new AlreadyRegisteredError()
+  const options = resolveOptions(given)
+  const { path, healthPath, readyPath, shutdown } = options
+
+  const namespaces = new ChannelNamespaces(options.channels)
+  const { broker, presence, sessions, rateLimitStore } = createBackend(options)
+  const logs = new Logs(app.log, options.logging)
+  const metrics = new Metrics(options.telemetry)
+  const hub = new Hub(broker, namespaces)
+  const instance = new Instance(options, hub, presence, namespaces, metrics, logs)
+  const instances = new Instances(instance, hub, presence)
+  const publisher = new Publisher(broker, namespaces, metrics, instance.id)
+  const control = new Control(broker, publisher, instance)
+  const drain = new Drain(instance, metrics, logs)
+  const heartbeat = new Heartbeat(instance, hub, instances)
+  const admission = new Admission(options, instance, drain, metrics, logs)
+  app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control))
+
+  await addFoundation(app, options, rateLimitStore)
+  if (path !== false) addWebSocketRoute(app, path, new PlainProtocol(options.onMessage, options.rateLimit.messages), instance, admission)
+  if (healthPath !== false) addHealthRoute(app, healthPath, instance)
+  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, drain)
+
+  await broker.start(new Bridge(instance, hub, control, metrics, logs))
+  // Without Redis the app starts all the same; the bridge does both when it comes.
+  await Promise.all([control.listen(), instances.record()]).catch(() => {})
+  metrics.observe({ connections: instance.connections, hub, broker, limit: options.maxConnections })
+  heartbeat.start()
+
+  const timeout = shutdown === false ? NO_DRAIN : shutdown.timeout
+  const forgetSignals = shutdown !== false && shutdown.signals
+    ? onShutdownSignal(timeout, async () => {
+      await drain.start(timeout)
+      await app.close()
+    }, app.log)
+    : () => {}
+  app.addHook('preClose', async () => {
+    refuseUpgrades(app, [path].filter(one => one !== false), admission)
+    await drain.start(timeout)
+  })
+  app.addHook('onClose', async () => {
+    forgetSignals()
+    heartbeat.stop()
+    metrics.close()
+    await instances.remove().catch(() => {}) // while Redis is away; the record expires
+    await broker.close()
+  })
+}
+
+export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
+
+export type { ChannelOptions, Identity, Limit, Options } from './lib/options.ts'
+export type { Duration } from './lib/option-checks.ts'
+export type { RedisClientLike, RedisOption } from './lib/redis-source.ts'
+export type { Connection } from './lib/connection.ts'
+export type { CloseCause, End } from './lib/close-codes.ts'
+export type { SubscribeResult } from './lib/instance.ts'
+export type { Realtime, Sessions } from './lib/realtime.ts'
+export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/publisher.ts'
+export type { InstanceInfo } from './lib/instances.ts'
+export type { Member } from './lib/presence.ts'
+export type { Position } from './lib/publication.ts'
+export type { SessionFields } from './lib/sessions.ts'

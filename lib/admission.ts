@@ -1,0 +1,129 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { STATUS_CODES } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import type { Drain } from './drain.ts'
+import { CapacityError, DrainingError, InvalidArgumentError, OriginError, UnauthorizedError, UpgradeRequiredError } from './errors.ts'
+import type { Instance } from './instance.ts'
+import type { Logs } from './logs.ts'
+import type { Metrics, Rejection } from './metrics.ts'
+import type { Identity, ResolvedOptions } from './options.ts'
+
+/** Seconds after which a refused client should try again; its load balancer will have found another instance by then. */
+const RETRY_AFTER = 1
+/** And up to so many more by chance, so that those refused together do not come back together. */
+const RETRY_JITTER = 4
+
+export interface HttpError extends Error {
+  code?: string
+  statusCode?: number
+}
+
+export function retryAfter (): string {
+  return String(RETRY_AFTER + Math.floor(Math.random() * (RETRY_JITTER + 1)))
+}
+
+/** Who may open a connection here: hooks ahead of the upgrade, each of which lets a request through or answers it. */
+export class Admission {
+  readonly #options: ResolvedOptions
+  readonly #instance: Instance
+  readonly #drain: Drain
+  readonly #metrics: Metrics
+  readonly #logs: Logs
+  readonly #identities = new WeakMap<FastifyRequest, Identity>()
+
+  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, metrics: Metrics, logs: Logs) {
+    this.#options = options
+    this.#instance = instance
+    this.#drain = drain
+    this.#metrics = metrics
+    this.#logs = logs
+  }
+
+  /** First of all, as it costs the least: is there room, is it a WebSocket, is it from here? */
+  readonly onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
+    if (!request.ws) return answer(reply.header('upgrade', 'websocket'), new UpgradeRequiredError('connect to it with a WebSocket client'))
+    if (!this.#originAllowed(request)) return this.#refuse(request, reply, 'origin', new OriginError(String(request.headers.origin)))
+    return this.#refuseWithoutRoom(request, reply)
+  }
+
+  /** Last of all: who is it? And is there still room, after all that was awaited? What follows is synchronous, so that the limit is exact. */
+  readonly preHandler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
+    const { authenticate } = this.#options
+    if (authenticate !== undefined) {
+      try {
+        this.#identities.set(request, checkIdentity(await authenticate(request)))
+      } catch (error) {
+        return this.#refuse(request, reply, 'auth', unauthorized(error), error)
+      }
+    }
+    return this.#refuseWithoutRoom(request, reply)
+  }
+
+  /** What `authenticate` said. */
+  identity (request: FastifyRequest): Identity {
+    return this.#identities.get(request) ?? {}
+  }
+
+  readonly rateLimited = (request: FastifyRequest, address: string): void => {
+    this.#metrics.rejected('rate_limit')
+    this.#logs.rejected(request.id, request.raw, 'rate_limit', `too many connections from ${address}`)
+  }
+
+  /** For an upgrade that comes after `app.close()` and never becomes a request of Fastify's. */
+  closing (request: IncomingMessage): HttpError {
+    const error = new DrainingError()
+    this.#metrics.rejected('draining')
+    this.#logs.rejected(undefined, request, 'draining', error.message)
+    return error
+  }
+
+  #refuseWithoutRoom (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined {
+    if (this.#drain.started) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'draining', new DrainingError())
+    if (this.#instance.full) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'capacity', new CapacityError(this.#options.maxConnections))
+  }
+
+  #refuse (request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error): FastifyReply {
+    this.#metrics.rejected(type)
+    this.#logs.rejected(request.id, request.raw, type, cause instanceof Error ? cause.message : String(cause))
+    return answer(reply, error)
+  }
+
+  /** Browsers always send an Origin; what sends none is no browser, and could send any. */
+  #originAllowed (request: FastifyRequest): boolean {
+    const { origin } = request.headers
+    const { allowedOrigins } = this.#options
+    if (origin === undefined || allowedOrigins === '*') return true
+    if (allowedOrigins === 'same-host') return sameHost(origin, request.host)
+    return allowedOrigins.some(allowed => typeof allowed === 'string' ? allowed === origin.toLowerCase() : origin.search(allowed) !== -1)
+  }
+}
+
+/** Not by throwing: Fastify logs every thrown 5xx as an error, and a full instance is none. */
+function answer (reply: FastifyReply, error: HttpError): FastifyReply {
+  const statusCode = error.statusCode ?? 500
+  return reply.code(statusCode).send({ statusCode, code: error.code, error: STATUS_CODES[statusCode], message: error.message })
+}
+
+function sameHost (origin: string, host: string): boolean {
+  if (!URL.canParse(origin)) return false
+  const { protocol, host: originHost } = new URL(origin)
+  const own = `${protocol}//${host}`
+  return originHost !== '' && URL.canParse(own) && new URL(own).host === originHost
+}
+
+/** An error made for HTTP says itself what to answer; any other may hold what a client must not see. */
+function unauthorized (error: unknown): HttpError {
+  const { statusCode, message } = (error ?? {}) as HttpError
+  if (statusCode === undefined) return new UnauthorizedError('the credentials were not accepted')
+  return Object.assign(new UnauthorizedError(message), { statusCode })
+}
+
+/** @throws FST_CRWS_INVALID_ARGUMENT */
+function checkIdentity (identity: Identity): Identity {
+  const allowed = '{ user, info?, expiresAt?, meta? }'
+  if (typeof identity !== 'object' || identity === null) throw new InvalidArgumentError('result of authenticate', String(identity), allowed)
+  const { user, expiresAt } = identity
+  if (user !== undefined && typeof user !== 'string') throw new InvalidArgumentError('user from authenticate', String(user), 'a text')
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw new InvalidArgumentError('expiresAt from authenticate', String(expiresAt), 'a Unix time in seconds')
+  return identity
+}

@@ -1,0 +1,48 @@
+import type { BrokerListener } from './broker.ts'
+import { CONTROL_CHANNEL } from './channels.ts'
+import type { Control } from './control.ts'
+import type { Hub } from './hub.ts'
+import type { Instance } from './instance.ts'
+import type { Logs } from './logs.ts'
+import type { Metrics } from './metrics.ts'
+import type { Publication } from './publication.ts'
+
+/** Where everything arrives that the broker brings. */
+export class Bridge implements BrokerListener {
+  readonly #instance: Instance
+  readonly #hub: Hub
+  readonly #control: Control
+  readonly #metrics: Metrics
+  readonly #logs: Logs
+  #downSince = 0
+
+  constructor (instance: Instance, hub: Hub, control: Control, metrics: Metrics, logs: Logs) {
+    this.#instance = instance
+    this.#hub = hub
+    this.#control = control
+    this.#metrics = metrics
+    this.#logs = logs
+  }
+
+  deliver (channel: string, publication: Publication): void {
+    if (channel === CONTROL_CHANNEL) this.#control.receive(publication)
+    else this.#hub.deliver(channel, publication)
+    if (publication.instance !== this.#instance.id) this.#metrics.delivered(Date.now() - publication.time)
+  }
+
+  missed (channel: string, count: number, reason: string): void {
+    this.#metrics.missed(count)
+    this.#logs.missed(channel, count, reason)
+  }
+
+  stateChanged (up: boolean, reason: string): void {
+    if (!up) {
+      this.#downSince = Date.now()
+      return this.#logs.bridgeDown(reason)
+    }
+    this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
+    // When Redis goes away again meanwhile, its next return does it.
+    this.#control.listen().catch(() => {})
+    this.#instance.refreshPresence().catch(() => {}) // it may have come back empty
+  }
+}

@@ -1,0 +1,34 @@
+/** Why a connection ended, as in the attribute `websocket.close.cause`. */
+export type CloseCause = 'client' | 'server' | 'deadline' | 'drain' | 'heartbeat' | 'slow' | 'policy' | 'error' | 'abnormal'
+
+/** How a connection ended: what we sent, else what the client sent, else 1006. */
+export interface End {
+  readonly code: number
+  readonly reason: string
+  readonly cause: CloseCause
+}
+
+export interface CloseCode extends End {
+  /** Never empty and never JSON: the JavaScript SDK takes a terminal code without a reason, or with one that parses as JSON, for something else. */
+  readonly reason: string
+  /** Whether a client should connect again. */
+  readonly reconnect: boolean
+}
+
+/**
+ * The close codes this package sends on the plain route. 1000 to 1013 are RFC 6455's and IANA's;
+ * 3005, 3008, 3012 and 3503 are those of the Centrifugal protocol, which say the same on both routes.
+ */
+export const closeCodes = {
+  normal: { code: 1000, reason: 'closed by the server', cause: 'server', reconnect: false },
+  drain: { code: 1001, reason: 'shutdown', cause: 'drain', reconnect: true },
+  unsupported: { code: 1003, reason: 'this server does not take messages', cause: 'policy', reconnect: false },
+  flooding: { code: 1008, reason: 'too many messages', cause: 'policy', reconnect: false },
+  tooBig: { code: 1009, reason: 'message too big', cause: 'policy', reconnect: false },
+  internalError: { code: 1011, reason: 'internal error', cause: 'error', reconnect: true },
+  deadline: { code: 1012, reason: 'connection is old, connect again', cause: 'deadline', reconnect: true },
+  expired: { code: 3005, reason: 'connection expired', cause: 'policy', reconnect: true },
+  slow: { code: 3008, reason: 'slow', cause: 'slow', reconnect: true },
+  noPong: { code: 3012, reason: 'no pong', cause: 'heartbeat', reconnect: true },
+  forceDisconnect: { code: 3503, reason: 'force disconnect', cause: 'server', reconnect: false }
+} as const satisfies Record<string, CloseCode>

@@ -1,0 +1,67 @@
+import { closeCodes } from './close-codes.ts'
+import type { Instance } from './instance.ts'
+import type { Logs } from './logs.ts'
+import type { Metrics } from './metrics.ts'
+
+/** ms between two batches of closings. */
+const BATCH_INTERVAL = 50
+/** Connections that may be closed together without being paced. */
+const MIN_BATCH = 10
+/** Shares of the timeout: by then the last connection is told to go; by then those that did not answer are cut; by then the host has handled every end. */
+const CLOSE_BY = 0.5
+const CUT_BY = 0.7
+const SETTLE_BY = 0.8
+
+/** Closes all connections so that their clients do not come back all at once, within the time there is. */
+export class Drain {
+  readonly #instance: Instance
+  readonly #metrics: Metrics
+  readonly #logs: Logs
+  #done: Promise<void> | undefined
+
+  constructor (instance: Instance, metrics: Metrics, logs: Logs) {
+    this.#instance = instance
+    this.#metrics = metrics
+    this.#logs = logs
+  }
+
+  get started (): boolean { return this.#done !== undefined }
+
+  /** Resolves when no connection is left; within `timeout` ms whatever clients and handlers do. */
+  start (timeout: number): Promise<void> {
+    this.#done ??= this.#run(timeout)
+    return this.#done
+  }
+
+  async #run (timeout: number): Promise<void> {
+    const { connections } = this.#instance
+    const startedAt = Date.now()
+    const total = connections.size
+    this.#logs.drainStarted(total, timeout)
+    await this.#closeAll(startedAt + timeout * CLOSE_BY)
+    await this.#until(() => connections.size === 0, startedAt + timeout * CUT_BY)
+    const silent = connections.size
+    for (const connection of connections.values()) connection.cut(closeCodes.drain)
+    await Promise.race([this.#instance.settled(), sleep(startedAt + timeout * SETTLE_BY - Date.now())])
+    const duration = Date.now() - startedAt
+    this.#metrics.drained(duration)
+    this.#logs.drainFinished(total, silent, duration)
+  }
+
+  async #closeAll (by: number): Promise<void> {
+    const open = Array.from(this.#instance.connections.values())
+    const batch = Math.max(MIN_BATCH, Math.ceil(open.length / Math.max(1, (by - Date.now()) / BATCH_INTERVAL)))
+    for (let i = 0; i < open.length; i += batch) {
+      if (i > 0) await sleep(BATCH_INTERVAL)
+      for (const connection of open.slice(i, i + batch)) connection.end(closeCodes.drain)
+    }
+  }
+
+  async #until (condition: () => boolean, deadline: number): Promise<void> {
+    while (!condition() && Date.now() < deadline) await sleep(BATCH_INTERVAL / 5)
+  }
+}
+
+function sleep (ms: number): Promise<void> {
+  return new Promise(resolve => { setTimeout(resolve, ms) })
+}

@@ -1,0 +1,27 @@
+import type { FastifyInstance } from 'fastify'
+import type { Broker } from './broker.ts'
+import type { Drain } from './drain.ts'
+import type { Instance } from './instance.ts'
+
+/** Cloud Run's probes must not be refused, and must not fill the log. */
+const probe = { logLevel: 'silent', config: { rateLimit: false } } as const
+
+/** Alive as long as it answers: a Redis that is away is no reason to restart. */
+export function addHealthRoute (app: FastifyInstance, path: string, instance: Instance): void {
+  app.get(path, probe, async () => ({ status: 'ok', connections: instance.connections.size, instance: instance.id }))
+}
+
+/** Whether new connections should come here. Those that are here stay. */
+export function addReadyRoute (app: FastifyInstance, path: string, instance: Instance, broker: Broker, drain: Drain): void {
+  let started = false
+  app.addHook('onReady', async () => { started = true })
+  app.get(path, probe, async (_request, reply) => {
+    const reasons: string[] = []
+    if (!started) reasons.push('starting')
+    if (drain.started) reasons.push('draining')
+    if (instance.full) reasons.push('full')
+    if (!broker.up) reasons.push('redis')
+    reply.code(reasons.length === 0 ? 200 : 503)
+    return { status: reasons.length === 0 ? 'ready' : 'unavailable', reasons, instance: instance.id }
+  })
+}

@@ -1,0 +1,99 @@
+import { randomBytes } from 'node:crypto'
+import { InvalidDataError } from './errors.ts'
+
+/** How `payload` is to be read: text is sent as it is, JSON is the text of a value, binary are bytes. */
+export type PayloadKind = 'text' | 'json' | 'binary'
+
+/**
+ * One publication as it travels between instances: the payload is encoded once, by the publisher,
+ * and only decoded again where host code asks for it.
+ */
+export interface Publication {
+  readonly kind: PayloadKind
+  readonly payload: Buffer
+  /** Unix time of the publish call, in ms, by the publisher's clock. */
+  readonly time: number
+  /** Id of the instance that published it. */
+  readonly instance: string
+  /** Counts up by one per channel and publishing instance; 0 in channels with history, where the offset does that work. */
+  readonly sequence: number
+  readonly tags?: Record<string, string>
+  /** Position in the channel's stream; 0 without history. The first publication of an epoch is 1. */
+  offset: number
+  epoch: string
+}
+
+/** A place in a channel's history: publications are numbered by `offset` within an `epoch`. */
+export interface Position {
+  offset: number
+  epoch: string
+}
+
+/** Random, so that positions of a history that was lost are never taken for positions of the one that replaced it. */
+export function newEpoch (): string {
+  return randomBytes(6).toString('base64url')
+}
+
+const kindToMark = { text: 't', json: 'j', binary: 'b' } as const
+const markToKind: Record<string, PayloadKind> = { t: 'text', j: 'json', b: 'binary' }
+const NEWLINE = 10
+
+/** Encodes what the host handed us. @throws FST_CRWS_INVALID_DATA for what JSON can not carry. */
+export function encodePayload (data: unknown): { kind: PayloadKind, payload: Buffer } {
+  if (typeof data === 'string') return { kind: 'text', payload: Buffer.from(data) }
+  if (Buffer.isBuffer(data)) return { kind: 'binary', payload: data }
+  if (data instanceof Uint8Array) return { kind: 'binary', payload: Buffer.from(data.buffer, data.byteOffset, data.byteLength) }
+  let json: string | undefined
+  try {
+    json = JSON.stringify(data)
+  } catch (error) {
+    throw new InvalidDataError(error instanceof Error ? error.message : String(error))
+  }
+  if (json === undefined) throw new InvalidDataError(`${typeof data} is not JSON`)
+  return { kind: 'json', payload: Buffer.from(json) }
+}
+
+export function decodePayload (publication: Publication): unknown {
+  if (publication.kind === 'binary') return publication.payload
+  const text = publication.payload.toString()
+  return publication.kind === 'text' ? text : JSON.parse(text)
+}
+
+/**
+ * The form on Redis: one line of header, then the payload untouched, so that a receiver sends the payload's bytes on without parsing them.
+ *
+ *     j 1732412345678 4fQ7 12 {"tags":{"a":"b"}}\n{"text":"hello"}
+ */
+export function encodePublication (publication: Publication): Buffer {
+  const { kind, payload, time, instance, sequence, tags } = publication
+  const header = Buffer.from(`${kindToMark[kind]} ${time} ${instance} ${sequence}${tags === undefined ? '' : ` ${JSON.stringify({ tags })}`}\n`)
+  return Buffer.concat([header, payload])
+}
+
+/** Bytes from Redis are not trusted: whatever is not in our form gives undefined, never a throw. */
+export function decodePublication (bytes: Buffer, offset: number, epoch: string): Publication | undefined {
+  const end = bytes.indexOf(NEWLINE)
+  if (end === -1) return undefined
+  const header = bytes.toString('utf8', 0, end)
+  const [mark = '', time = '', instance = '', sequence = ''] = header.split(' ', 4)
+  const kind = markToKind[mark]
+  if (kind === undefined || instance === '' || !isCount(time) || !isCount(sequence)) return undefined
+  const publication: Publication = { kind, payload: bytes.subarray(end + 1), time: Number(time), instance, sequence: Number(sequence), offset, epoch }
+  const extra = header.slice(mark.length + time.length + instance.length + sequence.length + 4)
+  if (extra === '') return publication
+  const tags = parseTags(extra)
+  return tags && { ...publication, tags }
+}
+
+function isCount (text: string): boolean {
+  return text !== '' && Number.isSafeInteger(Number(text)) && Number(text) >= 0
+}
+
+function parseTags (json: string): Record<string, string> | undefined {
+  try {
+    const { tags } = JSON.parse(json)
+    return typeof tags === 'object' && tags !== null ? tags : undefined
+  } catch {
+    return undefined // not our form; the caller counts it
+  }
+}

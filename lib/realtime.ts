@@ -1,0 +1,115 @@
+import { checkChannel } from './channels.ts'
+import { closeCodes } from './close-codes.ts'
+import { checkClose } from './connection.ts'
+import type { Connection } from './connection.ts'
+import type { Control, Target } from './control.ts'
+import { InvalidArgumentError } from './errors.ts'
+import type { Instance } from './instance.ts'
+import type { InstanceInfo, Instances } from './instances.ts'
+import { duration } from './option-checks.ts'
+import type { Duration } from './option-checks.ts'
+import type { Member, Presence } from './presence.ts'
+import type { Position } from './publication.ts'
+import type { ChannelHistory, HistoryOptions, Publisher, PublishOptions } from './publisher.ts'
+import { decodeFields, encodeFields, SESSION_TTL } from './sessions.ts'
+import type { SessionFields, SessionStore } from './sessions.ts'
+
+/** `app.realtime`: what the host does with channels and users, on all instances. */
+export class Realtime {
+  readonly #publisher: Publisher
+  readonly #presence: Presence
+  readonly #instance: Instance
+  readonly #instances: Instances
+  readonly #control: Control
+  /** State of a user that every instance sees. */
+  readonly sessions: Sessions
+
+  /** @internal */
+  constructor (publisher: Publisher, presence: Presence, sessions: SessionStore, instance: Instance, instances: Instances, control: Control) {
+    this.#publisher = publisher
+    this.#presence = presence
+    this.sessions = new Sessions(sessions)
+    this.#instance = instance
+    this.#instances = instances
+    this.#control = control
+  }
+
+  /** The connections of this instance. */
+  get connections (): Iterable<Connection> { return this.#instance.connections.values() }
+
+  /**
+   * To everybody in the channel, on every instance. Resolves when stored (in a channel with history: to its position) or handed on.
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_DATA, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
+  publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
+    return this.#publisher.publish(channel, data, options)
+  }
+
+  /** The same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat it. */
+  broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]> {
+    return Promise.all(channels.map(channel => this.publish(channel, data, options)))
+  }
+
+  /** @throws FST_CRWS_UNRECOVERABLE_POSITION when `since` names an epoch that is gone. */
+  history (channel: string, options?: HistoryOptions): Promise<ChannelHistory> {
+    return this.#publisher.history(channel, options)
+  }
+
+  /** Who is in the channel, on all instances: one entry per connection. Of an instance that crashed for up to 60 s more. */
+  async presence (channel: string): Promise<Member[]> {
+    return this.#presence.list(checkChannel(channel))
+  }
+
+  async presenceStats (channel: string): Promise<{ clients: number, users: number }> {
+    return this.#presence.stats(checkChannel(channel))
+  }
+
+  /** Subscribes every connection that the user has now, on any instance. Resolves when the command is stored. */
+  async subscribe (user: string, channel: string): Promise<void> {
+    await this.#control.send({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) })
+  }
+
+  async unsubscribe (user: string, channel: string): Promise<void> {
+    await this.#control.send({ type: 'unsubscribe', user: checkUser(user), channel: checkChannel(channel) })
+  }
+
+  /** Closes every connection of a user, or one connection by its id, on any instance. Default code 3503 'force disconnect': do not come back. */
+  async disconnect (target: string | Target, { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason }: { code?: number, reason?: string } = {}): Promise<void> {
+    const whom = typeof target === 'object' && target !== null && 'client' in target ? { client: checkUser(target.client) } : { user: checkUser(typeof target === 'string' ? target : target?.user) }
+    await this.#control.send({ type: 'disconnect', ...whom, ...checkClose(code, reason) })
+  }
+
+  /** All instances; figures of the others are up to five seconds old, and a crashed one stays for up to 60 s. */
+  info (): Promise<InstanceInfo[]> {
+    return this.#instances.list()
+  }
+}
+
+/** `app.realtime.sessions` */
+export class Sessions {
+  readonly #store: SessionStore
+
+  constructor (store: SessionStore) {
+    this.#store = store
+  }
+
+  /** The user's fields, or undefined without a session. */
+  async get (user: string): Promise<SessionFields | undefined> {
+    const fields = await this.#store.get(checkUser(user))
+    return fields.size === 0 ? undefined : decodeFields(fields)
+  }
+
+  /** Sets these fields and keeps the others; undefined removes one. The session ends `ttl` (default one hour) after it was last set. */
+  async set (user: string, fields: SessionFields, { ttl = SESSION_TTL }: { ttl?: Duration } = {}): Promise<void> {
+    await this.#store.set(checkUser(user), encodeFields(fields), duration(1)(ttl, 'ttl'))
+  }
+
+  async delete (user: string): Promise<void> {
+    await this.#store.delete(checkUser(user))
+  }
+}
+
+function checkUser (user: unknown): string {
+  if (typeof user === 'string' && user !== '') return user
+  throw new InvalidArgumentError('user', String(user), 'a text that is not empty')
+}

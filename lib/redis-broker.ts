@@ -1,0 +1,197 @@
+import { IDEMPOTENCY_TTL, POSITION_TTL } from './broker.ts'
+import type { Broker, BrokerListener, History, HistoryQuery, PublishSettings } from './broker.ts'
+import { UnrecoverablePositionError } from './errors.ts'
+import { decodePublication, encodePublication, newEpoch } from './publication.ts'
+import type { Position, Publication } from './publication.ts'
+import { runScript } from './redis-commands.ts'
+import type { RedisCommands } from './redis-commands.ts'
+import { RedisFeed } from './redis-feed.ts'
+import type { RedisKeys } from './redis-keys.ts'
+import { publishOnce, publishWithHistory, readHistory } from './redis-scripts.ts'
+import type { RedisSubscriber } from './redis-subscriber.ts'
+
+/** ms to wait for Redis at the start; without it the app starts all the same. */
+const START_TIMEOUT = 2_000
+/** Entries read at once when a feed is repaired; more are read in further steps. */
+const REPAIR_LIMIT = 1_000
+/** Feeds that are repaired at the same time. */
+const REPAIR_CONCURRENCY = 64
+/** ms after which a repair that failed is tried again. */
+const REPAIR_RETRY = 1_000
+/** Channels without history whose sequence is remembered. */
+const MAX_SEQUENCES = 10_000
+const SPACE = 32
+
+/** Joins all instances: publishes by one atomic script, receives by Pub/Sub, repairs from the stream what Pub/Sub has lost. */
+export class RedisBroker implements Broker {
+  readonly #commands: RedisCommands
+  readonly #subscriber: RedisSubscriber
+  readonly #keys: RedisKeys
+  readonly #feeds = new Map<string, RedisFeed>()
+  /** Feeds that wait for a repair, and those that are being repaired. */
+  readonly #broken = new Set<RedisFeed>()
+  readonly #repairing = new Set<RedisFeed>()
+  readonly #sequences = new Map<string, number>()
+  #listener: BrokerListener | undefined
+  #up = false
+  #closed = false
+  #started: () => void = () => {}
+
+  constructor (commands: RedisCommands, subscriber: RedisSubscriber, keys: RedisKeys) {
+    this.#commands = commands
+    this.#subscriber = subscriber
+    this.#keys = keys
+  }
+
+  get up (): boolean { return this.#up }
+
+  async start (listener: BrokerListener): Promise<void> {
+    this.#listener = listener
+    const started = new Promise<void>(resolve => { this.#started = resolve })
+    this.#commands.open(() => this.#linksChanged())
+    this.#subscriber.open({
+      message: (pubsub, bytes) => this.#receive(pubsub, bytes),
+      lost: pubsub => this.#feeds.get(pubsub)?.lost(),
+      restored: pubsub => this.#check(this.#feeds.get(pubsub)),
+      changed: () => this.#linksChanged()
+    })
+    let timer: NodeJS.Timeout | undefined
+    await Promise.race([started, new Promise(resolve => { timer = setTimeout(resolve, START_TIMEOUT) })])
+    clearTimeout(timer)
+    if (!this.#up) listener.stateChanged(false, this.#reason)
+  }
+
+  async publish (channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings): Promise<Partial<Position>> {
+    const pubsub = this.#keys.pubsub(channel)
+    const { publishCommand } = this.#commands
+    const result = idempotencyKey === undefined ? [] : [this.#keys.result(channel, idempotencyKey)]
+    if (history !== undefined) {
+      const reply = await runScript(this.#commands, publishWithHistory,
+        [this.#keys.stream(channel), this.#keys.position(channel), ...result],
+        [encodePublication(publication), String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
+      const [offset, epoch] = reply as [number, string]
+      return { offset, epoch }
+    }
+    const encoded = encodePublication({ ...publication, sequence: this.#nextSequence(channel) })
+    const [resultKey] = result
+    if (resultKey === undefined) await this.#commands.send(pubsub, [publishCommand, pubsub, Buffer.concat([NO_POSITION, encoded])])
+    else await runScript(this.#commands, publishOnce, [resultKey], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
+    return {}
+  }
+
+  async subscribe (channel: string, hasHistory: boolean): Promise<void> {
+    const pubsub = this.#keys.pubsub(channel)
+    const feed = new RedisFeed(channel, hasHistory, this.#listener!)
+    this.#feeds.set(pubsub, feed)
+    try {
+      await this.#subscriber.subscribe(pubsub)
+      if (hasHistory) await this.#repair(feed)
+    } catch (error) {
+      this.unsubscribe(channel)
+      throw error
+    }
+  }
+
+  unsubscribe (channel: string): void {
+    const pubsub = this.#keys.pubsub(channel)
+    this.#feeds.delete(pubsub)
+    this.#subscriber.unsubscribe(pubsub)
+  }
+
+  async history (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History> {
+    const read = await this.#read(channel, { limit, since, reverse })
+    if (since !== undefined && since.epoch !== '' && since.epoch !== read.epoch) throw new UnrecoverablePositionError(channel)
+    return read
+  }
+
+  async close (): Promise<void> {
+    this.#closed = true
+    await Promise.all([this.#commands.close(), this.#subscriber.close()])
+  }
+
+  get #reason (): string {
+    return this.#commands.ready ? this.#subscriber.reason : this.#commands.reason
+  }
+
+  #linksChanged (): void {
+    const up = this.#commands.ready && this.#subscriber.ready
+    if (this.#closed || up === this.#up) return
+    this.#up = up
+    if (up) this.#started()
+    this.#listener?.stateChanged(up, up ? '' : this.#reason)
+    if (up) this.#feeds.forEach(feed => this.#check(feed))
+  }
+
+  #receive (pubsub: string, bytes: Buffer): void {
+    const feed = this.#feeds.get(pubsub)
+    if (feed === undefined) return this.#subscriber.unsubscribe(pubsub)
+    const first = bytes.indexOf(SPACE)
+    const second = bytes.indexOf(SPACE, first + 1)
+    const publication = decodePublication(bytes.subarray(second + 1), Number(bytes.toString('latin1', 0, first)), bytes.toString('latin1', first + 1, second))
+    // Somebody else writes to our keys.
+    if (publication === undefined || Number.isNaN(publication.offset)) return this.#listener?.missed(feed.channel, 1, 'it is not in the form of this package')
+    feed.receive(publication)
+    if (feed.broken) this.#check(feed)
+  }
+
+  /** Puts a feed that needs it in line for a repair. */
+  #check (feed: RedisFeed | undefined): void {
+    if (feed === undefined || !feed.broken || this.#repairing.has(feed)) return
+    this.#broken.add(feed)
+    this.#repairNext()
+  }
+
+  #repairNext (): void {
+    for (const feed of this.#broken) {
+      if (this.#repairing.size >= REPAIR_CONCURRENCY || this.#closed) return
+      this.#broken.delete(feed)
+      this.#repair(feed).catch(() => {
+        // While Redis is away its return starts the next attempt; else it is slow.
+        setTimeout(() => this.#check(feed), REPAIR_RETRY).unref()
+      }).finally(() => this.#repairNext())
+    }
+  }
+
+  async #repair (feed: RedisFeed): Promise<void> {
+    const { channel } = feed
+    this.#repairing.add(feed)
+    try {
+      const { since, generation } = feed
+      let read = await this.#read(channel, { limit: since === undefined ? 0 : REPAIR_LIMIT, since })
+      const restarted = since !== undefined && since.epoch !== read.epoch
+      if (restarted) read = await this.#read(channel, { limit: REPAIR_LIMIT })
+      if (this.#feeds.get(this.#keys.pubsub(channel)) !== feed) return // nobody is here any more
+      if (restarted) feed.restart(read.epoch)
+      while (read.publications.length === REPAIR_LIMIT) {
+        feed.catchUp(read.publications)
+        read = await this.#read(channel, { limit: REPAIR_LIMIT, since: feed.since })
+      }
+      feed.repair(read, generation)
+    } finally {
+      this.#repairing.delete(feed)
+    }
+  }
+
+  async #read (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History> {
+    const [from, to] = reverse
+      ? [since === undefined ? '+' : String(since.offset - 1), '-']
+      : [since === undefined ? '-' : String(since.offset + 1), '+']
+    const reply = await runScript(this.#commands, readHistory, [this.#keys.stream(channel), this.#keys.position(channel)],
+      [newEpoch(), String(POSITION_TTL), String(limit), reverse ? '1' : '0', from, to], true)
+    const [offset, epochBytes, entries] = reply as [number, Buffer, [id: Buffer, fields: [Buffer, Buffer]][]]
+    const epoch = epochBytes.toString()
+    const publications = entries.map(([id, [, bytes]]) => decodePublication(bytes, Number.parseInt(id.toString()), epoch))
+    return { publications: publications.filter(publication => publication !== undefined), offset, epoch }
+  }
+
+  /** Starts again at 1 for a channel it has forgotten, which receivers take for what it is. */
+  #nextSequence (channel: string): number {
+    if (this.#sequences.size >= MAX_SEQUENCES && !this.#sequences.has(channel)) this.#sequences.clear()
+    const sequence = (this.#sequences.get(channel) ?? 0) + 1
+    this.#sequences.set(channel, sequence)
+    return sequence
+  }
+}
+
+/** In place of offset and epoch, in channels without history. */
+const NO_POSITION = Buffer.from('0  ')

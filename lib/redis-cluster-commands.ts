@@ -1,0 +1,58 @@
+import { RedisUnavailableError } from './errors.ts'
+import { BUFFERS, COMMAND_TIMEOUT, withDeadline } from './redis-commands.ts'
+import type { RedisArgument, RedisCommands } from './redis-commands.ts'
+import { closeWithin, describeError, newCluster, reconnectDelay } from './redis-link.ts'
+import type { RedisClient, RedisCluster } from './redis-link.ts'
+import type { RedisSource } from './redis-source.ts'
+
+/** Sends each command to the node that owns its key. */
+export class ClusterCommands implements RedisCommands {
+  readonly publishCommand = 'SPUBLISH'
+  reason = 'not connected yet'
+  readonly #cluster: RedisCluster
+  #ready = false
+  #closed = false
+
+  constructor (source: RedisSource & { kind: 'cluster' | 'cluster-client' }) {
+    this.#cluster = newCluster(source)
+    // An 'error' event without a listener would end the process. What matters of it comes out of the command that fails.
+    this.#cluster.on('error', (error: unknown) => { this.reason = describeError(error) })
+  }
+
+  get ready (): boolean { return this.#ready }
+
+  /** Unlike a single client, node-redis' cluster does not try again when no node answers at first. */
+  open (changed: () => void, retries = 0): void {
+    this.#cluster.connect().then(() => {
+      this.#ready = true
+      changed()
+    }, (error: unknown) => {
+      this.reason = describeError(error)
+      if (!this.#closed) setTimeout(() => this.#closed || this.open(changed, retries + 1), reconnectDelay(retries)).unref()
+    })
+  }
+
+  send (key: string, args: RedisArgument[], buffers = false): Promise<unknown> {
+    if (!this.#ready) return Promise.reject(new RedisUnavailableError(this.reason))
+    return withDeadline(this.#send(key, args, buffers, Date.now() + COMMAND_TIMEOUT))
+  }
+
+  async #send (key: string, args: RedisArgument[], buffers: boolean, deadline: number): Promise<unknown> {
+    // The cluster waits for a node that is away, without limit, but a command must not take effect long after its caller was told that it failed.
+    await this.#cluster.getNodeClientForKey(key, false)
+    if (Date.now() >= deadline) throw new RedisUnavailableError('its node did not come back in time')
+    return this.#cluster.sendCommand(key, false, args, buffers ? BUFFERS : undefined)
+  }
+
+  /** The client of the node that owns `key`. */
+  owner (key: string): Promise<RedisClient> {
+    if (!this.#ready) return Promise.reject(new RedisUnavailableError(this.reason))
+    return withDeadline(this.#cluster.getNodeClientForKey(key, false) as Promise<RedisClient>)
+  }
+
+  async close (): Promise<void> {
+    this.#closed = true
+    this.#ready = false
+    await closeWithin(this.#cluster)
+  }
+}

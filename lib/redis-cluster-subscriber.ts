@@ -1,0 +1,138 @@
+import { once } from 'node:events'
+import { RedisUnavailableError } from './errors.ts'
+import { withDeadline } from './redis-commands.ts'
+import type { ClusterCommands } from './redis-cluster-commands.ts'
+import { duplicateClient, RedisLink } from './redis-link.ts'
+import type { RedisSubscriber, SubscriberListener } from './redis-subscriber.ts'
+
+/** ms between two rounds that look for the owner of channels whose node is gone. */
+const RELOCATE_INTERVAL = 1_000
+
+/**
+ * Sharded Pub/Sub: every channel is subscribed at the node that owns its slot, over one link to each such node.
+ * node-redis can do this too, but it subscribes again without waiting after a node was lost: messages are missed without
+ * a word, and a failure is an unhandled rejection that ends the process.
+ */
+export class ClusterSubscriber implements RedisSubscriber {
+  readonly #commands: ClusterCommands
+  readonly #links = new Map<string, RedisLink>()
+  /** The link over which a wanted channel is subscribed; undefined while it has none. */
+  readonly #channels = new Map<string, RedisLink | undefined>()
+  readonly #settling = new Set<string>()
+  #listener: SubscriberListener | undefined
+  #relocating: NodeJS.Timeout | undefined
+
+  constructor (commands: ClusterCommands) {
+    this.#commands = commands
+  }
+
+  get ready (): boolean { return this.#homeless().length === 0 }
+  get reason (): string { return Array.from(this.#links.values()).find(link => !link.ready)?.reason ?? 'channels have no node' }
+
+  open (listener: SubscriberListener): void {
+    this.#listener = listener
+    this.#relocating = setInterval(() => this.#settleAll(), RELOCATE_INTERVAL).unref()
+  }
+
+  async subscribe (pubsub: string): Promise<void> {
+    const link = await this.#subscribeAtOwner(pubsub)
+    this.#channels.set(pubsub, link)
+  }
+
+  unsubscribe (pubsub: string): void {
+    const link = this.#channels.get(pubsub)
+    this.#channels.delete(pubsub)
+    // Fails only with the link; a subscription that survives that is ended when its next message comes.
+    link?.client.sUnsubscribe(pubsub, this.#onMessage, true)?.catch(() => {})
+  }
+
+  async close (): Promise<void> {
+    clearInterval(this.#relocating)
+    this.#channels.clear()
+    await Promise.all(Array.from(this.#links.values(), link => link.close()))
+  }
+
+  readonly #onMessage = (bytes: Buffer, pubsub: Buffer): void => {
+    this.#listener?.message(pubsub.toString(), bytes)
+  }
+
+  #homeless (): string[] {
+    return Array.from(this.#channels.keys()).filter(pubsub => !this.#channels.get(pubsub)?.ready)
+  }
+
+  /** Subscribing twice over the same link costs nothing: node-redis knows what it has. */
+  async #subscribeAtOwner (pubsub: string): Promise<RedisLink> {
+    for (let attempt = 1; ; attempt++) {
+      const link = await this.#linkTo(pubsub)
+      try {
+        await withDeadline(link.client.sSubscribe(pubsub, this.#onMessage, true))
+        return link
+      } catch (error) {
+        if (attempt === 2 || !(error instanceof Error) || !error.message.includes('MOVED')) throw error
+        // A command for this slot makes the cluster find out about its new owner.
+        await this.#commands.send(pubsub, ['EXISTS', pubsub])
+      }
+    }
+  }
+
+  async #linkTo (pubsub: string): Promise<RedisLink> {
+    const node = await this.#commands.owner(pubsub)
+    const { host, port } = node.options.socket as { host: string, port: number }
+    const address = `${host}:${port}`
+    let link = this.#links.get(address)
+    if (link === undefined) {
+      link = new RedisLink(duplicateClient(node))
+      this.#links.set(address, link)
+      this.#watch(link)
+    }
+    if (!link.ready) await untilReady(link)
+    return link
+  }
+
+  #watch (link: RedisLink): void {
+    link.client.on('sharded-channel-moved', (pubsub: string) => {
+      if (!this.#channels.has(pubsub)) return
+      this.#lost(pubsub)
+      this.#settle(pubsub)
+    })
+    link.open({
+      linkReady: () => this.#settleAll(),
+      linkLost: () => {
+        for (const [pubsub, its] of this.#channels) {
+          if (its === link) this.#lost(pubsub)
+        }
+        this.#listener?.changed()
+      }
+    })
+  }
+
+  #lost (pubsub: string): void {
+    this.#channels.set(pubsub, undefined)
+    this.#listener?.lost(pubsub)
+  }
+
+  #settleAll (): void {
+    for (const pubsub of this.#homeless()) this.#settle(pubsub)
+  }
+
+  /** Finds a channel's link again; what fails is tried again in the next round. */
+  #settle (pubsub: string): void {
+    if (this.#settling.has(pubsub)) return
+    this.#settling.add(pubsub)
+    this.#subscribeAtOwner(pubsub).then(link => {
+      const wanted = this.#channels.has(pubsub)
+      this.#channels.set(pubsub, link)
+      if (!wanted) return this.unsubscribe(pubsub)
+      this.#listener?.restored(pubsub)
+      this.#listener?.changed()
+    }, () => {}).finally(() => this.#settling.delete(pubsub)) // its link, or the cluster, says why
+  }
+}
+
+async function untilReady (link: RedisLink): Promise<void> {
+  try {
+    await withDeadline(once(link.client, 'ready')) // rejects at the first 'error'
+  } catch {
+    throw new RedisUnavailableError(link.reason)
+  }
+}

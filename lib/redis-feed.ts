@@ -1,0 +1,126 @@
+import type { BrokerListener, History } from './broker.ts'
+import type { Position, Publication } from './publication.ts'
+
+/** Publications that may wait for a repair; more of them mean that it does not come in time. */
+const MAX_WAITING = 1_000
+/** Instances whose sequence is remembered per channel. */
+const MAX_INSTANCES = 1_000
+
+/**
+ * The publications of one channel on their way from Redis to this instance, put in order. Pub/Sub loses messages whenever
+ * a link breaks; what is missing is read from the stream before anything newer is delivered.
+ */
+export class RedisFeed {
+  readonly channel: string
+  readonly #hasHistory: boolean
+  readonly #listener: BrokerListener
+  /** Of the last publication delivered; undefined until the first read. */
+  #position: Position | undefined
+  /** Set while something may be missing: what arrives meanwhile. */
+  #waiting: Publication[] | undefined
+  /** How often the link broke: a repair that began before the last break does not mend it. */
+  #generation = 0
+  /** In a channel without history: the last sequence of each publishing instance. */
+  readonly #sequences = new Map<string, number>()
+
+  constructor (channel: string, hasHistory: boolean, listener: BrokerListener) {
+    this.channel = channel
+    this.#hasHistory = hasHistory
+    this.#listener = listener
+    if (hasHistory) this.#waiting = []
+  }
+
+  /** Whether it must be repaired before it delivers again. */
+  get broken (): boolean { return this.#waiting !== undefined }
+
+  /** Where a repair starts reading: everything after the last publication delivered, or the position alone if there was none. */
+  get since (): Position | undefined { return this.#position }
+
+  get generation (): number { return this.#generation }
+
+  receive (publication: Publication): void {
+    if (publication.offset === 0) return this.#receiveUnnumbered(publication)
+    if (this.#waiting !== undefined) {
+      this.#waiting.push(publication)
+      if (this.#waiting.length > MAX_WAITING) this.#goOn()
+    } else if (this.#follows(publication)) {
+      this.#deliver(publication)
+    } else if (publication.epoch === this.#position?.epoch && publication.offset > this.#position.offset) {
+      this.#waiting = [publication]
+    }
+  }
+
+  /** The link broke: something may be missing from now on. Without history only the next sequence can tell. */
+  lost (): void {
+    if (!this.#hasHistory) return
+    this.#generation++
+    this.#waiting ??= []
+  }
+
+  /** Delivers a part of what was read from the stream after `since`. */
+  catchUp (publications: Publication[]): void {
+    for (const publication of publications) this.#advance(publication)
+  }
+
+  /** Takes the last part of what was read, and goes on with what arrived meanwhile. */
+  repair (read: History, generation: number): void {
+    const top = Math.min(read.offset, this.#firstWaiting(read) - 1)
+    this.#position ??= { offset: top, epoch: read.epoch }
+    this.catchUp(read.publications)
+    // What the stream has dropped by now is lost, but for what came over Pub/Sub.
+    if (this.#position.epoch === read.epoch) this.#skipTo(top)
+    if (generation === this.#generation) this.#goOn()
+  }
+
+  /** Redis has lost its data: all that the new stream holds is new. What the old one still held can not be known. */
+  restart (epoch: string): void {
+    this.#listener.missed(this.channel, 1, 'Redis has lost the history of this channel')
+    this.#position = { offset: 0, epoch }
+  }
+
+  #firstWaiting ({ epoch }: Position): number {
+    return this.#waiting?.find(publication => publication.epoch === epoch)?.offset ?? Infinity
+  }
+
+  #goOn (): void {
+    const waiting = this.#waiting ?? []
+    this.#waiting = undefined
+    for (const publication of waiting) this.#advance(publication)
+  }
+
+  /** Delivers what is new, and reports what is missing before it. */
+  #advance (publication: Publication): void {
+    if (publication.epoch === this.#position?.epoch) {
+      if (publication.offset <= this.#position.offset) return
+      this.#skipTo(publication.offset - 1)
+    }
+    this.#deliver(publication)
+  }
+
+  #skipTo (offset: number): void {
+    const position = this.#position
+    if (position === undefined || offset <= position.offset) return
+    this.#listener.missed(this.channel, offset - position.offset, 'the history of this channel no longer holds them')
+    position.offset = offset
+  }
+
+  /** Over an unbroken link a new epoch loses nothing: the position was evicted or had expired. */
+  #follows ({ epoch, offset }: Publication): boolean {
+    return this.#position === undefined || epoch !== this.#position.epoch || offset === this.#position.offset + 1
+  }
+
+  #deliver (publication: Publication): void {
+    this.#position = { offset: publication.offset, epoch: publication.epoch }
+    this.#listener.deliver(this.channel, publication)
+  }
+
+  #receiveUnnumbered (publication: Publication): void {
+    const { instance, sequence } = publication
+    const last = this.#sequences.get(instance)
+    if (last !== undefined && sequence > last + 1) this.#listener.missed(this.channel, sequence - last - 1, 'Redis Pub/Sub lost them and this channel has no history')
+    if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()
+    // An instance starts again at 1 when it has not published here for long.
+    if (last === undefined || sequence > last || sequence === 1) this.#sequences.set(instance, sequence)
+    this.#listener.deliver(this.channel, publication)
+  }
+}

@@ -1,0 +1,108 @@
+import { createClient, createCluster } from 'redis'
+import type { RedisClientOptions, RedisClusterOptions } from 'redis'
+import type { RedisClientLike, RedisSource } from './redis-source.ts'
+
+export type RedisClient = ReturnType<typeof createClient>
+export type RedisCluster = ReturnType<typeof createCluster>
+
+/** ms between two pings. Also far below the 10 minutes after which Cloud Run's VPC egress cuts an idle connection. */
+const PING_INTERVAL = 1_000
+/** ms of silence after which a link counts as dead: node-redis notices a frozen server by nothing else. */
+const SOCKET_TIMEOUT = 4_000
+const CONNECT_TIMEOUT = 2_000
+/** Commands that may wait for their answer; a bound for memory, out of reach for a Redis that answers. */
+const MAX_QUEUE = 100_000
+/** ms that closing may take before the link is cut. */
+const CLOSE_TIMEOUT = 500
+
+/**
+ * What every link of ours needs, whatever the host configured. The strategy of our own is not a matter of taste:
+ * node-redis' default one gives up for good after a socket timeout.
+ */
+function linkOptions (options: RedisClientOptions = {}): RedisClientOptions {
+  const socket = { ...options.socket, connectTimeout: CONNECT_TIMEOUT, socketTimeout: SOCKET_TIMEOUT, reconnectStrategy: reconnectDelay }
+  return { ...options, RESP: 3, pingInterval: PING_INTERVAL, disableOfflineQueue: true, commandsQueueMaxLength: MAX_QUEUE, maintNotifications: 'disabled', socket: socket as NonNullable<RedisClientOptions['socket']> }
+}
+
+/** 50 ms, doubling up to 1 s, with jitter, for ever. */
+export function reconnectDelay (retries: number): number {
+  return Math.min(50 * 2 ** Math.min(retries, 5), 1_000) + Math.floor(Math.random() * 100)
+}
+
+export function newClient (source: RedisSource & { kind: 'standalone' | 'client' }): RedisClient {
+  if (source.kind === 'standalone') return createClient(linkOptions(source.options)) as RedisClient
+  return duplicateClient(source.client)
+}
+
+/** A new client to the same server as `client`, with its credentials and TLS settings. */
+export function duplicateClient (client: RedisClientLike): RedisClient {
+  return client.duplicate(linkOptions((client as { options?: RedisClientOptions }).options)) as RedisClient
+}
+
+export function newCluster (source: RedisSource & { kind: 'cluster' | 'cluster-client' }): RedisCluster {
+  if (source.kind === 'cluster') {
+    return createCluster({ ...source.options, RESP: 3, defaults: linkOptions(source.options.defaults) as NonNullable<RedisClusterOptions['defaults']> }) as RedisCluster
+  }
+  // node-redis shows the options of a client, but not those of a cluster.
+  const { _options: options } = source.client as { _options?: RedisClusterOptions }
+  return source.client.duplicate({ RESP: 3, defaults: linkOptions(options?.defaults) }) as RedisCluster
+}
+
+export interface RedisLinkListener {
+  linkReady (link: RedisLink): void
+  linkLost (link: RedisLink): void
+}
+
+/** One connection of ours to one Redis server: it comes back by itself, and says when it is there and when not. */
+export class RedisLink {
+  readonly client: RedisClient
+  /** Why it is not ready. */
+  reason = 'not connected yet'
+  #ready = false
+
+  constructor (client: RedisClient) {
+    this.client = client
+  }
+
+  get ready (): boolean { return this.#ready }
+
+  open (listener: RedisLinkListener): void {
+    // The client is 'ready' when it has subscribed again to all its channels.
+    this.client.on('ready', () => {
+      this.#ready = true
+      listener.linkReady(this)
+    })
+    this.client.on('error', (error: unknown) => {
+      if (this.client.isReady) return
+      this.reason = describeError(error)
+      const was = this.#ready
+      this.#ready = false
+      if (was) listener.linkLost(this)
+    })
+    // Every failure is an 'error' event too, and the client goes on trying; this promise only rejects when it is closed first.
+    this.client.connect().catch(() => {})
+  }
+
+  async close (): Promise<void> {
+    this.#ready = false
+    await closeWithin(this.client)
+  }
+}
+
+/** Lets pending commands end, but not for ever. */
+export async function closeWithin (client: { isOpen: boolean, close (): unknown, destroy (): void }): Promise<void> {
+  if (client.isOpen) {
+    let timer: NodeJS.Timeout | undefined
+    const timeout = new Promise(resolve => { timer = setTimeout(resolve, CLOSE_TIMEOUT) })
+    await Promise.race([Promise.resolve(client.close()).catch(() => {}), timeout]) // what fails while closing has nothing left to end
+    clearTimeout(timer)
+  }
+  client.destroy()
+}
+
+export function describeError (error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  // A connection refused at several addresses has no message of its own.
+  const [first] = error instanceof AggregateError ? error.errors : []
+  return error.message || (first instanceof Error ? first.message : '') || error.name
+}

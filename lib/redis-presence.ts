@@ -1,0 +1,43 @@
+import { countMembers, PRESENCE_TTL } from './presence.ts'
+import type { Member, Presence } from './presence.ts'
+import { runScript } from './redis-commands.ts'
+import type { RedisCommands } from './redis-commands.ts'
+import type { RedisKeys } from './redis-keys.ts'
+import { addMembers, listMembers, removeMember } from './redis-scripts.ts'
+
+/** Members in one script call; Redis serves nobody else meanwhile. */
+const BATCH = 500
+
+export class RedisPresence implements Presence {
+  readonly #commands: RedisCommands
+  readonly #keys: RedisKeys
+
+  constructor (commands: RedisCommands, keys: RedisKeys) {
+    this.#commands = commands
+    this.#keys = keys
+  }
+
+  async add (channel: string, members: Member[]): Promise<void> {
+    for (let i = 0; i < members.length; i += BATCH) {
+      const batch = members.slice(i, i + BATCH).flatMap(member => [member.client, JSON.stringify(member)])
+      await runScript(this.#commands, addMembers, this.#keysOf(channel), [String(PRESENCE_TTL), ...batch])
+    }
+  }
+
+  async remove (channel: string, client: string): Promise<void> {
+    await runScript(this.#commands, removeMember, this.#keysOf(channel), [client])
+  }
+
+  async list (channel: string): Promise<Member[]> {
+    const members = await runScript(this.#commands, listMembers, this.#keysOf(channel), [])
+    return (members as string[]).map(json => JSON.parse(json))
+  }
+
+  async stats (channel: string): Promise<{ clients: number, users: number }> {
+    return countMembers(await this.list(channel))
+  }
+
+  #keysOf (channel: string): [string, string] {
+    return [this.#keys.members(channel), this.#keys.membersUntil(channel)]
+  }
+}

@@ -1,0 +1,32 @@
+import { runScript } from './redis-commands.ts'
+import type { RedisCommands } from './redis-commands.ts'
+import type { RedisKeys } from './redis-keys.ts'
+import { setSession } from './redis-scripts.ts'
+import type { SessionStore } from './sessions.ts'
+
+/** One hash per user. */
+export class RedisSessions implements SessionStore {
+  readonly #commands: RedisCommands
+  readonly #keys: RedisKeys
+
+  constructor (commands: RedisCommands, keys: RedisKeys) {
+    this.#commands = commands
+    this.#keys = keys
+  }
+
+  async get (user: string): Promise<Map<string, string>> {
+    const key = this.#keys.session(user)
+    return new Map(Object.entries(await this.#commands.send(key, ['HGETALL', key]) as Record<string, string>))
+  }
+
+  async set (user: string, fields: Map<string, string | undefined>, ttl: number): Promise<void> {
+    const given = Array.from(fields).filter((field): field is [string, string] => field[1] !== undefined)
+    const removed = Array.from(fields.keys()).filter(name => fields.get(name) === undefined)
+    await runScript(this.#commands, setSession, [this.#keys.session(user)], [String(ttl), String(given.length), ...given.flat(), ...removed])
+  }
+
+  async delete (user: string): Promise<void> {
+    const key = this.#keys.session(user)
+    await this.#commands.send(key, ['DEL', key])
+  }
+}

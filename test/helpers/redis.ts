@@ -1,0 +1,151 @@
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { rmSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { createClient } from 'redis'
+import type { Test } from 'tap'
+import { until } from './until.ts'
+
+export interface RedisOptions {
+  /** Keep every write over `kill()` and `restart()`. */
+  persist?: boolean
+  /** More arguments for redis-server. */
+  args?: string[]
+}
+
+export interface RedisServer {
+  port: number
+  url: string
+  /** SIGKILL, as a crash; resolves when the process is gone. */
+  kill (): Promise<void>
+  /** SIGTERM, as a planned stop; resolves when the process is gone. */
+  stop (): Promise<void>
+  /** Starts again on the same port with the same data directory; kills first if it still runs. */
+  restart (): Promise<void>
+  /** The process stands still, its connections stay open: what a half-open link looks like. */
+  freeze (): void
+  thaw (): void
+}
+
+export interface RedisCluster {
+  nodes: RedisServer[]
+  rootNodes: Array<{ url: string }>
+}
+
+/** A redis-server of the test's own, on a free port, gone when the test ends. */
+export async function startRedis (t: Test, options: RedisOptions = {}): Promise<RedisServer> {
+  const dir = await mkdtemp(join(tmpdir(), 'redis-'))
+  const port = await freePort()
+  const args = [
+    '--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '',
+    ...options.persist ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'],
+    ...options.args ?? []
+  ]
+
+  let log = ''
+  const launch = () => {
+    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    child.stdout.setEncoding('utf8').on('data', (chunk) => { log += chunk })
+    return child
+  }
+  let child = launch()
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null
+  const ready = async () => {
+    await until(async () => hasEnded() || await ping(port), `redis-server on port ${port} answers PING`)
+    if (hasEnded()) throw new Error(`redis-server ended:\n${log}`)
+  }
+  const end = async (signal: NodeJS.Signals) => {
+    if (hasEnded()) return
+    const exit = once(child, 'exit')
+    child.kill(signal)
+    // A frozen process takes no SIGTERM before it goes on.
+    child.kill('SIGCONT')
+    await exit
+  }
+
+  // A test process that ends before its teardown must leave nothing behind.
+  const onExit = () => {
+    child.kill('SIGKILL')
+    rmSync(dir, { recursive: true, force: true })
+  }
+  process.once('exit', onExit)
+  t.teardown(async () => {
+    process.off('exit', onExit)
+    await end('SIGKILL')
+    await rm(dir, { recursive: true, force: true })
+  })
+
+  await ready()
+  return {
+    port,
+    url: `redis://127.0.0.1:${port}`,
+    kill: () => end('SIGKILL'),
+    stop: () => end('SIGTERM'),
+    restart: async () => {
+      await end('SIGKILL')
+      child = launch()
+      await ready()
+    },
+    freeze: () => { child.kill('SIGSTOP') },
+    thaw: () => { child.kill('SIGCONT') }
+  }
+}
+
+/** A real cluster of three masters without replicas. */
+export async function startRedisCluster (t: Test, options: RedisOptions = {}): Promise<RedisCluster> {
+  const args = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', ...options.args ?? []]
+  const nodes = await Promise.all([1, 2, 3].map(() => startRedis(t, { ...options, args })))
+  const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`)
+  await promisify(execFile)('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-yes'])
+  for (const { port } of nodes) {
+    await until(async () => {
+      const info = await command(port, ['CLUSTER', 'INFO'])
+      return /cluster_state:ok/.test(info) && /cluster_known_nodes:3/.test(info) && /cluster_size:3/.test(info)
+    }, `the cluster node on port ${port} is ready`, 30_000)
+  }
+  return { nodes, rootNodes: nodes.map(({ url }) => ({ url })) }
+}
+
+/** Whether the server answers PING before the deadline. */
+export async function ping (port: number, timeout = 1000): Promise<boolean> {
+  return command(port, ['PING'], timeout).then((reply) => reply === 'PONG', () => false)
+}
+
+/** Sends one command over a connection of its own; rejects when there is no answer before the deadline. */
+export async function command (port: number, args: string[], timeout = 1000): Promise<string> {
+  const client = createClient({
+    // Connecting to a frozen server works, its kernel accepts; so the handshake waits, and the deadline is for both.
+    socket: { host: '127.0.0.1', port, reconnectStrategy: false }
+  })
+  client.on('error', () => {}) // the rejection below says it
+  const deadline = AbortSignal.timeout(timeout)
+  try {
+    return await Promise.race([
+      client.connect().then(() => client.sendCommand(args)).then(String),
+      once(deadline, 'abort').then(() => { throw deadline.reason })
+    ])
+  } finally {
+    client.destroy()
+  }
+}
+
+// Below 32768, where no system hands out ports for outgoing connections: a port stays free while its server is down.
+// A cluster node also listens on port + 10000.
+async function freePort (): Promise<number> {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 12_000)
+    if (await isFree(port) && await isFree(port + 10_000)) return port
+  }
+}
+
+function isFree (port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const server = createServer()
+    server.once('error', () => resolve(false))
+    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
+  })
+}

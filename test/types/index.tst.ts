@@ -1,0 +1,35 @@
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { expect, test } from 'tstyche'
+import cloudRunWebSocket, { type Connection, type Options, type Realtime } from '../../index.ts'
+
+const app = Fastify()
+
+test('the app has realtime', () => {
+  expect<FastifyInstance['realtime']>().type.toBe<Realtime>()
+  expect(app.realtime.publish).type.toBeCallableWith('chat:lobby', { text: 'hello' }, { history: false })
+})
+
+test('every option may be left out', () => {
+  expect(app.register).type.toBeCallableWith(cloudRunWebSocket)
+  expect(app.register).type.toBeCallableWith(cloudRunWebSocket, {})
+  expect<Options>().type.toBeAssignableWith({})
+})
+
+test('a misspelt option is an error', () => {
+  expect(app.register).type.toBeCallableWith(cloudRunWebSocket, { maxConnections: 10 })
+  expect(app.register).type.not.toBeCallableWith(cloudRunWebSocket, { maxConnection: 10 })
+  expect<Options>().type.not.toBeAssignableWith({ maxConnection: 10 })
+})
+
+test('handlers get a typed connection', () => {
+  app.register(cloudRunWebSocket, {
+    onConnect (connection, request) {
+      expect(connection).type.toBe<Connection>()
+      expect(request).type.toBe<FastifyRequest>()
+    },
+    onMessage (connection, data) {
+      expect(connection.user).type.toBe<string>()
+      expect(connection.send).type.toBeCallableWith(data)
+    }
+  })
+})

@@ -4,6 +4,7 @@ import { Admission } from './lib/admission.ts'
 import { createBackend } from './lib/backend.ts'
 import { Bridge } from './lib/bridge.ts'
 import { ChannelNamespaces } from './lib/channels.ts'
+import { Commands } from './lib/commands.ts'
 import { Control } from './lib/control.ts'
 import { Drain } from './lib/drain.ts'
 import { AlreadyRegisteredError } from './lib/errors.ts'
@@ -12,15 +13,19 @@ import { Heartbeat } from './lib/heartbeat.ts'
 import { Hub } from './lib/hub.ts'
 import { Instance } from './lib/instance.ts'
 import { Instances } from './lib/instances.ts'
+import { jsonCodec } from './lib/json-codec.ts'
 import { Logs } from './lib/logs.ts'
 import { Metrics } from './lib/metrics.ts'
 import { resolveOptions } from './lib/options.ts'
 import type { Options } from './lib/options.ts'
 import { PlainProtocol } from './lib/plain-protocol.ts'
+import { protobufCodec } from './lib/protobuf-codec.ts'
 import { Publisher } from './lib/publisher.ts'
 import { Realtime } from './lib/realtime.ts'
-import { addFoundation, addWebSocketRoute, refuseUpgrades } from './lib/route.ts'
+import { addFoundation, addWebSocketRoute, refuseUpgrades, wantsProtobuf } from './lib/route.ts'
+import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
+import { Tokens } from './lib/tokens.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -35,24 +40,33 @@ const NO_DRAIN = 500
 const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (app.hasDecorator('realtime')) throw new AlreadyRegisteredError()
   const options = resolveOptions(given)
-  const { path, healthPath, readyPath, shutdown } = options
+  const { path, sdkPath, healthPath, readyPath, shutdown } = options
 
   const namespaces = new ChannelNamespaces(options.channels)
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
   const logs = new Logs(app.log, options.logging)
   const metrics = new Metrics(options.telemetry)
-  const hub = new Hub(broker, namespaces)
-  const instance = new Instance(options, hub, presence, namespaces, metrics, logs)
+  const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
+  const publisher = new Publisher(broker, namespaces, metrics)
+  const instance = new Instance(options, hub, presence, publisher, namespaces, metrics, logs)
   const instances = new Instances(instance, hub, presence)
-  const publisher = new Publisher(broker, namespaces, metrics, instance.id)
   const control = new Control(broker, publisher, instance)
   const drain = new Drain(instance, metrics, logs)
   const heartbeat = new Heartbeat(instance, hub, instances)
   const admission = new Admission(options, instance, drain, metrics, logs)
-  app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control))
+  app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, logs))
 
   await addFoundation(app, options, rateLimitStore)
-  if (path !== false) addWebSocketRoute(app, path, new PlainProtocol(options.onMessage, options.rateLimit.messages), instance, admission)
+  if (path !== false) {
+    const plain = new PlainProtocol(instance)
+    addWebSocketRoute(app, path, () => plain, instance, admission)
+  }
+  if (sdkPath !== false) {
+    const commands = new Commands(instance, namespaces, publisher, presence, options.token && new Tokens(options.token))
+    const json = new SdkProtocol(jsonCodec, commands, instance, metrics)
+    const protobuf = new SdkProtocol(protobufCodec, commands, instance, metrics)
+    addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission)
+  }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, drain)
 
@@ -70,7 +84,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     }, app.log)
     : () => {}
   app.addHook('preClose', async () => {
-    refuseUpgrades(app, [path].filter(one => one !== false), admission)
+    refuseUpgrades(app, [path, sdkPath].filter(one => one !== false).map(one => app.prefix + one), admission)
     await drain.start(timeout)
   })
   app.addHook('onClose', async () => {
@@ -87,9 +101,8 @@ export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-
 export type { ChannelOptions, Identity, Limit, Options } from './lib/options.ts'
 export type { Duration } from './lib/option-checks.ts'
 export type { RedisClientLike, RedisOption } from './lib/redis-source.ts'
-export type { Connection } from './lib/connection.ts'
+export type { Connection, SubscribeResult } from './lib/connection.ts'
 export type { CloseCause, End } from './lib/close-codes.ts'
-export type { SubscribeResult } from './lib/instance.ts'
 export type { Realtime, Sessions } from './lib/realtime.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/publisher.ts'
 export type { InstanceInfo } from './lib/instances.ts'

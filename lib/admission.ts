@@ -46,22 +46,19 @@ export class Admission {
     return this.#refuseWithoutRoom(request, reply)
   }
 
-  /** Last of all: who is it? And is there still room, after all that was awaited? What follows is synchronous, so that the limit is exact. */
-  readonly preHandler = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
-    const { authenticate } = this.#options
-    if (authenticate !== undefined) {
-      try {
-        this.#identities.set(request, checkIdentity(await authenticate(request)))
-      } catch (error) {
-        return this.#refuse(request, reply, 'auth', unauthorized(error), error)
-      }
-    }
-    return this.#refuseWithoutRoom(request, reply)
+  /**
+   * Last of all: who is it? And is there still room, after all that was awaited? From there on everything is synchronous, hence
+   * `done` and no promise: else all that were waiting together would find the same room.
+   */
+  readonly preHandler = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
+    this.#identify(request, reply).then(known => {
+      if (known && this.#refuseWithoutRoom(request, reply) === undefined) done()
+    }, done)
   }
 
-  /** What `authenticate` said. */
-  identity (request: FastifyRequest): Identity {
-    return this.#identities.get(request) ?? {}
+  /** What `authenticate` said; undefined without it. */
+  identity (request: FastifyRequest): Identity | undefined {
+    return this.#identities.get(request)
   }
 
   readonly rateLimited = (request: FastifyRequest, address: string): void => {
@@ -75,6 +72,18 @@ export class Admission {
     this.#metrics.rejected('draining')
     this.#logs.rejected(undefined, request, 'draining', error.message)
     return error
+  }
+
+  async #identify (request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+    const { authenticate } = this.#options
+    if (authenticate === undefined) return true
+    try {
+      this.#identities.set(request, checkIdentity(await authenticate(request)))
+      return true
+    } catch (error) {
+      this.#refuse(request, reply, 'auth', unauthorized(error), error)
+      return false
+    }
   }
 
   #refuseWithoutRoom (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined {
@@ -111,10 +120,10 @@ function sameHost (origin: string, host: string): boolean {
   return originHost !== '' && URL.canParse(own) && new URL(own).host === originHost
 }
 
-/** An error made for HTTP says itself what to answer; any other may hold what a client must not see. */
+/** An error made for HTTP says itself what to answer; any other may hold what a client must not see, and so may ours of what the host returned. */
 function unauthorized (error: unknown): HttpError {
   const { statusCode, message } = (error ?? {}) as HttpError
-  if (statusCode === undefined) return new UnauthorizedError('the credentials were not accepted')
+  if (statusCode === undefined || error instanceof InvalidArgumentError) return new UnauthorizedError('the credentials were not accepted')
   return Object.assign(new UnauthorizedError(message), { statusCode })
 }
 

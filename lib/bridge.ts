@@ -31,8 +31,13 @@ export class Bridge implements BrokerListener {
   }
 
   missed (channel: string, count: number, reason: string): void {
-    this.#metrics.missed(count)
+    // Commands between instances are no publications of the host's.
+    if (channel !== CONTROL_CHANNEL) this.#metrics.missed(count)
     this.#logs.missed(channel, count, reason)
+  }
+
+  renewed (channel: string): void {
+    this.#hub.renewed(channel)
   }
 
   stateChanged (up: boolean, reason: string): void {

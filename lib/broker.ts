@@ -38,6 +38,8 @@ export interface BrokerListener {
   deliver (channel: string, publication: Publication): void
   /** Publications of this channel were lost for good: `count` of them (at least one where the number can not be known). */
   missed (channel: string, count: number, why: string): void
+  /** Positions in this channel mean nothing any more, or publications before the next one are missing: who relies on its position must start anew. */
+  renewed (channel: string): void
   /** The link between the instances went down or came back. */
   stateChanged (up: boolean, reason: string): void
 }

@@ -1,29 +1,31 @@
 import type { History } from './broker.ts'
 import type { Position, Publication } from './publication.ts'
 
-/** What a subscriber that names its position gets before it goes live. */
-export interface Recovery extends Position {
-  /** True only if nothing is missing between `since` and what comes live. */
+/** With what a subscriber begins. */
+export interface Admission extends Position {
+  /** True only if nothing is missing between the position it named and what comes live. */
   recovered: boolean
-  publications: Publication[]
+  /** What it missed, `offset` included; it is then where it named. Empty if not recovered. */
+  missed: Publication[]
+  /** What was published after `offset` meanwhile. */
+  live: Publication[]
 }
 
 /**
- * Joins what was read from the history with what was published meanwhile, in order and without doubles.
- * All or nothing: with a hole between them, or with another epoch, nothing is recovered.
+ * Joins what was read from the history with what was published meanwhile, in order and without doubles. All or nothing: with a
+ * hole, or with another epoch, nothing is recovered and the subscriber begins at the top. undefined: even that has a hole.
  */
-export function catchUp (since: Position, history: History, live: Publication[]): Recovery {
-  const top = live.at(-1) ?? history
-  const lost: Recovery = { recovered: false, publications: [], offset: top.offset, epoch: top.epoch }
-  if (since.epoch !== '' && since.epoch !== history.epoch) return lost
-  const publications: Publication[] = []
-  let last = since.offset
-  for (const publication of [...history.publications, ...live]) {
-    if (publication.epoch !== history.epoch) return lost
-    if (publication.offset <= last) continue
-    if (publication.offset !== last + 1) return lost
-    publications.push(publication)
-    last = publication.offset
-  }
-  return last === Math.max(top.offset, history.offset) ? { recovered: true, publications, offset: last, epoch: history.epoch } : lost
+export function catchUp (since: Position | undefined, history: History, live: Publication[]): Admission | undefined {
+  const { epoch } = history
+  const fresh = live.filter(publication => publication.offset > history.offset || publication.epoch !== epoch)
+  if (!follows(fresh, history.offset, epoch)) return undefined
+  const top: Admission = { recovered: false, missed: [], live: fresh, offset: history.offset, epoch }
+  if (since === undefined || (since.epoch !== '' && since.epoch !== epoch)) return top
+  const missed = history.publications.filter(({ offset }) => offset > since.offset)
+  const complete = follows(missed, since.offset, epoch) && (missed.at(-1)?.offset ?? since.offset) === history.offset
+  return complete ? { recovered: true, missed: [...missed, ...fresh], live: [], offset: since.offset, epoch } : top
+}
+
+function follows (publications: Publication[], offset: number, epoch: string): boolean {
+  return publications.every((publication, i) => publication.offset === offset + i + 1 && publication.epoch === epoch)
 }

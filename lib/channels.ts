@@ -55,7 +55,12 @@ export class ChannelNamespaces {
   }
 
   rules (channel: string): ChannelRules {
-    return this.#rules.get(namespaceOf(channel)) ?? noRules
+    return this.find(channel) ?? noRules
+  }
+
+  /** undefined for a namespace that the host did not name. */
+  find (channel: string): ChannelRules | undefined {
+    return this.#rules.get(namespaceOf(channel))
   }
 
   history (channel: string): HistorySettings | undefined {

@@ -32,3 +32,27 @@ export const closeCodes = {
   noPong: { code: 3012, reason: 'no pong', cause: 'heartbeat', reconnect: true },
   forceDisconnect: { code: 3503, reason: 'force disconnect', cause: 'server', reconnect: false }
 } as const satisfies Record<string, CloseCode>
+
+export type CloseName = keyof typeof closeCodes
+
+/**
+ * The same ends on the SDK route, where the code tells every SDK whether to come back: below 3500 and from 4000 to 4499 yes,
+ * from 3500 to 3999 and from 4500 to 4999 no (centrifugal.dev/docs/server/codes).
+ */
+export const sdkCloseCodes = {
+  ...closeCodes,
+  normal: { code: 3503, reason: 'force disconnect', cause: 'server', reconnect: false },
+  drain: { code: 3001, reason: 'shutdown', cause: 'drain', reconnect: true },
+  unsupported: { code: 3508, reason: 'not available', cause: 'policy', reconnect: false },
+  flooding: { code: 3013, reason: 'too many requests', cause: 'policy', reconnect: true },
+  internalError: { code: 3004, reason: 'internal server error', cause: 'error', reconnect: true },
+  deadline: { code: 3011, reason: 'force reconnect', cause: 'deadline', reconnect: true }
+} as const satisfies Record<CloseName, CloseCode>
+
+/** What only the SDK route sends. */
+export const sdkOnlyCloseCodes = {
+  insufficientState: { code: 3010, reason: 'insufficient state', cause: 'server', reconnect: true },
+  invalidToken: { code: 3500, reason: 'invalid token', cause: 'policy', reconnect: false },
+  badRequest: { code: 3501, reason: 'bad request', cause: 'policy', reconnect: false },
+  stale: { code: 3502, reason: 'stale', cause: 'policy', reconnect: false }
+} as const satisfies Record<string, CloseCode>

@@ -1,12 +1,15 @@
 import { randomUUID } from 'node:crypto'
+import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
+import type { Batch } from './batch.ts'
 import { closeCodes } from './close-codes.ts'
-import type { CloseCode, End } from './close-codes.ts'
-import { InvalidArgumentError } from './errors.ts'
-import type { Instance, SubscribeResult } from './instance.ts'
+import type { CloseName, End } from './close-codes.ts'
+import { ConnectionClosedError, InvalidArgumentError } from './errors.ts'
+import type { Instance } from './instance.ts'
 import type { Identity } from './options.ts'
 import type { Frame, Protocol } from './protocol.ts'
 import type { Position } from './publication.ts'
+import type { SdkSession } from './sdk-session.ts'
 import { isPromise, TaskQueue } from './task-queue.ts'
 import type { TokenBucket } from './token-bucket.ts'
 
@@ -22,21 +25,20 @@ const OPEN = 1
 const TEXT = { binary: false }
 const BINARY = { binary: true }
 
+/** `recovered`, `offset` and `epoch` are there when `since` was given: whether nothing is missing, and from where on publications come live. */
+export interface SubscribeResult extends Partial<Position> {
+  recovered?: boolean
+}
+
 /** One client at one socket. */
 export class Connection {
   readonly id: string = randomUUID()
-  /** The user's id; '' for a client that did not authenticate. */
-  readonly user: string
-  /** What others may see of the user. */
-  readonly info: unknown
   /** The host's own; never sent anywhere. */
   meta: unknown
   /** Unix time in ms. */
   readonly connectedAt: number = Date.now()
-  /** Unix time in ms at which the connection is closed for its age or because its identity has expired; Infinity: never. */
-  readonly closeAt: number
-  readonly closeAtReason: CloseCode
-
+  /** @internal Unix time in ms at which it is closed for its age; Infinity: never. */
+  readonly deadline: number
   /** @internal Counts for metrics and logs: messages and bytes of their payload. */
   received = 0
   /** @internal */ sent = 0
@@ -46,37 +48,47 @@ export class Connection {
   pingAt = 0
   /** @internal */ pongBy = 0
 
+  /** @internal What an SDK connection knows of itself. */
+  session: SdkSession | undefined
+
   readonly #socket: WebSocket
   readonly #wire: Protocol
   readonly #instance: Instance
   readonly #tasks = new TaskQueue()
+  #user = ''
+  #info: unknown
+  /** Unix time in ms at which it is closed for another reason than its age; Infinity: never. */
+  #limit = Infinity
+  #limitFor: CloseName | End = 'expired'
+  /** What waits until the client may get it. */
+  #held: Frame[] | undefined
   #bucket: TokenBucket | undefined
   #channels: Set<string> | undefined
   /** Per channel the last subscribe or unsubscribe that is under way. */
   #turns: Map<string, Promise<unknown>> | undefined
   #end: End | undefined
   #endBy = 0
-  /** Messages dropped in a row for coming too fast. */
   #dropped = 0
   #closed = false
 
   /** @internal */
-  constructor (socket: WebSocket, wire: Protocol, instance: Instance, identity: Identity, closeAt: number, bucket: TokenBucket | undefined) {
+  constructor (socket: WebSocket, wire: Protocol, instance: Instance, deadline: number, bucket: TokenBucket | undefined) {
     this.#socket = socket
     this.#wire = wire
     this.#instance = instance
+    this.deadline = deadline
     this.#bucket = bucket
-    this.user = identity.user ?? ''
-    this.info = identity.info
-    this.meta = identity.meta
-    const expiresAt = identity.expiresAt === undefined ? Infinity : identity.expiresAt * 1_000
-    this.closeAt = Math.min(closeAt, expiresAt)
-    this.closeAtReason = expiresAt < closeAt ? closeCodes.expired : closeCodes.deadline
     connections.set(socket, this)
     // @fastify/websocket's own listener would log what a client does wrong as an error, and keep the upgrade's request in memory.
     socket.removeAllListeners('error')
     socket.on('message', onMessage).on('pong', onPong).on('error', onError).on('close', onClose)
   }
+
+  /** The user's id; '' for a client that did not authenticate. */
+  get user (): string { return this.#user }
+
+  /** What others may see of the user. */
+  get info (): unknown { return this.#info }
 
   get protocol (): Protocol['name'] { return this.#wire.name }
 
@@ -85,6 +97,9 @@ export class Connection {
 
   /** Whether it can still send: not closing, not closed. */
   get open (): boolean { return this.#end === undefined && !this.#closed }
+
+  /** @internal Whether its socket is closed. */
+  get gone (): boolean { return this.#closed }
 
   /** Sends one message to this client alone. False if the connection has ended. @throws FST_CRWS_INVALID_DATA */
   send (data: unknown): boolean {
@@ -96,46 +111,109 @@ export class Connection {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER
    */
   subscribe (channel: string, options: { since?: Position } = {}): Promise<SubscribeResult> {
-    return this.#instance.subscribe(this, channel, options.since)
+    return this.#instance.logs.watch('subscribe', this.#instance.subscribe(this, channel, options.since))
   }
 
   unsubscribe (channel: string): Promise<void> {
-    return this.#instance.unsubscribe(this, channel)
+    return this.#instance.logs.watch('unsubscribe', this.#instance.unsubscribe(this, channel))
   }
 
   /** Code 1000, or 3000 to 4999; a reason of at most 123 bytes. @throws FST_CRWS_INVALID_ARGUMENT */
-  close (code: number = closeCodes.normal.code, reason: string = closeCodes.normal.reason): void {
-    this.end({ ...checkClose(code, reason), cause: 'server' })
+  close (code?: number, reason: string = closeCodes.normal.reason): void {
+    this.end(code === undefined ? 'normal' : { ...checkClose(code, reason), cause: 'server' })
   }
 
-  /** @internal The one way out. A client that owes too much is dropped, and recovers what it missed when it connects again. */
+  /** @internal */
+  identify ({ user, info, meta }: Identity): void {
+    this.#user = user ?? ''
+    this.#info = info
+    if (meta !== undefined) this.meta = meta
+  }
+
+  /** @internal It is closed at this Unix time in ms, in place of the one that was set before. */
+  closeAt (time: number, how: CloseName | End): void {
+    this.#limit = time
+    this.#limitFor = how
+  }
+
+  /** @internal From now on frames wait for `release`: SDKs take nothing ahead of the reply to their connect. */
+  hold (): void {
+    this.#held = []
+  }
+
+  /** @internal Sends `first`, and what has waited. */
+  release (first: Frame): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    this.write(first)
+    for (const frame of held) this.write(frame)
+  }
+
+  /** @internal To this client alone; what was published to it before goes first. */
   write (frame: Frame): boolean {
-    if (this.#end !== undefined || this.#socket.readyState !== OPEN) return false
-    this.#socket.send(frame.payload, frame.binary ? BINARY : TEXT)
-    this.sent++
-    this.bytesSent += frame.payload.length
-    if (this.#socket.bufferedAmount > this.#instance.options.maxBufferedBytes) {
-      this.#instance.logs.slow(this, this.#socket.bufferedAmount)
-      this.end(closeCodes.slow)
-    }
+    this.#instance.flush()
+    if (!this.#writable) return false
+    if (this.#held !== undefined) return this.#held.push(frame) > 0
+    this.#send(frame)
+    this.#checkBuffered()
     return true
   }
 
+  /** @internal What all connections of a channel get. Past `ws`, whose frames are made for one connection each; not where it compresses them. */
+  writeBatch (batch: Batch): void {
+    if (!this.#writable) return
+    const { _socket: raw } = this.#socket as unknown as { _socket: Duplex }
+    if (this.#socket.extensions === '') {
+      raw.write(batch.bytes)
+      this.sent += batch.frames.length
+      this.bytesSent += batch.size
+    } else {
+      for (const frame of batch.frames) this.#send(frame)
+    }
+    this.#checkBuffered()
+  }
+
+  get #writable (): boolean { return this.#end === undefined && this.#socket.readyState === OPEN }
+
+  #send ({ payload, binary }: Frame): void {
+    this.#socket.send(payload, binary ? BINARY : TEXT)
+    this.sent++
+    this.bytesSent += payload.length
+  }
+
+  /** A client that owes too much is dropped, and recovers what it missed when it connects again. */
+  #checkBuffered (): void {
+    const { bufferedAmount } = this.#socket
+    if (bufferedAmount <= this.#instance.options.maxBufferedBytes) return
+    this.#instance.logs.slow(this, bufferedAmount)
+    this.end('slow')
+  }
+
+  /** @internal */
+  nativePing (): void {
+    this.#instance.flush()
+    this.#socket.ping()
+  }
+
   /** @internal Says why, sends the close frame, and cuts the socket if the peer does not answer. */
-  end (end: End): void {
+  end (how: End | CloseName): void {
     if (!this.open) return
+    const { code, reason: given, cause } = typeof how === 'string' ? this.#wire.closes[how] : how
+    // Without a reason an SDK comes back, whatever the code says.
+    const reason = given === '' && this.session !== undefined ? closeCodes.normal.reason : given
+    const end = { code, reason, cause }
+    this.#instance.flush()
     const goodbye = this.#wire.goodbye(end)
-    if (goodbye !== undefined && !this.write(goodbye)) return
-    const { code, reason, cause } = end
-    this.#end = { code, reason, cause }
+    if (goodbye !== undefined && !(this.write(goodbye) && this.open)) return // gone, or with this word too slow
+    this.#end = end
     this.#endBy = Date.now() + CLOSE_TIMEOUT
     this.#socket.resume()
     this.#socket.close(code, reason)
   }
 
   /** @internal Without waiting for the peer; the close frame still leaves if the socket takes it at once. */
-  cut (end: End): void {
-    this.end(end)
+  cut (how: CloseName): void {
+    this.end(how)
     this.#socket.terminate()
   }
 
@@ -155,19 +233,27 @@ export class Connection {
     return turn
   }
 
+  /** @internal Whether a subscribe or unsubscribe of this channel is under way. */
+  busy (channel: string): boolean {
+    return this.#turns?.has(channel) ?? false
+  }
+
   /** @internal What the heartbeat's sweep does to one connection. `late`: ms that the sweep itself came too late. */
   sweep (now: number, late: number, interval: number, timeout: number): void {
     if (this.#end !== undefined) {
       if (now >= this.#endBy) this.#socket.terminate()
-    } else if (now >= this.closeAt) {
-      this.end(this.closeAtReason)
+    } else if (now >= this.deadline) {
+      this.end('deadline')
+    } else if (now >= this.#limit) {
+      this.end(this.#limitFor)
     } else if (this.pongBy !== 0 && now >= this.pongBy + late && !this.#socket.isPaused) {
-      this.cut(closeCodes.noPong)
+      this.cut('noPong')
     } else if (now >= this.pingAt && this.pongBy === 0) {
       this.pingAt = now + interval
       this.pongBy = now + timeout
-      this.#socket.ping()
+      this.#wire.ping(this)
     }
+    this.#wire.sweep(this, now)
   }
 
   /** @internal */
@@ -181,6 +267,11 @@ export class Connection {
     return this.#channels?.delete(channel) ?? false
   }
 
+  /** @internal Whether it is told who joins and leaves. */
+  wantsEvents (channel: string): boolean {
+    return this.session?.subscriptions.get(channel)?.joinLeave ?? false
+  }
+
   /** @internal The protocol of its frames. */
   get wire (): Protocol { return this.#wire }
 
@@ -191,14 +282,26 @@ export class Connection {
     this.bytesReceived += data.length
     // After our close frame a client may still have messages under way; they count, unless it is the client we do not want.
     if (this.#end?.cause === 'policy' || this.#end?.cause === 'error') return
-    const { maxPayload, rateLimit: { messages } } = this.#instance.options
     // Only of use where the host has brought its own WebSocket server with a larger limit.
-    if (data.length > maxPayload) return this.end(closeCodes.tooBig)
-    if (messages !== false && this.#bucket?.take(messages, Date.now()) === false) return this.#tooFast(messages.max)
-    this.#dropped = 0
+    if (data.length > this.#instance.options.maxPayload) return this.end('tooBig')
     this.run(() => this.#wire.handle(this, data, binary))
     if (this.#tasks.length >= MAX_WAITING) this.#socket.pause()
   }
+
+  /** @internal Whether one more message or command may be handled now. Who has as many more dropped than handled as are allowed at once is closed. */
+  take (): boolean {
+    const { rateLimit: { messages } } = this.#instance.options
+    if (messages === false || this.#bucket === undefined || this.#bucket.take(messages, Date.now())) {
+      if (this.#dropped > 0) this.#dropped--
+      return true
+    }
+    this.#dropped++
+    if (this.#dropped > messages.max) this.end('flooding')
+    return false
+  }
+
+  /** @internal By how many more messages were dropped for coming too fast than handled since. */
+  get dropped (): number { return this.#dropped }
 
   /** @internal */
   pong (): void {
@@ -207,8 +310,7 @@ export class Connection {
 
   /** @internal What the client did wrong on the level of WebSocket; `ws` answers it with the right code. */
   failed (error: Error & { code?: string }): void {
-    const tooBig = error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH'
-    if (error.code?.startsWith('WS_ERR_')) this.#end ??= tooBig ? closeCodes.tooBig : { code: 1002, reason: error.message, cause: 'policy' }
+    if (error.code?.startsWith('WS_ERR_')) this.#end ??= { code: frameErrors[error.code] ?? 1002, reason: error.message, cause: 'policy' }
     this.#endBy = Date.now() + CLOSE_TIMEOUT
   }
 
@@ -231,21 +333,21 @@ export class Connection {
   }
 
   #taskDone (): void {
-    if (this.#socket.isPaused && this.#tasks.length <= MAX_WAITING / 2) this.#socket.resume()
+    if (!this.#socket.isPaused || this.#tasks.length > MAX_WAITING / 2) return
+    // A pong may lie unread in the socket.
+    if (this.pongBy !== 0) this.pongBy = Date.now() + this.#instance.options.heartbeat.timeout
+    this.#socket.resume()
   }
 
   #taskFailed (error: unknown): void {
+    if (!this.open && error instanceof ConnectionClosedError) return // the client went meanwhile: no fault of the handler's
     this.#instance.logs.failed(this, error)
-    this.end(closeCodes.internalError)
-  }
-
-  /** Said once per burst, so that a flood is not answered by a flood; who goes on all the same is closed. */
-  #tooFast (max: number): void {
-    this.#dropped++
-    if (this.#dropped === 1) this.#wire.tooFast(this)
-    if (this.#dropped > max) this.end(closeCodes.flooding)
+    this.end('internalError')
   }
 }
+
+/** What `ws` closes with; 1002 (protocol error) for all others. */
+const frameErrors: Record<string, number> = { WS_ERR_UNSUPPORTED_MESSAGE_LENGTH: 1009, WS_ERR_INVALID_UTF8: 1007 }
 
 /** One set of listeners for all sockets: no closures per connection. */
 const connections = new WeakMap<WebSocket, Connection>()
@@ -259,5 +361,16 @@ function onClose (this: WebSocket, code: number, reason: Buffer): void { connect
 export function checkClose (code: number, reason: string): { code: number, reason: string } {
   if (code !== 1000 && !(Number.isInteger(code) && code >= 3000 && code <= 4999)) throw new InvalidArgumentError('close code', String(code), '1000, or 3000 to 4999')
   if (typeof reason !== 'string' || Buffer.byteLength(reason) > MAX_REASON_BYTES) throw new InvalidArgumentError('close reason', String(reason), `a text of at most ${MAX_REASON_BYTES} bytes`)
+  // SDKs read it as an instruction.
+  if (isJson(reason)) throw new InvalidArgumentError('close reason', reason, 'a text that is no JSON')
   return { code, reason }
+}
+
+function isJson (text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
 }

@@ -1,6 +1,5 @@
 import type { Broker } from './broker.ts'
 import { CONTROL_CHANNEL } from './channels.ts'
-import { closeCodes } from './close-codes.ts'
 import type { Instance } from './instance.ts'
 import type { Publication } from './publication.ts'
 import type { Publisher } from './publisher.ts'
@@ -39,7 +38,7 @@ export class Control {
 
   /** Resolves when the command is stored: every instance that lives gets it. */
   async send (command: Command): Promise<void> {
-    await this.#publisher.publish(CONTROL_CHANNEL, command)
+    await this.#publisher.command(command)
   }
 
   receive ({ payload }: Publication): void {
@@ -52,7 +51,7 @@ export class Control {
     const connections = this.#connections(command)
     if (command.type === 'disconnect') {
       const { code, reason } = command
-      for (const connection of connections) connection.end({ ...closeCodes.forceDisconnect, code, reason })
+      for (const connection of connections) connection.end({ code, reason, cause: 'server' })
     } else if (command.type === 'subscribe' || command.type === 'unsubscribe') {
       await Promise.all(connections.map(connection => connection[command.type](command.channel)))
     } else {

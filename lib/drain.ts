@@ -1,7 +1,7 @@
-import { closeCodes } from './close-codes.ts'
 import type { Instance } from './instance.ts'
 import type { Logs } from './logs.ts'
 import type { Metrics } from './metrics.ts'
+import { within } from './within.ts'
 
 /** ms between two batches of closings. */
 const BATCH_INTERVAL = 50
@@ -41,8 +41,9 @@ export class Drain {
     await this.#closeAll(startedAt + timeout * CLOSE_BY)
     await this.#until(() => connections.size === 0, startedAt + timeout * CUT_BY)
     const silent = connections.size
-    for (const connection of connections.values()) connection.cut(closeCodes.drain)
-    await Promise.race([this.#instance.settled(), sleep(startedAt + timeout * SETTLE_BY - Date.now())])
+    for (const connection of connections.values()) connection.cut('drain')
+    await this.#until(() => connections.size === 0, startedAt + timeout * SETTLE_BY) // their ends come a moment later
+    await within(startedAt + timeout * SETTLE_BY - Date.now(), this.#instance.settled())
     const duration = Date.now() - startedAt
     this.#metrics.drained(duration)
     this.#logs.drainFinished(total, silent, duration)
@@ -53,7 +54,7 @@ export class Drain {
     const batch = Math.max(MIN_BATCH, Math.ceil(open.length / Math.max(1, (by - Date.now()) / BATCH_INTERVAL)))
     for (let i = 0; i < open.length; i += batch) {
       if (i > 0) await sleep(BATCH_INTERVAL)
-      for (const connection of open.slice(i, i + batch)) connection.end(closeCodes.drain)
+      for (const connection of open.slice(i, i + batch)) connection.end('drain')
     }
   }
 

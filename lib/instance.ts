@@ -1,31 +1,27 @@
 import type { FastifyRequest } from 'fastify'
-import { randomBytes } from 'node:crypto'
 import type { WebSocket } from 'ws'
 import { checkChannel } from './channels.ts'
 import type { ChannelNamespaces } from './channels.ts'
 import type { End } from './close-codes.ts'
 import { Connection } from './connection.ts'
+import type { SubscribeResult } from './connection.ts'
 import { ConnectionClosedError, InvalidArgumentError } from './errors.ts'
-import type { Hub } from './hub.ts'
+import type { Hub, Joining } from './hub.ts'
 import type { Logs } from './logs.ts'
 import type { Metrics } from './metrics.ts'
 import type { Identity, ResolvedOptions } from './options.ts'
 import type { Member, Presence } from './presence.ts'
 import type { Protocol } from './protocol.ts'
 import type { Position } from './publication.ts'
+import type { Publisher } from './publisher.ts'
 import { TokenBucket } from './token-bucket.ts'
-
-/** `recovered`, `offset` and `epoch` are there when `since` was given: whether nothing is missing, and from where on publications come live. */
-export interface SubscribeResult extends Partial<Position> {
-  recovered?: boolean
-}
 
 /** Share of the maximum age by which connections that came together are closed apart. */
 const AGE_JITTER = 0.1
 
 /** The connections of this process, and what happens to each of them between its upgrade and its end. */
 export class Instance {
-  readonly id: string = randomBytes(6).toString('base64url')
+  readonly id: string
   readonly startedAt: number = Date.now()
   readonly options: ResolvedOptions
   readonly logs: Logs
@@ -35,10 +31,13 @@ export class Instance {
   readonly #presence: Presence
   readonly #namespaces: ChannelNamespaces
   readonly #metrics: Metrics
+  readonly #publisher: Publisher
   /** Connections whose end the host is still handling. */
   readonly #ending = new Set<Promise<void>>()
 
-  constructor (options: ResolvedOptions, hub: Hub, presence: Presence, namespaces: ChannelNamespaces, metrics: Metrics, logs: Logs) {
+  constructor (options: ResolvedOptions, hub: Hub, presence: Presence, publisher: Publisher, namespaces: ChannelNamespaces, metrics: Metrics, logs: Logs) {
+    this.id = publisher.instance
+    this.#publisher = publisher
     this.options = options
     this.#hub = hub
     this.#presence = presence
@@ -50,18 +49,23 @@ export class Instance {
   get full (): boolean { return this.connections.size >= this.options.maxConnections }
 
   /** Takes a socket right after its upgrade. Synchronous up to the listeners, so that no message is missed. */
-  accept (socket: WebSocket, wire: Protocol, identity: Identity, request: FastifyRequest): void {
-    const { maxConnectionAge, heartbeat: { interval }, rateLimit: { messages }, onConnect } = this.options
+  accept (socket: WebSocket, wire: Protocol, identity: Identity | undefined, request: FastifyRequest): void {
+    const { maxConnectionAge, heartbeat: { interval }, rateLimit: { messages } } = this.options
     const now = Date.now()
-    const closeAt = maxConnectionAge === false ? Infinity : now + maxConnectionAge * (1 - Math.random() * AGE_JITTER)
+    const deadline = maxConnectionAge === false ? Infinity : now + maxConnectionAge * (1 - Math.random() * AGE_JITTER)
     const bucket = messages === false ? undefined : new TokenBucket(messages, now)
-    const connection = new Connection(socket, wire, this, identity, closeAt, bucket)
+    const connection = new Connection(socket, wire, this, deadline, bucket)
     // Spread over half an interval, so that connections that came together are not pinged together.
     connection.pingAt = now + interval * (1 + Math.random()) / 2
     this.connections.set(connection.id, connection)
+    wire.opened(connection, identity, request)
+  }
+
+  /** Who it is is known. */
+  identified (connection: Connection, identity: Identity, reqId: string): void {
+    connection.identify(identity)
     if (connection.user !== '') this.#ofUser(connection.user).add(connection)
-    this.logs.opened(connection, request)
-    if (onConnect !== undefined) connection.run(() => onConnect(connection, request))
+    this.logs.opened(connection, reqId)
   }
 
   /** Called by the connection, once, however it ended. */
@@ -71,7 +75,8 @@ export class Instance {
     const ofUser = this.#users.get(user)
     ofUser?.delete(connection)
     if (ofUser?.size === 0) this.#users.delete(user)
-    for (const channel of connection.channels) this.#leave(connection, channel)
+    for (const [channel, joining] of connection.session?.deferred ?? []) this.turnAway(connection, channel, joining)
+    for (const channel of connection.channels) this.#left(connection, channel)
     this.#metrics.connectionEnded(connection, end)
     this.logs.closed(connection, end)
     const { onDisconnect } = this.options
@@ -86,58 +91,100 @@ export class Instance {
     while (this.#ending.size > 0) await Promise.all(this.#ending)
   }
 
+  /** Sends what is pending in channels. */
+  flush (): void {
+    this.#hub.flush()
+  }
+
   connectionsOf (user: string): Connection[] {
     return Array.from(this.#users.get(user) ?? [])
   }
 
+  /** The host subscribes a connection. */
   async subscribe (connection: Connection, channel: string, since: Position | undefined): Promise<SubscribeResult> {
-    const { history, presence } = this.#namespaces.rules(checkChannel(channel))
+    const { history } = this.#namespaces.rules(checkChannel(channel))
     if (since !== undefined && history === undefined) throw new InvalidArgumentError('since', JSON.stringify(since), `nothing in channel ${channel}, whose namespace keeps no history`)
     return connection.inTurn(channel, async () => {
-      if (!connection.open) throw new ConnectionClosedError(connection.id)
-      const result = since === undefined ? await this.#hub.join(connection, channel) : await this.#recover(connection, channel, since)
-      if (!connection.open) throw new ConnectionClosedError(connection.id)
-      connection.joined(channel)
-      if (presence) await this.#announce(connection, channel)
-      return result ?? {}
+      const { channels, session } = connection
+      if (channels.has(channel) || session?.subscriptions.has(channel)) return {}
+      const joining = await this.join(connection, channel, since ?? session?.positionOf(channel))
+      return connection.wire.subscribed(connection, channel, joining)
     })
   }
 
+  /** The host unsubscribes a connection. */
   async unsubscribe (connection: Connection, channel: string): Promise<void> {
     checkChannel(channel)
     await connection.inTurn(channel, async () => {
-      if (connection.left(channel)) await this.#leave(connection, channel)
+      const joining = connection.session?.takeDeferred(channel)
+      if (joining !== undefined) await this.turnAway(connection, channel, joining)
+      else if (await this.leave(connection, channel)) connection.wire.unsubscribed(connection, channel)
     })
+  }
+
+  /** Resolves when the connection may be admitted. */
+  async join (connection: Connection, channel: string, since: Position | undefined, channelInfo?: unknown): Promise<Joining> {
+    if (!connection.open) throw new ConnectionClosedError(connection.id)
+    const { history, presence } = this.#namespaces.rules(channel)
+    const positioned = history !== undefined && (since !== undefined || connection.wire.name !== 'plain')
+    const joining = await this.#hub.join(connection, channel, positioned, since)
+    try {
+      if (presence) await this.#presence.add(channel, [memberOf(connection, channelInfo)])
+      if (!connection.open) throw new ConnectionClosedError(connection.id)
+      return joining
+    } catch (error) {
+      this.turnAway(connection, channel, joining)
+      throw error
+    }
+  }
+
+  /** It is not admitted after all. */
+  turnAway (connection: Connection, channel: string, joining: Joining): Promise<void> {
+    joining.abort()
+    return this.#removePresence(connection, channel)
+  }
+
+  /** False if it was not there. */
+  async leave (connection: Connection, channel: string): Promise<boolean> {
+    if (connection.gone || !connection.left(channel)) return false
+    await this.#left(connection, channel)
+    return true
+  }
+
+  /** Whether a subscriber that named its position got all that it missed. */
+  recovery (recovered: boolean): void {
+    this.#metrics.recovery(recovered)
+  }
+
+  /** Called by the protocol when it has admitted the connection. */
+  joined (connection: Connection, channel: string): void {
+    this.#announce('join', connection, channel)
   }
 
   /** Adds everybody here to the presence lists again, before their entries expire. */
   async refreshPresence (): Promise<void> {
     const refreshed: Promise<void>[] = []
     for (const [channel, connections] of this.#hub.occupied()) {
-      if (this.#namespaces.rules(channel).presence) refreshed.push(this.#presence.add(channel, Array.from(connections, member)))
+      if (this.#namespaces.rules(channel).presence) refreshed.push(this.#presence.add(channel, Array.from(connections, connection => memberOf(connection, connection.session?.subscriptions.get(channel)?.info))))
     }
     await Promise.all(refreshed)
   }
 
-  async #recover (connection: Connection, channel: string, since: Position): Promise<SubscribeResult> {
-    const { recovered, offset, epoch } = await this.#hub.joinSince(connection, channel, since)
-    this.#metrics.recovery(recovered)
-    return { recovered, offset, epoch }
+  /** At most once, like all events; the presence list is what counts. */
+  #announce (what: 'join' | 'leave', connection: Connection, channel: string): void {
+    if (!this.#namespaces.rules(channel).joinLeave) return
+    const channelInfo = connection.session?.subscriptions.get(channel)?.info
+    this.#publisher.announce(what, channel, memberOf(connection, channelInfo)).catch(() => {})
   }
 
-  async #announce (connection: Connection, channel: string): Promise<void> {
-    try {
-      await this.#presence.add(channel, [member(connection)])
-    } catch (error) {
-      connection.left(channel)
-      this.#hub.leave(connection, channel)
-      throw error
-    }
-  }
-
-  async #leave (connection: Connection, channel: string): Promise<void> {
+  async #left (connection: Connection, channel: string): Promise<void> {
     this.#hub.leave(connection, channel)
-    // While Redis is away the entry can not be removed; it expires by itself.
+    this.#announce('leave', connection, channel)
+    await this.#removePresence(connection, channel)
+  }
+
+  /** While Redis is away the entry can not be removed; it expires by itself. */
+  async #removePresence (connection: Connection, channel: string): Promise<void> {
     if (this.#namespaces.rules(channel).presence) await this.#presence.remove(channel, connection.id).catch(() => {})
   }
 
@@ -148,6 +195,7 @@ export class Instance {
   }
 }
 
-function member ({ id, user, info }: Connection): Member {
-  return info === undefined ? { client: id, user } : { client: id, user, info }
+/** As others see a connection. */
+export function memberOf ({ id, user, info }: Connection, channelInfo?: unknown): Member {
+  return { client: id, user, ...(info !== undefined && { info }), ...(channelInfo !== undefined && { channelInfo }) }
 }

@@ -1,4 +1,4 @@
-import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { End } from './close-codes.ts'
 import type { Connection } from './connection.ts'
@@ -16,8 +16,12 @@ export const logEvents = {
   'bridge.down': 'error',
   'bridge.up': 'info',
   'publications.missed': 'warn',
-  'control.failed': 'warn'
+  'control.failed': 'warn',
+  'call.failed': 'warn'
 } as const satisfies Record<string, 'info' | 'warn' | 'error'>
+
+/** What has an entry of its own, or is nobody's fault. */
+export const EXPECTED: ReadonlySet<string> = new Set(['FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_CONNECTION_CLOSED'])
 
 type Event = keyof typeof logEvents
 
@@ -29,9 +33,8 @@ export class Logs {
     this.#log = logging === false ? undefined : log
   }
 
-  opened (connection: Connection, request: FastifyRequest): void {
-    const { id, user, protocol } = connection
-    this.#write('connection.opened', { connection: id, user, protocol, reqId: request.id }, 'WebSocket connection opened')
+  opened ({ id, user, protocol }: Connection, reqId: string): void {
+    this.#write('connection.opened', { connection: id, user, protocol, reqId }, 'WebSocket connection opened')
   }
 
   closed (connection: Connection, { code, reason, cause }: End): void {
@@ -40,8 +43,9 @@ export class Logs {
     this.#write('connection.closed', { connection: id, user, protocol, age, cause, code, reason, received, sent, bytesReceived, bytesSent }, 'WebSocket connection closed')
   }
 
+  /** Without the query, in which clients that can send no headers carry their tokens. */
   rejected (reqId: string | undefined, { url, headers: { origin } }: IncomingMessage, error: Rejection, reason: string): void {
-    this.#write('connection.rejected', { error, reqId, url, origin }, `WebSocket connection rejected: ${reason}`)
+    this.#write('connection.rejected', { error, reqId, path: url?.split('?', 1)[0], origin }, `WebSocket connection rejected: ${reason}`)
   }
 
   slow ({ id, user, protocol }: Connection, bufferedBytes: number): void {
@@ -76,6 +80,17 @@ export class Logs {
 
   controlFailed (command: string, err: unknown): void {
     this.#write('control.failed', { command, err }, `Command from another instance failed: ${(err as Error)?.message}`)
+  }
+
+  /**
+   * A promise that the host forgot to await must not end the process when it rejects: a client could make that happen. What
+   * failed because Redis is away or the client is gone has an entry of its own; for the rest this is the only trace.
+   */
+  watch<T> (call: string, promise: Promise<T>): Promise<T> {
+    promise.catch((err: { code?: string }) => {
+      if (!EXPECTED.has(err.code ?? '')) this.#write('call.failed', { call, err }, `Call of ${call} failed: ${String(err)}`)
+    })
+    return promise
   }
 
   #write (event: Event, fields: object, message: string): void {

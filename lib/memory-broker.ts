@@ -77,7 +77,7 @@ export class MemoryBroker implements Broker {
 
   #stream (channel: string, now: number): Stream {
     let stream = this.#streams.get(channel)
-    if (stream === undefined || stream.positionUntil <= now) {
+    if (stream === undefined || (stream.positionUntil <= now && !this.#subscribed.has(channel))) {
       stream = { epoch: newEpoch(), top: 0, entries: [], entriesUntil: 0, positionUntil: 0 }
       this.#streams.set(channel, stream)
     }
@@ -89,7 +89,7 @@ export class MemoryBroker implements Broker {
   #sweep (now: number): void {
     for (const [channel, stream] of this.#streams) {
       if (stream.entriesUntil <= now) stream.entries = []
-      if (stream.positionUntil <= now) this.#streams.delete(channel)
+      if (stream.positionUntil <= now && !this.#subscribed.has(channel)) this.#streams.delete(channel)
     }
     for (const [key, { until }] of this.#results) {
       if (until <= now) this.#results.delete(key)

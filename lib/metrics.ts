@@ -11,6 +11,7 @@ export const metricNames = {
   limit: 'websocket.server.connection.limit',
   messages: 'websocket.server.messages',
   io: 'websocket.server.io',
+  commandDuration: 'websocket.server.command.duration',
   subscriptions: 'websocket.server.subscription.active',
   recoveries: 'websocket.server.recoveries',
   missed: 'websocket.server.publications.missed',
@@ -59,6 +60,7 @@ class Traffic {
 export class Metrics {
   readonly #rejected: Counter
   readonly #duration: Histogram
+  readonly #commandDuration: Histogram
   readonly #recoveries: Counter
   readonly #missed: Counter
   readonly #publishDuration: Histogram
@@ -76,6 +78,7 @@ export class Metrics {
     const seconds = (boundaries: number[], description: string) => ({ unit: 's', description, advice: { explicitBucketBoundaries: boundaries } })
     this.#rejected = meter.createCounter(metricNames.rejected, { ...whole, unit: '{connection}', description: 'Upgrades refused' })
     this.#duration = meter.createHistogram(metricNames.duration, seconds(CONNECTION_BUCKETS, 'Age of connections that ended'))
+    this.#commandDuration = meter.createHistogram(metricNames.commandDuration, seconds(FAST_BUCKETS, 'Commands of SDK clients, until they are answered'))
     this.#recoveries = meter.createCounter(metricNames.recoveries, { ...whole, unit: '{recovery}', description: 'Subscriptions that named a position' })
     this.#missed = meter.createCounter(metricNames.missed, { ...whole, unit: '{publication}', description: 'Publications lost for good' })
     this.#publishDuration = meter.createHistogram(metricNames.publishDuration, seconds(FAST_BUCKETS, 'Publishing, until stored or handed on'))
@@ -108,6 +111,11 @@ export class Metrics {
   connectionEnded (connection: Connection, { cause }: End): void {
     this.#ended[connection.protocol].add(connection)
     this.#duration.record((Date.now() - connection.connectedAt) / 1_000, { 'websocket.protocol': connection.protocol, 'websocket.close.cause': cause })
+  }
+
+  /** ms; `errorType` is the code of the error reply, or 'disconnect'. */
+  commandDone (command: string, duration: number, errorType: string | undefined): void {
+    this.#commandDuration.record(duration / 1_000, { 'websocket.command': command, ...(errorType !== undefined && { 'error.type': errorType }) })
   }
 
   recovery (recovered: boolean): void {

@@ -9,7 +9,9 @@ export type Duration = number | string
 export type Check<T> = (value: unknown, name: string) => T
 
 export function invalid (name: string, value: unknown, allowed: string): Error {
-  return new InvalidOptionError(name, inspect(value, { depth: 1, breakLength: Infinity }), allowed)
+  const shown = inspect(value, { depth: 1, breakLength: Infinity })
+  // The password of a URL must not end up in a log; it may hold anything, a second @ too.
+  return new InvalidOptionError(name, shown.replace(/(['"`])([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1$2***@'), allowed)
 }
 
 export const duration = (min: number): Check<number> => (value, name) => {

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { createPublicKey } from 'node:crypto'
 import type { ChannelRules } from './channels.ts'
 import type { Connection } from './connection.ts'
 import type { End } from './close-codes.ts'
@@ -6,6 +7,7 @@ import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, pl
 import type { Check, Duration } from './option-checks.ts'
 import { redisSource } from './redis-source.ts'
 import type { RedisOption, RedisSource } from './redis-source.ts'
+import type { TokenOptions } from './tokens.ts'
 
 /** Who is at the other end, as the host's `authenticate` found out. */
 export interface Identity {
@@ -13,10 +15,40 @@ export interface Identity {
   user?: string | undefined
   /** What others may see of this user, in presence lists for example. JSON. */
   info?: unknown
+  /** Channels it is subscribed to at once. */
+  channels?: readonly string[] | undefined
   /** Unix time in seconds from which on the connection must not be used; it is closed then. Default: never. */
   expiresAt?: number | undefined
   /** Anything the host wants to find again on `connection.meta`. Never sent anywhere. */
   meta?: unknown
+}
+
+type MaybePromise<T> = T | Promise<T>
+
+/** What an SDK client sent along with its connect; empty for a plain client. */
+export interface ConnectDetails {
+  data?: unknown
+  /** Of the SDK. */
+  name?: string
+  version?: string
+}
+
+/** What a subscription gets. */
+export interface SubscribeGrant {
+  /** Given to the client with the answer. */
+  data?: unknown
+  /** What others see of this subscriber in this channel. */
+  info?: unknown
+  /** Unix time in seconds at which the subscription ends. */
+  expiresAt?: number
+}
+
+/** What is published in place of what the client sent. */
+export interface PublishChange {
+  data?: unknown
+  tags?: Record<string, string>
+  idempotencyKey?: string
+  history?: boolean
 }
 
 export interface Limit {
@@ -46,8 +78,8 @@ export interface ChannelOptions {
 export interface Options {
   /** Route for plain WebSocket clients. Default '/ws'; false leaves it out. */
   path?: string | false | undefined
-  /** Route for the Centrifugal SDKs. This version has none yet: only false is allowed, and the default. */
-  sdkPath?: false | undefined
+  /** Route for the Centrifugal SDKs, JSON and Protobuf. Default '/connection/websocket'; false leaves it out. */
+  sdkPath?: string | false | undefined
   /** Liveness: 200 as long as the process can serve. Default '/health'; false leaves it out. */
   healthPath?: string | false | undefined
   /** Readiness: 503 with reasons while starting, draining, full, or while Redis is away. Default '/ready'; false leaves it out. */
@@ -58,7 +90,7 @@ export interface Options {
    */
   redis?: RedisOption | false | undefined
   /** Starts the name of every Redis key and Pub/Sub channel. Default 'ws'. */
-  prefix?: string | undefined
+  prefix?: string
   /** Connections this instance holds at the most; an upgrade over it gets 503 with Retry-After. Default 950. */
   maxConnections?: number | undefined
   /** Age at which the plugin closes a connection itself, less up to a tenth by chance. Default 95 % of requestTimeout (57 min); false: never. */
@@ -77,14 +109,22 @@ export interface Options {
   rateLimit?: { connections?: Limit | false | undefined, messages?: Limit | false | undefined } | false | undefined
   /** Who is this? Before the upgrade; throwing answers 401 (or the error's own statusCode). Default: everybody, as user ''. */
   authenticate?: ((request: FastifyRequest) => Identity | Promise<Identity>) | undefined
+  /** How the JWTs of SDK clients are verified: one of secret (HMAC; a list while it is changed), publicKey (PEM) and jwksUrl, with issuer and audience. Default: none are taken. */
+  token?: TokenOptions | undefined
   /** Rules per namespace, the text before the first ':' of a channel ('' for channels without one). Default: none. */
   channels?: Record<string, ChannelOptions> | undefined
-  /** A connection is there. Its messages wait until this has ended. */
-  onConnect?: ((connection: Connection, request: FastifyRequest) => unknown) | undefined
-  /** A message came: a string, or a Buffer if the client sent binary. One at a time per connection, in order. */
+  /** A connection is there. Its messages wait until this has ended. An SDK client gets `data` of what it returns. */
+  onConnect?: ((connection: Connection, request: FastifyRequest, details: ConnectDetails) => unknown) | undefined
+  /** A message came: a string, or a Buffer if the client sent binary; from an SDK's `send` JSON, or a Buffer that is none. One at a time per connection, in order. */
   onMessage?: ((connection: Connection, data: unknown) => unknown) | undefined
   /** The connection has ended, and every message before it was handled. */
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
+  /** An SDK client wants to subscribe, and the rules allow it. false or an exception refuses it. */
+  onSubscribe?: ((connection: Connection, channel: string, details: { data?: unknown }) => MaybePromise<SubscribeGrant | boolean | void>) | undefined
+  /** An SDK client wants to publish, and the rules allow it. false or an exception refuses it; an object changes what is published. */
+  onPublish?: ((connection: Connection, channel: string, data: unknown) => MaybePromise<PublishChange | boolean | void>) | undefined
+  /** An SDK client calls a method; it gets what this returns. */
+  onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
   /** Drain at SIGTERM and SIGINT (`signals`, default true) and at app.close(), within `timeout` (default 8 s). false: no drain. */
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined
   /** Metrics through @opentelemetry/api. Default 'auto': they go to the SDK that is registered, if any. */
@@ -97,7 +137,7 @@ export interface ResolvedLimit { readonly max: number, readonly timeWindow: numb
 
 export interface ResolvedOptions {
   readonly path: string | false
-  readonly sdkPath: false
+  readonly sdkPath: string | false
   readonly healthPath: string | false
   readonly readyPath: string | false
   readonly redis: RedisSource | undefined
@@ -111,10 +151,14 @@ export interface ResolvedOptions {
   readonly allowedOrigins: 'same-host' | '*' | readonly (string | RegExp)[]
   readonly rateLimit: { readonly connections: ResolvedLimit | false, readonly messages: ResolvedLimit | false }
   readonly authenticate: Options['authenticate']
+  readonly token: TokenOptions | undefined
   readonly channels: ReadonlyMap<string, ChannelRules>
   readonly onConnect: Options['onConnect']
   readonly onMessage: Options['onMessage']
   readonly onDisconnect: Options['onDisconnect']
+  readonly onSubscribe: Options['onSubscribe']
+  readonly onPublish: Options['onPublish']
+  readonly onRpc: Options['onRpc']
   readonly shutdown: { readonly signals: boolean, readonly timeout: number } | false
   readonly telemetry: 'auto' | false
   readonly logging: 'auto' | false
@@ -172,6 +216,30 @@ const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
   }))
 }
 
+const someText: Check<string> = text(/./, 'a text that is not empty')
+const secret: Check<string | readonly string[]> = (value, name) => {
+  if (!Array.isArray(value)) return someText(value, name)
+  if (value.length === 0) throw invalid(name, value, 'a secret, or a list of them')
+  return value.map(one => someText(one, name))
+}
+const keySources = { secret, publicKey, jwksUrl: text(/^https?:\/\/./, 'a URL') }
+
+const token: Check<TokenOptions> = (value, name) => {
+  const checked = fields<Record<string, unknown>>({ ...keySources, issuer: someText, audience: someText }, {})(value, name)
+  const sources = Object.keys(keySources).filter(key => checked[key] !== undefined)
+  if (sources.length !== 1) throw invalid(name, sources, `one of ${Object.keys(keySources).join(', ')}`)
+  return checked as unknown as TokenOptions
+}
+
+function publicKey (value: unknown, name: string): string {
+  try {
+    createPublicKey(value as string)
+    return value as string
+  } catch {
+    throw invalid(name, `a ${typeof value}`, 'a public key in PEM form') // not shown: it may be a private one by mistake
+  }
+}
+
 const allowedOrigins: Check<ResolvedOptions['allowedOrigins']> = (value, name) => {
   if (value === '*') return value
   const allowed = "'*', or a list of origins such as 'https://example.com' and regular expressions"
@@ -186,7 +254,7 @@ const shutdownDefaults = { signals: true, timeout: 8_000 }
 
 const checks: { [K in keyof ResolvedOptions]-?: Check<ResolvedOptions[K]> } = {
   path: orLiteral([false], routePath),
-  sdkPath: literal(false),
+  sdkPath: orLiteral([false], routePath),
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
   redis: redisSource,
@@ -200,10 +268,14 @@ const checks: { [K in keyof ResolvedOptions]-?: Check<ResolvedOptions[K]> } = {
   allowedOrigins,
   rateLimit,
   authenticate: fn(),
+  token,
   channels,
   onConnect: fn(),
   onMessage: fn(),
   onDisconnect: fn(),
+  onSubscribe: fn(),
+  onPublish: fn(),
+  onRpc: fn(),
   shutdown: orLiteral([false], fields({ signals: boolean, timeout: duration(100) }, shutdownDefaults)),
   telemetry: literal('auto', false),
   logging: literal('auto', false)
@@ -213,7 +285,7 @@ const checks: { [K in keyof ResolvedOptions]-?: Check<ResolvedOptions[K]> } = {
 export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = process.env): ResolvedOptions {
   const resolved = fields(checks, {
     path: '/ws',
-    sdkPath: false,
+    sdkPath: '/connection/websocket',
     healthPath: '/health',
     readyPath: '/ready',
     redis: options.redis === undefined ? redisSource.fromEnvironment(env) : undefined,
@@ -227,10 +299,14 @@ export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = proce
     allowedOrigins: 'same-host',
     rateLimit: Object.freeze(rateLimitDefaults),
     authenticate: undefined,
+    token: undefined,
     channels: new Map(),
     onConnect: undefined,
     onMessage: undefined,
     onDisconnect: undefined,
+    onSubscribe: undefined,
+    onPublish: undefined,
+    onRpc: undefined,
     shutdown: Object.freeze(shutdownDefaults),
     telemetry: 'auto',
     logging: 'auto'

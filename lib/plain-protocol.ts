@@ -1,8 +1,11 @@
+import type { FastifyRequest } from 'fastify'
 import { closeCodes } from './close-codes.ts'
 import type { End } from './close-codes.ts'
-import type { Connection } from './connection.ts'
+import type { Connection, SubscribeResult } from './connection.ts'
 import { MessageRateError } from './errors.ts'
-import type { Options, ResolvedLimit } from './options.ts'
+import type { Joining } from './hub.ts'
+import type { Instance } from './instance.ts'
+import type { Identity } from './options.ts'
 import type { Frame, Protocol } from './protocol.ts'
 import { encodePayload } from './publication.ts'
 import type { Publication } from './publication.ts'
@@ -14,27 +17,44 @@ import type { Publication } from './publication.ts'
 export class PlainProtocol implements Protocol {
   readonly name = 'plain'
   readonly index = 0
-  readonly #onMessage: Options['onMessage']
+  readonly closes = closeCodes
+  readonly #instance: Instance
   readonly #tooFast: Frame
 
-  constructor (onMessage: Options['onMessage'], limit: ResolvedLimit | false) {
-    this.#onMessage = onMessage
-    const { code, message } = limit === false ? new MessageRateError(0, 0) : new MessageRateError(limit.max, limit.timeWindow)
+  constructor (instance: Instance) {
+    this.#instance = instance
+    const { messages } = instance.options.rateLimit
+    const { code, message } = messages === false ? new MessageRateError(0, 0) : new MessageRateError(messages.max, messages.timeWindow)
     this.#tooFast = this.message({ type: 'error', code, message })
   }
 
+  opened (connection: Connection, identity: Identity = {}, request: FastifyRequest): void {
+    const { onConnect } = this.#instance.options
+    if (identity.expiresAt !== undefined) connection.closeAt(identity.expiresAt * 1_000, 'expired')
+    this.#instance.identified(connection, identity, request.id)
+    for (const channel of identity.channels ?? []) connection.run(() => connection.subscribe(channel))
+    if (onConnect !== undefined) connection.run(() => onConnect(connection, request, {}))
+  }
+
   handle (connection: Connection, data: Buffer, binary: boolean): void | Promise<void> {
-    if (this.#onMessage === undefined) return connection.end(closeCodes.unsupported)
-    return this.#onMessage(connection, binary ? data : data.toString()) as void | Promise<void>
+    const { onMessage } = this.#instance.options
+    if (onMessage === undefined) return connection.end('unsupported')
+    if (connection.take()) return onMessage(connection, binary ? data : data.toString()) as void | Promise<void>
+    // Said once per burst, so that a flood is not answered by a flood.
+    if (connection.dropped === 1) connection.write(this.#tooFast)
   }
 
-  tooFast (connection: Connection): void {
-    connection.write(this.#tooFast)
+  ping (connection: Connection): void {
+    connection.nativePing()
   }
 
-  publication (_channel: string, { payload, kind }: Publication): Frame {
-    return { payload, binary: kind === 'binary' }
+  sweep (): void {}
+
+  publications (_channel: string, publications: readonly Publication[]): Frame[] {
+    return publications.map(({ payload, kind }) => ({ payload, binary: kind === 'binary' }))
   }
+
+  event (): undefined {}
 
   message (data: unknown): Frame {
     const { payload, kind } = encodePayload(data)
@@ -44,4 +64,18 @@ export class PlainProtocol implements Protocol {
   goodbye ({ reason, cause }: End): Frame | undefined {
     return cause === 'drain' || cause === 'deadline' ? this.message({ type: 'shutdown', message: reason, reconnect: true }) : undefined
   }
+
+  subscribed (connection: Connection, channel: string, joining: Joining): SubscribeResult {
+    const admission = joining.admit()
+    for (const frame of this.publications(channel, admission === undefined ? [] : [...admission.missed, ...admission.live])) connection.write(frame)
+    if (admission === undefined || admission.epoch === '') return {} // no position was read
+    const { recovered, missed, live, offset, epoch } = admission
+    this.#instance.recovery(recovered)
+    return { recovered, offset: missed.at(-1)?.offset ?? live.at(-1)?.offset ?? offset, epoch }
+  }
+
+  unsubscribed (): void {}
+
+  /** A plain client knows no positions; what was lost is counted and logged. */
+  renewed (): void {}
 }

@@ -4,8 +4,10 @@ export interface Member {
   client: string
   /** '' for a client that did not authenticate. */
   user: string
-  /** What `authenticate` gave as `info`. */
+  /** What `authenticate` or the connection's token gave as `info`. */
   info?: unknown
+  /** What the subscription's token or `onSubscribe` gave as `info`. */
+  channelInfo?: unknown
 }
 
 /** ms that a member of a crashed instance stays visible at the most, counted from its last refresh. */

@@ -1,5 +1,8 @@
-import type { End } from './close-codes.ts'
-import type { Connection } from './connection.ts'
+import type { FastifyRequest } from 'fastify'
+import type { CloseCode, CloseName, End } from './close-codes.ts'
+import type { Connection, SubscribeResult } from './connection.ts'
+import type { Joining } from './hub.ts'
+import type { Identity } from './options.ts'
 import type { Publication } from './publication.ts'
 
 /** One WebSocket message, ready to be sent to any number of connections. */
@@ -16,13 +19,28 @@ export interface Protocol {
   readonly name: 'plain' | 'json' | 'protobuf'
   /** Its place in a list of frames, one per protocol. */
   readonly index: number
+  /** What it says with which end. */
+  readonly closes: Readonly<Record<CloseName, CloseCode>>
+  /** The upgrade is done. */
+  opened (connection: Connection, identity: Identity | undefined, request: FastifyRequest): void
   /** Handles one message. The next one of the same connection waits until the promise has settled. A rejection is the host's fault. */
   handle (connection: Connection, data: Buffer, binary: boolean): void | Promise<void>
-  /** Tells the client that it sends too fast and that messages are dropped. */
-  tooFast (connection: Connection): void
-  publication (channel: string, publication: Publication): Frame
+  /** Asks for a sign of life. */
+  ping (connection: Connection): void
+  /** At every sweep of the heartbeat. */
+  sweep (connection: Connection, now: number): void
+  /** The messages in which these publications go out, in order. */
+  publications (channel: string, publications: readonly Publication[]): Frame[]
+  /** A join or a leave; undefined: it has no form for it. */
+  event (channel: string, event: Publication): Frame | undefined
   /** What `connection.send` sends. */
   message (data: unknown): Frame
   /** Says goodbye ahead of the close frame, where the protocol has a word for it. */
   goodbye (end: End): Frame | undefined
+  /** The host, not the client, has subscribed it: admits it now, or when the client is ready for it. */
+  subscribed (connection: Connection, channel: string, joining: Joining): SubscribeResult
+  /** The host, not the client, has unsubscribed it. */
+  unsubscribed (connection: Connection, channel: string): void
+  /** What it knows of this channel is not all there is. */
+  renewed (connection: Connection, channel: string): void
 }

@@ -1,15 +1,23 @@
 import { randomBytes } from 'node:crypto'
 import { InvalidDataError } from './errors.ts'
+import type { Member } from './presence.ts'
 
 /** How `payload` is to be read: text is sent as it is, JSON is the text of a value, binary are bytes. */
 export type PayloadKind = 'text' | 'json' | 'binary'
+
+/** Data in the form in which it travels: encoded once, by whoever brings it. */
+export interface Payload {
+  readonly kind: PayloadKind
+  readonly payload: Buffer
+}
 
 /**
  * One publication as it travels between instances: the payload is encoded once, by the publisher,
  * and only decoded again where host code asks for it.
  */
 export interface Publication {
-  readonly kind: PayloadKind
+  /** A join or a leave has the member as its payload, in JSON. */
+  readonly kind: PayloadKind | 'join' | 'leave'
   readonly payload: Buffer
   /** Unix time of the publish call, in ms, by the publisher's clock. */
   readonly time: number
@@ -18,6 +26,8 @@ export interface Publication {
   /** Counts up by one per channel and publishing instance; 0 in channels with history, where the offset does that work. */
   readonly sequence: number
   readonly tags?: Record<string, string>
+  /** Who published it, if it was an SDK client. */
+  readonly publisher?: Member
   /** Position in the channel's stream; 0 without history. The first publication of an epoch is 1. */
   offset: number
   epoch: string
@@ -34,12 +44,12 @@ export function newEpoch (): string {
   return randomBytes(6).toString('base64url')
 }
 
-const kindToMark = { text: 't', json: 'j', binary: 'b' } as const
-const markToKind: Record<string, PayloadKind> = { t: 'text', j: 'json', b: 'binary' }
+const kindToMark = { text: 't', json: 'j', binary: 'b', join: '+', leave: '-' } as const
+const markToKind = new Map(Object.entries(kindToMark).map(([kind, mark]) => [mark as string, kind as Publication['kind']]))
 const NEWLINE = 10
 
 /** Encodes what the host handed us. @throws FST_CRWS_INVALID_DATA for what JSON can not carry. */
-export function encodePayload (data: unknown): { kind: PayloadKind, payload: Buffer } {
+export function encodePayload (data: unknown): Payload {
   if (typeof data === 'string') return { kind: 'text', payload: Buffer.from(data) }
   if (Buffer.isBuffer(data)) return { kind: 'binary', payload: data }
   if (data instanceof Uint8Array) return { kind: 'binary', payload: Buffer.from(data.buffer, data.byteOffset, data.byteLength) }
@@ -53,7 +63,7 @@ export function encodePayload (data: unknown): { kind: PayloadKind, payload: Buf
   return { kind: 'json', payload: Buffer.from(json) }
 }
 
-export function decodePayload (publication: Publication): unknown {
+export function decodePayload (publication: Pick<Publication, 'kind' | 'payload'>): unknown {
   if (publication.kind === 'binary') return publication.payload
   const text = publication.payload.toString()
   return publication.kind === 'text' ? text : JSON.parse(text)
@@ -65,8 +75,9 @@ export function decodePayload (publication: Publication): unknown {
  *     j 1732412345678 4fQ7 12 {"tags":{"a":"b"}}\n{"text":"hello"}
  */
 export function encodePublication (publication: Publication): Buffer {
-  const { kind, payload, time, instance, sequence, tags } = publication
-  const header = Buffer.from(`${kindToMark[kind]} ${time} ${instance} ${sequence}${tags === undefined ? '' : ` ${JSON.stringify({ tags })}`}\n`)
+  const { kind, payload, time, instance, sequence, tags, publisher } = publication
+  const extra = tags === undefined && publisher === undefined ? '' : ` ${JSON.stringify({ tags, publisher })}`
+  const header = Buffer.from(`${kindToMark[kind]} ${time} ${instance} ${sequence}${extra}\n`)
   return Buffer.concat([header, payload])
 }
 
@@ -76,23 +87,25 @@ export function decodePublication (bytes: Buffer, offset: number, epoch: string)
   if (end === -1) return undefined
   const header = bytes.toString('utf8', 0, end)
   const [mark = '', time = '', instance = '', sequence = ''] = header.split(' ', 4)
-  const kind = markToKind[mark]
+  const kind = markToKind.get(mark)
   if (kind === undefined || instance === '' || !isCount(time) || !isCount(sequence)) return undefined
   const publication: Publication = { kind, payload: bytes.subarray(end + 1), time: Number(time), instance, sequence: Number(sequence), offset, epoch }
   const extra = header.slice(mark.length + time.length + instance.length + sequence.length + 4)
   if (extra === '') return publication
-  const tags = parseTags(extra)
-  return tags && { ...publication, tags }
+  const more = parseExtra(extra)
+  return more && { ...publication, ...more }
 }
 
 function isCount (text: string): boolean {
   return text !== '' && Number.isSafeInteger(Number(text)) && Number(text) >= 0
 }
 
-function parseTags (json: string): Record<string, string> | undefined {
+function parseExtra (json: string): Pick<Publication, 'tags' | 'publisher'> | undefined {
   try {
-    const { tags } = JSON.parse(json)
-    return typeof tags === 'object' && tags !== null ? tags : undefined
+    const { tags, publisher } = JSON.parse(json)
+    const given = [tags, publisher].filter(one => one !== undefined)
+    if (given.length === 0 || given.some(one => typeof one !== 'object' || one === null)) return undefined
+    return { ...(tags && { tags }), ...(publisher && { publisher }) }
   } catch {
     return undefined // not our form; the caller counts it
   }

@@ -1,10 +1,12 @@
-import type { Broker } from './broker.ts'
+import { randomBytes } from 'node:crypto'
+import type { Broker, History, HistoryQuery } from './broker.ts'
 import { checkChannel, CONTROL_CHANNEL } from './channels.ts'
 import type { ChannelNamespaces } from './channels.ts'
 import { InvalidArgumentError } from './errors.ts'
 import type { Metrics } from './metrics.ts'
+import type { Member } from './presence.ts'
 import { decodePayload, encodePayload } from './publication.ts'
-import type { Position, Publication } from './publication.ts'
+import type { Payload, Position, Publication } from './publication.ts'
 
 export interface PublishOptions {
   /** A second publish with the same key within five minutes publishes nothing and gives the first one's position. */
@@ -42,21 +44,33 @@ export class Publisher {
   readonly #namespaces: ChannelNamespaces
   readonly #metrics: Metrics
   /** Id of this instance. */
-  readonly #instance: string
+  readonly instance: string = randomBytes(6).toString('base64url')
 
-  constructor (broker: Broker, namespaces: ChannelNamespaces, metrics: Metrics, instance: string) {
+  constructor (broker: Broker, namespaces: ChannelNamespaces, metrics: Metrics) {
     this.#broker = broker
     this.#namespaces = namespaces
     this.#metrics = metrics
-    this.#instance = instance
   }
 
-  async publish (channel: string, data: unknown, { idempotencyKey, tags, history = true }: PublishOptions = {}): Promise<Partial<Position>> {
-    if (channel !== CONTROL_CHANNEL) checkChannel(channel)
+  async publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
+    return this.publishPayload(checkChannel(channel), encodePayload(data), options)
+  }
+
+  /** To all instances, in the one channel that no host can name: who could publish there could do anything to anybody. */
+  async command (command: object): Promise<void> {
+    await this.publishPayload(CONTROL_CHANNEL, encodePayload(command))
+  }
+
+  /** Tells who has come or gone; kept nowhere. */
+  async announce (what: 'join' | 'leave', channel: string, member: Member): Promise<void> {
+    const { payload } = encodePayload(member)
+    await this.#broker.publish(channel, this.#publication({ kind: what, payload }), { history: undefined })
+  }
+
+  /** What is encoded already, to a channel that was checked; `publisher` is the SDK client it comes from. */
+  async publishPayload (channel: string, payload: Payload, { idempotencyKey, tags, history = true }: PublishOptions = {}, publisher?: Member): Promise<Partial<Position>> {
     const settings = { history: history ? this.#namespaces.history(channel) : undefined, idempotencyKey }
-    const publication: Publication = {
-      ...encodePayload(data), time: Date.now(), instance: this.#instance, sequence: 0, offset: 0, epoch: '', ...(tags !== undefined && { tags })
-    }
+    const publication: Publication = { ...this.#publication(payload), ...(tags !== undefined && { tags }), ...(publisher !== undefined && { publisher }) }
     const startedAt = performance.now()
     let errorType: string | undefined
     try {
@@ -69,11 +83,19 @@ export class Publisher {
     }
   }
 
+  #publication (payload: Pick<Publication, 'kind' | 'payload'>): Publication {
+    return { ...payload, time: Date.now(), instance: this.instance, sequence: 0, offset: 0, epoch: '' }
+  }
+
   async history (channel: string, { limit = Number.MAX_SAFE_INTEGER, since, reverse }: HistoryOptions = {}): Promise<ChannelHistory> {
-    checkChannel(channel)
     if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', String(limit), 'a whole number that is not negative')
-    const { publications, offset, epoch } = await this.#broker.history(channel, { limit, since, reverse })
+    const { publications, offset, epoch } = await this.read(channel, { limit, since, reverse })
     return { publications: publications.map(published), offset, epoch }
+  }
+
+  /** The same, encoded. */
+  async read (channel: string, query: HistoryQuery): Promise<History> {
+    return this.#broker.history(checkChannel(channel), query)
   }
 }
 

@@ -1,3 +1,4 @@
+import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyRequest } from 'fastify'
 import { runScript } from './redis-commands.ts'
 import type { RedisCommands } from './redis-commands.ts'
@@ -36,6 +37,8 @@ export function createRateLimitStore (commands: RedisCommands, keys: RedisKeys):
 export function clientAddress (request: FastifyRequest): string {
   const onCloudRun = process.env.K_SERVICE !== undefined
   const forwarded = request.headers['x-forwarded-for']
-  if (!onCloudRun || forwarded === undefined || request.ips !== undefined) return request.ip ?? 'unknown'
-  return String(forwarded).split(',').at(-1)?.trim() || request.ip
+  const trusted = onCloudRun && forwarded !== undefined && request.ips === undefined
+  const last = trusted ? String(forwarded).split(',').at(-1)?.trim() : undefined
+  // An IPv6 client has a whole /64 of addresses.
+  return normalizeIP(last || request.ip || 'unknown')
 }

@@ -2,10 +2,11 @@ import { checkChannel } from './channels.ts'
 import { closeCodes } from './close-codes.ts'
 import { checkClose } from './connection.ts'
 import type { Connection } from './connection.ts'
-import type { Control, Target } from './control.ts'
+import type { Command, Control, Target } from './control.ts'
 import { InvalidArgumentError } from './errors.ts'
 import type { Instance } from './instance.ts'
 import type { InstanceInfo, Instances } from './instances.ts'
+import type { Logs } from './logs.ts'
 import { duration } from './option-checks.ts'
 import type { Duration } from './option-checks.ts'
 import type { Member, Presence } from './presence.ts'
@@ -21,17 +22,19 @@ export class Realtime {
   readonly #instance: Instance
   readonly #instances: Instances
   readonly #control: Control
+  readonly #logs: Logs
   /** State of a user that every instance sees. */
   readonly sessions: Sessions
 
   /** @internal */
-  constructor (publisher: Publisher, presence: Presence, sessions: SessionStore, instance: Instance, instances: Instances, control: Control) {
+  constructor (publisher: Publisher, presence: Presence, sessions: SessionStore, instance: Instance, instances: Instances, control: Control, logs: Logs) {
     this.#publisher = publisher
     this.#presence = presence
     this.sessions = new Sessions(sessions)
     this.#instance = instance
     this.#instances = instances
     this.#control = control
+    this.#logs = logs
   }
 
   /** The connections of this instance. */
@@ -42,12 +45,12 @@ export class Realtime {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_DATA, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
-    return this.#publisher.publish(channel, data, options)
+    return this.#logs.watch('publish', this.#publisher.publish(channel, data, options))
   }
 
   /** The same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat it. */
   broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]> {
-    return Promise.all(channels.map(channel => this.publish(channel, data, options)))
+    return this.#logs.watch('broadcast', Promise.all(channels.map(channel => this.#publisher.publish(channel, data, options))))
   }
 
   /** @throws FST_CRWS_UNRECOVERABLE_POSITION when `since` names an epoch that is gone. */
@@ -65,18 +68,21 @@ export class Realtime {
   }
 
   /** Subscribes every connection that the user has now, on any instance. Resolves when the command is stored. */
-  async subscribe (user: string, channel: string): Promise<void> {
-    await this.#control.send({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) })
+  subscribe (user: string, channel: string): Promise<void> {
+    return this.#send(() => ({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) }))
   }
 
-  async unsubscribe (user: string, channel: string): Promise<void> {
-    await this.#control.send({ type: 'unsubscribe', user: checkUser(user), channel: checkChannel(channel) })
+  unsubscribe (user: string, channel: string): Promise<void> {
+    return this.#send(() => ({ type: 'unsubscribe', user: checkUser(user), channel: checkChannel(channel) }))
   }
 
   /** Closes every connection of a user, or one connection by its id, on any instance. Default code 3503 'force disconnect': do not come back. */
-  async disconnect (target: string | Target, { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason }: { code?: number, reason?: string } = {}): Promise<void> {
-    const whom = typeof target === 'object' && target !== null && 'client' in target ? { client: checkUser(target.client) } : { user: checkUser(typeof target === 'string' ? target : target?.user) }
-    await this.#control.send({ type: 'disconnect', ...whom, ...checkClose(code, reason) })
+  disconnect (target: string | Target, { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason }: { code?: number, reason?: string } = {}): Promise<void> {
+    return this.#send(() => ({ type: 'disconnect', ...checkTarget(target), ...checkClose(code, reason) }))
+  }
+
+  #send (command: () => Command): Promise<void> {
+    return this.#logs.watch('control', (async () => this.#control.send(command()))())
   }
 
   /** All instances; figures of the others are up to five seconds old, and a crashed one stays for up to 60 s. */
@@ -107,6 +113,12 @@ export class Sessions {
   async delete (user: string): Promise<void> {
     await this.#store.delete(checkUser(user))
   }
+}
+
+function checkTarget (target: string | Target): Target {
+  if (typeof target === 'string') return { user: checkUser(target) }
+  if (typeof target === 'object' && target !== null) return 'client' in target ? { client: checkUser(target.client) } : { user: checkUser(target.user) }
+  throw new InvalidArgumentError('target', String(target), 'a user, { user } or { client }')
 }
 
 function checkUser (user: unknown): string {

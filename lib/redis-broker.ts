@@ -1,6 +1,6 @@
 import { IDEMPOTENCY_TTL, POSITION_TTL } from './broker.ts'
 import type { Broker, BrokerListener, History, HistoryQuery, PublishSettings } from './broker.ts'
-import { UnrecoverablePositionError } from './errors.ts'
+import { RedisNoAnswerError, UnrecoverablePositionError } from './errors.ts'
 import { decodePublication, encodePublication, newEpoch } from './publication.ts'
 import type { Position, Publication } from './publication.ts'
 import { runScript } from './redis-commands.ts'
@@ -9,6 +9,7 @@ import { RedisFeed } from './redis-feed.ts'
 import type { RedisKeys } from './redis-keys.ts'
 import { publishOnce, publishWithHistory, readHistory } from './redis-scripts.ts'
 import type { RedisSubscriber } from './redis-subscriber.ts'
+import { within } from './within.ts'
 
 /** ms to wait for Redis at the start; without it the app starts all the same. */
 const START_TIMEOUT = 2_000
@@ -18,6 +19,8 @@ const REPAIR_LIMIT = 1_000
 const REPAIR_CONCURRENCY = 64
 /** ms after which a repair that failed is tried again. */
 const REPAIR_RETRY = 1_000
+/** ms after which the position of a quiet channel is compared with its stream. */
+const POSITION_CHECK = 30_000
 /** Channels without history whose sequence is remembered. */
 const MAX_SEQUENCES = 10_000
 const SPACE = 32
@@ -32,15 +35,18 @@ export class RedisBroker implements Broker {
   readonly #broken = new Set<RedisFeed>()
   readonly #repairing = new Set<RedisFeed>()
   readonly #sequences = new Map<string, number>()
+  readonly #positionCheck: number
+  #checking: NodeJS.Timeout | undefined
   #listener: BrokerListener | undefined
   #up = false
   #closed = false
   #started: () => void = () => {}
 
-  constructor (commands: RedisCommands, subscriber: RedisSubscriber, keys: RedisKeys) {
+  constructor (commands: RedisCommands, subscriber: RedisSubscriber, keys: RedisKeys, positionCheck = POSITION_CHECK) {
     this.#commands = commands
     this.#subscriber = subscriber
     this.#keys = keys
+    this.#positionCheck = positionCheck
   }
 
   get up (): boolean { return this.#up }
@@ -52,12 +58,11 @@ export class RedisBroker implements Broker {
     this.#subscriber.open({
       message: (pubsub, bytes) => this.#receive(pubsub, bytes),
       lost: pubsub => this.#feeds.get(pubsub)?.lost(),
-      restored: pubsub => this.#check(this.#feeds.get(pubsub)),
+      restored: pubsub => this.#restored(this.#feeds.get(pubsub)),
       changed: () => this.#linksChanged()
     })
-    let timer: NodeJS.Timeout | undefined
-    await Promise.race([started, new Promise(resolve => { timer = setTimeout(resolve, START_TIMEOUT) })])
-    clearTimeout(timer)
+    this.#checking = setInterval(() => this.#checkPositions(Date.now()), this.#positionCheck / 3).unref()
+    await within(START_TIMEOUT, started)
     if (!this.#up) listener.stateChanged(false, this.#reason)
   }
 
@@ -69,14 +74,25 @@ export class RedisBroker implements Broker {
       const reply = await runScript(this.#commands, publishWithHistory,
         [this.#keys.stream(channel), this.#keys.position(channel), ...result],
         [encodePublication(publication), String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
-      const [offset, epoch] = reply as [number, string]
-      return { offset, epoch }
+      return toPosition(reply as [number, string])
     }
-    const encoded = encodePublication({ ...publication, sequence: this.#nextSequence(channel) })
+    // Joins and leaves may get lost: the presence list is what counts.
+    const isEvent = publication.kind === 'join' || publication.kind === 'leave'
+    const encoded = encodePublication({ ...publication, sequence: isEvent ? 0 : this.#nextSequence(channel) })
     const [resultKey] = result
-    if (resultKey === undefined) await this.#commands.send(pubsub, [publishCommand, pubsub, Buffer.concat([NO_POSITION, encoded])])
-    else await runScript(this.#commands, publishOnce, [resultKey], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
-    return {}
+    try {
+      if (resultKey === undefined) {
+        await this.#commands.send(pubsub, [publishCommand, pubsub, Buffer.concat([NO_POSITION, encoded])])
+        return {}
+      }
+      const earlier = await runScript(this.#commands, publishOnce, [resultKey], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
+      if (earlier === null) return {}
+      this.#giveBackSequence(channel)
+      return toPosition(earlier as [number, string])
+    } catch (error) {
+      if (!(error instanceof RedisNoAnswerError)) this.#giveBackSequence(channel)
+      throw error
+    }
   }
 
   async subscribe (channel: string, hasHistory: boolean): Promise<void> {
@@ -86,6 +102,7 @@ export class RedisBroker implements Broker {
     try {
       await this.#subscriber.subscribe(pubsub)
       if (hasHistory) await this.#repair(feed)
+      this.#check(feed)
     } catch (error) {
       this.unsubscribe(channel)
       throw error
@@ -99,13 +116,14 @@ export class RedisBroker implements Broker {
   }
 
   async history (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History> {
-    const read = await this.#read(channel, { limit, since, reverse })
+    const { full, ...read } = await this.#read(channel, { limit, since, reverse })
     if (since !== undefined && since.epoch !== '' && since.epoch !== read.epoch) throw new UnrecoverablePositionError(channel)
     return read
   }
 
   async close (): Promise<void> {
     this.#closed = true
+    clearInterval(this.#checking)
     await Promise.all([this.#commands.close(), this.#subscriber.close()])
   }
 
@@ -134,18 +152,42 @@ export class RedisBroker implements Broker {
     if (feed.broken) this.#check(feed)
   }
 
+  /** What a repair read before this moment may have been too early. */
+  #restored (feed: RedisFeed | undefined): void {
+    feed?.lost()
+    this.#check(feed)
+  }
+
+  #checkPositions (now: number): void {
+    if (!this.#up) return // its return checks them all
+    for (const feed of this.#feeds.values()) {
+      if (feed.since === undefined || feed.broken || now - feed.checkedAt < this.#positionCheck) continue
+      feed.checkedAt = now
+      this.#read(feed.channel, { limit: 0 }).then(top => {
+        feed.check(top)
+        this.#check(feed)
+      }, () => {}) // the next round tries again
+    }
+  }
+
   /** Puts a feed that needs it in line for a repair. */
   #check (feed: RedisFeed | undefined): void {
-    if (feed === undefined || !feed.broken || this.#repairing.has(feed)) return
+    if (feed === undefined || !feed.broken || this.#repairing.has(feed) || !this.#isCurrent(feed)) return
     this.#broken.add(feed)
     this.#repairNext()
+  }
+
+  /** Not if nobody is in its channel any more. */
+  #isCurrent (feed: RedisFeed): boolean {
+    return this.#feeds.get(this.#keys.pubsub(feed.channel)) === feed
   }
 
   #repairNext (): void {
     for (const feed of this.#broken) {
       if (this.#repairing.size >= REPAIR_CONCURRENCY || this.#closed) return
       this.#broken.delete(feed)
-      this.#repair(feed).catch(() => {
+      // Its link may have broken once more meanwhile.
+      this.#repair(feed).then(() => this.#check(feed), () => {
         // While Redis is away its return starts the next attempt; else it is slow.
         setTimeout(() => this.#check(feed), REPAIR_RETRY).unref()
       }).finally(() => this.#repairNext())
@@ -159,10 +201,12 @@ export class RedisBroker implements Broker {
       const { since, generation } = feed
       let read = await this.#read(channel, { limit: since === undefined ? 0 : REPAIR_LIMIT, since })
       const restarted = since !== undefined && since.epoch !== read.epoch
+      const behind = since !== undefined && !restarted && read.offset < since.offset
       if (restarted) read = await this.#read(channel, { limit: REPAIR_LIMIT })
-      if (this.#feeds.get(this.#keys.pubsub(channel)) !== feed) return // nobody is here any more
-      if (restarted) feed.restart(read.epoch)
-      while (read.publications.length === REPAIR_LIMIT) {
+      if (!this.#isCurrent(feed)) return
+      if (restarted) feed.restart({ offset: 0, epoch: read.epoch })
+      if (behind) feed.restart(read)
+      while (read.full && read.publications.length > 0) {
         feed.catchUp(read.publications)
         read = await this.#read(channel, { limit: REPAIR_LIMIT, since: feed.since })
       }
@@ -172,16 +216,16 @@ export class RedisBroker implements Broker {
     }
   }
 
-  async #read (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History> {
+  async #read (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History & { full: boolean }> {
     const [from, to] = reverse
-      ? [since === undefined ? '+' : String(since.offset - 1), '-']
+      ? [since === undefined ? '+' : String(Math.max(0, since.offset - 1)), '-']
       : [since === undefined ? '-' : String(since.offset + 1), '+']
     const reply = await runScript(this.#commands, readHistory, [this.#keys.stream(channel), this.#keys.position(channel)],
       [newEpoch(), String(POSITION_TTL), String(limit), reverse ? '1' : '0', from, to], true)
     const [offset, epochBytes, entries] = reply as [number, Buffer, [id: Buffer, fields: [Buffer, Buffer]][]]
     const epoch = epochBytes.toString()
     const publications = entries.map(([id, [, bytes]]) => decodePublication(bytes, Number.parseInt(id.toString()), epoch))
-    return { publications: publications.filter(publication => publication !== undefined), offset, epoch }
+    return { publications: publications.filter(publication => publication !== undefined), offset, epoch, full: entries.length === limit }
   }
 
   /** Starts again at 1 for a channel it has forgotten, which receivers take for what it is. */
@@ -191,6 +235,15 @@ export class RedisBroker implements Broker {
     this.#sequences.set(channel, sequence)
     return sequence
   }
+
+  /** A number under which nothing went out is used again: receivers would miss it. */
+  #giveBackSequence (channel: string): void {
+    this.#sequences.set(channel, Math.max(0, (this.#sequences.get(channel) ?? 0) - 1))
+  }
+}
+
+function toPosition ([offset, epoch]: [number, string]): Partial<Position> {
+  return offset === 0 ? {} : { offset, epoch }
 }
 
 /** In place of offset and epoch, in channels without history. */

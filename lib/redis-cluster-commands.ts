@@ -1,9 +1,10 @@
 import { RedisUnavailableError } from './errors.ts'
 import { BUFFERS, COMMAND_TIMEOUT, withDeadline } from './redis-commands.ts'
 import type { RedisArgument, RedisCommands } from './redis-commands.ts'
-import { closeWithin, describeError, newCluster, reconnectDelay } from './redis-link.ts'
+import { CLOSE_TIMEOUT, closeWithin, describeError, newCluster, reconnectDelay } from './redis-link.ts'
 import type { RedisClient, RedisCluster } from './redis-link.ts'
 import type { RedisSource } from './redis-source.ts'
+import { within } from './within.ts'
 
 /** Sends each command to the node that owns its key. */
 export class ClusterCommands implements RedisCommands {
@@ -12,6 +13,7 @@ export class ClusterCommands implements RedisCommands {
   readonly #cluster: RedisCluster
   #ready = false
   #closed = false
+  #connecting = Promise.resolve()
 
   constructor (source: RedisSource & { kind: 'cluster' | 'cluster-client' }) {
     this.#cluster = newCluster(source)
@@ -23,7 +25,8 @@ export class ClusterCommands implements RedisCommands {
 
   /** Unlike a single client, node-redis' cluster does not try again when no node answers at first. */
   open (changed: () => void, retries = 0): void {
-    this.#cluster.connect().then(() => {
+    this.#connecting = this.#cluster.connect().then(() => {
+      if (this.#closed) return
       this.#ready = true
       changed()
     }, (error: unknown) => {
@@ -53,6 +56,8 @@ export class ClusterCommands implements RedisCommands {
   async close (): Promise<void> {
     this.#closed = true
     this.#ready = false
+    // node-redis goes on with an attempt to connect that is under way when it is closed, and would keep those links for ever.
+    await within(CLOSE_TIMEOUT, this.#connecting)
     await closeWithin(this.#cluster)
   }
 }

@@ -5,8 +5,8 @@ import type { ClusterCommands } from './redis-cluster-commands.ts'
 import { duplicateClient, RedisLink } from './redis-link.ts'
 import type { RedisSubscriber, SubscriberListener } from './redis-subscriber.ts'
 
-/** ms between two rounds that look for the owner of channels whose node is gone. */
-const RELOCATE_INTERVAL = 1_000
+/** ms between two rounds that ask each node for its subscriptions, and look for the owner of channels that have lost theirs. */
+const CHECK_INTERVAL = 1_000
 
 /**
  * Sharded Pub/Sub: every channel is subscribed at the node that owns its slot, over one link to each such node.
@@ -20,7 +20,7 @@ export class ClusterSubscriber implements RedisSubscriber {
   readonly #channels = new Map<string, RedisLink | undefined>()
   readonly #settling = new Set<string>()
   #listener: SubscriberListener | undefined
-  #relocating: NodeJS.Timeout | undefined
+  #checking: NodeJS.Timeout | undefined
 
   constructor (commands: ClusterCommands) {
     this.#commands = commands
@@ -31,7 +31,10 @@ export class ClusterSubscriber implements RedisSubscriber {
 
   open (listener: SubscriberListener): void {
     this.#listener = listener
-    this.#relocating = setInterval(() => this.#settleAll(), RELOCATE_INTERVAL).unref()
+    this.#checking = setInterval(() => {
+      this.#settleAll()
+      this.#verifyAll()
+    }, CHECK_INTERVAL).unref()
   }
 
   async subscribe (pubsub: string): Promise<void> {
@@ -42,12 +45,13 @@ export class ClusterSubscriber implements RedisSubscriber {
   unsubscribe (pubsub: string): void {
     const link = this.#channels.get(pubsub)
     this.#channels.delete(pubsub)
+    if (link === undefined) this.#listener?.changed()
     // Fails only with the link; a subscription that survives that is ended when its next message comes.
     link?.client.sUnsubscribe(pubsub, this.#onMessage, true)?.catch(() => {})
   }
 
   async close (): Promise<void> {
-    clearInterval(this.#relocating)
+    clearInterval(this.#checking)
     this.#channels.clear()
     await Promise.all(Array.from(this.#links.values(), link => link.close()))
   }
@@ -60,19 +64,21 @@ export class ClusterSubscriber implements RedisSubscriber {
     return Array.from(this.#channels.keys()).filter(pubsub => !this.#channels.get(pubsub)?.ready)
   }
 
-  /** Subscribing twice over the same link costs nothing: node-redis knows what it has. */
   async #subscribeAtOwner (pubsub: string): Promise<RedisLink> {
-    for (let attempt = 1; ; attempt++) {
-      const link = await this.#linkTo(pubsub)
-      try {
-        await withDeadline(link.client.sSubscribe(pubsub, this.#onMessage, true))
-        return link
-      } catch (error) {
-        if (attempt === 2 || !(error instanceof Error) || !error.message.includes('MOVED')) throw error
-        // A command for this slot makes the cluster find out about its new owner.
-        await this.#commands.send(pubsub, ['EXISTS', pubsub])
-      }
+    try {
+      return await this.#subscribeAt(await this.#linkTo(pubsub), pubsub)
+    } catch (error) {
+      if (!isMoved(error)) throw error
+      // A command for this slot makes the cluster find out about its new owner.
+      await this.#commands.send(pubsub, ['EXISTS', pubsub])
+      return this.#subscribeAt(await this.#linkTo(pubsub), pubsub)
     }
+  }
+
+  /** Subscribing twice over the same link costs nothing: node-redis knows what it has. */
+  async #subscribeAt (link: RedisLink, pubsub: string): Promise<RedisLink> {
+    await withDeadline(link.client.sSubscribe(pubsub, this.#onMessage, true))
+    return link
   }
 
   async #linkTo (pubsub: string): Promise<RedisLink> {
@@ -82,28 +88,68 @@ export class ClusterSubscriber implements RedisSubscriber {
     let link = this.#links.get(address)
     if (link === undefined) {
       link = new RedisLink(duplicateClient(node))
+      link.client.setMaxListeners(0) // many channels may wait for it at once
       this.#links.set(address, link)
-      this.#watch(link)
+      this.#watch(link, address)
     }
-    if (!link.ready) await untilReady(link)
+    if (!link.ready) await this.#untilReady(link, address)
     return link
   }
 
-  #watch (link: RedisLink): void {
+  #watch (link: RedisLink, address: string): void {
     link.client.on('sharded-channel-moved', (pubsub: string) => {
-      if (!this.#channels.has(pubsub)) return
-      this.#lost(pubsub)
-      this.#settle(pubsub)
+      if (this.#channels.has(pubsub)) this.#moved(pubsub) // or it was left at that moment
     })
     link.open({
-      linkReady: () => this.#settleAll(),
-      linkLost: () => {
-        for (const [pubsub, its] of this.#channels) {
-          if (its === link) this.#lost(pubsub)
-        }
-        this.#listener?.changed()
-      }
+      linkReady: () => {},
+      linkLost: () => this.#lose(link, address)
     })
+  }
+
+  #lose (link: RedisLink, address: string): void {
+    this.#drop(link, address)
+    for (const [pubsub, its] of this.#channels) {
+      if (its === link) this.#lost(pubsub)
+    }
+    this.#listener?.changed()
+    this.#settleAll()
+  }
+
+  /** Its node may be gone for good: who owns its channels now is found out anew. */
+  #drop (link: RedisLink, address: string): void {
+    if (this.#links.get(address) === link) this.#links.delete(address)
+    link.close()
+  }
+
+  async #untilReady (link: RedisLink, address: string): Promise<void> {
+    try {
+      await withDeadline(once(link.client, 'ready')) // rejects at the first 'error'
+    } catch {
+      this.#drop(link, address)
+      throw new RedisUnavailableError(link.reason)
+    }
+  }
+
+  #verifyAll (): void {
+    for (const [address, link] of this.#links) {
+      if (link.ready) this.#verify(link, address).catch(() => {}) // tried again in the next round
+    }
+  }
+
+  /**
+   * A node tells its subscribers when it gives a slot away, but node-redis takes that for the answer to a command, if one
+   * is under way, and the channel would be silent from then on. So the nodes are asked how many subscriptions a link has.
+   */
+  async #verify (link: RedisLink, address: string): Promise<void> {
+    const expected = Array.from(this.#channels.values()).filter(its => its === link).length
+    const info = await withDeadline(link.client.sendCommand(['CLIENT', 'INFO']))
+    const subscribed = Number(/ ssub=(\d+)/.exec(String(info))?.[1])
+    if (subscribed < expected) this.#lose(link, address)
+  }
+
+  #moved (pubsub: string): void {
+    this.#lost(pubsub)
+    this.#settle(pubsub)
   }
 
   #lost (pubsub: string): void {
@@ -129,10 +175,6 @@ export class ClusterSubscriber implements RedisSubscriber {
   }
 }
 
-async function untilReady (link: RedisLink): Promise<void> {
-  try {
-    await withDeadline(once(link.client, 'ready')) // rejects at the first 'error'
-  } catch {
-    throw new RedisUnavailableError(link.reason)
-  }
+function isMoved (error: unknown): boolean {
+  return error instanceof Error && error.message.includes('MOVED')
 }

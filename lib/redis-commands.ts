@@ -1,6 +1,7 @@
 import { RESP_TYPES } from 'redis'
 import { RedisNoAnswerError, RedisRefusedError, RedisUnavailableError } from './errors.ts'
 import { describeError, newClient, RedisLink } from './redis-link.ts'
+import { allScripts } from './redis-scripts.ts'
 import type { RedisScript } from './redis-scripts.ts'
 import type { RedisSource } from './redis-source.ts'
 
@@ -38,7 +39,14 @@ export class StandaloneCommands implements RedisCommands {
   get reason (): string { return this.#link.reason }
 
   open (changed: () => void): void {
-    this.#link.open({ linkReady: changed, linkLost: changed })
+    this.#link.open({
+      linkReady: () => {
+        // Ahead of all commands on this link, so that none has to be repeated with the script's text and is overtaken meanwhile.
+        for (const { text } of allScripts) this.send('', ['SCRIPT', 'LOAD', text]).catch(() => {}) // `runScript` copes
+        changed()
+      },
+      linkLost: changed
+    })
   }
 
   send (_key: string, args: RedisArgument[], buffers = false): Promise<unknown> {
@@ -60,15 +68,25 @@ export async function runScript (commands: RedisCommands, script: RedisScript, k
   }
 }
 
-/** The reply, or a coded error after `COMMAND_TIMEOUT` at the latest. */
+/**
+ * The reply, or a coded error after `COMMAND_TIMEOUT` at the latest. The time begins when node-redis has written the command, at the
+ * end of this turn; and when it is over, what lies unread in the socket is read before the second immediate runs. So a turn that
+ * takes long is never taken for a Redis that does not answer.
+ */
 export function withDeadline<T> (reply: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new RedisNoAnswerError(`no reply within ${COMMAND_TIMEOUT} ms`)), COMMAND_TIMEOUT)
-    reply.then(value => {
+    const late = () => reject(new RedisNoAnswerError(`no reply within ${COMMAND_TIMEOUT} ms`))
+    let timer: NodeJS.Timeout | undefined
+    const written = setImmediate(() => { timer = setTimeout(() => setImmediate(late), COMMAND_TIMEOUT) })
+    const settled = () => {
+      clearImmediate(written)
       clearTimeout(timer)
+    }
+    reply.then(value => {
+      settled()
       resolve(value)
     }, (error: unknown) => {
-      clearTimeout(timer)
+      settled()
       reject(codedError(error))
     })
   })

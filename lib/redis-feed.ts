@@ -18,6 +18,8 @@ export class RedisFeed {
   #position: Position | undefined
   /** Set while something may be missing: what arrives meanwhile. */
   #waiting: Publication[] | undefined
+  /** When its position was last known to be right: Unix time in ms. */
+  checkedAt = Date.now()
   /** How often the link broke: a repair that began before the last break does not mend it. */
   #generation = 0
   /** In a channel without history: the last sequence of each publishing instance. */
@@ -57,6 +59,13 @@ export class RedisFeed {
     this.#waiting ??= []
   }
 
+  /** Compares with the top of the stream: a message that got lost without a trace is found by the next one, or by this. */
+  check (top: Position): void {
+    this.checkedAt = Date.now()
+    const position = this.#position
+    if (position !== undefined && (top.epoch !== position.epoch || top.offset > position.offset)) this.lost()
+  }
+
   /** Delivers a part of what was read from the stream after `since`. */
   catchUp (publications: Publication[]): void {
     for (const publication of publications) this.#advance(publication)
@@ -64,6 +73,7 @@ export class RedisFeed {
 
   /** Takes the last part of what was read, and goes on with what arrived meanwhile. */
   repair (read: History, generation: number): void {
+    if (this.#waiting === undefined) return // it came too late, and what it could not bring was reported
     const top = Math.min(read.offset, this.#firstWaiting(read) - 1)
     this.#position ??= { offset: top, epoch: read.epoch }
     this.catchUp(read.publications)
@@ -72,10 +82,20 @@ export class RedisFeed {
     if (generation === this.#generation) this.#goOn()
   }
 
-  /** Redis has lost its data: all that the new stream holds is new. What the old one still held can not be known. */
-  restart (epoch: string): void {
+  /**
+   * Redis has lost its data, or the last of it, and goes on after `offset`. What was published before that and has
+   * not arrived can not be known.
+   */
+  restart ({ offset, epoch }: Position): void {
+    const old = this.#position?.epoch
+    if (old !== epoch) {
+      const waiting = this.#waiting
+      this.#waiting = waiting?.filter(publication => publication.epoch !== old)
+      for (const publication of waiting ?? []) if (publication.epoch === old) this.#advance(publication)
+    }
+    this.#listener.renewed(this.channel)
     this.#listener.missed(this.channel, 1, 'Redis has lost the history of this channel')
-    this.#position = { offset: 0, epoch }
+    this.#position = { offset, epoch }
   }
 
   #firstWaiting ({ epoch }: Position): number {
@@ -100,6 +120,7 @@ export class RedisFeed {
   #skipTo (offset: number): void {
     const position = this.#position
     if (position === undefined || offset <= position.offset) return
+    this.#listener.renewed(this.channel)
     this.#listener.missed(this.channel, offset - position.offset, 'the history of this channel no longer holds them')
     position.offset = offset
   }
@@ -110,12 +131,16 @@ export class RedisFeed {
   }
 
   #deliver (publication: Publication): void {
-    this.#position = { offset: publication.offset, epoch: publication.epoch }
+    const { offset, epoch } = publication
+    if (this.#position !== undefined && this.#position.epoch !== epoch) this.#listener.renewed(this.channel)
+    this.#position = { offset, epoch }
+    this.checkedAt = Date.now()
     this.#listener.deliver(this.channel, publication)
   }
 
   #receiveUnnumbered (publication: Publication): void {
     const { instance, sequence } = publication
+    if (sequence === 0) return this.#listener.deliver(this.channel, publication)
     const last = this.#sequences.get(instance)
     if (last !== undefined && sequence > last + 1) this.#listener.missed(this.channel, sequence - last - 1, 'Redis Pub/Sub lost them and this channel has no history')
     if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()

@@ -1,6 +1,7 @@
-import { createClient, createCluster } from 'redis'
+import { createClient, createCluster, RESP_TYPES } from 'redis'
 import type { RedisClientOptions, RedisClusterOptions } from 'redis'
 import type { RedisClientLike, RedisSource } from './redis-source.ts'
+import { within } from './within.ts'
 
 export type RedisClient = ReturnType<typeof createClient>
 export type RedisCluster = ReturnType<typeof createCluster>
@@ -12,8 +13,10 @@ const SOCKET_TIMEOUT = 4_000
 const CONNECT_TIMEOUT = 2_000
 /** Commands that may wait for their answer; a bound for memory, out of reach for a Redis that answers. */
 const MAX_QUEUE = 100_000
+/** Replies in the form that our code reads, not in the one that the host may have chosen for its own. A Map may have any key, an object not. */
+const COMMAND_OPTIONS = { typeMapping: { [RESP_TYPES.MAP]: Map } }
 /** ms that closing may take before the link is cut. */
-const CLOSE_TIMEOUT = 500
+export const CLOSE_TIMEOUT = 500
 
 /**
  * What every link of ours needs, whatever the host configured. The strategy of our own is not a matter of taste:
@@ -21,7 +24,7 @@ const CLOSE_TIMEOUT = 500
  */
 function linkOptions (options: RedisClientOptions = {}): RedisClientOptions {
   const socket = { ...options.socket, connectTimeout: CONNECT_TIMEOUT, socketTimeout: SOCKET_TIMEOUT, reconnectStrategy: reconnectDelay }
-  return { ...options, RESP: 3, pingInterval: PING_INTERVAL, disableOfflineQueue: true, commandsQueueMaxLength: MAX_QUEUE, maintNotifications: 'disabled', socket: socket as NonNullable<RedisClientOptions['socket']> }
+  return { ...options, commandOptions: COMMAND_OPTIONS, RESP: 3, pingInterval: PING_INTERVAL, disableOfflineQueue: true, commandsQueueMaxLength: MAX_QUEUE, maintNotifications: 'disabled', socket: socket as NonNullable<RedisClientOptions['socket']> }
 }
 
 /** 50 ms, doubling up to 1 s, with jitter, for ever. */
@@ -41,11 +44,11 @@ export function duplicateClient (client: RedisClientLike): RedisClient {
 
 export function newCluster (source: RedisSource & { kind: 'cluster' | 'cluster-client' }): RedisCluster {
   if (source.kind === 'cluster') {
-    return createCluster({ ...source.options, RESP: 3, defaults: linkOptions(source.options.defaults) as NonNullable<RedisClusterOptions['defaults']> }) as RedisCluster
+    return createCluster({ ...source.options, commandOptions: COMMAND_OPTIONS, RESP: 3, defaults: linkOptions(source.options.defaults) as NonNullable<RedisClusterOptions['defaults']> }) as RedisCluster
   }
   // node-redis shows the options of a client, but not those of a cluster.
   const { _options: options } = source.client as { _options?: RedisClusterOptions }
-  return source.client.duplicate({ RESP: 3, defaults: linkOptions(options?.defaults) }) as RedisCluster
+  return source.client.duplicate({ commandOptions: COMMAND_OPTIONS, RESP: 3, defaults: linkOptions(options?.defaults) }) as RedisCluster
 }
 
 export interface RedisLinkListener {
@@ -59,6 +62,7 @@ export class RedisLink {
   /** Why it is not ready. */
   reason = 'not connected yet'
   #ready = false
+  #closed = false
 
   constructor (client: RedisClient) {
     this.client = client
@@ -79,11 +83,16 @@ export class RedisLink {
       this.#ready = false
       if (was) listener.linkLost(this)
     })
+    // node-redis goes on with an attempt to connect that was under way when it was closed, and would keep that link for ever.
+    this.client.on('connect', () => {
+      if (this.#closed) this.client.destroy()
+    })
     // Every failure is an 'error' event too, and the client goes on trying; this promise only rejects when it is closed first.
     this.client.connect().catch(() => {})
   }
 
   async close (): Promise<void> {
+    this.#closed = true
     this.#ready = false
     await closeWithin(this.client)
   }
@@ -91,12 +100,7 @@ export class RedisLink {
 
 /** Lets pending commands end, but not for ever. */
 export async function closeWithin (client: { isOpen: boolean, close (): unknown, destroy (): void }): Promise<void> {
-  if (client.isOpen) {
-    let timer: NodeJS.Timeout | undefined
-    const timeout = new Promise(resolve => { timer = setTimeout(resolve, CLOSE_TIMEOUT) })
-    await Promise.race([Promise.resolve(client.close()).catch(() => {}), timeout]) // what fails while closing has nothing left to end
-    clearTimeout(timer)
-  }
+  if (client.isOpen) await within(CLOSE_TIMEOUT, Promise.resolve(client.close()))
   client.destroy()
 }
 

@@ -6,13 +6,19 @@ export interface RedisScript {
   readonly sha1: string
 }
 
+/** Every script below. */
+export const allScripts: RedisScript[] = []
+
 function script (text: string): RedisScript {
-  return { text, sha1: createHash('sha1').update(text).digest('hex') }
+  const made = { text, sha1: createHash('sha1').update(text).digest('hex') }
+  allScripts.push(made)
+  return made
 }
 
 /**
  * Assigns the next offset, appends, trims, expires and publishes, in one step: every subscriber sees the order of the stream.
- * Returns the offset and the epoch. The stream's entry ids are the offsets.
+ * Returns the offset and the epoch, both empty when the idempotency key belongs to a publication without history.
+ * The stream's entry ids are the offsets.
  */
 export const publishWithHistory = script(`
 local stream, position, result = KEYS[1], KEYS[2], KEYS[3]
@@ -30,7 +36,12 @@ local offset = redis.call('HINCRBY', position, 's', 1)
 redis.call('PEXPIRE', position, positionTtl)
 -- The position may have been evicted while the stream was not: its entries belong to another epoch.
 if offset == 1 then redis.call('DEL', stream) end
-redis.call('XADD', stream, 'MAXLEN', size, offset .. '-0', 'd', publication)
+local added = redis.pcall('XADD', stream, 'MAXLEN', size, offset .. '-0', 'd', publication)
+if type(added) == 'table' and added.err then
+  -- Somebody else has written to the key, and it takes none of our offsets any more.
+  redis.call('DEL', stream)
+  redis.call('XADD', stream, offset .. '-0', 'd', publication)
+end
 redis.call('PEXPIRE', stream, streamTtl)
 if result then
   redis.call('HSET', result, 'offset', offset, 'epoch', epoch)
@@ -40,12 +51,16 @@ redis.call(command, pubsub, offset .. ' ' .. epoch .. ' ' .. publication)
 return {offset, epoch}
 `)
 
-/** Publishes once per idempotency key, in a channel without history. */
+/** Publishes once per idempotency key, without history. Returns nothing, or the offset and the epoch of the first time. */
 export const publishOnce = script(`
 local result = KEYS[1]
 local publication, command, pubsub, resultTtl = unpack(ARGV)
-if redis.call('SET', result, '1', 'NX', 'PX', resultTtl) then redis.call(command, pubsub, '0  ' .. publication) end
-return 0
+local earlier = redis.call('HMGET', result, 'offset', 'epoch')
+if earlier[1] then return {tonumber(earlier[1]), earlier[2]} end
+redis.call('HSET', result, 'offset', 0, 'epoch', '')
+redis.call('PEXPIRE', result, resultTtl)
+redis.call(command, pubsub, '0  ' .. publication)
+return false
 `)
 
 /** Reads the position, which fixes the epoch if there was none, and entries if any are wanted: offset, epoch, entries. */

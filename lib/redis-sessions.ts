@@ -16,7 +16,7 @@ export class RedisSessions implements SessionStore {
 
   async get (user: string): Promise<Map<string, string>> {
     const key = this.#keys.session(user)
-    return new Map(Object.entries(await this.#commands.send(key, ['HGETALL', key]) as Record<string, string>))
+    return await this.#commands.send(key, ['HGETALL', key]) as Map<string, string>
   }
 
   async set (user: string, fields: Map<string, string | undefined>, ttl: number): Promise<void> {

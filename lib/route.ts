@@ -1,8 +1,9 @@
 import rateLimit from '@fastify/rate-limit'
 import websocket from '@fastify/websocket'
-import type { FastifyInstance } from 'fastify'
-import type { IncomingMessage } from 'node:http'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
+import type { WebSocket } from 'ws'
 import { retryAfter } from './admission.ts'
 import type { Admission, HttpError } from './admission.ts'
 import { RateLimitError } from './errors.ts'
@@ -12,19 +13,42 @@ import type { Protocol } from './protocol.ts'
 import { clientAddress } from './rate-limit-store.ts'
 import type { RateLimitStore } from './rate-limit-store.ts'
 
+const JSON_SUBPROTOCOL = 'centrifuge-json'
+const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf'
+
 /** Brings what the routes stand on; what the host has registered already is used as it is. */
 export async function addFoundation (app: FastifyInstance, options: ResolvedOptions, store: RateLimitStore | undefined): Promise<void> {
   if (!app.hasDecorator('websocketServer')) {
     // Its own preClose would wait 30 s for one silent peer, and its error handler would log as an error what a client does wrong.
-    await app.register(websocket, { options: { maxPayload: options.maxPayload }, preClose: done => done(), errorHandler: () => {} })
+    await app.register(websocket, { options: { maxPayload: options.maxPayload, handleProtocols }, preClose: done => done(), errorHandler: () => {} })
   }
+  app.server.on('upgrade', endAnswered)
   if (options.rateLimit.connections !== false && !app.hasDecorator('rateLimit')) {
     await app.register(rateLimit, store === undefined ? { global: false } : { global: false, store })
   }
 }
 
+/** Ours if it is offered, else the first, as `ws` does by itself: a client whose subprotocol is not echoed gives up. */
+function handleProtocols (offered: Set<string>): string | false {
+  return [PROTOBUF_SUBPROTOCOL, JSON_SUBPROTOCOL, ...offered].find(one => offered.has(one)) ?? false
+}
+
+/** Which encoding an SDK wants (centrifugal.dev/docs/transports/websocket). */
+export function wantsProtobuf (socket: WebSocket, request: FastifyRequest): boolean {
+  const { format, cf_protocol: protocol } = request.query as Record<string, unknown>
+  return socket.protocol === PROTOBUF_SUBPROTOCOL || format === 'protobuf' || protocol === 'protobuf'
+}
+
+/**
+ * @fastify/websocket ends the socket of an upgrade that was refused, but not where a hook ahead of its own has answered, or for
+ * a path that can not be decoded. Nobody reads from such a socket, so nobody would ever see that the client has gone.
+ */
+function endAnswered (_request: IncomingMessage, socket: Duplex & { _httpMessage?: ServerResponse }): void {
+  socket._httpMessage?.once('finish', () => socket.destroy())
+}
+
 /** A WebSocket route, through the host's router: its hooks, prefix and encapsulation hold. */
-export function addWebSocketRoute (app: FastifyInstance, path: string, wire: Protocol, instance: Instance, admission: Admission): void {
+export function addWebSocketRoute (app: FastifyInstance, path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol, instance: Instance, admission: Admission): void {
   const { connections } = instance.options.rateLimit
   app.route({
     method: 'GET',
@@ -36,7 +60,7 @@ export function addWebSocketRoute (app: FastifyInstance, path: string, wire: Pro
     wsHandler: (socket, request) => {
       // The host's own @fastify/websocket would close it at app.close() without a code; that is the drain's work.
       app.websocketServer.clients.delete(socket)
-      instance.accept(socket, wire, admission.identity(request), request)
+      instance.accept(socket, choose(socket, request), admission.identity(request), request)
     }
   })
 }
@@ -58,7 +82,8 @@ export function refuseUpgrades (app: FastifyInstance, paths: string[], admission
   app.server.removeAllListeners('upgrade')
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const [path = ''] = request.url?.split('?', 1) ?? []
-    if (paths.includes(path)) return refuse(socket, admission.closing(request))
+    // Where the host's @fastify/websocket has taken its listener away, nobody else would ever answer.
+    if (paths.includes(path) || others.every(other => other === endAnswered)) return refuse(socket, admission.closing(request))
     for (const other of others) other.call(app.server, request, socket, head)
   })
 }
@@ -66,5 +91,5 @@ export function refuseUpgrades (app: FastifyInstance, paths: string[], admission
 function refuse (socket: Duplex, { statusCode, code, message }: HttpError): void {
   const body = JSON.stringify({ statusCode, code, error: 'Service Unavailable', message })
   socket.on('error', () => socket.destroy()) // it is gone: nobody waits for the answer
-  socket.end(`HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: ${retryAfter()}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`)
+  socket.end(`HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: ${retryAfter()}\r\nContent-Type: application/json\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`, () => socket.destroy()) // a peer that does not close must not keep the server
 }

@@ -1,5 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyBaseLogger } from 'fastify'
+import { within } from './within.ts'
 
 /** ms that the process may outlive a shutdown's own timeout. Cloud Run kills it 10 s after SIGTERM (docs.cloud.google.com/run/docs/container-contract#instance-shutdown). */
 const MARGIN = 1_000
@@ -36,8 +37,5 @@ export function onShutdownSignal (timeout: number, run: () => Promise<void>, log
 async function runAll (): Promise<void> {
   const longest = Math.max(...Array.from(shutdowns, ({ timeout }) => timeout))
   // A hook of the host that failed or hangs must not keep the process: what could be saved is saved.
-  await Promise.race([
-    Promise.all(Array.from(shutdowns, ({ run, log }) => run().catch((err: unknown) => log.error({ err }, 'Shutdown failed')))),
-    new Promise(resolve => { setTimeout(resolve, longest + MARGIN) })
-  ])
+  await within(longest + MARGIN, Promise.all(Array.from(shutdowns, ({ run, log }) => run().catch((err: unknown) => log.error({ err }, 'Shutdown failed')))))
 }

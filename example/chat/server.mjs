@@ -1,0 +1,103 @@
+// A chat with many rooms on any number of instances: `npm start`, then http://localhost:8080.
+// Instances that share a Redis (REDIS_URL) and a secret (TOKEN_SECRET) show the same rooms; without them this process is all there is.
+import fastifyStatic from '@fastify/static'
+import Fastify from 'fastify'
+import cloudRunWebSocket from 'fastify-cloud-run-websocket'
+import { jwtVerify, SignJWT } from 'jose'
+import { randomBytes } from 'node:crypto'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const port = Number(process.env.PORT ?? 8080)
+const secret = process.env.TOKEN_SECRET || randomBytes(32).toString('base64url')
+const key = Buffer.from(secret)
+/** Only for people to look at: which process am I connected to? */
+const instance = `${process.env.K_REVISION ?? `port-${port}`}-${randomBytes(2).toString('hex')}`
+
+const DEFAULT_ROOMS = ['general', 'random', 'help']
+/** Its history is the list of the rooms that people have made. */
+const ROOM_LIST = 'lobby:rooms'
+const MAX_TEXT = 2_000
+
+const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
+
+await app.register(fastifyStatic, {
+  root: join(import.meta.dirname, 'public'),
+  logLevel: 'warn',
+  setHeaders (reply) {
+    reply.header('content-security-policy', "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    reply.header('x-content-type-options', 'nosniff')
+  }
+})
+const sdk = join(dirname(fileURLToPath(import.meta.resolve('centrifuge'))), '../dist')
+app.get('/centrifuge.js', { logLevel: 'warn' }, (request, reply) => reply.sendFile('centrifuge.js', sdk))
+
+await app.register(cloudRunWebSocket, {
+  path: false,
+  token: { secret },
+  channels: {
+    room: { subscribe: true, publish: true, presence: true, joinLeave: true, history: { size: 100, ttl: '1d' }, publishLimit: { max: 50, timeWindow: '10s' } },
+    typing: { subscribe: true, publish: true, publishLimit: { max: 10, timeWindow: '10s' } },
+    lobby: { subscribe: true, history: { size: 100, ttl: '7d' } }
+  },
+  onConnect: () => ({ data: { instance, rooms: DEFAULT_ROOMS } }),
+  onSubscribe,
+  onPublish
+})
+
+/** Everybody may take any name here. Yours knows who it is, by a session for example, and signs only that. */
+const tokenRequest = {
+  type: 'object',
+  required: ['name'],
+  properties: { name: { type: 'string', pattern: '^(?!\\s)[^\\p{C}]{1,32}(?<!\\s)$' }, token: { type: 'string' } }
+}
+
+app.post('/token', { schema: { body: tokenRequest } }, async ({ body: { name, token } }) => {
+  const user = await userOf(token)
+  const signed = new SignJWT({ info: { name } }).setProtectedHeader({ alg: 'HS256' }).setSubject(user).setExpirationTime('10m')
+  return { user, token: await signed.sign(key) }
+})
+
+/** Who brings a token of ours, up to 30 days after it has expired, is the same person as before. */
+async function userOf (token = '') {
+  try {
+    const { payload } = await jwtVerify(token, key, { clockTolerance: '30d' })
+    return payload.sub
+  } catch {
+    return randomBytes(12).toString('base64url')
+  }
+}
+
+async function onSubscribe (connection, channel) {
+  if (channel === ROOM_LIST) return
+  const room = checkRoom(channel)
+  if (channel.startsWith('typing:')) return
+  const { publications } = await app.realtime.history(ROOM_LIST)
+  const listed = DEFAULT_ROOMS.includes(room) || publications.some(({ data }) => data.room === room)
+  if (!listed) await app.realtime.publish(ROOM_LIST, { room })
+}
+
+/** Nothing from outside is trusted: what is published is ours, with the author that the token names. */
+function onPublish ({ user, info: { name } }, channel, data) {
+  checkRoom(channel)
+  if (channel.startsWith('typing:')) return { data: { user, name } }
+  const { id, text } = data ?? {}
+  check(typeof id === 'string' && /^[\w-]{1,64}$/.test(id), 'id must be 1 to 64 letters, digits, - or _')
+  check(typeof text === 'string' && text.trim() !== '' && text.length <= MAX_TEXT, `text must be 1 to ${MAX_TEXT} characters`)
+  // The page sends a message again when it does not know whether it arrived; the key makes that harmless.
+  return { data: { id, user, name, text, time: Date.now() }, idempotencyKey: `${user} ${id}` }
+}
+
+/** Two channels for each room: what is said in it, and who is typing. */
+function checkRoom (channel) {
+  const [, room] = /^(?:room|typing):([\p{Ll}\p{Lo}\p{M}\p{N}_-]{1,32})$/u.exec(channel) ?? []
+  check(room !== undefined, 'room must be 1 to 32 small letters, digits, - or _')
+  return room
+}
+
+/** Error replies of an app have codes of its own, from 400 on. */
+function check (ok, message) {
+  if (!ok) throw Object.assign(new Error(message), { code: 400 })
+}
+
+await app.listen({ port, host: '0.0.0.0' })

@@ -1,0 +1,517 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Batch } from '../lib/batch.ts'
+import type { Broker, History } from '../lib/broker.ts'
+import { ChannelNamespaces } from '../lib/channels.ts'
+import type { Connection } from '../lib/connection.ts'
+import { Hub } from '../lib/hub.ts'
+import type { Joining } from '../lib/hub.ts'
+import { MemoryBroker } from '../lib/memory-broker.ts'
+import { resolveOptions } from '../lib/options.ts'
+import type { Frame } from '../lib/protocol.ts'
+import type { Position, Publication } from '../lib/publication.ts'
+import { range } from './broker-contract.ts'
+import { startApp } from './helpers/app.ts'
+import { randomPrefix } from './helpers/prefix.ts'
+import { command, startRedis } from './helpers/redis.ts'
+import { until } from './helpers/until.ts'
+import { connect } from './helpers/ws-client.ts'
+
+const HISTORY_SIZE = 5
+const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } } } }, {})
+const namespaces = new ChannelNamespaces(channels)
+
+/** Lets everything run that waits for a promise. */
+const turn = () => new Promise(resolve => setImmediate(resolve))
+
+/** What the hub knows of a connection; it writes down what it gets. */
+function newConnection ({ events = false } = {}) {
+  const received: string[] = []
+  const renewed: string[] = []
+  const wire = {
+    index: 1,
+    publications: (_name: string, list: Publication[]) => list.map(({ payload }) => ({ payload, binary: false })),
+    event: (_name: string, { payload }: Publication) => ({ payload, binary: false }),
+    renewed: (_connection: Connection, name: string) => { renewed.push(name) }
+  }
+  const connection = { wire, received, renewed, joined: () => {}, wantsEvents: () => events, write: ({ payload }: Frame) => { received.push(String(payload)) }, writeBatch: ({ frames }: Batch) => { received.push(...frames.map(({ payload }) => String(payload))) } }
+  return connection as unknown as Connection & { received: string[], renewed: string[] }
+}
+
+/** Steps that the test takes by hand, oldest first. */
+class Steps {
+  readonly #waiting: Array<() => void> = []
+
+  get length (): number { return this.#waiting.length }
+
+  /** Resolves when the test takes this step. */
+  wait (): Promise<void> { return new Promise(resolve => this.#waiting.push(resolve)) }
+
+  async take (): Promise<void> {
+    this.#waiting.shift()?.()
+    await turn()
+  }
+}
+
+/**
+ * The memory broker over links that are as slow as the test wants: a subscribe takes effect and is acknowledged, a history is
+ * read and answered, and a publication is delivered when the test says so. As on Redis, the order between them is open.
+ */
+async function slowBroker (t: Test, maxRecovery = Infinity) {
+  const memory = new MemoryBroker()
+  const calls: string[] = []
+  const [effects, acks, reads, answers] = [new Steps(), new Steps(), new Steps(), new Steps()]
+  const link: Array<[string, Publication]> = []
+  const tops: number[] = []
+  const failing: Error[] = []
+  const broker: Broker = {
+    up: true,
+    start: listener => memory.start(listener),
+    publish: (...args) => memory.publish(...args),
+    close: () => memory.close(),
+    async subscribe (channel) {
+      calls.push(`subscribe ${channel}`)
+      await effects.wait()
+      await memory.subscribe(channel)
+      await acks.wait()
+      const failure = failing.shift()
+      if (failure !== undefined) throw failure
+    },
+    unsubscribe (channel) {
+      calls.push(`unsubscribe ${channel}`)
+      memory.unsubscribe(channel)
+      // What is still under way finds nobody.
+      link.splice(0, link.length, ...link.filter(([name]) => name !== channel))
+    },
+    async history (channel, query) {
+      await reads.wait()
+      const history: Promise<History> = memory.history(channel, query)
+      const { offset } = await history
+      await answers.wait()
+      tops.push(offset)
+      return history
+    }
+  }
+  const hub = new Hub(broker, namespaces, maxRecovery)
+  await broker.start({ deliver: (channel, publication) => { link.push([channel, publication]) }, missed: () => {}, stateChanged: () => {}, renewed: () => {} })
+  t.teardown(() => broker.close())
+  let published = 0
+  const publish = (channel: string, text = String(published + 1), kind: Publication['kind'] = 'text') => {
+    published++
+    const publication: Publication = { kind, payload: Buffer.from(text), time: Date.now(), instance: 'other', sequence: 0, offset: 0, epoch: '' }
+    return memory.publish(channel, publication, { history: kind === 'text' ? namespaces.history(channel) : undefined })
+  }
+  const deliver = () => {
+    const [next] = link.splice(0, 1)
+    if (next !== undefined) hub.deliver(...next)
+  }
+  /** Everything that waits, until nothing waits any more. */
+  const settle = async () => {
+    await turn()
+    while (effects.length + acks.length + reads.length + answers.length + link.length > 0) {
+      deliver()
+      for (const steps of [effects, acks, reads, answers]) await steps.take()
+    }
+  }
+  return { hub, calls, effects, acks, reads, answers, publish, deliver, settle, failing, tops, link, position: () => memory.history('kept:x', { limit: 0 }) }
+}
+
+/** Joins and admits. */
+async function enter (hub: Hub, connection: Connection, name: string, settle: () => Promise<void>): Promise<void> {
+  const join = hub.join(connection, name, false, undefined)
+  await settle()
+  receive(connection, await join)
+}
+
+/** As a protocol does it: what it begins with goes first. */
+function receive (connection: Connection, joining: Joining) {
+  const admission = joining.admit()
+  for (const publication of [...admission?.missed ?? [], ...admission?.live ?? []]) connection.wire.publications('', [publication]).forEach(frame => connection.write(frame))
+  return admission
+}
+
+t.test('the first one in subscribes, and everybody waits for it', async (t) => {
+  const { hub, calls, effects, settle, publish } = await slowBroker(t)
+  const [a, b, c] = [newConnection(), newConnection(), newConnection()]
+  let joined = 0
+  const joins = [a, b].map(async connection => {
+    const joining = await hub.join(connection, 'x', false, undefined)
+    joined++
+    return receive(connection, joining)
+  })
+  await turn()
+  t.equal(joined, 0)
+  t.equal(effects.length, 1)
+  t.equal(hub.subscriptions, 0)
+  t.strictSame(calls, ['subscribe x'])
+  await settle()
+  t.strictSame(await Promise.all(joins), [a, b].map(() => ({ recovered: false, missed: [], live: [], offset: 0, epoch: '' })))
+  await enter(hub, c, 'x', settle)
+  t.strictSame(calls, ['subscribe x'], 'once for all')
+  t.equal(hub.subscriptions, 3)
+  t.equal(hub.channels, 1)
+  t.strictSame([...hub.occupied()].map(([name, connections]) => [name, connections.size]), [['x', 3]])
+  await publish('x', 'hello')
+  await settle()
+  for (const connection of [a, b, c]) t.strictSame(connection.received, ['hello'])
+})
+
+t.test('the last one out leaves the broker a moment later, unless somebody comes back', async (t) => {
+  const { hub, calls, settle } = await slowBroker(t)
+  const [a, b] = [newConnection(), newConnection()]
+  await enter(hub, a, 'x', settle)
+  await enter(hub, b, 'x', settle)
+  hub.leave(a, 'x')
+  hub.sweep(Date.now() + 60_000)
+  t.strictSame(calls, ['subscribe x'], 'somebody is still there')
+  hub.leave(b, 'x')
+  t.equal(hub.channels, 0)
+  t.strictSame([...hub.occupied()], [])
+  hub.sweep(Date.now())
+  t.strictSame(calls, ['subscribe x'], 'not at once')
+  await enter(hub, a, 'x', settle)
+  hub.sweep(Date.now() + 60_000)
+  t.strictSame(calls, ['subscribe x'], 'somebody came back')
+  hub.leave(a, 'x')
+  hub.sweep(Date.now() + 60_000)
+  t.strictSame(calls, ['subscribe x', 'unsubscribe x'])
+  hub.sweep(Date.now() + 60_000)
+  t.equal(calls.length, 2, 'once')
+  await enter(hub, a, 'x', settle)
+  t.strictSame(calls, ['subscribe x', 'unsubscribe x', 'subscribe x'])
+  t.equal(hub.channels, 1)
+})
+
+t.test('a channel in which somebody is about to be is not left', async (t) => {
+  const { hub, calls, settle, publish } = await slowBroker(t)
+  const [a, b] = [newConnection(), newConnection()]
+  await enter(hub, a, 'kept:x', settle)
+  const join = hub.join(b, 'kept:x', true, undefined)
+  hub.leave(a, 'kept:x')
+  hub.sweep(Date.now() + 60_000)
+  await settle()
+  const joining = await join
+  hub.sweep(Date.now() + 60_000)
+  t.strictSame(calls, ['subscribe kept:x'], 'it may wait long for its admission')
+  await publish('kept:x', '1')
+  await settle()
+  receive(b, joining)
+  t.strictSame([a.received, b.received], [[], ['1']])
+})
+
+t.test('a subscribe that failed does not stick', async (t) => {
+  const { hub, calls, settle, publish, failing } = await slowBroker(t)
+  const [a, b, c] = [newConnection(), newConnection(), newConnection()]
+  failing.push(new Error('Redis is away'))
+  const joins = [hub.join(a, 'x', false, undefined), hub.join(b, 'x', true, { offset: 0, epoch: '' })]
+  const results = Promise.allSettled(joins)
+  await settle()
+  for (const result of await results) t.match(result, { status: 'rejected', reason: { message: 'Redis is away' } })
+  t.equal(hub.channels, 0)
+  t.equal(hub.subscriptions, 0)
+  hub.sweep(Date.now() + 60_000)
+  await enter(hub, c, 'x', settle)
+  t.strictSame(calls, ['subscribe x', 'subscribe x'], 'the next one tries again')
+  await publish('x', 'hello')
+  await settle()
+  t.strictSame([a.received, b.received, c.received], [[], [], ['hello']])
+})
+
+t.test('somebody who is not admitted after all is not in the channel', async (t) => {
+  const { hub, calls, settle, publish } = await slowBroker(t)
+  const [a, b] = [newConnection(), newConnection()]
+  const joins = [hub.join(a, 'kept:x', false, undefined), hub.join(b, 'kept:x', true, { offset: 0, epoch: '' })]
+  await settle()
+  for (const joining of await Promise.all(joins)) joining.abort()
+  await publish('kept:x')
+  await settle()
+  t.equal(hub.subscriptions, 0)
+  t.equal(hub.channels, 0)
+  hub.sweep(Date.now() + 60_000)
+  t.strictSame(calls, ['subscribe kept:x', 'unsubscribe kept:x'])
+  t.strictSame([a.received, b.received], [[], []])
+})
+
+t.test('who comes back while a history is read shares the next read with all the others', async (t) => {
+  const { hub, reads, publish, settle, tops } = await slowBroker(t)
+  for (let i = 1; i <= HISTORY_SIZE; i++) await publish('kept:x')
+  const { epoch } = (await publish('kept:x')) as Position
+  await enter(hub, newConnection(), 'kept:x', settle)
+  const since = [5, 3, 2, 6, undefined, 4].map(offset => offset === undefined ? undefined : { offset, epoch })
+  const clients = [...since, { offset: 5, epoch: 'other' }].map(since => ({ since, connection: newConnection() }))
+  const joins = clients.map(({ connection, since }) => hub.join(connection, 'kept:x', true, since))
+  await turn()
+  t.equal(reads.length, 1)
+  await publish('kept:x', '7')
+  await settle()
+  t.strictSame(tops, [7, 7], 'two reads for all of them')
+  const admissions = (await Promise.all(joins)).map((joining, i) => receive(clients[i]!.connection, joining))
+  t.strictSame(admissions.map(admission => admission!.recovered), [true, true, true, true, false, true, false])
+  t.strictSame(clients.map(({ connection }) => connection.received.join()), ['6,7', '4,5,6,7', '3,4,5,6,7', '7', '', '5,6,7', ''])
+  await publish('kept:x', '8')
+  await settle()
+  for (const { connection } of clients) t.equal(connection.received.at(-1), '8')
+})
+
+t.test('a history that can not be read leaves nobody behind', async (t) => {
+  const redis = await startRedis(t)
+  const prefix = randomPrefix()
+  const { app, url } = await startApp(t, { redis: redis.url, prefix, heartbeat: { interval: '10s', timeout: 50 }, channels: { kept: { history: { size: 5, ttl: '1m' } } } })
+  await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections
+  const { epoch } = await app.realtime.publish('kept:x', 1)
+  await connection!.subscribe('kept:x')
+  await connection!.unsubscribe('kept:x')
+  await command(redis.port, ['SET', `${prefix}:stream:{kept:x}`, 'no stream'])
+  await t.rejects(connection!.subscribe('kept:x', { since: { offset: 0, epoch: epoch! } }), { code: 'FST_CRWS_REDIS_REFUSED' })
+  t.strictSame([...connection!.channels], [])
+  t.equal((await app.realtime.info())[0]!.channels, 0)
+})
+
+t.test('who can not be announced is not in the channel', async (t) => {
+  const redis = await startRedis(t)
+  const prefix = randomPrefix()
+  const { app, url } = await startApp(t, { redis: redis.url, prefix, channels: { room: { presence: true } } })
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections
+  const key = `${prefix}:members:{room:x}`
+  await command(redis.port, ['SET', key, 'no hash'])
+  await t.rejects(connection!.subscribe('room:x'), { code: 'FST_CRWS_REDIS_REFUSED' })
+  t.strictSame([...connection!.channels], [])
+  await app.realtime.publish('room:x', 'unheard')
+  await command(redis.port, ['DEL', key])
+  await connection!.subscribe('room:x')
+  await app.realtime.publish('room:x', 'heard')
+  t.equal(await client.next(), 'heard')
+  t.equal((await app.realtime.presence('room:x')).length, 1)
+})
+
+t.test('nobody hears from a channel that has nobody', async (t) => {
+  const { hub } = await slowBroker(t)
+  const a = newConnection()
+  hub.leave(a, 'x')
+  hub.renewed('x')
+  hub.deliver('x', { kind: 'text', payload: Buffer.from('x'), time: 0, instance: '', sequence: 0, offset: 0, epoch: '' })
+  t.strictSame([a.received, a.renewed], [[], []])
+})
+
+t.test('only those who want it are told who comes and goes, and nobody before it is in', async (t) => {
+  const { hub, settle, publish } = await slowBroker(t)
+  const [a, b, c] = [newConnection({ events: true }), newConnection(), newConnection({ events: true })]
+  await enter(hub, a, 'kept:x', settle)
+  await enter(hub, b, 'kept:x', settle)
+  const join = hub.join(c, 'kept:x', true, undefined)
+  await publish('kept:x', 'c comes', 'join')
+  await settle()
+  receive(c, await join)
+  await publish('kept:x', 'c goes', 'leave')
+  await settle()
+  t.strictSame([a.received, b.received, c.received], [['c comes', 'c goes'], [], ['c goes']])
+})
+
+t.test('everybody in a channel is told when its positions mean nothing any more', async (t) => {
+  const { hub, settle } = await slowBroker(t)
+  const [a, b, c] = [newConnection(), newConnection(), newConnection()]
+  await enter(hub, a, 'kept:x', settle)
+  await enter(hub, b, 'kept:x', settle)
+  await enter(hub, c, 'kept:y', settle)
+  hub.renewed('kept:x')
+  t.strictSame([a.renewed, b.renewed, c.renewed], [['kept:x'], ['kept:x'], []])
+})
+
+t.test('what is not kept comes after what is, and is not missed', async (t) => {
+  const { hub, settle, publish } = await slowBroker(t)
+  const a = newConnection()
+  await publish('kept:x', '1')
+  const join = hub.join(a, 'kept:x', true, { offset: 0, epoch: '' })
+  await settle()
+  hub.deliver('kept:x', { kind: 'text', payload: Buffer.from('fleeting'), time: 0, instance: '', sequence: 0, offset: 0, epoch: '' })
+  const admission = receive(a, await join)
+  t.match(admission, { recovered: true, offset: 0 })
+  hub.deliver('kept:x', { kind: 'text', payload: Buffer.from('fleeting too'), time: 0, instance: '', sequence: 0, offset: 0, epoch: '' })
+  hub.flush()
+  t.strictSame(a.received, ['1', 'fleeting', 'fleeting too'])
+})
+
+t.test('a position of another epoch, or one too far back, is not recovered', async (t) => {
+  const { hub, settle, publish } = await slowBroker(t)
+  for (let i = 1; i <= 7; i++) await publish('kept:x')
+  const { epoch } = (await publish('kept:x')) as Position
+  const since: Array<[Position, boolean]> = [
+    [{ offset: 3, epoch }, true], [{ offset: 2, epoch }, false], [{ offset: 7, epoch: 'other' }, false],
+    [{ offset: 8, epoch }, true], [{ offset: 9, epoch }, false], [{ offset: 7, epoch: '' }, true]
+  ]
+  for (const [position, recovered] of since) {
+    const a = newConnection()
+    const join = hub.join(a, 'kept:x', true, position)
+    await settle()
+    t.match(receive(a, await join), { recovered, offset: recovered ? position.offset : 8, epoch }, JSON.stringify(position))
+    t.strictSame(a.received, recovered ? range(position.offset + 1, 8).map(String) : [])
+  }
+})
+
+t.test('more than a client can take is not recovered', async (t) => {
+  const { hub, settle, publish } = await slowBroker(t, 1_000)
+  for (const [size, recovered] of [[100, true], [600, false]] as const) {
+    const since = (await publish('kept:x', 'x')) as Position
+    await publish('kept:x', 'a'.repeat(size))
+    await publish('kept:x', 'b'.repeat(size))
+    const a = newConnection()
+    const join = hub.join(a, 'kept:x', true, since)
+    await settle()
+    t.match(receive(a, await join), { recovered, missed: recovered ? [{}, {}] : [] }, `${size} bytes`)
+    t.equal(a.received.length, recovered ? 2 : 0)
+  }
+})
+
+/** Every order in which the steps of these lists can be taken, each list in its own order; `allowed` looks at what was taken so far. */
+function * orders (lists: string[][], allowed: (taken: string[]) => boolean, taken: string[] = []): Generator<string[]> {
+  if (lists.every(list => list.length === 0)) yield taken
+  for (const [i, [next, ...rest]] of lists.entries()) {
+    if (next !== undefined && allowed([...taken, next])) yield * orders(lists.with(i, rest), allowed, [...taken, next])
+  }
+}
+
+t.test('in whichever order publications, the subscribe, the history and the admission come, nothing is missed and nothing comes twice', async (t) => {
+  const count = (taken: string[], step: string) => taken.filter(one => one === step).length
+  const all = Array.from(orders(
+    [['effect', 'ack', 'read', 'answer', 'admit'], ['publish', 'publish'], ['deliver', 'deliver']],
+    taken => count(taken, 'deliver') <= count(taken, 'publish')
+  ))
+  t.equal(all.length, 252)
+  const failures: string[] = []
+  for (const position of ['none', 'top', 'before'] as const) {
+    for (const order of all) {
+      const { hub, effects, acks, reads, answers, publish, deliver, settle } = await slowBroker(t)
+      await publish('kept:x')
+      const top = (await publish('kept:x')) as Position
+      const since = { none: undefined, top, before: { ...top, offset: 1 } }[position]
+      const a = newConnection()
+      const join = hub.join(a, 'kept:x', true, since)
+      let admission: ReturnType<typeof receive>
+      const steps: Record<string, () => unknown> = {
+        effect: () => effects.take(),
+        ack: () => acks.take(),
+        read: () => reads.take(),
+        answer: () => answers.take(),
+        publish: () => publish('kept:x'),
+        deliver,
+        admit: async () => { admission = receive(a, await join) }
+      }
+      for (const step of order) await steps[step]!()
+      await publish('kept:x')
+      await settle()
+      const from = since?.offset ?? admission?.offset ?? NaN
+      const right = String(a.received) === String(range(from + 1, 5)) && admission!.recovered === (since !== undefined)
+      if (!right) failures.push(`${position} ${order.join(' ')}: ${a.received.join()} ${JSON.stringify(admission)}`)
+    }
+  }
+  t.strictSame(failures.slice(0, 3), [])
+})
+
+/** mulberry32: small, and the same everywhere. */
+function random (seed: number): () => number {
+  return () => {
+    seed = seed + 0x6D2B79F5 | 0
+    let x = Math.imul(seed ^ seed >>> 15, 1 | seed)
+    x = x + Math.imul(x ^ x >>> 7, 61 | x) ^ x
+    return ((x ^ x >>> 14) >>> 0) / 2 ** 32
+  }
+}
+
+t.test('the same for clients that come and go at random, with positions of every kind: recovered exactly when it can be', async (t) => {
+  const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
+  t.comment(`SEED=${seed}`)
+  const next = random(seed)
+  const below = (n: number) => Math.floor(next() * n)
+  let recovered = 0
+  let unrecovered = 0
+  let ahead = 0
+  for (let run = 0; run < 300; run++) {
+    const { hub, effects, acks, reads, answers, publish, deliver, settle, tops, link, position } = await slowBroker(t)
+    const { epoch } = await position0(position, settle)
+    interface Client { connection: ReturnType<typeof newConnection>, since: Position | undefined, joining?: Joining, reads: number, from?: number, gone?: boolean, aborted?: boolean }
+    const clients: Client[] = []
+    let top = 0
+    const check = ({ connection, from, gone }: Client, seen: number) => {
+      if (from === undefined) return
+      const expected = range(from + 1, from + connection.received.length).join()
+      if (connection.received.join() !== expected) t.fail(`run ${run}: from ${from} it got ${connection.received}`)
+      if (!gone && from + connection.received.length !== seen) t.fail(`run ${run}: from ${from} it got ${connection.received}, up to ${seen} were published`)
+    }
+    const admit = (client: Client) => {
+      const admission = receive(client.connection, client.joining!)
+      delete client.joining
+      const { since } = client
+      if (admission === undefined) return t.fail(`run ${run}: there is no hole`)
+      client.from = admission.offset
+      const read = client.reads
+      const can = since !== undefined && (since.epoch === '' || since.epoch === epoch) && since.offset <= read && read - since.offset <= HISTORY_SIZE
+      if (admission.recovered !== can) t.fail(`run ${run}: since ${JSON.stringify(since)} of ${read}: recovered ${admission.recovered}`)
+      if (admission.recovered) recovered++
+      else if (since !== undefined) unrecovered++
+      if (link.some(([, { offset }]) => offset <= admission.offset + admission.missed.length)) ahead++
+    }
+    for (let i = 0; i < 120; i++) {
+      const step = below(12)
+      if (step === 0) {
+        await publish('kept:x', String(++top))
+      } else if (step < 3) {
+        deliver()
+      } else if (step === 3) {
+        await [effects, acks][below(2)]!.take()
+      } else if (step < 7) {
+        await [reads, answers][below(2)]!.take()
+      } else if (step < 9) {
+        const kind = below(5)
+        const offset = Math.max(0, top - below(HISTORY_SIZE + 3))
+        const since = kind === 0 ? undefined : { offset: kind === 1 ? top + 1 : offset, epoch: kind === 2 ? 'other' : kind === 3 ? '' : epoch }
+        const client: Client = { connection: newConnection(), since, reads: -1 }
+        clients.push(client)
+        hub.join(client.connection, 'kept:x', true, since).then(joining => {
+          client.joining = joining
+          client.reads = tops.at(-1) ?? NaN // it was answered right before
+        })
+      } else if (step < 11) {
+        const ready = clients.filter(({ joining }) => joining !== undefined)
+        if (ready.length > 0) admit(ready[below(ready.length)]!)
+      } else {
+        const client = clients[below(clients.length)]
+        if (client?.joining !== undefined) {
+          client.joining.abort()
+          delete client.joining
+        } else if (client?.from !== undefined && !client.gone) {
+          hub.leave(client.connection, 'kept:x')
+          client.gone = true
+        }
+        hub.sweep(Date.now() + 60_000)
+      }
+    }
+    await settle()
+    for (const client of clients) if (client.joining !== undefined) admit(client)
+    await publish('kept:x', String(++top))
+    await settle()
+    for (const client of clients) check(client, top)
+  }
+  t.ok(recovered > 300 && unrecovered > 300 && ahead > 20, `${recovered} recovered, ${unrecovered} not, ${ahead} began ahead of what was delivered`)
+})
+
+/** The epoch of a channel before anything was published there. */
+async function position0 (position: () => Promise<History>, settle: () => Promise<void>): Promise<History> {
+  const read = position()
+  await settle()
+  return read
+}
+
+t.test('on Redis a channel is subscribed while somebody is in it', async (t) => {
+  const redis = await startRedis(t)
+  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), heartbeat: { interval: '10s', timeout: 50 } })
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections
+  const subscribed = async () => (await command(redis.port, ['PUBSUB', 'CHANNELS', '*pub:{news}*'])) !== ''
+  t.equal(await subscribed(), false)
+  await connection!.subscribe('news')
+  t.equal(await subscribed(), true)
+  client.socket.terminate()
+  await until(async () => !await subscribed(), 'the channel is left')
+})

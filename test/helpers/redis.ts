@@ -48,7 +48,7 @@ export async function startRedis (t: Test, options: RedisOptions = {}): Promise<
 
   let log = ''
   const launch = () => {
-    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] })
+    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] /* an orphan must not hold the test runner's output open */ })
     child.stdout.setEncoding('utf8').on('data', (chunk) => { log += chunk })
     return child
   }

@@ -1,7 +1,7 @@
 import { RedisUnavailableError } from './errors.ts'
 import { BUFFERS, COMMAND_TIMEOUT, withDeadline } from './redis-commands.ts'
 import type { RedisArgument, RedisCommands } from './redis-commands.ts'
-import { CLOSE_TIMEOUT, closeWithin, describeError, newCluster, reconnectDelay } from './redis-link.ts'
+import { CLOSE_TIMEOUT, closeWithin, describeError, newCluster, reconnectDelay, watchAnswers } from './redis-link.ts'
 import type { RedisClient, RedisCluster } from './redis-link.ts'
 import type { RedisSource } from './redis-source.ts'
 import { within } from './within.ts'
@@ -11,6 +11,7 @@ export class ClusterCommands implements RedisCommands {
   readonly publishCommand = 'SPUBLISH'
   reason = 'not connected yet'
   readonly #cluster: RedisCluster
+  readonly #watched = new WeakSet<RedisClient>()
   #ready = false
   #closed = false
   #connecting = Promise.resolve()
@@ -42,9 +43,19 @@ export class ClusterCommands implements RedisCommands {
 
   async #send (key: string, args: RedisArgument[], buffers: boolean, deadline: number): Promise<unknown> {
     // The cluster waits for a node that is away, without limit, but a command must not take effect long after its caller was told that it failed.
-    await this.#cluster.getNodeClientForKey(key, false)
+    const node = await this.#cluster.getNodeClientForKey(key, false) as RedisClient
     if (Date.now() >= deadline) throw new RedisUnavailableError('its node did not come back in time')
+    this.#watch(node)
     return this.#cluster.sendCommand(key, false, args, buffers ? BUFFERS : undefined)
+  }
+
+  #watch (node: RedisClient): void {
+    if (this.#watched.has(node)) return
+    this.#watched.add(node)
+    watchAnswers(node, () => {
+      node.destroy()
+      node.connect().catch(() => {}) // an 'error' event of the cluster, too
+    })
   }
 
   /** The client of the node that owns `key`. */

@@ -19,6 +19,8 @@ export class ClusterSubscriber implements RedisSubscriber {
   /** The link over which a wanted channel is subscribed; undefined while it has none. */
   readonly #channels = new Map<string, RedisLink | undefined>()
   readonly #settling = new Set<string>()
+  /** Why the last link was lost, which is gone when its channels ask. */
+  #lostBecause = 'channels have no node'
   #listener: SubscriberListener | undefined
   #checking: NodeJS.Timeout | undefined
 
@@ -27,7 +29,7 @@ export class ClusterSubscriber implements RedisSubscriber {
   }
 
   get ready (): boolean { return this.#homeless().length === 0 }
-  get reason (): string { return Array.from(this.#links.values()).find(link => !link.ready)?.reason ?? 'channels have no node' }
+  get reason (): string { return Array.from(this.#links.values()).find(link => !link.ready)?.reason ?? this.#lostBecause }
 
   open (listener: SubscriberListener): void {
     this.#listener = listener
@@ -102,7 +104,10 @@ export class ClusterSubscriber implements RedisSubscriber {
     })
     link.open({
       linkReady: () => {},
-      linkLost: () => this.#lose(link, address)
+      linkLost: () => {
+        this.#lostBecause = link.reason
+        this.#lose(link, address)
+      }
     })
   }
 

@@ -8,8 +8,9 @@ export type RedisCluster = ReturnType<typeof createCluster>
 
 /** ms between two pings. Also far below the 10 minutes after which Cloud Run's VPC egress cuts an idle connection. */
 const PING_INTERVAL = 1_000
-/** ms of silence after which a link counts as dead: node-redis notices a frozen server by nothing else. */
+/** ms of silence after which a link that is being set up counts as dead; and pings without an answer until one that is there does. */
 const SOCKET_TIMEOUT = 4_000
+const MAX_UNANSWERED = SOCKET_TIMEOUT / PING_INTERVAL
 const CONNECT_TIMEOUT = 2_000
 /** Commands that may wait for their answer; a bound for memory, out of reach for a Redis that answers. */
 const MAX_QUEUE = 100_000
@@ -56,6 +57,21 @@ export interface RedisLinkListener {
   linkLost (link: RedisLink): void
 }
 
+/**
+ * Calls `silent` when pings stay unanswered. node-redis' own socket timeout begins anew with every command that is written: while there
+ * is something to send, it never ends. Counted in rounds, so that a process that stood still does not take that for silence of Redis.
+ */
+export function watchAnswers (client: RedisClient, silent: () => void): void {
+  let unanswered = 0
+  const answered = () => { unanswered = 0 }
+  client.on('ready', answered)
+  client.on('ping-interval', answered)
+  const rounds = setInterval(() => {
+    if (!client.isOpen) return clearInterval(rounds)
+    if (client.isReady && ++unanswered > MAX_UNANSWERED) silent()
+  }, PING_INTERVAL).unref()
+}
+
 /** One connection of ours to one Redis server: it comes back by itself, and says when it is there and when not. */
 export class RedisLink {
   readonly client: RedisClient
@@ -77,11 +93,7 @@ export class RedisLink {
       listener.linkReady(this)
     })
     this.client.on('error', (error: unknown) => {
-      if (this.client.isReady) return
-      this.reason = describeError(error)
-      const was = this.#ready
-      this.#ready = false
-      if (was) listener.linkLost(this)
+      if (!this.client.isReady) this.#lost(error, listener)
     })
     // node-redis goes on with an attempt to connect that was under way when it was closed, and would keep that link for ever.
     this.client.on('connect', () => {
@@ -89,6 +101,18 @@ export class RedisLink {
     })
     // Every failure is an 'error' event too, and the client goes on trying; this promise only rejects when it is closed first.
     this.client.connect().catch(() => {})
+    watchAnswers(this.client, () => {
+      this.client.destroy()
+      this.#lost(new Error('Redis does not answer'), listener)
+      if (!this.#closed) this.client.connect().catch(() => {})
+    })
+  }
+
+  #lost (error: unknown, listener: RedisLinkListener): void {
+    this.reason = describeError(error)
+    const was = this.#ready
+    this.#ready = false
+    if (was) listener.linkLost(this)
   }
 
   async close (): Promise<void> {

@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import { decodePayload } from '../lib/publication.ts'
@@ -259,6 +259,32 @@ t.test('a frozen Redis fails publishes in time, and when it thaws nothing is mis
   t.strictSame(listener.data('room').filter(data => data !== 'frozen'), range(1, 5))
   t.ok(listener.data('room').filter(data => data === 'frozen').length <= 2)
   t.strictSame(listener.missedBefore.filter(({ channel }) => channel === 'room'), [])
+})
+
+t.test('a frozen Redis is noticed also while there is always something to send', async (t) => {
+  const redis = await startRedis(t)
+  const node = await startNode(t, redis.url, randomPrefix())
+  await node.broker.subscribe('room', true)
+  redis.freeze()
+  const outcomes: Array<Promise<string>> = []
+  const tell = (outcome: Promise<unknown>) => outcomes.push(outcome.then(() => 'done', error => error.code))
+  await until(async () => {
+    // Every write begins node-redis' own timeout anew.
+    tell(node.publish('room', 'frozen', { history }))
+    tell(node.broker.subscribe(`room-${outcomes.length}`, false))
+    await wait(100)
+    return !node.broker.up
+  }, 'the broker is down', 30_000)
+  t.match(node.states.at(-1), { up: false, reason: 'Redis does not answer' })
+  await t.rejects(node.publish('room', 'frozen', { history }), UNAVAILABLE)
+  await t.rejects(node.broker.subscribe('other', true), UNAVAILABLE)
+  t.equal(await ping(redis.port, 50), false, 'it is still frozen')
+  t.notOk((await Promise.all(outcomes)).includes('done'))
+  redis.thaw()
+  await node.up()
+  await node.publish('room', 'after', { history })
+  await until(() => node.data('room').at(-1) === 'after', 'the last one arrives', 30_000)
+  t.strictSame(node.missedBefore, [])
 })
 
 t.test('what is published while Redis is away is rejected and never appears', async (t) => {

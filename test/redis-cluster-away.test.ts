@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import { history, range, startNode } from './broker-contract.ts'
 import { publishUntilStored, setUpCluster } from './helpers/cluster-nodes.ts'
@@ -48,6 +49,26 @@ t.test('a node that crashes and comes back costs its channels nothing, and the o
   await publishUntilStored(publisher, channel, 6)
   await listener.arrived(channel, 7)
   t.strictSame(listener.data(channel), range(0, 6), 'nothing that was rejected appears')
+  t.strictSame(listener.missedBefore, [])
+})
+
+t.test('a node that freezes fails what needs it in time, and closing too', async (t) => {
+  const [first] = cluster.nodes as [RedisServer]
+  const { listener, publisher, channels: [channel] } = await setUpCluster(t, cluster)
+  first.freeze()
+  await t.rejects(publisher.publish(channel, 'frozen', { history }), { code: /^FST_CRWS_REDIS_(UNAVAILABLE|NO_ANSWER)$/ })
+  await t.rejects(publisher.broker.subscribe(channel, true), { code: /^FST_CRWS_REDIS_(UNAVAILABLE|NO_ANSWER)$/ })
+  await until(async () => {
+    publisher.publish(channel, 'frozen', { history }).catch(() => {}) // as above; every write begins node-redis' own timeout anew
+    await wait(100)
+    return !listener.broker.up
+  }, 'the listener knows', 30_000)
+  await publisher.broker.close()
+  first.thaw()
+  await listener.up()
+  for (const i of range(1, 3)) await publishUntilStored(listener, channel, i)
+  await until(() => listener.data(channel).at(-1) === 3, 'the last one arrives', 30_000)
+  t.strictSame(listener.data(channel).filter(data => data !== 'frozen'), range(0, 3))
   t.strictSame(listener.missedBefore, [])
 })
 

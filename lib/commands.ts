@@ -10,8 +10,9 @@ import { encodePayload } from './publication.ts'
 import type { Payload } from './publication.ts'
 import type { Publisher, PublishOptions } from './publisher.ts'
 import { clientInfo, payloadOf, replyPublication } from './replies.ts'
-import { channelOf, dataOf, EXPIRY_GRACE, isForUser, payloadOfCommand } from './requests.ts'
+import { channelOf, dataOf, isForUser, payloadOfCommand } from './requests.ts'
 import type { Done } from './requests.ts'
+import { endOf } from './sdk-session.ts'
 import type { SdkSession } from './sdk-session.ts'
 import { subRefresh, subscribe } from './subscribe-command.ts'
 import { TokenBucket } from './token-bucket.ts'
@@ -103,17 +104,17 @@ export class Commands {
   }
 
   async presence (session: SdkSession, request: Request<'presence'>, done: Done): Promise<void> {
-    const members = await this.#presence.list(this.#subscribedChannel(session, request, 'presence'))
+    const members = await this.#presence.list(await this.#subscribedChannel(session, request, 'presence'))
     done({ presence: Object.fromEntries(members.map(member => [member.client, clientInfo(member)])) })
   }
 
   async presence_stats (session: SdkSession, request: Request<'presence_stats'>, done: Done): Promise<void> {
-    const { clients, users } = await this.#presence.stats(this.#subscribedChannel(session, request, 'presence'))
+    const { clients, users } = await this.#presence.stats(await this.#subscribedChannel(session, request, 'presence'))
     done({ num_clients: clients, num_users: users })
   }
 
   async history (session: SdkSession, request: Request<'history'>, done: Done): Promise<void> {
-    const channel = this.#subscribedChannel(session, request, 'history')
+    const channel = await this.#subscribedChannel(session, request, 'history')
     const { limit = 0, since, reverse = false } = request
     const position = since === undefined ? undefined : { offset: since.offset ?? 0, epoch: since.epoch ?? '' }
     if (reverse && position?.offset === 0) throw new ReplyError(clientErrors.badRequest)
@@ -144,16 +145,18 @@ export class Commands {
   /** Ends subscriptions that were not refreshed. */
   expire (session: SdkSession, now: number): void {
     session.nextExpiry = Infinity
-    for (const [channel, { expiresAt }] of session.subscriptions) {
-      if (now >= expiresAt + EXPIRY_GRACE) this.drop(session, channel, unsubscribeCodes.expired)
-      else session.nextExpiry = Math.min(session.nextExpiry, expiresAt + EXPIRY_GRACE)
+    for (const [channel, subscription] of session.subscriptions) {
+      const end = endOf(subscription)
+      if (now >= end) this.drop(session, channel, unsubscribeCodes.expired)
+      else session.nextExpiry = Math.min(session.nextExpiry, end)
     }
   }
 
   /** A channel of which the rules say that it has this, and to which the client is subscribed. */
-  #subscribedChannel (session: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'): string {
+  async #subscribedChannel (session: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'): Promise<string> {
     const channel = channelOf(request)
     if (!this.knownRules(channel)[feature]) throw new ReplyError(clientErrors.notAvailable)
+    await session.connection.inTurn(channel, async () => {}) // its subscribe may be in the same frame
     if (!session.connection.channels.has(channel)) throw new ReplyError(clientErrors.permissionDenied)
     return channel
   }

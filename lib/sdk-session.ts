@@ -4,6 +4,7 @@ import type { Connection } from './connection.ts'
 import type { Joining } from './hub.ts'
 import type { Identity } from './options.ts'
 import type { Position, Publication } from './publication.ts'
+import { EXPIRY_GRACE } from './requests.ts'
 import type { SdkProtocol } from './sdk-protocol.ts'
 import type { TokenBucket } from './token-bucket.ts'
 
@@ -19,6 +20,11 @@ export interface Subscription {
   expiresAt: number
   /** Whether the client is to bring a new token before it expires. */
   readonly refreshable: boolean
+}
+
+/** Unix time in ms at which it is ended from here: a client that can refresh it may be about to. */
+export function endOf ({ expiresAt, refreshable }: Subscription): number {
+  return refreshable ? expiresAt + EXPIRY_GRACE : expiresAt
 }
 
 /** What an SDK connection knows of itself. */
@@ -41,7 +47,7 @@ export class SdkSession {
   /** Channels its token named. */
   tokenChannels: readonly string[] = []
   readonly publishBuckets = new Map<string, TokenBucket>()
-  /** The earliest `expiresAt` of its subscriptions. */
+  /** When the first of its subscriptions ends, or earlier. */
   nextExpiry = Infinity
 
   readonly connection: Connection

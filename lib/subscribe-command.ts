@@ -4,8 +4,9 @@ import { sdkOnlyCloseCodes } from './close-codes.ts'
 import type { Commands } from './commands.ts'
 import type { SubscribeGrant } from './options.ts'
 import { payloadOf, subscribeReply, ttl } from './replies.ts'
-import { channelOf, dataOf, EXPIRY_GRACE, isForUser } from './requests.ts'
+import { channelOf, dataOf, isForUser } from './requests.ts'
 import type { Done } from './requests.ts'
+import { endOf } from './sdk-session.ts'
 import type { SdkSession, Subscription } from './sdk-session.ts'
 import { expiresAt, TokenExpiredError, TokenInvalidError } from './tokens.ts'
 import type { SubscriptionClaims } from './tokens.ts'
@@ -44,7 +45,7 @@ async function enter (commands: Commands, session: SdkSession, channel: string, 
   subscription.joinLeave = commands.rules(channel).joinLeave
   if (until !== undefined) {
     subscription.expiresAt = until * 1_000
-    session.nextExpiry = Math.min(session.nextExpiry, subscription.expiresAt + EXPIRY_GRACE)
+    session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
   }
   const recovering = request.recover === true && commands.rules(channel).history !== undefined
   const since = recovering ? { offset: request.offset ?? 0, epoch: request.epoch ?? '' } : undefined
@@ -71,6 +72,7 @@ async function enter (commands: Commands, session: SdkSession, channel: string, 
 export async function subRefresh (commands: Commands, session: SdkSession, request: { channel?: string, token?: string, type?: number }, done: Done): Promise<void> {
   const channel = channelOf(request)
   if (request.type) throw new ReplyError(clientErrors.notAvailable)
+  await session.connection.inTurn(channel, async () => {}) // its subscribe may be in the same frame
   const subscription = session.subscriptions.get(channel)
   if (subscription === undefined) throw new ReplyError(clientErrors.permissionDenied)
   if (request.token === undefined || request.token === '') throw new ReplyError(clientErrors.badRequest)
@@ -79,7 +81,7 @@ export async function subRefresh (commands: Commands, session: SdkSession, reque
   const until = expiresAt(claims)
   if (until !== undefined && until * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
   subscription.expiresAt = until === undefined ? Infinity : until * 1_000
-  session.nextExpiry = Math.min(session.nextExpiry, subscription.expiresAt + EXPIRY_GRACE)
+  session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
   done(until === undefined ? {} : { expires: true, ttl: ttl(subscription.expiresAt) })
 }
 

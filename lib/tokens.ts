@@ -45,7 +45,7 @@ const HMAC = ['HS256', 'HS384', 'HS512']
 const ALGORITHMS: Record<string, string[]> = {
   rsa: ['RS256', 'RS384', 'RS512'],
   ec: ['ES256', 'ES384', 'ES512'],
-  ed25519: ['EdDSA']
+  ed25519: ['EdDSA', 'Ed25519'] // RFC 9864 gives the second name
 }
 const ASYMMETRIC = Object.values(ALGORITHMS).flat()
 

@@ -220,7 +220,7 @@ t.test('in the course of time', { buffered: true }, async (t) => {
     t.strictSame(client.replies, [{ id: 1, error: { code: 403, message: 'no' } }])
   })
 
-  later('a subscription ends with 2501 some time after it has expired, the connection goes on', async (t, encoding) => {
+  later('a subscription that its client can not refresh ends with 2501 when it expires, the connection goes on', async (t, encoding) => {
     const connections: Connection[] = []
     const { app, url } = await startApp(t, {
       channels,
@@ -231,7 +231,7 @@ t.test('in the course of time', { buffered: true }, async (t) => {
     const client = await connected(t, url, encoding)
     t.strictSame(await client.call('subscribe', { channel: 'plain:a' }), { data: 'welcome' }, 'only who has a token is told to bring a new one')
     await client.call('subscribe', { channel: 'plain:b' })
-    await until(() => client.pushes.length === 1, 'the end of the subscription', 40_000)
+    await until(() => client.pushes.length === 1, 'the end of the subscription', 10_000)
     t.strictSame(client.pushes, [{ channel: 'plain:a', unsubscribe: { code: 2501, reason: 'subscription expired' } }])
     t.strictSame([...connections[0]!.channels], ['plain:b'])
     await app.realtime.publish('plain:a', 'nobody is here')
@@ -549,6 +549,15 @@ test('history has all forms of the protocol', everything, async (t, { app, url }
   for (let i = 6; i <= 310; i++) await app.realtime.publish('chat:a', i)
   t.equal((await get({ limit: -1 })).length, 300, 'no more than 300 at once')
   t.equal((await get({ limit: 1_000 })).length, 300)
+})
+
+test('what needs a subscription waits for the subscribe of the same frame', () => ({ ...everything(), onSubscribe: () => new Promise(resolve => { setTimeout(resolve, 20) }) }), async (t, { app, url }, encoding) => {
+  await app.realtime.publish('chat:a', 1)
+  const client = await connected(t, url, encoding)
+  client.send({ id: 1, subscribe: { channel: 'chat:a' } }, { id: 2, history: { channel: 'chat:a', limit: 1 } }, { id: 3, presence: { channel: 'chat:a' } }, { id: 4, presence_stats: { channel: 'chat:a' } })
+  t.match(await client.reply(2), { history: { offset: 1, publications: [{ data: 1 }] } })
+  t.equal(Object.keys((await client.reply(3)).presence.presence).length, 1)
+  t.match(await client.reply(4), { presence_stats: { num_clients: 1, num_users: 1 } })
 })
 
 test('presence and its figures', () => ({

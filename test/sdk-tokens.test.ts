@@ -176,7 +176,7 @@ inBoth('a new token must be right, for the same user and for the same channels',
 
 const keyAlgorithms = [
   ['RS256', { modulusLength: 2048 }], ['RS384', { modulusLength: 2048 }], ['RS512', { modulusLength: 2048 }],
-  ['ES256', {}], ['ES384', {}], ['ES512', {}], ['EdDSA', {}]
+  ['ES256', {}], ['ES384', {}], ['ES512', {}], ['EdDSA', {}], ['Ed25519', {}]
 ] as const
 
 test('tokens are signed with any of the usual algorithms, but only with that of the key', async (t) => {

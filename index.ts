@@ -98,7 +98,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
 
-export type { ChannelOptions, Identity, Limit, Options } from './lib/options.ts'
+export type { ChannelOptions, ConnectDetails, Identity, Limit, Options, PublishChange, SubscribeGrant } from './lib/options.ts'
 export type { Duration } from './lib/option-checks.ts'
 export type { RedisClientLike, RedisOption } from './lib/redis-source.ts'
 export type { Connection, SubscribeResult } from './lib/connection.ts'
@@ -109,3 +109,4 @@ export type { InstanceInfo } from './lib/instances.ts'
 export type { Member } from './lib/presence.ts'
 export type { Position } from './lib/publication.ts'
 export type { SessionFields } from './lib/sessions.ts'
+export type { TokenOptions } from './lib/tokens.ts'

@@ -26,6 +26,11 @@ export function catchUp (since: Position | undefined, history: History, live: Pu
   return complete ? { recovered: true, missed: [...missed, ...fresh], live: [], offset: since.offset, epoch } : top
 }
 
+/** From here on publications come live. */
+export function topOf ({ missed, live, offset }: Admission): number {
+  return missed.at(-1)?.offset ?? live.at(-1)?.offset ?? offset
+}
+
 function follows (publications: Publication[], offset: number, epoch: string): boolean {
   return publications.every((publication, i) => publication.offset === offset + i + 1 && publication.epoch === epoch)
 }

@@ -1,6 +1,7 @@
 import type { ChannelNamespaces, ChannelRules } from './channels.ts'
 import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './client-errors.ts'
 import type { Command, CommandData } from './client-schema.ts'
+import { sdkOnlyCloseCodes } from './close-codes.ts'
 import { connect, refresh } from './connect-command.ts'
 import { memberOf } from './instance.ts'
 import type { Instance } from './instance.ts'
@@ -77,8 +78,10 @@ export class Commands {
   }
 
   async unsubscribe (session: SdkSession, request: Request<'unsubscribe'>, done: Done): Promise<void> {
-    const channel = channelOf(request)
+    const { channel = '' } = request
+    if (channel === '') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
     const { connection, subscriptions } = session
+    // Whatever its name, the client is not in there afterwards; SDKs take an error here for a broken connection.
     await connection.inTurn(channel, async () => {
       if (subscriptions.get(channel)?.serverSide === false) {
         const left = this.instance.leave(connection, channel)
@@ -94,13 +97,10 @@ export class Commands {
     if (request.type) throw new ReplyError(clientErrors.notAvailable)
     const { connection } = session
     if (request.data === undefined) throw new ReplyError(clientErrors.badRequest)
-    const sent = request.data
-    // After a subscribe of the same channel that is still under way.
-    await connection.inTurn(channel, async () => {
-      const { payload, options } = await this.#mayPublish(session, channel, sent)
-      await this.#publisher.publishPayload(channel, payload, options, memberOf(connection, session.subscriptions.get(channel)?.info))
-      done({})
-    })
+    await connection.settled(channel)
+    const { payload, options } = await this.#mayPublish(session, channel, request.data)
+    await this.#publisher.publishPayload(channel, payload, options, memberOf(connection, session.subscriptions.get(channel)?.info))
+    done({})
   }
 
   async presence (session: SdkSession, request: Request<'presence'>, done: Done): Promise<void> {
@@ -156,7 +156,7 @@ export class Commands {
   async #subscribedChannel (session: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'): Promise<string> {
     const channel = channelOf(request)
     if (!this.knownRules(channel)[feature]) throw new ReplyError(clientErrors.notAvailable)
-    await session.connection.inTurn(channel, async () => {}) // its subscribe may be in the same frame
+    await session.connection.settled(channel) // its subscribe may be in the same frame
     if (!session.connection.channels.has(channel)) throw new ReplyError(clientErrors.permissionDenied)
     return channel
   }
@@ -180,7 +180,7 @@ export class Commands {
 function takeOne (buckets: Map<string, TokenBucket>, channel: string, limit: ResolvedLimit): boolean {
   let bucket = buckets.get(channel)
   if (bucket === undefined) {
-    if (buckets.size >= MAX_BUCKETS) buckets.clear()
+    if (buckets.size >= MAX_BUCKETS) buckets.delete(buckets.keys().next().value!) // the oldest
     buckets.set(channel, bucket = new TokenBucket(limit, Date.now()))
   }
   return bucket.take(limit, Date.now())

@@ -26,6 +26,7 @@ export async function connect (commands: Commands, session: SdkSession, request:
   instance.identified(connection, identity, upgrade.id)
   const expiry = setExpiry(session, identity.expiresAt)
   await Promise.all((identity.channels ?? []).map(channel => connection.subscribe(channel)))
+  session.welcomed = true
   const answer = await instance.options.onConnect?.(connection, upgrade, connectDetails(request))
   session.request = undefined // the host has seen it; nobody else needs it
   if (!connection.open) return
@@ -50,7 +51,7 @@ export async function refresh ({ tokens }: Commands, session: SdkSession, { toke
   const claims = await verify(tokens, token, new DisconnectError('expired'))
   if ((claims.sub ?? '') !== session.connection.user) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
   // It must connect again to get what the new token names.
-  if (String(claims.channels ?? []) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  if (String(claims.channels?.toSorted() ?? []) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
   done({ ...setExpiry(session, expiresAt(claims)) })
 }
 
@@ -65,9 +66,8 @@ async function credentials (tokens: Tokens | undefined, session: SdkSession, { t
     return {}
   }
   const claims = await verify(tokens, token, new ReplyError(clientErrors.tokenExpired))
-  if (claims.channel !== undefined) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken) // it is a subscription token
   session.refreshable = true
-  session.tokenChannels = claims.channels ?? []
+  session.tokenChannels = claims.channels?.toSorted() ?? []
   return {
     user: claims.sub ?? '',
     info: claims.info,
@@ -79,7 +79,9 @@ async function credentials (tokens: Tokens | undefined, session: SdkSession, { t
 
 async function verify (tokens: Tokens, token: string, expired: Error): Promise<ConnectionClaims> {
   try {
-    return await tokens.verify<ConnectionClaims>(token)
+    const claims = await tokens.verify<ConnectionClaims>(token)
+    if (claims.channel !== undefined) throw new TokenInvalidError('it is a subscription token')
+    return claims
   } catch (error) {
     if (error instanceof TokenExpiredError) throw expired
     if (error instanceof TokenInvalidError) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
@@ -113,7 +115,10 @@ function dataOfAnswer (answer: unknown) {
 function admitDeferred ({ instance }: Commands, session: SdkSession): { subs: Record<string, SubscribeReply>, live: [string, Publication[]][] } {
   const subs: Record<string, SubscribeReply> = {}
   const live: [string, Publication[]][] = []
+  let bytes = 0
   for (const [channel, joining] of session.deferred) {
+    bytes += joining.bytes
+    if (bytes > instance.options.maxBufferedBytes / 2) joining.giveUp()
     const recovering = session.positions[channel]?.recover === true
     const admission = joining.admit()
     if (admission === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
@@ -122,5 +127,6 @@ function admitDeferred ({ instance }: Commands, session: SdkSession): { subs: Re
     live.push([channel, admission.live])
   }
   session.deferred.clear()
+  session.positions = {}
   return { subs, live }
 }

@@ -67,6 +67,7 @@ export class Connection {
   /** Per channel the last subscribe or unsubscribe that is under way. */
   #turns: Map<string, Promise<unknown>> | undefined
   #end: End | undefined
+  #expelled = false
   #endBy = 0
   #dropped = 0
   #closed = false
@@ -111,11 +112,11 @@ export class Connection {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER
    */
   subscribe (channel: string, options: { since?: Position } = {}): Promise<SubscribeResult> {
-    return this.#instance.logs.watch('subscribe', this.#instance.subscribe(this, channel, options.since))
+    return this.#instance.logs.watch('subscribe', () => this.#instance.subscribe(this, channel, options.since))
   }
 
   unsubscribe (channel: string): Promise<void> {
-    return this.#instance.logs.watch('unsubscribe', this.#instance.unsubscribe(this, channel))
+    return this.#instance.logs.watch('unsubscribe', () => this.#instance.unsubscribe(this, channel))
   }
 
   /** Code 1000, or 3000 to 4999; a reason of at most 123 bytes. @throws FST_CRWS_INVALID_ARGUMENT */
@@ -198,7 +199,10 @@ export class Connection {
   /** @internal Says why, sends the close frame, and cuts the socket if the peer does not answer. */
   end (how: End | CloseName): void {
     if (!this.open) return
-    const { code, reason: given, cause } = typeof how === 'string' ? this.#wire.closes[how] : how
+    const { closes } = this.#wire
+    const { code: wanted, reason: given, cause } = typeof how === 'string' ? closes[how] : how
+    // An SDK takes 1000 for an accident and comes back.
+    const code = wanted === closeCodes.normal.code ? closes.normal.code : wanted
     // Without a reason an SDK comes back, whatever the code says.
     const reason = given === '' && this.session !== undefined ? closeCodes.normal.reason : given
     const end = { code, reason, cause }
@@ -209,6 +213,12 @@ export class Connection {
     this.#endBy = Date.now() + CLOSE_TIMEOUT
     this.#socket.resume()
     this.#socket.close(code, reason)
+  }
+
+  /** @internal Somebody wants this client gone: what it still sends is not handled. */
+  expel (how: End): void {
+    this.#expelled = true
+    this.end(how)
   }
 
   /** @internal Without waiting for the peer; the close frame still leaves if the socket takes it at once. */
@@ -231,6 +241,11 @@ export class Connection {
     })
     turns.set(channel, settled)
     return turn
+  }
+
+  /** @internal Resolves when the subscribes and unsubscribes of this channel that came before have taken effect. */
+  async settled (channel: string): Promise<void> {
+    await this.#turns?.get(channel)
   }
 
   /** @internal Whether a subscribe or unsubscribe of this channel is under way. */
@@ -280,13 +295,15 @@ export class Connection {
     this.pongBy = 0
     this.received++
     this.bytesReceived += data.length
-    // After our close frame a client may still have messages under way; they count, unless it is the client we do not want.
-    if (this.#end?.cause === 'policy' || this.#end?.cause === 'error') return
+    if (this.#unwanted) return
     // Only of use where the host has brought its own WebSocket server with a larger limit.
     if (data.length > this.#instance.options.maxPayload) return this.end('tooBig')
-    this.run(() => this.#wire.handle(this, data, binary))
+    this.run(() => this.#unwanted ? undefined : this.#wire.handle(this, data, binary))
     if (this.#tasks.length >= MAX_WAITING) this.#socket.pause()
   }
+
+  /** After our close frame a client may still have messages under way; they count, unless it is the client we do not want, or one whose handler has failed. */
+  get #unwanted (): boolean { return this.#expelled || this.#end?.cause === 'policy' || this.#end?.cause === 'error' }
 
   /** @internal Whether one more message or command may be handled now. Who has as many more dropped than handled as are allowed at once is closed. */
   take (): boolean {

@@ -51,7 +51,7 @@ export class Control {
     const connections = this.#connections(command)
     if (command.type === 'disconnect') {
       const { code, reason } = command
-      for (const connection of connections) connection.end({ code, reason, cause: 'server' })
+      for (const connection of connections) connection.expel({ code, reason, cause: 'server' })
     } else if (command.type === 'subscribe' || command.type === 'unsubscribe') {
       await Promise.all(connections.map(connection => connection[command.type](command.channel)))
     } else {

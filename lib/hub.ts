@@ -1,6 +1,6 @@
 import { Batch } from './batch.ts'
 import type { Broker, History } from './broker.ts'
-import { catchUp } from './catch-up.ts'
+import { catchUp, topOf } from './catch-up.ts'
 import type { Admission } from './catch-up.ts'
 import type { ChannelNamespaces } from './channels.ts'
 import type { Connection } from './connection.ts'
@@ -44,7 +44,7 @@ export class Joining {
   readonly #hub: Hub
   readonly #connection: Connection
   readonly #name: string
-  readonly #since: Position | undefined
+  readonly since: Position | undefined
   #live: Publication[] = []
   #history: History | undefined
 
@@ -52,7 +52,7 @@ export class Joining {
     this.#hub = hub
     this.#connection = connection
     this.#name = name
-    this.#since = since
+    this.since = since
   }
 
   receive (publication: Publication): void {
@@ -64,6 +64,17 @@ export class Joining {
     this.#history = history
   }
 
+  /** Of what it would recover. */
+  get bytes (): number {
+    const after = this.since?.offset ?? Infinity
+    return this.#history?.publications.reduce((sum, publication) => publication.offset > after ? sum + sizeOf(publication) : sum, 0) ?? 0
+  }
+
+  /** What it missed is too much for it: it recovers nothing. */
+  giveUp (): void {
+    if (this.#history !== undefined) this.#history = { ...this.#history, publications: [] }
+  }
+
   /**
    * From now on, which is synchronous, publications go to the connection; the caller sends it what it begins with.
    * undefined: there is a hole, and it must begin anew. With `onlyRecovered` one that has not recovered is not let in.
@@ -71,9 +82,9 @@ export class Joining {
   admit (onlyRecovered = false): Admission | undefined {
     const live = this.#live
     this.#live = []
-    const admission = this.#history && catchUp(this.#since, this.#history, live.filter(({ offset }) => offset !== 0))
+    const admission = this.#history && catchUp(this.since, this.#history, live.filter(({ offset }) => offset !== 0))
     if (onlyRecovered && admission?.recovered === false) return admission
-    this.#hub.admit(this, this.#connection, this.#name, admission && { offset: (admission.missed.at(-1) ?? admission.live.at(-1) ?? admission).offset, epoch: admission.epoch })
+    this.#hub.admit(this, this.#connection, this.#name, admission && { offset: topOf(admission), epoch: admission.epoch })
     if (this.#history === undefined) return { recovered: false, missed: [], live, offset: 0, epoch: '' }
     admission?.live.push(...live.filter(({ offset }) => offset === 0))
     return admission
@@ -125,7 +136,8 @@ export class Hub {
     const channel = this.#enter(name, joining)
     try {
       await channel.ready
-      if (positioned) joining.read(this.#bounded(await this.#read(name, channel, since), since))
+      if (positioned) joining.read(await this.#read(name, channel, since))
+      if (joining.bytes > this.#maxRecovery) joining.giveUp()
       return joining
     } catch (error) {
       joining.abort()
@@ -263,13 +275,6 @@ export class Hub {
     const done = () => { channel.reading = undefined }
     channel.reading = history.then(done, done)
     return history
-  }
-
-  /** What this subscriber missed, if it can take it. */
-  #bounded (history: History, since: Position | undefined): History {
-    const publications = since === undefined ? [] : history.publications.filter(({ offset }) => offset > since.offset)
-    const bytes = publications.reduce((sum, publication) => sum + sizeOf(publication), 0)
-    return { ...history, publications: bytes <= this.#maxRecovery ? publications : [] }
   }
 }
 

@@ -80,7 +80,7 @@ export class Instance {
     this.#metrics.connectionEnded(connection, end)
     this.logs.closed(connection, end)
     const { onDisconnect } = this.options
-    if (onDisconnect === undefined) return
+    if (onDisconnect === undefined || connection.session?.welcomed === false) return
     connection.run(() => onDisconnect(connection, end))
     const handled = new Promise<void>(resolve => { connection.run(resolve) }).then(() => { this.#ending.delete(handled) })
     this.#ending.add(handled)

@@ -86,7 +86,8 @@ export class Logs {
    * A promise that the host forgot to await must not end the process when it rejects: a client could make that happen. What
    * failed because Redis is away or the client is gone has an entry of its own; for the rest this is the only trace.
    */
-  watch<T> (call: string, promise: Promise<T>): Promise<T> {
+  watch<T> (call: string, run: () => T | Promise<T>): Promise<T> {
+    const promise = (async () => run())()
     promise.catch((err: { code?: string }) => {
       if (!EXPECTED.has(err.code ?? '')) this.#write('call.failed', { call, err }, `Call of ${call} failed: ${String(err)}`)
     })

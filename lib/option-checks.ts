@@ -14,9 +14,15 @@ export function invalid (name: string, value: unknown, allowed: string): Error {
   return new InvalidOptionError(name, shown.replace(/(['"`])([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1$2***@'), allowed)
 }
 
-export const duration = (min: number): Check<number> => (value, name) => {
+/** undefined for what is no duration. */
+export function milliseconds (value: unknown): number | undefined {
   const ms = typeof value === 'string' ? parse(value) : value
-  if (typeof ms === 'number' && Number.isFinite(ms) && ms >= min) return Math.round(ms)
+  return typeof ms === 'number' && Number.isFinite(ms) ? Math.round(ms) : undefined
+}
+
+export const duration = (min: number): Check<number> => (value, name) => {
+  const ms = milliseconds(value)
+  if (ms !== undefined && ms >= min) return ms
   throw invalid(name, value, `a duration of at least ${min} ms: a number of milliseconds or text such as '57m', '10s', '250ms'`)
 }
 

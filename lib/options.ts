@@ -7,6 +7,7 @@ import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, pl
 import type { Check, Duration } from './option-checks.ts'
 import { redisSource } from './redis-source.ts'
 import type { RedisOption, RedisSource } from './redis-source.ts'
+import { canVerify } from './tokens.ts'
 import type { TokenOptions } from './tokens.ts'
 
 /** Who is at the other end, as the host's `authenticate` found out. */
@@ -233,11 +234,9 @@ const token: Check<TokenOptions> = (value, name) => {
 
 function publicKey (value: unknown, name: string): string {
   try {
-    createPublicKey(value as string)
-    return value as string
-  } catch {
-    throw invalid(name, `a ${typeof value}`, 'a public key in PEM form') // not shown: it may be a private one by mistake
-  }
+    if (canVerify(createPublicKey(value as string))) return value as string
+  } catch {} // it is no key at all; said below
+  throw invalid(name, `a ${typeof value}`, 'a public key in PEM form, of RSA, EC or Ed25519') // not shown: it may be a private one by mistake
 }
 
 const allowedOrigins: Check<ResolvedOptions['allowedOrigins']> = (value, name) => {

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { topOf } from './catch-up.ts'
 import { closeCodes } from './close-codes.ts'
 import type { End } from './close-codes.ts'
 import type { Connection, SubscribeResult } from './connection.ts'
@@ -69,9 +70,9 @@ export class PlainProtocol implements Protocol {
     const admission = joining.admit()
     for (const frame of this.publications(channel, admission === undefined ? [] : [...admission.missed, ...admission.live])) connection.write(frame)
     if (admission === undefined || admission.epoch === '') return {} // no position was read
-    const { recovered, missed, live, offset, epoch } = admission
+    const { recovered, epoch } = admission
     this.#instance.recovery(recovered)
-    return { recovered, offset: missed.at(-1)?.offset ?? live.at(-1)?.offset ?? offset, epoch }
+    return { recovered, offset: topOf(admission), epoch }
   }
 
   unsubscribed (): void {}

@@ -75,8 +75,11 @@ function readValue (reader: Reader, type: FieldType): unknown {
   if (typeof type === 'object') return readMessage(reader, reader.uint32(), type)
   if (type === 'data') return { bytes: Buffer.from(reader.bytes()) } satisfies CommandData
   const value = reader[type]()
-  // 64 bit numbers come as objects where the package `long` is installed. Beyond 2^53 no offset exists.
-  return typeof value === 'object' ? Number(String(value)) : value
+  if (typeof value === 'boolean' || typeof value === 'string') return value
+  // 64 bit numbers come as objects where the package `long` is installed.
+  const number = Number(String(value))
+  if (!Number.isSafeInteger(number)) throw new RangeError('no number here can be that large')
+  return number
 }
 
 /** Values that are zero are left out, messages that are empty are not: SDKs look for the result. */

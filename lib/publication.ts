@@ -100,11 +100,17 @@ function isCount (text: string): boolean {
   return text !== '' && Number.isSafeInteger(Number(text)) && Number(text) >= 0
 }
 
+/** What all protocols and languages can carry. */
+export function isTags (tags: unknown): tags is Record<string, string> {
+  return typeof tags === 'object' && tags !== null && !Array.isArray(tags) && Object.values(tags).every(tag => typeof tag === 'string')
+}
+
 function parseExtra (json: string): Pick<Publication, 'tags' | 'publisher'> | undefined {
   try {
     const { tags, publisher } = JSON.parse(json)
     const given = [tags, publisher].filter(one => one !== undefined)
     if (given.length === 0 || given.some(one => typeof one !== 'object' || one === null)) return undefined
+    if (tags !== undefined && !isTags(tags)) return undefined
     return { ...(tags && { tags }), ...(publisher && { publisher }) }
   } catch {
     return undefined // not our form; the caller counts it

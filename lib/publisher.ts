@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
+import { inspect } from 'node:util'
 import type { Broker, History, HistoryQuery } from './broker.ts'
 import { checkChannel, CONTROL_CHANNEL } from './channels.ts'
 import type { ChannelNamespaces } from './channels.ts'
 import { InvalidArgumentError } from './errors.ts'
 import type { Metrics } from './metrics.ts'
 import type { Member } from './presence.ts'
-import { decodePayload, encodePayload } from './publication.ts'
+import { decodePayload, encodePayload, isTags } from './publication.ts'
 import type { Payload, Position, Publication } from './publication.ts'
 
 export interface PublishOptions {
@@ -68,7 +69,8 @@ export class Publisher {
   }
 
   /** What is encoded already, to a channel that was checked; `publisher` is the SDK client it comes from. */
-  async publishPayload (channel: string, payload: Payload, { idempotencyKey, tags, history = true }: PublishOptions = {}, publisher?: Member): Promise<Partial<Position>> {
+  async publishPayload (channel: string, payload: Payload, options: PublishOptions = {}, publisher?: Member): Promise<Partial<Position>> {
+    const { idempotencyKey, tags, history = true } = checkOptions(options)
     const settings = { history: history ? this.#namespaces.history(channel) : undefined, idempotencyKey }
     const publication: Publication = { ...this.#publication(payload), ...(tags !== undefined && { tags }), ...(publisher !== undefined && { publisher }) }
     const startedAt = performance.now()
@@ -97,6 +99,15 @@ export class Publisher {
   async read (channel: string, query: HistoryQuery): Promise<History> {
     return this.#broker.history(checkChannel(channel), query)
   }
+}
+
+/** What is of a wrong type would be found out on other instances, long after the call. */
+function checkOptions (options: PublishOptions): PublishOptions {
+  const { idempotencyKey, tags, history } = options
+  if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === '')) throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a text that is not empty')
+  if (tags !== undefined && !isTags(tags)) throw new InvalidArgumentError('tags', inspect(tags), 'an object of texts')
+  if (history !== undefined && typeof history !== 'boolean') throw new InvalidArgumentError('history', inspect(history), 'true or false')
+  return options
 }
 
 function published (publication: Publication): PublishedData {

@@ -7,7 +7,7 @@ import { InvalidArgumentError } from './errors.ts'
 import type { Instance } from './instance.ts'
 import type { InstanceInfo, Instances } from './instances.ts'
 import type { Logs } from './logs.ts'
-import { duration } from './option-checks.ts'
+import { milliseconds } from './option-checks.ts'
 import type { Duration } from './option-checks.ts'
 import type { Member, Presence } from './presence.ts'
 import type { Position } from './publication.ts'
@@ -30,7 +30,7 @@ export class Realtime {
   constructor (publisher: Publisher, presence: Presence, sessions: SessionStore, instance: Instance, instances: Instances, control: Control, logs: Logs) {
     this.#publisher = publisher
     this.#presence = presence
-    this.sessions = new Sessions(sessions)
+    this.sessions = new Sessions(sessions, logs)
     this.#instance = instance
     this.#instances = instances
     this.#control = control
@@ -45,26 +45,26 @@ export class Realtime {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_DATA, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
-    return this.#logs.watch('publish', this.#publisher.publish(channel, data, options))
+    return this.#logs.watch('publish', () => this.#publisher.publish(channel, data, options))
   }
 
   /** The same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat it. */
   broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]> {
-    return this.#logs.watch('broadcast', Promise.all(channels.map(channel => this.#publisher.publish(channel, data, options))))
+    return this.#logs.watch('broadcast', () => Promise.all(checkChannels(channels).map(channel => this.#publisher.publish(channel, data, options))))
   }
 
   /** @throws FST_CRWS_UNRECOVERABLE_POSITION when `since` names an epoch that is gone. */
   history (channel: string, options?: HistoryOptions): Promise<ChannelHistory> {
-    return this.#publisher.history(channel, options)
+    return this.#logs.watch('history', () => this.#publisher.history(channel, options))
   }
 
   /** Who is in the channel, on all instances: one entry per connection. Of an instance that crashed for up to 60 s more. */
-  async presence (channel: string): Promise<Member[]> {
-    return this.#presence.list(checkChannel(channel))
+  presence (channel: string): Promise<Member[]> {
+    return this.#logs.watch('presence', () => this.#presence.list(checkChannel(channel)))
   }
 
-  async presenceStats (channel: string): Promise<{ clients: number, users: number }> {
-    return this.#presence.stats(checkChannel(channel))
+  presenceStats (channel: string): Promise<{ clients: number, users: number }> {
+    return this.#logs.watch('presenceStats', () => this.#presence.stats(checkChannel(channel)))
   }
 
   /** Subscribes every connection that the user has now, on any instance. Resolves when the command is stored. */
@@ -82,36 +82,41 @@ export class Realtime {
   }
 
   #send (command: () => Command): Promise<void> {
-    return this.#logs.watch('control', (async () => this.#control.send(command()))())
+    return this.#logs.watch('control', () => this.#control.send(command()))
   }
 
   /** All instances; figures of the others are up to five seconds old, and a crashed one stays for up to 60 s. */
   info (): Promise<InstanceInfo[]> {
-    return this.#instances.list()
+    return this.#logs.watch('info', () => this.#instances.list())
   }
 }
 
 /** `app.realtime.sessions` */
 export class Sessions {
   readonly #store: SessionStore
+  readonly #logs: Logs
 
-  constructor (store: SessionStore) {
+  /** @internal */
+  constructor (store: SessionStore, logs: Logs) {
     this.#store = store
+    this.#logs = logs
   }
 
   /** The user's fields, or undefined without a session. */
-  async get (user: string): Promise<SessionFields | undefined> {
-    const fields = await this.#store.get(checkUser(user))
-    return fields.size === 0 ? undefined : decodeFields(fields)
+  get (user: string): Promise<SessionFields | undefined> {
+    return this.#logs.watch('sessions.get', async () => {
+      const fields = await this.#store.get(checkUser(user))
+      return fields.size === 0 ? undefined : decodeFields(fields)
+    })
   }
 
   /** Sets these fields and keeps the others; undefined removes one. The session ends `ttl` (default one hour) after it was last set. */
-  async set (user: string, fields: SessionFields, { ttl = SESSION_TTL }: { ttl?: Duration } = {}): Promise<void> {
-    await this.#store.set(checkUser(user), encodeFields(fields), duration(1)(ttl, 'ttl'))
+  set (user: string, fields: SessionFields, { ttl = SESSION_TTL }: { ttl?: Duration } = {}): Promise<void> {
+    return this.#logs.watch('sessions.set', () => this.#store.set(checkUser(user), encodeFields(fields), checkTtl(ttl)))
   }
 
-  async delete (user: string): Promise<void> {
-    await this.#store.delete(checkUser(user))
+  delete (user: string): Promise<void> {
+    return this.#logs.watch('sessions.delete', () => this.#store.delete(checkUser(user)))
   }
 }
 
@@ -119,6 +124,17 @@ function checkTarget (target: string | Target): Target {
   if (typeof target === 'string') return { user: checkUser(target) }
   if (typeof target === 'object' && target !== null) return 'client' in target ? { client: checkUser(target.client) } : { user: checkUser(target.user) }
   throw new InvalidArgumentError('target', String(target), 'a user, { user } or { client }')
+}
+
+function checkChannels (channels: readonly string[]): readonly string[] {
+  if (Array.isArray(channels)) return channels
+  throw new InvalidArgumentError('channels', String(channels), 'a list of channels')
+}
+
+function checkTtl (ttl: Duration): number {
+  const ms = milliseconds(ttl)
+  if (ms !== undefined && ms >= 1) return ms
+  throw new InvalidArgumentError('ttl', String(ttl), "a duration of at least 1 ms: a number of milliseconds or text such as '1h'")
 }
 
 function checkUser (user: unknown): string {

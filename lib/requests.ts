@@ -8,6 +8,9 @@ import type { Payload } from './publication.ts'
 /** ms that a connection or a subscription outlives its expiry: a refresh may be under way. */
 export const EXPIRY_GRACE = 25_000
 
+const LINE_FEED = 10
+const CARRIAGE_RETURN = 13
+
 /** Sends the result of a command, at once. */
 export type Done = (result: object) => void
 
@@ -42,6 +45,8 @@ export function dataOf (data: CommandData | undefined): unknown {
 export function payloadOfCommand (data: CommandData): Payload {
   const value = dataOf(data)
   if (Buffer.isBuffer(value)) return { kind: 'binary', payload: value }
+  // As it came, so that every digit of a number stays; but a line break would end a document of the JSON encoding.
+  if ('bytes' in data && !data.bytes.includes(LINE_FEED) && !data.bytes.includes(CARRIAGE_RETURN)) return { kind: 'json', payload: data.bytes }
   try {
     return { kind: 'json', payload: Buffer.from(JSON.stringify(value)) }
   } catch {

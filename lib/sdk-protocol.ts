@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { topOf } from './catch-up.ts'
 import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './client-errors.ts'
 import type { ErrorReply } from './client-errors.ts'
 import type { Command, Reply } from './client-schema.ts'
@@ -117,7 +118,9 @@ export class SdkProtocol implements Protocol {
     session.push({ channel, subscribe: { recoverable, positioned, epoch, offset } })
     session.pushAll(channel, [...admission.missed, ...admission.live])
     this.#instance.joined(connection, channel)
-    return admission.epoch === '' ? {} : { recovered: admission.recovered, offset, epoch }
+    if (joining.since === undefined) return {}
+    this.#instance.recovery(admission.recovered)
+    return { recovered: admission.recovered, offset: topOf(admission), epoch }
   }
 
   unsubscribed (connection: Connection, channel: string): void {
@@ -148,11 +151,18 @@ export class SdkProtocol implements Protocol {
     const name = commandNames.find(one => command[one] !== undefined)
     const isPong = id === 0 && name !== 'send'
     if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(connection)
-    if (isPong) return
+    if (isPong) return this.#pong(session)
     if (name === undefined) return this.#disconnect(connection)
     if (!connection.take()) return this.#answer(session, id, clientErrors.tooManyRequests)
     const done = this.#run(session, id, name, command)
     return ORDERED.has(name) ? done : undefined
+  }
+
+  /** One answer to each ping is free; more of them cost as much as any command. */
+  #pong (session: SdkSession): undefined {
+    const now = Date.now()
+    if (now < session.freePongAt) session.connection.take()
+    else session.freePongAt = now + this.#instance.options.heartbeat.interval / 2
   }
 
   async #run (session: SdkSession, id: number, name: CommandName, command: Command): Promise<void> {

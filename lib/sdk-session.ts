@@ -42,6 +42,10 @@ export class SdkSession {
   positions: Record<string, SubscribeRequest> = {}
   /** Whether it pings natively, for tools that do not speak the protocol. */
   readonly nativePing: boolean
+  /** Whether the host was told that it is there, so that it is told when it is gone. */
+  welcomed = false
+  /** Unix time in ms from which on a pong is not counted as a command. */
+  freePongAt = 0
   /** Whether the connection lives by a token that the client refreshes. */
   refreshable = false
   /** Channels its token named. */

@@ -16,6 +16,7 @@ export interface SessionStore {
 
 /** @throws FST_CRWS_INVALID_ARGUMENT for a value that JSON can not carry. */
 export function encodeFields (fields: SessionFields): Map<string, string | undefined> {
+  if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) throw new InvalidArgumentError('session fields', String(fields), 'an object')
   return new Map(Object.entries(fields).map(([name, value]) => [name, value === undefined ? undefined : encodeField(name, value)]))
 }
 

@@ -2,6 +2,7 @@ import { clientErrors, DisconnectError, ReplyError } from './client-errors.ts'
 import type { SubscribeRequest } from './client-schema.ts'
 import { sdkOnlyCloseCodes } from './close-codes.ts'
 import type { Commands } from './commands.ts'
+import { InvalidArgumentError } from './errors.ts'
 import type { SubscribeGrant } from './options.ts'
 import { payloadOf, subscribeReply, ttl } from './replies.ts'
 import { channelOf, dataOf, isForUser } from './requests.ts'
@@ -32,6 +33,7 @@ export async function subscribe (commands: Commands, session: SdkSession, reques
       await enter(commands, session, channel, request, subscription, done)
     } catch (error) {
       subscriptions.delete(channel)
+      await commands.instance.leave(connection, channel) // if it failed with the answer
       throw error
     }
   })
@@ -43,14 +45,15 @@ async function enter (commands: Commands, session: SdkSession, channel: string, 
   const { data, info, expiresAt: until } = await authorize(commands, session, channel, request, subscription)
   subscription.info = info
   subscription.joinLeave = commands.rules(channel).joinLeave
-  if (until !== undefined) {
-    subscription.expiresAt = until * 1_000
-    session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
-  }
   const recovering = request.recover === true && commands.rules(channel).history !== undefined
   const since = recovering ? { offset: request.offset ?? 0, epoch: request.epoch ?? '' } : undefined
   const payload = payloadOf(data) // before anybody is in: it may throw
+  payloadOf(info)
   const joining = await instance.join(connection, channel, since, info)
+  if (until !== undefined && until * 1_000 <= Date.now()) { // on its way in
+    await instance.turnAway(connection, channel, joining)
+    throw new ReplyError(clientErrors.expired)
+  }
   const onlyRecovered = recovering && ((request.flag ?? 0) & REJECT_UNRECOVERED) !== 0
   const admission = joining.admit(onlyRecovered)
   if (admission === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
@@ -59,6 +62,7 @@ async function enter (commands: Commands, session: SdkSession, channel: string, 
     await instance.turnAway(connection, channel, joining)
     throw new ReplyError(clientErrors.unrecoverablePosition)
   }
+  if (until !== undefined) expireAt(session, subscription, until)
   done({
     ...subscribeReply(admission, recovering),
     ...(subscription.refreshable && { expires: true, ttl: ttl(subscription.expiresAt) }),
@@ -72,7 +76,7 @@ async function enter (commands: Commands, session: SdkSession, channel: string, 
 export async function subRefresh (commands: Commands, session: SdkSession, request: { channel?: string, token?: string, type?: number }, done: Done): Promise<void> {
   const channel = channelOf(request)
   if (request.type) throw new ReplyError(clientErrors.notAvailable)
-  await session.connection.inTurn(channel, async () => {}) // its subscribe may be in the same frame
+  await session.connection.settled(channel) // its subscribe may be in the same frame
   const subscription = session.subscriptions.get(channel)
   if (subscription === undefined) throw new ReplyError(clientErrors.permissionDenied)
   if (request.token === undefined || request.token === '') throw new ReplyError(clientErrors.badRequest)
@@ -80,9 +84,14 @@ export async function subRefresh (commands: Commands, session: SdkSession, reque
   const claims = await verify(commands, session, channel, request.token, new DisconnectError(sdkOnlyCloseCodes.invalidToken))
   const until = expiresAt(claims)
   if (until !== undefined && until * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
-  subscription.expiresAt = until === undefined ? Infinity : until * 1_000
-  session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
+  expireAt(session, subscription, until ?? Infinity)
   done(until === undefined ? {} : { expires: true, ttl: ttl(subscription.expiresAt) })
+}
+
+/** Unix time in seconds. */
+function expireAt (session: SdkSession, subscription: Subscription, until: number): void {
+  subscription.expiresAt = until * 1_000
+  session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
 }
 
 /** What can be said without asking anybody. */
@@ -108,9 +117,15 @@ async function authorize (commands: Commands, session: SdkSession, channel: stri
   }
   const answer = await commands.instance.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
   if (answer === false) throw new ReplyError(clientErrors.permissionDenied)
-  if (typeof answer === 'object' && answer !== null) grant = { ...grant, ...answer }
+  if (typeof answer === 'object' && answer !== null) grant = merge(grant, answer)
   if (grant.expiresAt !== undefined && grant.expiresAt * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
   return grant
+}
+
+/** What the host leaves out stays as the token says. */
+function merge (grant: SubscribeGrant, { data = grant.data, info = grant.info, expiresAt = grant.expiresAt }: SubscribeGrant): SubscribeGrant {
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw new InvalidArgumentError('expiresAt from onSubscribe', String(expiresAt), 'a Unix time in seconds')
+  return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
 }
 
 async function grantByToken (commands: Commands, session: SdkSession, channel: string, token: string, subscription: Subscription): Promise<SubscribeGrant> {

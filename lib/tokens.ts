@@ -47,6 +47,11 @@ const ALGORITHMS: Record<string, string[]> = {
   ec: ['ES256', 'ES384', 'ES512'],
   ed25519: ['EdDSA', 'Ed25519'] // RFC 9864 gives the second name
 }
+/** Whether tokens can be signed with a key of this kind. */
+export function canVerify (key: KeyObject): boolean {
+  return ALGORITHMS[key.asymmetricKeyType ?? ''] !== undefined
+}
+
 const ASYMMETRIC = Object.values(ALGORITHMS).flat()
 
 type Verify = (token: string) => Promise<JWTPayload>

@@ -217,7 +217,7 @@ t.test('offsets are exact up to 2^53', async (t) => {
   }
   // As far as there are doubles for it, and no further.
   t.throws(() => jsonCodec.decode(bytes('{"id":1,"subscribe":{"offset":9007199254740993}}')))
-  t.equal(typeof protobufCodec.decode(Buffer.from(sdk.encodeCommands([{ subscribe: { offset: 2 ** 64 - 2 ** 12 } }])))[0]?.subscribe?.offset, 'number')
+  t.throws(() => protobufCodec.decode(Buffer.from(sdk.encodeCommands([{ subscribe: { offset: 2 ** 64 - 2 ** 12 } }]))))
 })
 
 t.test('negative numbers are what they are', async (t) => {

@@ -175,6 +175,17 @@ t.test('a call that the host forgot to await leaves a warning', async (t) => {
   for (const forgotten of [
     () => app.realtime.publish('', 1),
     () => app.realtime.broadcast(['a', ''], 1),
+    () => app.realtime.broadcast('news' as never, 1),
+    () => app.realtime.publish('a', 1, { idempotencyKey: null as never }),
+    () => app.realtime.publish('a', 1, { tags: { n: 1 } as never }),
+    () => app.realtime.publish('a', 1, { history: 'no' as never }),
+    () => app.realtime.history(''),
+    () => app.realtime.presence(''),
+    () => app.realtime.presenceStats(''),
+    () => app.realtime.sessions.get(''),
+    () => app.realtime.sessions.set('', {}),
+    () => app.realtime.sessions.set('ann', [] as never),
+    () => app.realtime.sessions.delete(''),
     () => app.realtime.subscribe('', 'a'),
     () => connection!.subscribe(''),
     () => connection!.unsubscribe('')

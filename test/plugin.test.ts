@@ -284,7 +284,8 @@ t.test('sessions keep the state of a user', async (t) => {
   const cyclic: Record<string, unknown> = {}
   cyclic.self = cyclic
   for (const f of [() => {}, cyclic, 1n]) await t.rejects(sessions.set('ann', { f }), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /"f"/ })
-  await t.rejects(sessions.set('ann', {}, { ttl: 'soon' }), { code: 'FST_CRWS_INVALID_OPTION' })
+  await t.rejects(sessions.set('ann', {}, { ttl: 'soon' }), { code: 'FST_CRWS_INVALID_ARGUMENT' })
+  await t.rejects(sessions.set('ann', null as never), { code: 'FST_CRWS_INVALID_ARGUMENT' })
   for (const user of ['', undefined, 5]) await t.rejects(sessions.get(user as string), { code: 'FST_CRWS_INVALID_ARGUMENT' })
 })
 

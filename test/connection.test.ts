@@ -340,6 +340,48 @@ t.test('messages that were under way when the server closed are still handled', 
   t.strictSame(handled, ['last'])
 })
 
+t.test('who was disconnected is not heard any more, though it goes on sending', async (t) => {
+  const handled: unknown[] = []
+  const { app, url } = await startApp(t, {
+    authenticate: () => ({ user: 'troll' }),
+    onMessage: (_connection, data) => { handled.push(data) }
+  })
+  const raw = await openRaw(t, url)
+  raw.socket.write(upgradeRequest('/ws'))
+  await raw.head()
+  await app.realtime.disconnect('troll')
+  const [connection] = app.realtime.connections as Iterable<Connection>
+  await until(() => connection?.open === false, 'it is closing')
+  const { received } = connection!
+  for (let i = 0; i < 5; i++) raw.socket.write(frame(TEXT, 'and another thing'))
+  await until(() => connection!.received === received + 5, 'all of it has come')
+  t.strictSame(handled, [])
+})
+
+t.test('what was queued behind a message whose handler fails later is not handled', async (t) => {
+  const handled: unknown[] = []
+  const { promise, reject } = withResolvers()
+  const { app, url } = await startApp(t, {
+    onMessage: (_connection, data) => {
+      handled.push(data)
+      return promise
+    }
+  })
+  const client = await connect(t, `${url}/ws`)
+  for (let i = 1; i <= 10; i++) client.send(String(i))
+  const [connection] = app.realtime.connections as Iterable<Connection>
+  await until(() => connection!.received === 10, 'all are here')
+  reject(new Error('boom'))
+  t.match(await client.closed, { code: 1011 })
+  t.strictSame(handled, ['1'])
+})
+
+function withResolvers () {
+  let reject: (error: Error) => void = () => {}
+  const promise = new Promise<void>((_resolve, r) => { reject = r })
+  return { promise, reject }
+}
+
 t.test('where the host compresses messages, publications are compressed too, in order with all else', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())

@@ -144,7 +144,7 @@ function at (name: string, value: unknown): Record<string, unknown> {
 const pick = (object: unknown, name: string) => name.split('.').reduce((value, key) => (value as Record<string, unknown>)[key], object)
 
 t.test('a token needs exactly one source of keys, and what was given never shows', async (t) => {
-  for (const token of [{}, { issuer: 'i' }, { secret: 'hush', jwksUrl: 'https://example.com' }, { secret: [] }, { publicKey: 'hush' }, { publicKey: 5 }]) {
+  for (const token of [{}, { issuer: 'i' }, { secret: 'hush', jwksUrl: 'https://example.com' }, { secret: [] }, { publicKey: 'hush' }, { publicKey: 5 }, { publicKey: generateKeyPairSync('x25519').publicKey.export({ type: 'spki', format: 'pem' }) }]) {
     t.throws(() => resolve({ token } as unknown as Options), { code: 'FST_CRWS_INVALID_OPTION', message: /^(?!.*hush)/ }, Object.keys(token).join())
   }
 })

@@ -177,6 +177,39 @@ everywhere('more than half of what a client may owe is not recovered, or it woul
   t.equal(client.events.connected.length, 1, 'it was never dropped')
 })
 
+everywhere('nor in all server-side channels together: what is too much begins at the top', {
+  channels: { own: { history: { size: 100, ttl: '10m' } } },
+  maxBufferedBytes: 100_000,
+  onConnect: async (connection) => {
+    for (const n of [1, 2, 3]) await connection.subscribe(`own:${n}`)
+  }
+}, async (t, { encoding, one, two }) => {
+  const balancer = await startBalancer(t, [one.url])
+  const { client, events } = await sdkClient(t, balancer.url, encoding).connected()
+  const subscribed: Record<string, boolean> = {}
+  client.on('subscribed', ({ channel, recovered }) => { subscribed[channel] = recovered })
+  balancer.targets = []
+  balancer.cut()
+  await until(() => client.state === 'connecting', 'it is away')
+  for (const n of [1, 2, 3]) await two.app.realtime.publish(`own:${n}`, 'x'.repeat(20_000))
+  balancer.targets = [one.url]
+  await until(() => Object.keys(subscribed).length === 3, 'it is back')
+  t.strictSame(Object.values(subscribed).filter(recovered => recovered).length, 2, 'as much as may be recovered')
+  t.equal(events.connected.length, 2)
+})
+
+everywhere('a host may name the position at which a client begins', { channels }, async (t, { encoding, one, two }) => {
+  const client = await sdkClient(t, one.url, encoding).connected()
+  for (let i = 1; i <= 3; i++) await two.app.realtime.publish('room:7', i)
+  const { epoch } = await two.app.realtime.history('room:7', { limit: 0 })
+  const data: unknown[] = []
+  client.client.on('publication', publication => { data.push(encoding === 'json' ? publication.data : JSON.parse(Buffer.from(publication.data).toString())) })
+  const [connection] = one.app.realtime.connections
+  t.strictSame(await connection!.subscribe('room:7', { since: { offset: 1, epoch } }), { recovered: true, offset: 3, epoch })
+  await until(() => data.length === 2, 'what it missed')
+  t.strictSame(data, [2, 3])
+})
+
 test('a Redis that comes back empty has other positions: clients begin anew, and nothing comes twice', async (t) => {
   const own = await startRedis(t)
   const [one, two] = await startInstances(t, 2, { channels }, own)

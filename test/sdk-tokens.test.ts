@@ -165,6 +165,9 @@ inBoth('a new token must be right, for the same user and for the same channels',
   t.strictSame(await wrong.disconnected(), invalid)
   t.strictSame(await over.disconnected(), { code: 110, reason: 'expired' })
 
+  const forChannel = await refreshedBy({ ...alice, channel: 'room:a' })
+  await until(() => forChannel.events.disconnected.length > 0, 'a subscription token is none for a connection')
+  t.match(forChannel.events.disconnected[0], { code: 3500 })
   const [more, expired] = await Promise.all([refreshedBy({ ...alice, channels: ['room:a', 'room:b'] }), refreshedBy({ ...alice, exp: 1 })])
   await more.connected(2)
   t.match(more.events.connecting.at(-1), { code: 3010, reason: 'insufficient state' })

@@ -7,16 +7,17 @@ import type { Test } from 'tap'
 import { findProgram } from './programs.js'
 
 /** Records each call, and remembers what was made: to make the same thing twice is an error, as with the real one. */
-const SCRIPT = `#!/usr/bin/env bash
-set -eu
+const SCRIPT = `set -eu
 state=\${0%/*}/state
 printf '%s\\x1f' "$@" >> "$state/calls"
 printf '\\x1e' >> "$state/calls"
 
 fail () { echo "ERROR: (gcloud) $1" >&2; exit 1; }
-answer () { [ ! -e "$state/$1" ] || cat "$state/$1"; }
+answer () { [ ! -e "$state/$1" ] || echo "$(<"$state/$1")"; }
 
-case "$*" in "$(answer denied)"*) [ ! -e "$state/denied" ] || fail 'PERMISSION_DENIED: not for you' ;; esac
+if [ -e "$state/denied" ]; then
+  case "$*" in "$(answer denied)"*) fail 'PERMISSION_DENIED: not for you' ;; esac
+fi
 
 kind='' name='' verb='' role='' member='' secret='' before=''
 for word in "$@"; do
@@ -34,7 +35,7 @@ case "$*" in
   'config get-value project') answer project ;;
   'services list '*) answer apis ;;
   'services enable '*) printf '%s\\n' "$@" | grep googleapis.com >> "$state/apis" ;;
-  'secrets versions access latest '*) cat "$state/secrets $secret" ;;
+  'secrets versions access latest '*) answer "secrets $secret" ;;
   'secrets versions add '*) cat > "$state/secrets $name" ;;
   'redis instances get-auth-string '*) answer auth ;;
   'run deploy --help '*) answer help ;;
@@ -70,17 +71,17 @@ export async function fakeGcloud (t: Test): Promise<Gcloud> {
   await mkdir(bin)
   await mkdir(state, { recursive: true })
   await Promise.all(['bash', 'cat', 'dirname', 'head', 'base64', 'grep'].map(program => symlink(findProgram(program)!, join(bin, program))))
-  await writeFile(join(withGcloud, 'gcloud'), SCRIPT, { mode: 0o755 })
+  await writeFile(join(withGcloud, 'gcloud'), `#!${join(bin, 'bash')}\n${SCRIPT}`, { mode: 0o755 })
   const get = (name: string) => existsSync(join(state, name)) ? readFileSync(join(state, name), 'utf8') : ''
   const set = (name: string, value: string) => writeFileSync(join(state, name), value)
-  const given = { 'projects demo': '', 'compute networks subnets default': '', auth: 'auth-string', address: '10.0.0.3:6379', help: '--liveness-probe --readiness-probe' }
+  const given = { 'projects demo': '', 'compute networks subnets default': '', auth: '9f2c1d6e-0a5b', address: '10.0.0.3:6379', help: '--liveness-probe --readiness-probe' }
   for (const [name, value] of Object.entries(given)) set(name, value)
   return {
     get,
     set,
     calls: () => get('calls').split('\x1e').slice(0, -1).map(call => call.split('\x1f').slice(0, -1)),
     run: (script, args, { installed = true, env = {} } = {}) => new Promise((resolve) => {
-      execFile(join(bin, 'bash'), [script, ...args], { env: { ...env, PATH: installed ? `${withGcloud}:${bin}` : bin } }, (error, stdout, stderr) => {
+      execFile(join(bin, 'bash'), ['--norc', script, ...args], { env: { ...env, PATH: installed ? `${withGcloud}:${bin}` : bin } }, (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
       })
     })

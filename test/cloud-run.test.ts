@@ -68,7 +68,7 @@ t.test('the service gets every setting that WebSockets need', async (t) => {
     '--cpu=1', '--memory=1Gi', '--no-cpu-throttling', '--cpu-boost', '--execution-environment=gen2',
     '--port=8080', '--no-use-http2', '--session-affinity',
     '--network=default', '--subnet=default', '--vpc-egress=private-ranges-only',
-    '--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=3600,CLOUD_RUN_CONCURRENCY=1000',
+    '--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=3600,CLOUD_RUN_CONCURRENCY=1000,CLOUD_RUN_MAX_INSTANCES=100',
     '--update-secrets=REDIS_URL=chat-redis-url:latest,TOKEN_SECRET=chat-token-secret:latest',
     '--startup-probe=httpGet.path=/ready,periodSeconds=1,timeoutSeconds=1,failureThreshold=180',
     '--liveness-probe=httpGet.path=/health,periodSeconds=10,timeoutSeconds=5,failureThreshold=6',
@@ -143,7 +143,7 @@ t.test('options change what is made, and an older gcloud deploys without the rea
   t.ok(calls.includes('projects add-iam-policy-binding demo --member=serviceAccount:shop-run@demo.iam.gserviceaccount.com --role=roles/logging.logWriter --condition=None'))
   const deploy = calls.at(-1)!.split(' ')
   t.equal(deploy[2], 'shop')
-  for (const flag of ['--network=vpc', '--subnet=run', '--min-instances=0', '--max-instances=5', '--cpu=2', '--memory=2Gi', '--concurrency=500', '--timeout=300', '--no-allow-unauthenticated', '--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=300,CLOUD_RUN_CONCURRENCY=500']) {
+  for (const flag of ['--network=vpc', '--subnet=run', '--min-instances=0', '--max-instances=5', '--cpu=2', '--memory=2Gi', '--concurrency=500', '--timeout=300', '--no-allow-unauthenticated', '--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=300,CLOUD_RUN_CONCURRENCY=500,CLOUD_RUN_MAX_INSTANCES=5']) {
     t.ok(deploy.includes(flag), flag)
   }
   t.match(stderr, /knows no --readiness-probe.*gcloud components update/)

@@ -228,7 +228,7 @@ deploy () {
     "--cpu=$cpu" "--memory=$memory" --no-cpu-throttling --cpu-boost --execution-environment=gen2
     --port=8080 --no-use-http2 --session-affinity
     "--network=$network" "--subnet=$subnet" --vpc-egress=private-ranges-only
-    "--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=$timeout,CLOUD_RUN_CONCURRENCY=$concurrency"
+    "--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=$timeout,CLOUD_RUN_CONCURRENCY=$concurrency,CLOUD_RUN_MAX_INSTANCES=$max_instances"
     "--update-secrets=REDIS_URL=$redis_url_secret:latest,TOKEN_SECRET=$token_secret:latest"
     --startup-probe=httpGet.path=/ready,periodSeconds=1,timeoutSeconds=1,failureThreshold=180
     --liveness-probe=httpGet.path=/health,periodSeconds=10,timeoutSeconds=5,failureThreshold=6

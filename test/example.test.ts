@@ -2,17 +2,17 @@ import { SignJWT } from 'jose'
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { copyFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { connect as connectTcp, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
 import { tmpdir } from 'node:os'
-import { dirname, join, relative, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { chromium } from 'playwright-core'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
-import ts from 'typescript'
+import { buildPackage } from './helpers/built-package.ts'
 import { findProgram } from './helpers/programs.js'
 import { startRedis } from './helpers/redis.ts'
 import { sdkClient } from './helpers/sdk.ts'
@@ -35,10 +35,8 @@ t.setTimeout(600_000)
 const folder = await mkdtemp(join(tmpdir(), 'example-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
 await Promise.all([
-  copyFile(join(root, 'package.json'), join(folder, 'package.json')),
-  cp(join(root, 'example'), join(folder, 'example'), { recursive: true }),
-  symlink(join(root, 'node_modules'), join(folder, 'node_modules')),
-  build()
+  buildPackage(folder),
+  cp(join(root, 'example'), join(folder, 'example'), { recursive: true })
 ])
 
 const browser = await chromium.launch({
@@ -283,17 +281,6 @@ t.test('a client that goes while it joins leaves no error in the log', async (t)
 })
 
 // What the tests are made of
-
-/** As `npm run build` does it, but without checks, which take much longer. */
-async function build () {
-  const config = ts.readConfigFile(join(root, 'tsconfig.build.json'), ts.sys.readFile).config
-  const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
-  await Promise.all(fileNames.map(async (file) => {
-    const target = join(folder, 'dist', relative(root, file).replace(/\.ts$/, '.js'))
-    await mkdir(dirname(target), { recursive: true })
-    await writeFile(target, ts.transpileModule(await readFile(file, 'utf8'), { compilerOptions: { ...options, module: ts.ModuleKind.ES2022 } }).outputText)
-  }))
-}
 
 /** One instance. What it logs as an error fails the test. */
 async function startServer (t: Test, redisUrl?: string) {

@@ -1,0 +1,51 @@
+// A chat of one room, small enough to begin your own app with: `npm start`, then http://localhost:8080.
+import fastifyStatic from '@fastify/static'
+import Fastify from 'fastify'
+import cloudRunWebSocket from 'fastify-cloud-run-websocket'
+import { join } from 'node:path'
+
+const { PORT = '8080', CLOUD_RUN_CONCURRENCY = '1000', TOKEN_SECRET: secret } = process.env
+
+const ROOM = 'room:lobby'
+/** Messages that somebody who comes gets to see. */
+const SHOWN = 50
+/** Of the requests that the service lets an instance have; the rest is left for pages and probes. */
+const CONNECTIONS_SHARE = 0.95
+
+const app = Fastify({ logger: true })
+
+await app.register(fastifyStatic, { root: join(import.meta.dirname, 'public'), logLevel: 'warn' })
+
+await app.register(cloudRunWebSocket, {
+  maxConnections: Math.floor(Number(CLOUD_RUN_CONCURRENCY) * CONNECTIONS_SHARE),
+  // For the official SDKs at /connection/websocket, with tokens that your backend signs with the same secret.
+  token: secret ? { secret } : undefined,
+  channels: { room: { subscribe: true, history: { size: 100, ttl: '1d' } } },
+
+  async onConnect (connection) {
+    const { publications, offset, epoch } = await app.realtime.history(ROOM, { limit: SHOWN, reverse: true })
+    for (const { data } of publications.reverse()) connection.send(data)
+    // What was published since it was read comes first: nothing is missed, nothing comes twice.
+    await connection.subscribe(ROOM, { since: { offset, epoch } })
+  },
+
+  async onMessage (connection, data) {
+    const message = messageFrom(data)
+    if (message === undefined) return connection.close(4000, 'not a message')
+    await app.realtime.publish(ROOM, { ...message, time: Date.now() })
+  }
+})
+
+/** Nothing from outside is trusted. */
+function messageFrom (data) {
+  try {
+    const { name, text } = JSON.parse(data)
+    if (isText(name, 32) && isText(text, 2_000)) return { name, text }
+  } catch {
+    // Not JSON, so it is no message either.
+  }
+}
+
+const isText = (value, max) => typeof value === 'string' && value.trim() !== '' && value.length <= max
+
+await app.listen({ port: Number(PORT), host: '0.0.0.0' })

@@ -1,7 +1,7 @@
 // A page that shows a dashboard of Cloud Monitoring's form as its console does: tiles on a grid, charts as SVG.
 
 /** px of a grid block, and around. */
-const COLUMN = 33
+const COLUMN = 30
 const ROW = 14
 const GAP = 8
 const HEADER = 62
@@ -38,7 +38,7 @@ function xyChart ({ dataSets, yAxis, y2Axis, thresholds = [] }, { width, height 
   const lines = []
   const absent = []
   for (const { timeSeriesQuery: { prometheusQuery, unitOverride = '' }, plotType, targetAxis, legendTemplate } of dataSets) {
-    if (prometheusQuery === undefined) absent.push(legendTemplate.replace(/ *\$\{.*?\}/, ''))
+    if (prometheusQuery === undefined) absent.push(legendTemplate.replace(/,? *\$\{.*?\}/, ''))
     else lines.push(...linesOf(prometheusQuery, times, evaluate).map(line => ({ ...line, name: legendTemplate ?? line.name, plotType, axis: targetAxis, unit: unitOverride })))
   }
   lines.forEach((line, i) => { line.colour = COLOURS[i % COLOURS.length] })
@@ -138,11 +138,11 @@ function logsPanel ({ filter }, { height }, { times, entries }) {
   const wanted = new RegExp(/jsonPayload\.event=~"(.*)"/.exec(filter)[1].replaceAll('\\\\', '\\'))
   const rows = entries.filter(({ event }) => wanted.test(event)).sort((a, b) => a.time - b.time)
   // Of those that repeat only some, so that all kinds are seen.
-  const shown = rows.filter(({ event }, i) => rows.slice(0, i).filter(row => row.event === event).length < 4).slice(-Math.floor((height - 40) / 18))
+  const shown = rows.filter(({ event }, i) => rows.slice(0, i).filter(row => row.event === event).length < 3).slice(-Math.floor((height - 40) / 18))
   const known = new Set(['level', 'time', 'pid', 'hostname', 'msg', 'event', 'instance', 'reqId', 'err'])
   return `<table class="log">${shown.map(entry => {
     const fields = Object.entries(entry).filter(([name]) => !known.has(name)).map(([name, value]) => `${name}=${value}`).join(' ')
-    return `<tr><td>${clock(entry.time - times[0])}</td><td class="${LEVELS[entry.level]}">${LEVELS[entry.level]}</td><td>${entry.instance}</td><td>${entry.event}</td><td>${escape(`${entry.msg}  ${fields}`.slice(0, 110))}</td></tr>`
+    return `<tr><td>${clock(entry.time - times[0])}</td><td class="${LEVELS[entry.level]}">${LEVELS[entry.level]}</td><td>${entry.instance}</td><td>${entry.event}</td><td>${escape(`${entry.msg}  ${fields}`.slice(0, 118))}</td></tr>`
   }).join('')}</table>`
 }
 
@@ -164,7 +164,7 @@ function format (value, unit) {
   if (unit === '10^2.%') return `${short(value * 100)}%`
   if (unit === 's') return value === 0 ? '0' : value < 0.001 ? `${short(value * 1e6)}µs` : value < 1 ? `${short(value * 1_000)}ms` : `${short(value)}s`
   const suffix = unit === '1/s' ? '/s' : unit.startsWith('By') ? unit.replace('By', 'B') : ''
-  const [divisor, prefix] = value >= 1_048_576 ? [1_048_576, 'Mi'] : value >= 1_024 ? [1_024, 'Ki'] : [1, '']
+  const [divisor, prefix] = value >= 1e6 ? [1e6, 'M'] : value >= 1e3 ? [1e3, 'k'] : [1, '']
   return unit.startsWith('By') ? `${short(value / divisor)}${prefix}${suffix}` : `${short(value)}${suffix}`
 }
 

@@ -1,6 +1,6 @@
 // Draws example/monitoring/dashboard.json over a run of two minutes with real instances, clients and Redis. See example/monitoring/README.md.
 import { Centrifuge } from 'centrifuge'
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -18,7 +18,7 @@ const SCALE = 1 / 20
 /** ms */
 const STEP = 1_000
 const ROOMS = 10
-const MAX_CONNECTIONS = 120
+const MAX_CONNECTIONS = 140
 const SERVICE = 'chat'
 
 const { values } = parseArgs({
@@ -36,17 +36,20 @@ const entries = []
 class Instance {
   #child
   #name
+  #env
   #known = new Set()
-  #lastAt = Date.now()
+  #lastAt
   #timer
 
   constructor (name, redis) {
     this.#name = name
-    this.#child = new Child('servers/picture-plugin.mjs', { env: { REDIS_URL: redis, BENCH_PLUGIN: values.plugin, MAX_CONNECTIONS: String(MAX_CONNECTIONS) } })
+    this.#env = { REDIS_URL: redis, BENCH_PLUGIN: values.plugin, MAX_CONNECTIONS: String(MAX_CONNECTIONS) }
   }
 
   async start () {
+    this.#child = new Child('servers/picture-plugin.mjs', { env: this.#env })
     const port = await this.#child.call('port')
+    this.#lastAt = Date.now()
     this.#timer = setInterval(() => this.#collect(), STEP)
     return port
   }
@@ -58,7 +61,7 @@ class Instance {
 
   async stop () {
     clearInterval(this.#timer)
-    await this.#child.stop()
+    await this.#child?.stop()
   }
 
   async #collect () {
@@ -116,9 +119,9 @@ const scenario = ({ port, balancer, ports, first, redis }) => [
   [38, () => first.replace()],
   [62, () => process.kill(redis.pid, 'SIGSTOP')],
   [71, () => process.kill(redis.pid, 'SIGCONT')],
-  ...Array.from({ length: 110 }, (_, i) => [88 + i * 0.06, () => connectPlain(port)]),
-  ...Array.from({ length: 30 }, (_, i) => [90 + i * 0.2, () => connectPlain(port, { origin: 'https://elsewhere.example' })]),
-  ...Array.from({ length: 25 }, (_, i) => [102 + i * 0.1, () => sockets.filter(socket => socket.readyState === WebSocket.OPEN)[i * 5]?.terminate()])
+  ...Array.from({ length: 140 }, (_, i) => [78 + i * 0.05, () => connectPlain(port)]),
+  ...Array.from({ length: 30 }, (_, i) => [80 + i * 0.2, () => connectPlain(port, { origin: 'https://elsewhere.example' })]),
+  ...Array.from({ length: 25 }, (_, i) => [94 + i * 0.1, () => sockets.filter(socket => socket.readyState === WebSocket.OPEN)[i * 5]?.terminate()])
 ]
 
 async function run () {
@@ -145,7 +148,7 @@ async function run () {
   }
 }
 
-const read = path => JSON.parse(readFileSync(new URL(`../example/monitoring/${path}`, import.meta.url), 'utf8').replaceAll(`\${SERVICE}`, SERVICE)) // eslint-disable-line no-template-curly-in-string
+const read = path => JSON.parse(readFileSync(new URL(`../example/monitoring/${path}`, import.meta.url), 'utf8').replaceAll(/\$\{SERVICE\}/g, SERVICE))
 const alerts = readdirSync(new URL('../example/monitoring/alerts', import.meta.url)).map(file => read(`alerts/${file}`))
 
 /** When each alert would have been open. */
@@ -171,7 +174,6 @@ const promql = new PromQL(series, SCALE)
 const times = []
 for (let time = start; time <= end; time += STEP) times.push(time)
 const html = page({ dashboard: read('dashboard.json'), times, evaluate: (query, time) => promql.evaluate(query, time), entries, incidents: incidents(promql, start, end) })
-if (process.env.PICTURE_HTML) writeFileSync(process.env.PICTURE_HTML, html)
 const browser = await chromium.launch({ executablePath: findProgram('chromium'), args: ['--headless', '--no-sandbox', '--disable-gpu'] })
 try {
   const tab = await browser.newPage({ viewport: { width: WIDTH, height: 800 } })

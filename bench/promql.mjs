@@ -105,7 +105,7 @@ const handlers = {
     if (name.text in overWindow) {
       const [selector, window] = args[0].children
       return data.range(selector, window.text, time).flatMap(({ labels, samples }) => {
-        return samples.length < 2 ? [] : [{ labels, value: overWindow[name.text](samples, data.scaled(window.text) / 1_000) }]
+        return samples.length < 2 ? [] : [{ labels, value: overWindow[name.text](samples, time - data.scaled(window.text), time) }]
       })
     }
     return functions[name.text](...args.map(arg => run(arg)))
@@ -166,20 +166,26 @@ function without (vector, other) {
   return vector.filter(({ labels }) => !keys.has(key(labels)))
 }
 
+/** What a counter has grown by, resets included. */
 function growth (samples) {
   return samples.reduce((total, [, value], i) => i === 0 ? 0 : total + (value < samples[i - 1][1] ? value : value - samples[i - 1][1]), 0)
 }
 
-const seconds = samples => (samples.at(-1)[0] - samples[0][0]) / 1_000
+/** To the ends of the window, as Prometheus does it: where samples reach near enough, and for a counter not to before it was zero. */
+function extrapolated (change, samples, from, to, isCounter) {
+  const [[firstAt, first], [lastAt]] = [samples[0], samples.at(-1)]
+  const sampled = lastAt - firstAt
+  const between = sampled / (samples.length - 1)
+  const zeroAt = isCounter && change > 0 ? sampled * first / change : Infinity
+  const beyond = gap => gap < between * 1.1 ? gap : between / 2
+  return change * (sampled + Math.min(beyond(firstAt - from), zeroAt) + beyond(to - lastAt)) / sampled
+}
+
+const increase = (samples, from, to) => extrapolated(growth(samples), samples, from, to, true)
 const overWindow = {
-  rate: samples => growth(samples) / seconds(samples),
-  increase: growth,
-  deriv (samples) {
-    const x = samples.map(([at]) => at / 1_000)
-    const y = samples.map(([, value]) => value)
-    const [meanX, meanY] = [aggregates.avg(x), aggregates.avg(y)]
-    return sum(x.map((one, i) => (one - meanX) * (y[i] - meanY))) / sum(x.map(one => (one - meanX) ** 2))
-  }
+  increase,
+  rate: (samples, from, to) => increase(samples, from, to) / (to - from) * 1_000,
+  delta: (samples, from, to) => extrapolated(samples.at(-1)[1] - samples[0][1], samples, from, to, false)
 }
 
 const functions = {

@@ -25,6 +25,8 @@ const { default: cloudRunWebSocket } = await import(process.env.BENCH_PLUGIN)
 const entries = []
 const app = Fastify({ logger: { stream: { write: line => entries.push(JSON.parse(line)) } }, disableRequestLogging: true })
 app.addHook('onClose', () => wait(LAST_EXPORT)) // the first hook is the last to run
+const closing = []
+app.addHook('preClose', async () => closing.forEach(stop => stop()))
 await app.register(cloudRunWebSocket, {
   redis: process.env.REDIS_URL,
   maxConnections: Number(process.env.MAX_CONNECTIONS),
@@ -48,7 +50,8 @@ const ownPoints = () => {
 let turn = 0
 const publish = channel => app.realtime.publish(channel, `message ${turn++}`.padEnd(128, '.')).catch(() => {}) // counted by the plugin
 for (const [rate, channel] of [[ROOM_RATE, () => `room:${turn % ROOMS}`], [TICKER_RATE, () => 'ticker:1']]) {
-  setInterval(() => publish(channel()), 1_000 / rate).unref()
+  const timer = setInterval(() => publish(channel()), 1_000 / rate)
+  closing.push(() => clearInterval(timer))
 }
 
 answer({
@@ -66,9 +69,9 @@ answer({
 
 function histogram (name, attributes, { buckets: { boundaries, counts }, count, sum }) {
   let below = 0
-  return [
-    ...counts.map((one, i) => ({ name: `${name}_bucket`, attributes: { ...attributes, le: String(boundaries[i] ?? '+Inf') }, value: below += one })),
-    { name: `${name}_count`, attributes, value: count },
-    { name: `${name}_sum`, attributes, value: sum }
-  ]
+  const buckets = counts.map((one, i) => {
+    below += one
+    return { name: `${name}_bucket`, attributes: { ...attributes, le: String(boundaries[i] ?? '+Inf') }, value: below }
+  })
+  return [...buckets, { name: `${name}_count`, attributes, value: count }, { name: `${name}_sum`, attributes, value: sum }]
 }

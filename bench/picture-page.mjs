@@ -1,7 +1,7 @@
 // A page that shows a dashboard of Cloud Monitoring's form as its console does: tiles on a grid, charts as SVG.
 
 /** px of a grid block, and around. */
-const COLUMN = 30
+const COLUMN = 28
 const ROW = 14
 const GAP = 8
 const HEADER = 62
@@ -54,7 +54,7 @@ function xyChart ({ dataSets, yAxis, y2Axis, thresholds = [] }, { width, height 
     ${timeTicks(times).map(time => `<text x="${x(time)}" y="${box.bottom + 14}" text-anchor="middle">${clock(time - times[0])}</text>`).join('')}
     <text x="8" y="11">${escape(yAxis.label ?? '')}</text>${y2Axis ? `<text x="${width - 10}" y="11" text-anchor="end">${escape(y2Axis.label)}</text>` : ''}
     ${drawn}
-    ${thresholds.filter(({ value }) => value <= y1.top).map(({ label, value }) => `<line x1="${box.left}" x2="${box.right}" y1="${y1.y(value)}" y2="${y1.y(value)}" stroke="#c5221f" stroke-dasharray="4 3"/><text x="${box.right}" y="${y1.y(value) - 3}" text-anchor="end">${escape(label)}</text>`).join('')}
+    ${thresholds.filter(({ value }) => value <= y1.top).map(({ label, value }) => `<line x1="${box.left}" x2="${box.right}" y1="${y1.y(value)}" y2="${y1.y(value)}" stroke="#c5221f" stroke-dasharray="4 3"/><text x="${box.right}" y="${y1.y(value) + (value === y1.top ? 11 : -3)}" text-anchor="end">${escape(label)}</text>`).join('')}
   </svg><div class="legend">${lines.map(({ name, colour }) => `<span><i style="background:${colour}"></i>${escape(name)}</span>`).join('')}${absent.map(name => `<span class="absent">${escape(name)} (not in this run)</span>`).join('')}</div>`
 }
 
@@ -131,7 +131,7 @@ function scorecard ({ timeSeriesQuery: { prometheusQuery, unitOverride = '' }, g
   const [w, h] = [width - 150, 56]
   const y = value => h - 2 - value / highest * (h - 6)
   const spark = runs(values).map(indices => `<path d="M${indices.map(i => `${(i / (times.length - 1) * w).toFixed(1)},${y(values[i]).toFixed(1)}`).join('L')}" fill="none" stroke="${COLOURS[0]}" stroke-width="1.5"/>`).join('')
-  return `<div style="display:flex"><div class="score ${state ?? ''}" style="width:108px">${value === undefined ? 'no data' : format(value, unitOverride)}</div><svg width="${w}" height="${h}">${spark}</svg></div>`
+  return `<div style="display:flex"><div class="score ${state ?? ''}" style="width:108px">${value === undefined ? 'no data' : format(unitOverride.startsWith('{') ? Math.round(value) : value, unitOverride)}</div><svg width="${w}" height="${h}">${spark}</svg></div>`
 }
 
 function logsPanel ({ filter }, { height }, { times, entries }) {

@@ -18,7 +18,7 @@ const SCALE = 1 / 20
 /** ms */
 const STEP = 1_000
 const ROOMS = 10
-const MAX_CONNECTIONS = 140
+const MAX_CONNECTIONS = 115
 const SERVICE = 'chat'
 
 const { values } = parseArgs({
@@ -111,15 +111,15 @@ function connectPlain (port, headers = {}) {
   return socket
 }
 
-/** Each at its second; what it awaits is awaited by nobody. */
-const scenario = ({ port, balancer, ports, first, redis }) => [
-  ...Array.from({ length: 150 }, (_, i) => [2 + i * 0.1, () => connectSdk(port, i)]),
+/** What happens at which second. */
+const scenario = ({ port, balancer, ports, first, third, redis }) => [
+  ...Array.from({ length: 120 }, (_, i) => [2 + i * 0.12, () => connectSdk(port, i)]),
   ...Array.from({ length: 20 }, (_, i) => [3 + i * 0.7, () => connectPlain(port)]),
-  [36, () => { balancer.targets = [ports[2], ports[1]] }],
-  [38, () => first.replace()],
+  [36, async () => { balancer.targets = [await third, ports[1]] }],
+  [38, async () => third.then(() => first.replace())],
   [62, () => process.kill(redis.pid, 'SIGSTOP')],
   [71, () => process.kill(redis.pid, 'SIGCONT')],
-  ...Array.from({ length: 140 }, (_, i) => [78 + i * 0.05, () => connectPlain(port)]),
+  ...Array.from({ length: 130 }, (_, i) => [78 + i * 0.05, () => connectPlain(port)]),
   ...Array.from({ length: 30 }, (_, i) => [80 + i * 0.2, () => connectPlain(port, { origin: 'https://elsewhere.example' })]),
   ...Array.from({ length: 25 }, (_, i) => [94 + i * 0.1, () => sockets.filter(socket => socket.readyState === WebSocket.OPEN)[i * 5]?.terminate()])
 ]
@@ -133,10 +133,8 @@ async function run () {
     const ports = [await instances[0].start(), await instances[1].start()]
     balancer.targets = [...ports]
     const start = Date.now()
-    const timers = [
-      setTimeout(async () => ports.push(await instances[2].start()), 30_000),
-      ...scenario({ port, balancer, ports, first: instances[0], redis }).map(([at, act]) => setTimeout(act, at * 1_000))
-    ]
+    const third = wait(20_000).then(() => instances[2].start())
+    const timers = scenario({ port, balancer, ports, first: instances[0], third, redis }).map(([at, act]) => setTimeout(act, at * 1_000))
     await wait(Number(values.seconds) * 1_000)
     timers.forEach(clearTimeout)
     return { start, end: Date.now() - STEP }
@@ -165,7 +163,7 @@ function incidents (promql, start, end) {
       }
     }
     return found
-  })
+  }).sort((a, b) => a.since - b.since)
 }
 
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)) // takes the children along

@@ -314,7 +314,7 @@ printf '%s|' curl "$@" "$header" >> "$LOG"; echo >> "$LOG"
 for one in "$@"; do case $one in https://*) url=$one ;; @*) file=\${one#@} ;; esac; done
 case "$*" in
   *http_code*) [ -n "$CURL_ANSWERS" ] && printf "$CURL_ANSWERS" && exit; [ -f "$STATE/\${url##*/}" ] && printf 200 || printf 404 ;;
-  *POST*) cp "$file" "$STATE/\${url##*=}" ;;
+  *POST*) [ -n "$CURL_FAILS" ] && echo 'INVALID_ARGUMENT' && exit 22; cp "$file" "$STATE/\${url##*=}" ;;
 esac
 `
 
@@ -385,6 +385,7 @@ t.test('apply.sh --dry-run prints every command and calls nothing', async (t) =>
 t.test('apply.sh stops at the first failure, and at options that are wrong', async (t) => {
   const { apply } = fakes(t)
   for (const step of ['list', 'create']) t.match(await apply(ARGS, { GCLOUD_FAILS: step }), { code: 1, stderr: /PERMISSION_DENIED/, calls: /^(?!.*policies)/s })
+  t.match(await apply(ARGS, { CURL_FAILS: 'yes' }), { code: 1, stderr: /INVALID_ARGUMENT/, calls: /^(?!.*serviceLevelObjectives)/s })
   t.match(await apply(ARGS, { CURL_ANSWERS: '403' }), { code: 1, stderr: /answered 403/ })
   for (const args of [[], ['--project', 'my-project'], [...ARGS, '--force'], ['--project', 'my-project', '--service', 'a b'], [...ARGS, '--runbook'], [...ARGS, '--runbook', 'a"b']]) {
     t.match(await apply(args), { code: 2, stderr: /usage: /, calls: '' }, args.join(' '))

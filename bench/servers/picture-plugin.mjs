@@ -8,7 +8,7 @@ import { answer } from '../answer.mjs'
 
 /** Publications per second: to rooms, which have history, and to the ticker, which has none. */
 const ROOM_RATE = 20
-const TICKER_RATE = 5
+const TICKER_RATE = 2
 const ROOMS = 10
 /** ms that the process stays after the drain, as for a last export. */
 const LAST_EXPORT = 2_000

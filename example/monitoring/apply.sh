@@ -89,7 +89,7 @@ apply_dashboard () {
   [ -n "$name" ] || return 0
   either 'where it found one, whose etag goes into the file'
   # The etag says which version is meant: somebody else's change in between is an error, not lost.
-  $dry || sed -i.bak "1s/{/{ \"etag\": \"$etag\",/" "$file"
+  $dry || sed -i.bak "1s|{|{ \"etag\": \"$etag\",|" "$file"
   run gcloud monitoring dashboards update "$name" --project "$project" --config-from-file "$file"
 }
 
@@ -113,9 +113,11 @@ call () {
   printf 'header = "Authorization: Bearer %s"\n' "$token" | curl --config - --silent --show-error --header "x-goog-user-project: $project" --header 'content-type: application/json' "$@"
 }
 
-write () {
+send () {
+  local answer
   echo "curl --header \"Authorization: Bearer \$(gcloud auth print-access-token)\" --header 'content-type: application/json' --request $1 '$2' --data @$3"
-  $dry || call --fail-with-body --output /dev/null --request "$1" "$2" --data "@$3"
+  $dry && return
+  answer=$(call --fail-with-body --request "$1" "$2" --data "@$3") || { echo "$answer" >&2; return 1; }
 }
 
 apply_resource () {
@@ -124,11 +126,11 @@ apply_resource () {
   $dry || status=$(call --output /dev/null --write-out '%{http_code}' "$collection/$id")
   if [ "$status" = 404 ] || $dry; then
     either 'where that answers 404'
-    write POST "$collection?$parameter=$id" "$file"
+    send POST "$collection?$parameter=$id" "$file"
   fi
   if [ "$status" = 200 ] || $dry; then
     either 'where it answers 200'
-    write PATCH "$collection/$id" "$file"
+    send PATCH "$collection/$id" "$file"
   fi
   case $status in 200|404|'') ;; *) echo "apply.sh: it answered $status" >&2; return 1 ;; esac
 }

@@ -135,8 +135,8 @@ function scorecard ({ timeSeriesQuery: { prometheusQuery, unitOverride = '' }, g
 }
 
 function logsPanel ({ filter }, { height }, { times, entries }) {
-  const wanted = new RegExp(/jsonPayload\.event=~"(.*)"/.exec(filter)[1].replaceAll('\\\\', '\\'))
-  const rows = entries.filter(({ event }) => wanted.test(event)).sort((a, b) => a.time - b.time)
+  const unwanted = new RegExp(/-jsonPayload\.event=~"(.*)"/.exec(filter)[1])
+  const rows = entries.filter(({ event }) => event !== undefined && !unwanted.test(event)).sort((a, b) => a.time - b.time)
   // Of those that repeat only some, so that all kinds are seen.
   const shown = rows.filter(({ event }, i) => rows.slice(0, i).filter(row => row.event === event).length < 3).slice(-Math.floor((height - 40) / 18))
   const known = new Set(['level', 'time', 'pid', 'hostname', 'msg', 'event', 'instance', 'reqId', 'err'])

@@ -20,6 +20,7 @@ export async function startRedis () {
   await Promise.race([isReady(server.stdout), exited.then(() => { throw new Error('redis-server did not start') })])
   return {
     url: `redis://127.0.0.1:${port}`,
+    pid: server.pid,
     async stop () {
       process.off('exit', clear)
       clear()

@@ -25,7 +25,7 @@ const IDLE_SHARE = 0.25
 /** So many such sweeps within so many ms: one may have been a move to another machine. */
 const LATE_SWEEPS = 3
 const LATE_WITHIN = 600_000
-/** Connections that were given up within one heartbeat interval: so many, and this share of all. */
+/** Connections that were given up within two heartbeat intervals (pings are spread over one): so many, and this share of all. */
 const MIN_DEAD = 20
 const DEAD_SHARE = 0.1
 /** ms for which `/ready` may say no. */
@@ -47,7 +47,9 @@ export class Hints {
   #lateAt: number[] = []
   /** ms of CPU that this process had used at the last sweep. */
   #cpu = 0
+  /** Connections given up in this interval, and in the one before. */
   #dead = 0
+  #deadBefore = 0
   #deadSince = 0
   #notReadySince: number | undefined
 
@@ -93,11 +95,13 @@ export class Hints {
         this.#give('concurrency', now, { concurrency: level, maxConnections: this.#options.maxConnections }, `For minutes there have been ${level} connections, and one that ends is replaced at once: likely ${level} is the concurrency of the service, and Cloud Run keeps more away although maxConnections is ${this.#options.maxConnections}`)
       }
     }
-    if (this.#dead >= MIN_DEAD && this.#dead >= (connections + this.#dead) * DEAD_SHARE) {
-      this.#give('dead_connections', now, { dead: this.#dead, connections }, `${this.#dead} connections were given up together because no pong came, ${connections} are left: the network is broken, or this instance is kept from its work`)
+    const dead = this.#dead + this.#deadBefore
+    if (dead >= MIN_DEAD && dead >= (connections + dead) * DEAD_SHARE) {
+      this.#give('dead_connections', now, { dead, connections }, `${dead} connections were given up together because no pong came, ${connections} are left: the network is broken, or this instance is kept from its work`)
     }
     if (now - this.#deadSince < this.#options.heartbeat.interval) return
     this.#deadSince = now
+    this.#deadBefore = this.#dead
     this.#dead = 0
   }
 

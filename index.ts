@@ -10,6 +10,7 @@ import { Drain } from './lib/drain.ts'
 import { AlreadyRegisteredError } from './lib/errors.ts'
 import { addHealthRoute, addReadyRoute } from './lib/health.ts'
 import { Heartbeat } from './lib/heartbeat.ts'
+import { Hints } from './lib/hints.ts'
 import { Hub } from './lib/hub.ts'
 import { Instance } from './lib/instance.ts'
 import { Instances } from './lib/instances.ts'
@@ -26,6 +27,7 @@ import { addFoundation, addWebSocketRoute, refuseUpgrades, wantsProtobuf } from 
 import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
 import { Tokens } from './lib/tokens.ts'
+import { Tracing } from './lib/tracing.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -46,34 +48,37 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
   const logs = new Logs(app.log, options.logging)
   const metrics = new Metrics(options.telemetry)
+  const tracing = new Tracing(options.telemetry !== false, namespaces, options.redis === undefined ? 'memory' : 'redis')
+  const hints = new Hints(options, logs)
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
-  const publisher = new Publisher(broker, namespaces, metrics)
-  const instance = new Instance(options, hub, presence, publisher, namespaces, metrics, logs)
+  const publisher = new Publisher(broker, namespaces, metrics, tracing)
+  const instance = new Instance(options, hub, presence, publisher, namespaces, metrics, logs, hints)
   const instances = new Instances(instance, hub, presence)
   const control = new Control(broker, publisher, instance)
   const drain = new Drain(instance, metrics, logs)
-  const heartbeat = new Heartbeat(instance, hub, instances)
-  const admission = new Admission(options, instance, drain, metrics, logs)
+  const heartbeat = new Heartbeat(instance, hub, instances, hints)
+  const admission = new Admission(options, instance, drain, metrics, logs, tracing)
   app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, logs))
 
   await addFoundation(app, options, rateLimitStore)
   if (path !== false) {
     const plain = new PlainProtocol(instance)
-    addWebSocketRoute(app, path, () => plain, instance, admission)
+    addWebSocketRoute(app, path, () => plain, instance, admission, tracing)
   }
   if (sdkPath !== false) {
     const commands = new Commands(instance, namespaces, publisher, presence, options.token && new Tokens(options.token))
     const json = new SdkProtocol(jsonCodec, commands, instance, metrics)
     const protobuf = new SdkProtocol(protobufCodec, commands, instance, metrics)
-    addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission)
+    addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, tracing)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)
-  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, drain)
+  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, drain, hints)
 
-  await broker.start(new Bridge(instance, hub, control, metrics, logs))
+  await broker.start(new Bridge(instance, hub, control, metrics, logs, tracing))
   // Without Redis the app starts all the same; the bridge does both when it comes.
   await Promise.all([control.listen(), instances.record()]).catch(() => {})
   metrics.observe({ connections: instance.connections, hub, broker, limit: options.maxConnections })
+  hints.started(Date.now())
   heartbeat.start()
 
   const timeout = shutdown === false ? NO_DRAIN : shutdown.timeout
@@ -84,7 +89,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     }, app.log)
     : () => {}
   app.addHook('preClose', async () => {
-    refuseUpgrades(app, [path, sdkPath].filter(one => one !== false).map(one => app.prefix + one), admission)
+    refuseUpgrades(app, [path, sdkPath].filter(one => one !== false).map(one => app.prefix + one), admission, tracing)
     await drain.start(timeout)
   })
   app.addHook('onClose', async () => {

@@ -7,6 +7,7 @@ import type { Instance } from './instance.ts'
 import type { Logs } from './logs.ts'
 import type { Metrics, Rejection } from './metrics.ts'
 import type { Identity, ResolvedOptions } from './options.ts'
+import type { Tracing } from './tracing.ts'
 
 /** Seconds after which a refused client should try again; its load balancer will have found another instance by then. */
 const RETRY_AFTER = 1
@@ -29,14 +30,16 @@ export class Admission {
   readonly #drain: Drain
   readonly #metrics: Metrics
   readonly #logs: Logs
+  readonly #tracing: Tracing
   readonly #identities = new WeakMap<FastifyRequest, Identity>()
 
-  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, metrics: Metrics, logs: Logs) {
+  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, metrics: Metrics, logs: Logs, tracing: Tracing) {
     this.#options = options
     this.#instance = instance
     this.#drain = drain
     this.#metrics = metrics
     this.#logs = logs
+    this.#tracing = tracing
   }
 
   /** First of all, as it costs the least: is there room, is it a WebSocket, is it from here? */
@@ -63,6 +66,7 @@ export class Admission {
 
   readonly rateLimited = (request: FastifyRequest, address: string): void => {
     this.#metrics.rejected('rate_limit')
+    this.#tracing.rejected(request, 'rate_limit')
     this.#logs.rejected(request.id, request.raw, 'rate_limit', `too many connections from ${address}`)
   }
 
@@ -93,6 +97,7 @@ export class Admission {
 
   #refuse (request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error): FastifyReply {
     this.#metrics.rejected(type)
+    this.#tracing.rejected(request, type)
     this.#logs.rejected(request.id, request.raw, type, cause instanceof Error ? cause.message : String(cause))
     return answer(reply, error)
   }

@@ -6,6 +6,7 @@ import type { Instance } from './instance.ts'
 import type { Logs } from './logs.ts'
 import type { Metrics } from './metrics.ts'
 import type { Publication } from './publication.ts'
+import type { Tracing } from './tracing.ts'
 
 /** Where everything arrives that the broker brings. */
 export class Bridge implements BrokerListener {
@@ -14,20 +15,24 @@ export class Bridge implements BrokerListener {
   readonly #control: Control
   readonly #metrics: Metrics
   readonly #logs: Logs
+  readonly #tracing: Tracing
   #downSince = 0
 
-  constructor (instance: Instance, hub: Hub, control: Control, metrics: Metrics, logs: Logs) {
+  constructor (instance: Instance, hub: Hub, control: Control, metrics: Metrics, logs: Logs, tracing: Tracing) {
     this.#instance = instance
     this.#hub = hub
     this.#control = control
     this.#metrics = metrics
     this.#logs = logs
+    this.#tracing = tracing
   }
 
   deliver (channel: string, publication: Publication): void {
+    const span = this.#tracing.process(channel, publication)
     if (channel === CONTROL_CHANNEL) this.#control.receive(publication)
     else this.#hub.deliver(channel, publication)
     if (publication.instance !== this.#instance.id) this.#metrics.delivered(Date.now() - publication.time)
+    this.#tracing.processed(span)
   }
 
   missed (channel: string, count: number, reason: string): void {

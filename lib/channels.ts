@@ -63,6 +63,13 @@ export class ChannelNamespaces {
     return this.#rules.get(namespaceOf(channel))
   }
 
+  /** The channel's name with what the namespace leaves open; undefined for a namespace that the host did not name, of which there may be any number. */
+  template (channel: string): string | undefined {
+    const namespace = namespaceOf(channel)
+    if (!this.#rules.has(namespace)) return undefined
+    return namespace === '' ? '{channel}' : `${namespace}:{channel}`
+  }
+
   history (channel: string): HistorySettings | undefined {
     return channel === CONTROL_CHANNEL ? CONTROL_HISTORY : this.rules(channel).history
   }

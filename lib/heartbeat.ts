@@ -1,3 +1,4 @@
+import type { Hints } from './hints.ts'
 import type { Hub } from './hub.ts'
 import type { Instance } from './instance.ts'
 import type { Instances } from './instances.ts'
@@ -13,6 +14,7 @@ export class Heartbeat {
   readonly #instance: Instance
   readonly #hub: Hub
   readonly #instances: Instances
+  readonly #hints: Hints
   /** ms between two sweeps, and so by how much something may come too late; pings and their deadlines are that much early. */
   readonly #tick: number
   #timer: NodeJS.Timeout | undefined
@@ -20,10 +22,11 @@ export class Heartbeat {
   #refreshedAt = 0
   #recordedAt = 0
 
-  constructor (instance: Instance, hub: Hub, instances: Instances) {
+  constructor (instance: Instance, hub: Hub, instances: Instances, hints: Hints) {
     this.#instance = instance
     this.#hub = hub
     this.#instances = instances
+    this.#hints = hints
     const { interval, timeout } = instance.options.heartbeat
     this.#tick = Math.max(1, Math.floor(Math.min(MAX_TICK, interval / 5, timeout / 5)))
   }
@@ -44,6 +47,7 @@ export class Heartbeat {
     this.#sweptAt = now
     for (const connection of this.#instance.connections.values()) connection.sweep(now, late, interval - this.#tick, timeout - this.#tick)
     this.#hub.sweep(now)
+    this.#hints.swept(now, late, this.#instance.connections.size)
     if (now - this.#refreshedAt >= PRESENCE_REFRESH) {
       this.#refreshedAt = now
       // Without Redis there is nothing to refresh; the bridge's return does it then.

@@ -6,6 +6,7 @@ import type { End } from './close-codes.ts'
 import { Connection } from './connection.ts'
 import type { SubscribeResult } from './connection.ts'
 import { ConnectionClosedError, InvalidArgumentError } from './errors.ts'
+import type { Hints } from './hints.ts'
 import type { Hub, Joining } from './hub.ts'
 import type { Logs } from './logs.ts'
 import type { Metrics } from './metrics.ts'
@@ -31,11 +32,12 @@ export class Instance {
   readonly #presence: Presence
   readonly #namespaces: ChannelNamespaces
   readonly #metrics: Metrics
+  readonly #hints: Hints
   readonly #publisher: Publisher
   /** Connections whose end the host is still handling. */
   readonly #ending = new Set<Promise<void>>()
 
-  constructor (options: ResolvedOptions, hub: Hub, presence: Presence, publisher: Publisher, namespaces: ChannelNamespaces, metrics: Metrics, logs: Logs) {
+  constructor (options: ResolvedOptions, hub: Hub, presence: Presence, publisher: Publisher, namespaces: ChannelNamespaces, metrics: Metrics, logs: Logs, hints: Hints) {
     this.id = publisher.instance
     this.#publisher = publisher
     this.options = options
@@ -43,6 +45,7 @@ export class Instance {
     this.#presence = presence
     this.#namespaces = namespaces
     this.#metrics = metrics
+    this.#hints = hints
     this.logs = logs
   }
 
@@ -79,6 +82,7 @@ export class Instance {
     for (const channel of connection.channels) this.#left(connection, channel)
     this.#metrics.connectionEnded(connection, end)
     this.logs.closed(connection, end)
+    this.#hints.ended(end, Date.now() - connection.connectedAt, Date.now())
     const { onDisconnect } = this.options
     if (onDisconnect === undefined || connection.session?.welcomed === false) return
     connection.run(() => onDisconnect(connection, end))

@@ -17,7 +17,8 @@ export const logEvents = {
   'bridge.up': 'info',
   'publications.missed': 'warn',
   'control.failed': 'warn',
-  'call.failed': 'warn'
+  'call.failed': 'warn',
+  hint: 'warn'
 } as const satisfies Record<string, 'info' | 'warn' | 'error'>
 
 /** What has an entry of its own, or is nobody's fault. */
@@ -80,6 +81,11 @@ export class Logs {
 
   controlFailed (command: string, err: unknown): void {
     this.#write('control.failed', { command, err }, `Command from another instance failed: ${(err as Error)?.message}`)
+  }
+
+  /** Something about the service is likely set wrong. */
+  hint (hint: string, command: string, details: object, message: string): void {
+    this.#write('hint', { hint, command, ...details }, `${message}: ${command}`)
   }
 
   /**

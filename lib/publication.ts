@@ -28,6 +28,8 @@ export interface Publication {
   readonly tags?: Record<string, string>
   /** Who published it, if it was an SDK client. */
   readonly publisher?: Member
+  /** The W3C traceparent of the span that sent it, if that is sampled. */
+  readonly trace?: string
   /** Position in the channel's stream; 0 without history. The first publication of an epoch is 1. */
   offset: number
   epoch: string
@@ -75,8 +77,8 @@ export function decodePayload (publication: Pick<Publication, 'kind' | 'payload'
  *     j 1732412345678 4fQ7 12 {"tags":{"a":"b"}}\n{"text":"hello"}
  */
 export function encodePublication (publication: Publication): Buffer {
-  const { kind, payload, time, instance, sequence, tags, publisher } = publication
-  const extra = tags === undefined && publisher === undefined ? '' : ` ${JSON.stringify({ tags, publisher })}`
+  const { kind, payload, time, instance, sequence, tags, publisher, trace } = publication
+  const extra = tags === undefined && publisher === undefined && trace === undefined ? '' : ` ${encodeExtra(publication)}`
   const header = Buffer.from(`${kindToMark[kind]} ${time} ${instance} ${sequence}${extra}\n`)
   return Buffer.concat([header, payload])
 }
@@ -96,6 +98,11 @@ export function decodePublication (bytes: Buffer, offset: number, epoch: string)
   return more && { ...publication, ...more }
 }
 
+/** Instances of before there were traces take none for our form that has neither tags nor publisher. */
+function encodeExtra ({ tags, publisher, trace }: Publication): string {
+  return JSON.stringify({ tags: trace !== undefined && tags === undefined && publisher === undefined ? {} : tags, publisher, trace })
+}
+
 function isCount (text: string): boolean {
   return text !== '' && Number.isSafeInteger(Number(text)) && Number(text) >= 0
 }
@@ -105,13 +112,14 @@ export function isTags (tags: unknown): tags is Record<string, string> {
   return typeof tags === 'object' && tags !== null && !Array.isArray(tags) && Object.values(tags).every(tag => typeof tag === 'string')
 }
 
-function parseExtra (json: string): Pick<Publication, 'tags' | 'publisher'> | undefined {
+function parseExtra (json: string): Pick<Publication, 'tags' | 'publisher' | 'trace'> | undefined {
   try {
-    const { tags, publisher } = JSON.parse(json)
+    const { tags, publisher, trace } = JSON.parse(json)
     const given = [tags, publisher].filter(one => one !== undefined)
     if (given.length === 0 || given.some(one => typeof one !== 'object' || one === null)) return undefined
     if (tags !== undefined && !isTags(tags)) return undefined
-    return { ...(tags && { tags }), ...(publisher && { publisher }) }
+    if (typeof trace !== 'string') return { ...(tags && { tags }), ...(publisher && { publisher }) }
+    return { ...(tags && Object.keys(tags).length > 0 && { tags }), ...(publisher && { publisher }), trace }
   } catch {
     return undefined // not our form; the caller counts it
   }

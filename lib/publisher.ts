@@ -8,6 +8,8 @@ import type { Metrics } from './metrics.ts'
 import type { Member } from './presence.ts'
 import { decodePayload, encodePayload, isTags } from './publication.ts'
 import type { Payload, Position, Publication } from './publication.ts'
+import { traceparent, within } from './tracing.ts'
+import type { Tracing } from './tracing.ts'
 
 export interface PublishOptions {
   /** A second publish with the same key within five minutes publishes nothing and gives the first one's position. */
@@ -44,13 +46,15 @@ export class Publisher {
   readonly #broker: Broker
   readonly #namespaces: ChannelNamespaces
   readonly #metrics: Metrics
+  readonly #tracing: Tracing
   /** Id of this instance. */
   readonly instance: string = randomBytes(6).toString('base64url')
 
-  constructor (broker: Broker, namespaces: ChannelNamespaces, metrics: Metrics) {
+  constructor (broker: Broker, namespaces: ChannelNamespaces, metrics: Metrics, tracing: Tracing) {
     this.#broker = broker
     this.#namespaces = namespaces
     this.#metrics = metrics
+    this.#tracing = tracing
   }
 
   async publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
@@ -72,16 +76,22 @@ export class Publisher {
   async publishPayload (channel: string, payload: Payload, options: PublishOptions = {}, publisher?: Member): Promise<Partial<Position>> {
     const { idempotencyKey, tags, history = true } = checkOptions(options)
     const settings = { history: history ? this.#namespaces.history(channel) : undefined, idempotencyKey }
-    const publication: Publication = { ...this.#publication(payload), ...(tags !== undefined && { tags }), ...(publisher !== undefined && { publisher }) }
+    // Commands between instances are no publications of the host's.
+    const span = channel === CONTROL_CHANNEL ? undefined : this.#tracing.send(channel, payload.payload)
+    const parent = traceparent(span)
+    const publication: Publication = {
+      ...this.#publication(payload), ...(tags !== undefined && { tags }), ...(publisher !== undefined && { publisher }), ...(parent !== undefined && { trace: parent })
+    }
     const startedAt = performance.now()
     let errorType: string | undefined
     try {
-      return await this.#broker.publish(channel, publication, settings)
+      return await within(span, () => this.#broker.publish(channel, publication, settings))
     } catch (error) {
       errorType = (error as { code?: string }).code ?? 'other'
       throw error
     } finally {
       this.#metrics.published(performance.now() - startedAt, errorType)
+      this.#tracing.sent(span, errorType)
     }
   }
 

@@ -12,6 +12,7 @@ import type { ResolvedLimit, ResolvedOptions } from './options.ts'
 import type { Protocol } from './protocol.ts'
 import { clientAddress } from './rate-limit-store.ts'
 import type { RateLimitStore } from './rate-limit-store.ts'
+import type { Tracing } from './tracing.ts'
 
 const JSON_SUBPROTOCOL = 'centrifuge-json'
 const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf'
@@ -48,19 +49,20 @@ function endAnswered (_request: IncomingMessage, socket: Duplex & { _httpMessage
 }
 
 /** A WebSocket route, through the host's router: its hooks, prefix and encapsulation hold. */
-export function addWebSocketRoute (app: FastifyInstance, path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol, instance: Instance, admission: Admission): void {
+export function addWebSocketRoute (app: FastifyInstance, path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol, instance: Instance, admission: Admission, tracing: Tracing): void {
   const { connections } = instance.options.rateLimit
   app.route({
     method: 'GET',
     url: path,
     config: connections === false ? {} : { rateLimit: connectionLimit(connections, admission) },
-    onRequest: admission.onRequest,
+    onRequest: [tracing.onRequest, admission.onRequest],
     preHandler: admission.preHandler,
+    onSend: tracing.onSend,
     handler: () => {}, // never reached: `onRequest` has answered what is no upgrade
     wsHandler: (socket, request) => {
       // The host's own @fastify/websocket would close it at app.close() without a code; that is the drain's work.
       app.websocketServer.clients.delete(socket)
-      instance.accept(socket, choose(socket, request), admission.identity(request), request)
+      tracing.accepted(request, () => instance.accept(socket, choose(socket, request), admission.identity(request), request))
     }
   })
 }
@@ -77,13 +79,16 @@ function connectionLimit ({ max, timeWindow }: ResolvedLimit, admission: Admissi
 }
 
 /** From `app.close()` on Fastify answers everything with 503, but does not say when to come again. */
-export function refuseUpgrades (app: FastifyInstance, paths: string[], admission: Admission): void {
+export function refuseUpgrades (app: FastifyInstance, paths: string[], admission: Admission, tracing: Tracing): void {
   const others = app.server.listeners('upgrade')
   app.server.removeAllListeners('upgrade')
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const [path = ''] = request.url?.split('?', 1) ?? []
     // Where the host's @fastify/websocket has taken its listener away, nobody else would ever answer.
-    if (paths.includes(path) || others.every(other => other === endAnswered)) return refuse(socket, admission.closing(request))
+    if (paths.includes(path) || others.every(other => other === endAnswered)) {
+      tracing.closing(request, path)
+      return refuse(socket, admission.closing(request))
+    }
     for (const other of others) other.call(app.server, request, socket, head)
   })
 }

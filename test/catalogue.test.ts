@@ -4,6 +4,7 @@ import { noRules } from '../lib/channels.ts'
 import { clientErrors, unsubscribeCodes } from '../lib/client-errors.ts'
 import { closeCodes, sdkCloseCodes, sdkOnlyCloseCodes } from '../lib/close-codes.ts'
 import * as errors from '../lib/errors.ts'
+import { hintCommands } from '../lib/hints.ts'
 import { logEvents } from '../lib/logs.ts'
 import { metricNames } from '../lib/metrics.ts'
 import { resolveOptions } from '../lib/options.ts'
@@ -77,4 +78,8 @@ t.test('the README lists every metric and no other', async (t) => {
 
 t.test('the README lists every log entry with its level and no other', async (t) => {
   t.strictSame(table('Log entries').map(([event, level]) => [event, level]), Object.entries(logEvents))
+})
+
+t.test('the README lists every hint with its command and no other', async (t) => {
+  t.strictSame(table('Hints').map(([hint, , command]) => [hint, command]), Object.entries(hintCommands))
 })

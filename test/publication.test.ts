@@ -45,6 +45,28 @@ t.test('a publication comes back from its bytes', async (t) => {
   }
 })
 
+t.test('a trace travels with a publication, and hurts no instance of before there were traces', async (t) => {
+  const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  const rest: Array<Partial<Publication>> = [{}, { tags: { a: 'b' } }, { publisher: { client: 'c', user: 'ann' } }, { tags: { a: 'b' }, publisher: { client: 'c', user: 'ann' } }]
+  for (const one of rest) {
+    const publication: Publication = { ...base, ...encodePayload('hello'), ...one, trace, offset: 7, epoch: 'e' }
+    const bytes = encodePublication(publication)
+    t.strictSame(decodePublication(bytes, 7, 'e'), publication)
+    t.strictSame(takenBefore(bytes), Object.keys(one).length === 0 ? { tags: {} } : one)
+    t.strictSame(decodePublication(Buffer.from(bytes.toString().replace(`"${trace}"`, '{"a":1}')), 7, 'e')?.trace, undefined)
+  }
+})
+
+/** What those instances read from the header, as they did it. */
+function takenBefore (bytes: Buffer): object | undefined {
+  const header = bytes.toString('utf8', 0, bytes.indexOf(10))
+  const [mark = '', time = '', instance = '', sequence = ''] = header.split(' ', 4)
+  const { tags, publisher } = JSON.parse(header.slice(mark.length + time.length + instance.length + sequence.length + 4))
+  const given = [tags, publisher].filter(one => one !== undefined)
+  if (given.length === 0 || given.some(one => typeof one !== 'object' || one === null)) return undefined
+  return { ...(tags && { tags }), ...(publisher && { publisher }) }
+}
+
 t.test('bytes in another form are no publication', async (t) => {
   const others = [
     '', '\n', 'no newline', 'j 1 a 1', 'x 1 a 1\n', 'toString 1 a 1\n', 'j\n', 'j 1\n', 'j 1 a\n', 'j 1  1\n', 'j one a 1\n', 'j 1 a one\n', 'j -1 a 1\n', 'j 1 a -1\n',

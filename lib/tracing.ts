@@ -1,0 +1,147 @@
+import { context, isSpanContextValid, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags } from '@opentelemetry/api'
+import type { Attributes, Context, Span, SpanContext, Tracer } from '@opentelemetry/api'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import type { ChannelNamespaces } from './channels.ts'
+import type { Rejection } from './metrics.ts'
+import type { Publication } from './publication.ts'
+
+/** An upgrade that is neither accepted nor refused yet. */
+interface Upgrade {
+  readonly span: Span
+  /** What was current around it. */
+  readonly outer: Context
+  rejection: Rejection | undefined
+}
+
+/**
+ * Spans through @opentelemetry/api, for the tracer that the host has registered and as its sampler says; without one there are none. One for
+ * each upgrade, which instrumentations of HTTP do not see, and those of a publication: from publish to broker, and one wherever it is delivered.
+ */
+export class Tracing {
+  readonly #namespaces: ChannelNamespaces
+  readonly #system: string
+  readonly #tracer: Tracer | undefined
+  readonly #upgrades = new WeakMap<FastifyRequest, Upgrade>()
+
+  constructor (enabled: boolean, namespaces: ChannelNamespaces, system: 'redis' | 'memory') {
+    this.#namespaces = namespaces
+    this.#system = system
+    if (enabled) this.#tracer = trace.getTracer('fastify-cloud-run-websocket')
+  }
+
+  /** Ahead of our other hooks: the span of the upgrade is the current one in them, so that what `authenticate` does belongs to it. */
+  readonly onRequest = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    if (this.#tracer === undefined || !request.ws) return done() // what is no upgrade, HTTP instrumentations see
+    const outer = context.active()
+    const span = this.#upgradeSpan(this.#tracer, request.raw, request.routeOptions.url ?? '', Date.now() - reply.elapsedTime)
+    if (!isSpanContextValid(span.spanContext())) return done() // nobody traces
+    this.#upgrades.set(request, { span, outer, rejection: undefined })
+    context.with(trace.setSpan(outer, span), done)
+  }
+
+  /** Why, if it was us who refused it. */
+  rejected (request: FastifyRequest, rejection: Rejection): void {
+    const upgrade = this.#upgrades.get(request)
+    if (upgrade !== undefined) upgrade.rejection = rejection
+  }
+
+  /** Who answers an upgrade refuses it. */
+  readonly onSend = (request: FastifyRequest, reply: FastifyReply, _payload: unknown, done: () => void): void => {
+    this.#upgraded(request, reply.statusCode)
+    done()
+  }
+
+  /** It is a connection now. What it begins may go on for an hour, and is no part of the upgrade. */
+  accepted (request: FastifyRequest, open: () => void): void {
+    const upgrade = this.#upgraded(request, 101)
+    if (upgrade === undefined) open()
+    else context.with(upgrade.outer, open)
+  }
+
+  /** An upgrade after `app.close()`, which never becomes a request of Fastify's. */
+  closing (request: IncomingMessage, path: string): void {
+    if (this.#tracer !== undefined) endUpgrade(this.#upgradeSpan(this.#tracer, request, path, Date.now()), 503, 'draining')
+  }
+
+  /** A publication is on its way to the broker; undefined without a tracer. */
+  send (channel: string, payload: Buffer): Span | undefined {
+    const span = this.#tracer && this.#publicationSpan(this.#tracer, 'send', SpanKind.PRODUCER, channel, payload, context.active())
+    return span && isSpanContextValid(span.spanContext()) ? span : undefined
+  }
+
+  /** With the code of the error, if it has failed. */
+  sent (span: Span | undefined, errorType: string | undefined): void {
+    if (errorType !== undefined) span?.setAttribute('error.type', errorType).setStatus({ code: SpanStatusCode.ERROR })
+    span?.end()
+  }
+
+  /** A publication has come that was sampled where it was sent; undefined for all others. */
+  process (channel: string, { trace: parent, payload }: Publication): Span | undefined {
+    if (parent === undefined || this.#tracer === undefined) return undefined
+    const sender = parseTraceparent(parent)
+    return sender && this.#publicationSpan(this.#tracer, 'process', SpanKind.CONSUMER, channel, payload, trace.setSpanContext(ROOT_CONTEXT, sender))
+  }
+
+  /** Its frames leave at the end of this turn of the event loop. */
+  processed (span: Span | undefined): void {
+    if (span !== undefined) setImmediate(() => span.end())
+  }
+
+  #upgradeSpan (tracer: Tracer, { method = 'GET', url = '', headers }: IncomingMessage, route: string, startTime: number): Span {
+    const active = context.active()
+    // An instrumentation of Fastify may have begun one already.
+    const parent = trace.getSpan(active) === undefined ? propagation.extract(active, headers) : active
+    const attributes = { 'http.request.method': method, 'url.path': url.split('?', 1)[0], 'http.route': route, 'network.protocol.name': 'websocket' }
+    return tracer.startSpan(`${method} ${route}`, { kind: SpanKind.SERVER, startTime, attributes }, parent)
+  }
+
+  #upgraded (request: FastifyRequest, statusCode: number): Upgrade | undefined {
+    const upgrade = this.#upgrades.get(request)
+    if (upgrade === undefined) return undefined
+    this.#upgrades.delete(request)
+    endUpgrade(upgrade.span, statusCode, upgrade.rejection)
+    return upgrade
+  }
+
+  /** There are as many names as the host has named namespaces: a channel's own name is an attribute. */
+  #publicationSpan (tracer: Tracer, operation: 'send' | 'process', kind: SpanKind, channel: string, payload: Buffer, parent: Context): Span {
+    const template = this.#namespaces.template(channel)
+    const attributes: Attributes = {
+      'messaging.system': this.#system,
+      'messaging.operation.name': operation,
+      'messaging.operation.type': operation,
+      'messaging.destination.name': channel,
+      'messaging.message.body.size': payload.length,
+      ...(template !== undefined && { 'messaging.destination.template': template })
+    }
+    return tracer.startSpan(template === undefined ? operation : `${operation} ${template}`, { kind, attributes }, parent)
+  }
+}
+
+function endUpgrade (span: Span, statusCode: number, rejection: Rejection | undefined): void {
+  span.setAttribute('http.response.status_code', statusCode)
+  if (statusCode !== 101) span.setAttribute('error.type', rejection ?? String(statusCode))
+  if (statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+  span.end()
+}
+
+/** What a publication carries (www.w3.org/TR/trace-context/#traceparent-header), if it is sampled. */
+export function traceparent (span: Span | undefined): string | undefined {
+  if (span === undefined) return undefined
+  const { traceId, spanId, traceFlags } = span.spanContext()
+  return traceFlags & TraceFlags.SAMPLED ? `00-${traceId}-${spanId}-01` : undefined
+}
+
+/** What `run` does, that of instrumentations of Redis for example, belongs to the span. */
+export function within<T> (span: Span | undefined, run: () => T): T {
+  return span === undefined ? run() : context.with(trace.setSpan(context.active(), span), run)
+}
+
+/** undefined for what is not sampled, or not in this form: it comes from Redis. */
+function parseTraceparent (text: string): SpanContext | undefined {
+  const [, traceId = '', spanId = '', flags = ''] = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(text) ?? []
+  const traceFlags = Number.parseInt(flags, 16) & TraceFlags.SAMPLED
+  const spanContext = { traceId, spanId, traceFlags, isRemote: true }
+  return traceFlags !== 0 && isSpanContextValid(spanContext) ? spanContext : undefined
+}

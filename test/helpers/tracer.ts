@@ -1,0 +1,33 @@
+import { context, propagation, trace } from '@opentelemetry/api'
+import { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } from '@opentelemetry/sdk-trace-node'
+import type { ReadableSpan, Sampler } from '@opentelemetry/sdk-trace-node'
+import type { Test } from 'tap'
+import { until } from './until.ts'
+
+export interface Spans {
+  /** All that have ended, in that order. */
+  readonly ended: ReadableSpan[]
+  /** Waits for so many that have this name. */
+  named (name: string, count?: number): Promise<ReadableSpan[]>
+}
+
+/** The SDK as a host registers it, W3C propagation and the context manager included. */
+export function startTracer (t: Test, sampler?: Sampler): Spans {
+  const exporter = new InMemorySpanExporter()
+  const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)], ...(sampler !== undefined && { sampler }) })
+  provider.register()
+  t.teardown(async () => {
+    trace.disable()
+    context.disable()
+    propagation.disable()
+    await provider.shutdown()
+  })
+  return {
+    get ended () { return exporter.getFinishedSpans() },
+    async named (name, count = 1) {
+      const found = () => exporter.getFinishedSpans().filter(span => span.name === name)
+      await until(() => found().length >= count, `${count} spans named ${name}`)
+      return found()
+    }
+  }
+}

@@ -5,6 +5,7 @@ import { createBackend } from './lib/backend.ts'
 import { Bridge } from './lib/bridge.ts'
 import { ChannelNamespaces } from './lib/channels.ts'
 import { Commands } from './lib/commands.ts'
+import { traceRequests } from './lib/cloud-logging.ts'
 import { Control } from './lib/control.ts'
 import { Drain } from './lib/drain.ts'
 import { AlreadyRegisteredError } from './lib/errors.ts'
@@ -14,6 +15,7 @@ import { Hub } from './lib/hub.ts'
 import { Instance } from './lib/instance.ts'
 import { Instances } from './lib/instances.ts'
 import { jsonCodec } from './lib/json-codec.ts'
+import { openLogs } from './lib/log-destination.ts'
 import { Logs } from './lib/logs.ts'
 import { Metrics } from './lib/metrics.ts'
 import { resolveOptions } from './lib/options.ts'
@@ -44,7 +46,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
   const namespaces = new ChannelNamespaces(options.channels)
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
-  const logs = new Logs(app.log, options.logging)
+  const logs = new Logs(await openLogs(app.log, options.logging), options.logging)
+  traceRequests(app)
   const metrics = new Metrics(options.telemetry)
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
   const publisher = new Publisher(broker, namespaces, metrics)
@@ -91,6 +94,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     forgetSignals()
     heartbeat.stop()
     metrics.close()
+    await logs.close()
     await instances.remove().catch(() => {}) // while Redis is away; the record expires
     await broker.close()
   })
@@ -98,7 +102,9 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
 
-export type { ChannelOptions, Identity, Limit, Options } from './lib/options.ts'
+export { cloudLogging } from './lib/cloud-logging.ts'
+export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/cloud-logging.ts'
+export type { ChannelOptions, Identity, Limit, LoggingOptions, Options } from './lib/options.ts'
 export type { Duration } from './lib/option-checks.ts'
 export type { RedisClientLike, RedisOption } from './lib/redis-source.ts'
 export type { Connection, SubscribeResult } from './lib/connection.ts'

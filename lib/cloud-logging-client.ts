@@ -106,15 +106,20 @@ function withDuration ({ latency, ...request }: { latency?: string }): object {
 
 /** google.protobuf.Struct, whose members say of which type they are. */
 function struct (fields: object): object {
-  return { fields: Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, valueOf(value)])) }
+  return { fields: Object.fromEntries(Object.entries(fields).map(([name, value]) => [wellFormed(name), valueOf(value)])) }
 }
 
 function valueOf (value: unknown): object {
-  if (typeof value === 'string') return { stringValue: value }
+  if (typeof value === 'string') return { stringValue: wellFormed(value) }
   if (typeof value === 'number') return { numberValue: value }
   if (typeof value === 'boolean') return { boolValue: value }
   if (Array.isArray(value)) return { listValue: { values: value.map(valueOf) } }
   return value === null ? { nullValue: 0 } : { structValue: struct(value as object) }
+}
+
+/** What a client sent may hold half a character; it would not be UTF-8, and Google would refuse the whole request. TypeScript's library does not know the method yet. */
+function wellFormed (text: string): string {
+  return (text as string & { toWellFormed (): string }).toWellFormed()
 }
 
 /** Rejects after `ms`, whatever the promise does. */

@@ -180,12 +180,12 @@ t.test('elsewhere the resource is the project', async (t) => {
 
 t.test('every field of a line has its place', async (t) => {
   const time = '2026-11-24T07:00:00.123Z'
-  t.strictSame(toApiEntry({ severity: 'INFO', time, httpRequest: { status: 200, latency: '1.5s' }, a: [1, null, { b: true }] }, 'id'), {
+  t.strictSame(toApiEntry({ severity: 'INFO', time, httpRequest: { status: 200, latency: '1.5s' }, a: [1, null, { b: true }], half: '\ud83d' }, 'id'), {
     severity: 'INFO',
     timestamp: { seconds: Date.parse(time) / 1_000 - 0.123, nanos: 123_000_000 },
     insertId: 'id',
     httpRequest: { status: 200, latency: { seconds: 1, nanos: 500_000_000 } },
-    jsonPayload: { fields: { a: { listValue: { values: [{ numberValue: 1 }, { nullValue: 0 }, { structValue: { fields: { b: { boolValue: true } } } }] } } } }
+    jsonPayload: { fields: { a: { listValue: { values: [{ numberValue: 1 }, { nullValue: 0 }, { structValue: { fields: { b: { boolValue: true } } } }] } }, half: { stringValue: '\ufffd' } } }
   })
 })
 

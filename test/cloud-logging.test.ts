@@ -10,6 +10,7 @@ import { isCloudLogger } from '../lib/cloud-logging.ts'
 import { readTrace } from '../lib/trace-context.ts'
 import { startApp } from './helpers/app.ts'
 import { startMetadataServer } from './helpers/metadata.ts'
+import { startServer } from './helpers/server-process.ts'
 import { until } from './helpers/until.ts'
 import { connect, rejected } from './helpers/ws-client.ts'
 
@@ -54,7 +55,7 @@ function setEnv (t: Test, values: Record<string, string>): void {
 
 t.test('an entry has severity, message and time', async (t) => {
   const { logger, stream, entries } = newLog()
-  const log = pino({ ...logger, level: 'trace' as string, customLevels: { notice: 35 } }, stream)
+  const log: Record<string, any> = pino({ ...logger, level: 'trace', customLevels: { notice: 35 } }, stream)
   for (const level of ['trace', 'debug', 'info', 'notice', 'warn', 'error', 'fatal'] as const) log[level]({ a: 1 }, 'hello %s', 'you')
   t.strictSame(entries.map(({ severity }) => severity), ['DEBUG', 'DEBUG', 'INFO', 'INFO', 'WARNING', 'ERROR', 'CRITICAL'])
   const { time, ...first } = entries[0]!
@@ -259,6 +260,20 @@ t.test('on Cloud Run a logger of another form is passed over for one on stdout',
     await app.close()
     lines.restore()
   }
+})
+
+t.test('the last entry of a process that is stopped is on stdout', async (t) => {
+  setEnv(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', GCE_METADATA_HOST: '127.0.0.1:1' })
+  const { child, urls: [url], log, exited } = await startServer(t)
+  await connect(t, `${url}/ws`, { headers: { traceparent } })
+  child.kill('SIGTERM')
+  t.strictSame(await exited, { code: 0, signal: null })
+  t.match(log.filter(({ event }) => event !== undefined), [
+    { event: 'connection.opened', severity: 'INFO', ...traced },
+    { event: 'drain.started' },
+    { event: 'connection.closed', [operation]: { last: true }, ...traced },
+    { event: 'drain.finished', severity: 'INFO', message: /closed/ }
+  ])
 })
 
 t.test("the host's level holds there too, as far as pino knows it", async (t) => {

@@ -41,8 +41,8 @@ test('the logger options go to Fastify as they are, or with more', () => {
 })
 
 test('logging takes a destination and messages', () => {
-  expect<Options>().type.toBeAssignableWith({ logging: { destination: 'api', messages: { ratio: 0.01 } } })
-  expect<Options>().type.toBeAssignableWith({ logging: 'auto' })
-  expect<Options>().type.not.toBeAssignableWith({ logging: { destination: 'file' } })
+  expect<Options>().type.toBeAssignableWith({ logging: { destination: 'api' as const, messages: { ratio: 0.01 } } })
+  expect<Options>().type.toBeAssignableWith({ logging: 'auto' as const })
+  expect<Options>().type.not.toBeAssignableWith({ logging: { destination: 'file' as const } })
   expect<Options>().type.not.toBeAssignableWith({ logging: { messages: { content: true } } })
 })

@@ -1,6 +1,7 @@
 import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { LoggerOptions } from 'pino'
 import { boundLabels, boundLine, errorFields, httpRequest, LABELS, traceFields } from './cloud-entry.ts'
+import type { HttpRequest } from './cloud-entry.ts'
 import { detectCloudRun } from './google-cloud.ts'
 import { readTrace } from './trace-context.ts'
 import type { TraceContext } from './trace-context.ts'
@@ -23,7 +24,17 @@ export type CloudLoggerOptions = Required<Pick<LoggerOptions, 'messageKey' | 'ti
 
 /** Key of the trace of an entry, and of a request's own logger. pino writes no field whose name is a symbol. */
 export const requestTrace = Symbol('trace of the request')
-interface Traced { [requestTrace]?: TraceContext | undefined }
+
+/** What is known of the fields of an entry; all others are the host's. */
+interface Entry {
+  [requestTrace]?: TraceContext | undefined
+  [LABELS]?: Record<string, unknown>
+  err?: unknown
+  req?: unknown
+  res?: Partial<FastifyReply> | undefined
+  responseTime?: unknown
+  httpRequest?: HttpRequest
+}
 
 /** Where every version and copy of pino keeps its formatters. */
 const formatters = Symbol.for('pino.formatters')
@@ -47,17 +58,13 @@ export function cloudLogging (options: CloudLoggingOptions = {}): CloudLoggerOpt
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: severity },
     mixin: (given, level, logger) => {
-      const { err, [LABELS]: own, req, res, responseTime, ...fields } = given as Record<string, unknown>
-      const request = [req, (res as Partial<FastifyReply> | undefined)?.request].find(isRequest)
-      const trace = (given as Traced)[requestTrace] ?? (logger as Traced)[requestTrace] ?? (request && readTrace(request.headers))
-      return {
-        ...fields,
-        ...(request === undefined ? { req, res, responseTime } : { httpRequest: httpRequest(request, (res as FastifyReply | undefined)?.statusCode, responseTime as number | undefined) }),
-        err,
-        ...traceFields(trace, project),
-        [LABELS]: own === undefined && labels === undefined ? undefined : boundLabels({ ...own as object, ...labels }),
-        ...(level >= ERROR && errorFields(err, { service, version }))
-      }
+      const entry: Entry = { ...given } // the host's object stays as it is
+      const request = takeRequest(entry)
+      const trace = entry[requestTrace] ?? (logger as Entry)[requestTrace] ?? (request && readTrace(request.headers))
+      if (trace !== undefined) Object.assign(entry, traceFields(trace, project))
+      if (labels !== undefined || entry[LABELS] !== undefined) entry[LABELS] = boundLabels({ ...entry[LABELS], ...labels })
+      if (level >= ERROR) Object.assign(entry, errorFields(entry.err, { service, version }))
+      return entry
     },
     mixinMergeStrategy: (_given, entry) => entry,
     hooks: { streamWrite: boundLine }
@@ -84,7 +91,17 @@ function severity (_label: string, level: number): { severity: string } {
   return { severity: severities.find(([, from]) => level >= from)?.[0] ?? 'DEBUG' }
 }
 
-/** Fastify logs `req` when a request comes, and `res` with `responseTime` when it is answered; a host may use these names for anything. */
+/** Fastify logs `req` when a request comes, and `res` with `responseTime` when it is answered; both are one field here. A host may use these names for anything else. */
+function takeRequest (entry: Entry): FastifyRequest | undefined {
+  const { req, res, responseTime } = entry
+  if (req === undefined && res === undefined) return undefined
+  const request = [req, res?.request].find(isRequest)
+  if (request === undefined) return undefined
+  entry.httpRequest = httpRequest(request, res?.statusCode, responseTime as number | undefined)
+  entry.req = entry.res = entry.responseTime = undefined
+  return request
+}
+
 function isRequest (value: unknown): value is FastifyRequest {
   const { headers, url } = (value ?? {}) as Partial<FastifyRequest>
   return typeof headers === 'object' && typeof url === 'string'

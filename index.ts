@@ -5,6 +5,7 @@ import { createBackend } from './lib/backend.ts'
 import { Bridge } from './lib/bridge.ts'
 import { ChannelNamespaces } from './lib/channels.ts'
 import { Commands } from './lib/commands.ts'
+import { traceRequests } from './lib/cloud-logging.ts'
 import { Control } from './lib/control.ts'
 import { Drain } from './lib/drain.ts'
 import { AlreadyRegisteredError } from './lib/errors.ts'
@@ -15,6 +16,7 @@ import { Hub } from './lib/hub.ts'
 import { Instance } from './lib/instance.ts'
 import { Instances } from './lib/instances.ts'
 import { jsonCodec } from './lib/json-codec.ts'
+import { openLogs } from './lib/log-destination.ts'
 import { Logs } from './lib/logs.ts'
 import { Metrics } from './lib/metrics.ts'
 import { resolveOptions } from './lib/options.ts'
@@ -46,7 +48,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
   const namespaces = new ChannelNamespaces(options.channels)
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
-  const logs = new Logs(app.log, options.logging)
+  const logs = new Logs(await openLogs(app.log, options.logging), options.logging)
+  traceRequests(app)
   const metrics = new Metrics(options.telemetry)
   const tracing = new Tracing(options.telemetry !== false, namespaces, options.redis === undefined ? 'memory' : 'redis')
   const hints = new Hints(options, logs)
@@ -96,6 +99,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     forgetSignals()
     heartbeat.stop()
     metrics.close()
+    await logs.close()
     await instances.remove().catch(() => {}) // while Redis is away; the record expires
     await broker.close()
   })
@@ -103,7 +107,9 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
 
-export type { ChannelOptions, ConnectDetails, Identity, Limit, Options, PublishChange, SubscribeGrant } from './lib/options.ts'
+export type { ChannelOptions, ConnectDetails, Identity, Limit, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options.ts'
+export { cloudLogging } from './lib/cloud-logging.ts'
+export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/cloud-logging.ts'
 export type { Duration } from './lib/option-checks.ts'
 export type { RedisClientLike, RedisOption } from './lib/redis-source.ts'
 export type { Connection, SubscribeResult } from './lib/connection.ts'

@@ -67,14 +67,14 @@ export class Admission {
   readonly rateLimited = (request: FastifyRequest, address: string): void => {
     this.#metrics.rejected('rate_limit')
     this.#tracing.rejected(request, 'rate_limit')
-    this.#logs.rejected(request.id, request.raw, 'rate_limit', `too many connections from ${address}`)
+    this.#logs.rejected(request.id, request, 'rate_limit', `too many connections from ${address}`, 429)
   }
 
   /** For an upgrade that comes after `app.close()` and never becomes a request of Fastify's. */
   closing (request: IncomingMessage): HttpError {
     const error = new DrainingError()
     this.#metrics.rejected('draining')
-    this.#logs.rejected(undefined, request, 'draining', error.message)
+    this.#logs.rejected(undefined, request, 'draining', error.message, 503)
     return error
   }
 
@@ -98,7 +98,7 @@ export class Admission {
   #refuse (request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error): FastifyReply {
     this.#metrics.rejected(type)
     this.#tracing.rejected(request, type)
-    this.#logs.rejected(request.id, request.raw, type, cause instanceof Error ? cause.message : String(cause))
+    this.#logs.rejected(request.id, request, type, cause instanceof Error ? cause.message : String(cause), error.statusCode ?? 500)
     return answer(reply, error)
   }
 

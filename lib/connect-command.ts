@@ -23,7 +23,7 @@ export async function connect (commands: Commands, session: SdkSession, request:
   const { connection } = session
   const upgrade = session.request!
   const identity = await credentials(tokens, session, request)
-  instance.identified(connection, identity, upgrade.id)
+  instance.identified(connection, identity, upgrade)
   const expiry = setExpiry(session, identity.expiresAt)
   await Promise.all((identity.channels ?? []).map(channel => connection.subscribe(channel)))
   session.welcomed = true

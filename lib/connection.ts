@@ -12,6 +12,7 @@ import type { Position } from './publication.ts'
 import type { SdkSession } from './sdk-session.ts'
 import { isPromise, TaskQueue } from './task-queue.ts'
 import type { TokenBucket } from './token-bucket.ts'
+import type { TraceContext } from './trace-context.ts'
 
 /** Messages that may wait for the handler of the one before; then the socket is not read until half of them are done. */
 const MAX_WAITING = 64
@@ -50,6 +51,9 @@ export class Connection {
 
   /** @internal What an SDK connection knows of itself. */
   session: SdkSession | undefined
+
+  /** @internal Of its upgrade, where log entries are to be found by it. */
+  trace: TraceContext | undefined
 
   readonly #socket: WebSocket
   readonly #wire: Protocol
@@ -168,6 +172,7 @@ export class Connection {
       raw.write(batch.bytes)
       this.sent += batch.frames.length
       this.bytesSent += batch.size
+      if (this.#instance.logs.messages) for (const { payload, binary } of batch.frames) this.#instance.logs.message('sent', this, payload, binary)
     } else {
       for (const frame of batch.frames) this.#send(frame)
     }
@@ -180,6 +185,7 @@ export class Connection {
     this.#socket.send(payload, binary ? BINARY : TEXT)
     this.sent++
     this.bytesSent += payload.length
+    if (this.#instance.logs.messages) this.#instance.logs.message('sent', this, payload, binary)
   }
 
   /** A client that owes too much is dropped, and recovers what it missed when it connects again. */
@@ -295,6 +301,7 @@ export class Connection {
     this.pongBy = 0
     this.received++
     this.bytesReceived += data.length
+    if (this.#instance.logs.messages) this.#instance.logs.message('received', this, data, binary)
     if (this.#unwanted) return
     // Only of use where the host has brought its own WebSocket server with a larger limit.
     if (data.length > this.#instance.options.maxPayload) return this.end('tooBig')

@@ -58,6 +58,7 @@ export class Instance {
     const deadline = maxConnectionAge === false ? Infinity : now + maxConnectionAge * (1 - Math.random() * AGE_JITTER)
     const bucket = messages === false ? undefined : new TokenBucket(messages, now)
     const connection = new Connection(socket, wire, this, deadline, bucket)
+    connection.trace = this.logs.traceOf(request)
     // Spread over half an interval, so that connections that came together are not pinged together.
     connection.pingAt = now + interval * (1 + Math.random()) / 2
     this.connections.set(connection.id, connection)
@@ -65,10 +66,10 @@ export class Instance {
   }
 
   /** Who it is is known. */
-  identified (connection: Connection, identity: Identity, reqId: string): void {
+  identified (connection: Connection, identity: Identity, request: FastifyRequest): void {
     connection.identify(identity)
     if (connection.user !== '') this.#ofUser(connection.user).add(connection)
-    this.logs.opened(connection, reqId)
+    this.logs.opened(connection, request)
   }
 
   /** Called by the connection, once, however it ended. */

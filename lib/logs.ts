@@ -1,8 +1,14 @@
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { End } from './close-codes.ts'
+import { httpRequest, LABELS, OPERATION } from './cloud-entry.ts'
+import { requestTrace } from './cloud-logging.ts'
 import type { Connection } from './connection.ts'
+import type { LogDestination } from './log-destination.ts'
 import type { Rejection } from './metrics.ts'
+import type { ResolvedLogging } from './options.ts'
+import { readTrace } from './trace-context.ts'
+import type { TraceContext } from './trace-context.ts'
 
 /** Every entry's `event` and level; a test compares this list with the README's. */
 export const logEvents = {
@@ -18,7 +24,12 @@ export const logEvents = {
   'publications.missed': 'warn',
   'control.failed': 'warn',
   'call.failed': 'warn',
-  hint: 'warn'
+  hint: 'warn',
+  'message.received': 'info',
+  'message.sent': 'info',
+  'logging.failed': 'error',
+  'logging.restored': 'info',
+  'logging.dropped': 'warn'
 } as const satisfies Record<string, 'info' | 'warn' | 'error'>
 
 /** What has an entry of its own, or is nobody's fault. */
@@ -26,36 +37,70 @@ export const EXPECTED: ReadonlySet<string> = new Set(['FST_CRWS_REDIS_UNAVAILABL
 
 type Event = keyof typeof logEvents
 
-/** The entries this package writes, through the host's logger. What a client causes is a warning at the most. */
-export class Logs {
-  readonly #log: FastifyBaseLogger | undefined
+/** Name of this package in the operation that the entries of one connection are. */
+const PRODUCER = 'fastify-cloud-run-websocket'
+/** Bytes of a message that an entry shows. */
+const MAX_CONTENT = 1_024
 
-  constructor (log: FastifyBaseLogger, logging: 'auto' | false) {
-    this.#log = logging === false ? undefined : log
+/** The entries this package writes, through the host's logger or past it. What a client causes is a warning at the most. */
+export class Logs {
+  readonly #destination: LogDestination
+  readonly #messages: ResolvedLogging['messages']
+
+  constructor (destination: LogDestination, logging: ResolvedLogging | false) {
+    this.#destination = destination
+    this.#messages = logging !== false && logging.messages
   }
 
-  opened ({ id, user, protocol }: Connection, reqId: string): void {
-    this.#write('connection.opened', { connection: id, user, protocol, reqId }, 'WebSocket connection opened')
+  /** Sends what still waits, in two seconds at the most. */
+  close (): Promise<void> {
+    return this.#destination.close()
+  }
+
+  /** Whether some messages have an entry. */
+  get messages (): boolean { return this.#messages !== false }
+
+  /** What a connection is to remember of its upgrade, so that its entries are found with it. */
+  traceOf (request: FastifyRequest | IncomingMessage): TraceContext | undefined {
+    return this.#destination.cloud ? readTrace(request.headers) : undefined
+  }
+
+  opened (connection: Connection, request: FastifyRequest): void {
+    const { id, user, protocol } = connection
+    this.#write('connection.opened', { connection: id, user, protocol, reqId: request.id, ...this.#context(connection, { first: true }), ...this.#request(request, 101) }, 'WebSocket connection opened')
   }
 
   closed (connection: Connection, { code, reason, cause }: End): void {
     const { id, user, protocol, received, sent, bytesReceived, bytesSent, connectedAt } = connection
     const age = (Date.now() - connectedAt) / 1_000
-    this.#write('connection.closed', { connection: id, user, protocol, age, cause, code, reason, received, sent, bytesReceived, bytesSent }, 'WebSocket connection closed')
+    const counts = { received, sent, bytesReceived, bytesSent }
+    this.#write('connection.closed', { connection: id, user, protocol, age, cause, code, reason, ...counts, ...this.#context(connection, { last: true }) }, 'WebSocket connection closed')
   }
 
   /** Without the query, in which clients that can send no headers carry their tokens. */
-  rejected (reqId: string | undefined, { url, headers: { origin } }: IncomingMessage, error: Rejection, reason: string): void {
-    this.#write('connection.rejected', { error, reqId, path: url?.split('?', 1)[0], origin }, `WebSocket connection rejected: ${reason}`)
+  rejected (reqId: string | undefined, request: FastifyRequest | IncomingMessage, error: Rejection, reason: string, status: number): void {
+    const { url, headers: { origin } } = request
+    const context = { ...this.#request(request, status), [requestTrace]: this.traceOf(request) }
+    this.#write('connection.rejected', { error, reqId, path: url?.split('?', 1)[0], origin, ...context }, `WebSocket connection rejected: ${reason}`)
   }
 
-  slow ({ id, user, protocol }: Connection, bufferedBytes: number): void {
-    this.#write('connection.slow', { connection: id, user, protocol, bufferedBytes }, 'WebSocket client does not read fast enough and is dropped')
+  slow (connection: Connection, bufferedBytes: number): void {
+    const { id, user, protocol } = connection
+    this.#write('connection.slow', { connection: id, user, protocol, bufferedBytes, ...this.#context(connection) }, 'WebSocket client does not read fast enough and is dropped')
   }
 
   /** The host's code threw: its stack is what helps. */
-  failed ({ id, user, protocol }: Connection, err: unknown): void {
-    this.#write('connection.failed', { connection: id, user, protocol, err }, `Handler of a WebSocket connection failed: ${(err as Error)?.message}`)
+  failed (connection: Connection, err: unknown): void {
+    const { id, user, protocol } = connection
+    this.#write('connection.failed', { connection: id, user, protocol, err, ...this.#context(connection) }, `Handler of a WebSocket connection failed: ${(err as Error)?.message}`)
+  }
+
+  /** One of those that have an entry, by chance. Without what is in it, unless the host wants that. */
+  message (what: 'received' | 'sent', connection: Connection, payload: Buffer, binary: boolean): void {
+    if (this.#messages === false || Math.random() >= this.#messages.ratio) return
+    const { id, user, protocol } = connection
+    const content = this.#messages.content && { content: payload.toString(binary ? 'base64' : 'utf8', 0, MAX_CONTENT), ...(payload.length > MAX_CONTENT && { cut: true }) }
+    this.#write(`message.${what}`, { connection: id, user, protocol, bytes: payload.length, binary, ...content, ...this.#context(connection) }, `WebSocket message ${what}`)
   }
 
   drainStarted (connections: number, timeout: number): void {
@@ -100,7 +145,16 @@ export class Logs {
     return promise
   }
 
+  /** What makes the entries of one connection one operation, found with the trace of its upgrade. */
+  #context ({ id, protocol, trace }: Connection, place: { first?: true, last?: true } = {}): object | undefined {
+    return this.#destination.cloud ? { [OPERATION]: { id, producer: PRODUCER, ...place }, [LABELS]: { websocket_protocol: protocol }, [requestTrace]: trace } : undefined
+  }
+
+  #request (request: FastifyRequest | IncomingMessage, status: number): object | undefined {
+    return this.#destination.cloud ? { httpRequest: httpRequest(request, status) } : undefined
+  }
+
   #write (event: Event, fields: object, message: string): void {
-    this.#log?.[logEvents[event]]({ event, ...fields }, message)
+    this.#destination.log?.[logEvents[event]]({ event, ...fields }, message)
   }
 }

@@ -31,6 +31,11 @@ export const integer = (min: number): Check<number> => (value, name) => {
   throw invalid(name, value, `a whole number of at least ${min}`)
 }
 
+export const ratio: Check<number> = (value, name) => {
+  if (typeof value === 'number' && value > 0 && value <= 1) return value
+  throw invalid(name, value, 'a number above 0 and up to 1')
+}
+
 export const boolean: Check<boolean> = (value, name) => {
   if (typeof value === 'boolean') return value
   throw invalid(name, value, 'true or false')

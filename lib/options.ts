@@ -3,7 +3,7 @@ import { createPublicKey } from 'node:crypto'
 import type { ChannelRules } from './channels.ts'
 import type { Connection } from './connection.ts'
 import type { End } from './close-codes.ts'
-import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, routePath, text } from './option-checks.ts'
+import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, text } from './option-checks.ts'
 import type { Check, Duration } from './option-checks.ts'
 import { redisSource } from './redis-source.ts'
 import type { RedisOption, RedisSource } from './redis-source.ts'
@@ -75,6 +75,13 @@ export interface ChannelOptions {
   token?: boolean | undefined
 }
 
+export interface LoggingOptions {
+  /** 'stdout': as with 'auto'. 'api': to Cloud Logging's API, by `@google-cloud/logging`. Default 'stdout'. */
+  destination?: 'stdout' | 'api' | undefined
+  /** An entry for this share of all messages, received and sent, with the first KB of its content if `content` is true (default false). Default false: none. */
+  messages?: false | { ratio: number, content?: boolean | undefined } | undefined
+}
+
 /** Every field may be left out: a bare `register` works on a laptop without Redis and without Google. */
 export interface Options {
   /** Route for plain WebSocket clients. Default '/ws'; false leaves it out. */
@@ -130,8 +137,16 @@ export interface Options {
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined
   /** Metrics and traces through @opentelemetry/api. Default 'auto': they go to the SDK that is registered, if any. */
   telemetry?: 'auto' | false | undefined
-  /** Log entries through the host's logger. Default 'auto'. */
-  logging?: 'auto' | false | undefined
+  /**
+   * Log entries. Default 'auto': through the host's logger; on Cloud Run through one of ours where the host's was not made with
+   * `cloudLogging()`. An object is 'auto' with another destination, or with entries for messages.
+   */
+  logging?: 'auto' | false | LoggingOptions | undefined
+}
+
+export interface ResolvedLogging {
+  readonly destination: 'stdout' | 'api'
+  readonly messages: false | { readonly ratio: number, readonly content: boolean }
 }
 
 export interface ResolvedLimit { readonly max: number, readonly timeWindow: number }
@@ -162,7 +177,7 @@ export interface ResolvedOptions {
   readonly onRpc: Options['onRpc']
   readonly shutdown: { readonly signals: boolean, readonly timeout: number } | false
   readonly telemetry: 'auto' | false
-  readonly logging: 'auto' | false
+  readonly logging: ResolvedLogging | false
 }
 
 /** Cloud Run ends every request after 60 minutes at the most (docs.cloud.google.com/run/docs/configuring/request-timeout). */
@@ -249,6 +264,21 @@ const allowedOrigins: Check<ResolvedOptions['allowedOrigins']> = (value, name) =
   return Object.freeze(value.map(origin => typeof origin === 'string' ? origin.toLowerCase() : origin))
 }
 
+const sampledMessages: Check<{ ratio: number, content: boolean }> = (value, name) => {
+  const { ratio: given } = plainObject(value, name, 'false or { ratio, content? }')
+  if (given === undefined) throw invalid(`${name}.ratio`, undefined, 'a number above 0 and up to 1')
+  return fields({ ratio, content: boolean }, { ratio: 1, content: false })(value, name)
+}
+
+const loggingDefaults: ResolvedLogging = Object.freeze({ destination: 'stdout', messages: false })
+
+const logging: Check<ResolvedLogging | false> = (value, name) => {
+  if (value === 'auto') return loggingDefaults
+  if (value === false) return value
+  plainObject(value, name, "'auto', false or { destination?, messages? }")
+  return fields<ResolvedLogging>({ destination: literal('stdout', 'api'), messages: orLiteral([false], sampledMessages) }, loggingDefaults)(value, name)
+}
+
 const shutdownDefaults = { signals: true, timeout: 8_000 }
 
 const checks: { [K in keyof ResolvedOptions]-?: Check<ResolvedOptions[K]> } = {
@@ -277,7 +307,7 @@ const checks: { [K in keyof ResolvedOptions]-?: Check<ResolvedOptions[K]> } = {
   onRpc: fn(),
   shutdown: orLiteral([false], fields({ signals: boolean, timeout: duration(100) }, shutdownDefaults)),
   telemetry: literal('auto', false),
-  logging: literal('auto', false)
+  logging
 }
 
 /** Types, defaults and checks every option, once. Nobody else reads raw options. @throws FST_CRWS_UNKNOWN_OPTION, FST_CRWS_INVALID_OPTION */
@@ -308,7 +338,7 @@ export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = proce
     onRpc: undefined,
     shutdown: Object.freeze(shutdownDefaults),
     telemetry: 'auto',
-    logging: 'auto'
+    logging: loggingDefaults
   } as ResolvedOptions)(options, '')
   return Object.freeze({ ...resolved, maxConnectionAge: connectionAge(resolved) })
 }

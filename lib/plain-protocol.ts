@@ -32,7 +32,7 @@ export class PlainProtocol implements Protocol {
   opened (connection: Connection, identity: Identity = {}, request: FastifyRequest): void {
     const { onConnect } = this.#instance.options
     if (identity.expiresAt !== undefined) connection.closeAt(identity.expiresAt * 1_000, 'expired')
-    this.#instance.identified(connection, identity, request.id)
+    this.#instance.identified(connection, identity, request)
     for (const channel of identity.channels ?? []) connection.run(() => connection.subscribe(channel))
     if (onConnect !== undefined) connection.run(() => onConnect(connection, request, {}))
   }

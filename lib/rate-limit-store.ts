@@ -1,5 +1,6 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyRequest } from 'fastify'
+import { remoteAddress } from './client-address.ts'
 import { runScript } from './redis-commands.ts'
 import type { RedisCommands } from './redis-commands.ts'
 import type { RedisKeys } from './redis-keys.ts'
@@ -29,16 +30,8 @@ export function createRateLimitStore (commands: RedisCommands, keys: RedisKeys):
   }
 }
 
-/**
- * Cloud Run's front end appends the address of its peer to X-Forwarded-For, so that the last entry can not be forged
- * (docs.cloud.google.com/load-balancing/docs/https#x-forwarded-for_header). With a load balancer in front, or another proxy,
- * the host sets Fastify's trustProxy, which decides then.
- */
+/** By what upgrades are counted. */
 export function clientAddress (request: FastifyRequest): string {
-  const onCloudRun = process.env.K_SERVICE !== undefined
-  const forwarded = request.headers['x-forwarded-for']
-  const trusted = onCloudRun && forwarded !== undefined && request.ips === undefined
-  const last = trusted ? String(forwarded).split(',').at(-1)?.trim() : undefined
   // An IPv6 client has a whole /64 of addresses.
-  return normalizeIP(last || request.ip || 'unknown')
+  return normalizeIP(remoteAddress(request) ?? 'unknown')
 }

@@ -28,7 +28,8 @@ function newLog () {
 /** Hints by themselves, and the names of those that were given. */
 function newHints (options: Options = {}, env: NodeJS.ProcessEnv = { K_SERVICE: 'chat' }) {
   const given: Entry[] = []
-  const logs = new Logs({ warn: (fields: Entry, msg: string) => given.push({ ...fields, msg }) } as never, 'auto')
+  const log = { warn: (fields: Entry, msg: string) => given.push({ ...fields, msg }) } as never
+  const logs = new Logs({ log, cloud: false, close: async () => {} }, resolveOptions({}, {}).logging)
   return { hints: new Hints(resolveOptions(options, {}), logs, env), given, names: () => given.map(({ hint }) => hint) }
 }
 

@@ -253,6 +253,17 @@ t.test('logging false writes no entry', async (t) => {
   t.strictSame(ours(), [])
 })
 
+t.test('messages have entries through any logger, where the host wants them', async (t) => {
+  const { logger, of } = newLog()
+  const { url } = await startApp(t, { logging: { messages: { ratio: 1 } }, onMessage: (connection, data) => connection.send(data) }, { logger })
+  const client = await connect(t, `${url}/ws`)
+  client.send('hi')
+  await client.next()
+  const received = await of('message.received')
+  t.strictSame(fieldsOf(received), { event: 'message.received', connection: received.connection, user: '', protocol: 'plain', bytes: 2, binary: false })
+  t.match(await of('message.sent'), { level: 30, bytes: 2 })
+})
+
 t.test('every event has the level of the list', async (t) => {
   t.strictSame([...new Set(Object.values(logEvents))].sort(), Object.keys(levels).sort())
 })

@@ -99,7 +99,23 @@ const cases: Case[] = [
   { name: 'shutdown.signals', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
   { name: 'shutdown.timeout', ...time(100), valid: [] },
   { name: 'telemetry', ...auto },
-  { name: 'logging', ...auto },
+  {
+    name: 'logging',
+    valid: [
+      ['auto', { destination: 'stdout', messages: false }],
+      [false],
+      [{}, { destination: 'stdout', messages: false }],
+      [{ destination: 'api' }, { destination: 'api', messages: false }],
+      [{ messages: { ratio: 0.01 } }, { destination: 'stdout', messages: { ratio: 0.01, content: false } }],
+      [{ messages: { ratio: 1, content: true } }, { destination: 'stdout', messages: { ratio: 1, content: true } }]
+    ],
+    invalid: [true, 'on', null, []],
+    allowed: /'auto', false or \{ destination\?, messages\? \}/
+  },
+  { name: 'logging.destination', valid: [], invalid: ['file', true, null], allowed: /'stdout' or 'api'/ },
+  { name: 'logging.messages', valid: [], invalid: [true, 0.5, [], null], allowed: /false or \{ ratio, content\? \}/ },
+  { name: 'logging.messages.ratio', valid: [], invalid: [0, -1, 1.1, Number.NaN, '1', null, true], allowed: /a number above 0 and up to 1/ },
+  { name: 'logging.messages.content', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
   { name: 'channels', valid: [[{}, new Map()]], invalid: [true, 'chat', [], null], allowed: /an object of rules by namespace/ },
   { name: 'channels.chat', valid: [], invalid: [true, 'x', [], null], allowed: /an object with subscribe, publish, presence, joinLeave, history, publishLimit, token/ },
   { name: 'channels.chat.subscribe', valid: [], invalid: ['yes', 1, null], allowed: /a function/ },
@@ -132,7 +148,7 @@ const cases: Case[] = [
 
 /** What an option needs beside it. */
 const siblings: Record<string, object> = {
-  max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }
+  max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }, content: { ratio: 1 }
 }
 
 function at (name: string, value: unknown): Record<string, unknown> {
@@ -176,7 +192,7 @@ t.test('every option has its default', async (t) => {
     onRpc: undefined,
     shutdown: { signals: true, timeout: 8_000 },
     telemetry: 'auto',
-    logging: 'auto'
+    logging: { destination: 'stdout', messages: false }
   })
 })
 
@@ -226,6 +242,7 @@ t.test('half a limit or half a history is none', async (t) => {
   t.throws(() => resolve({ rateLimit: { connections: { timeWindow: 1 } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"rateLimit.connections.max".*go together/ })
   t.throws(() => resolve({ channels: { chat: { history: { size: 1 } } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.history.ttl".*grow for ever/ })
   t.throws(() => resolve({ channels: { chat: { history: { ttl: 1_000 } } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.history.size".*grow for ever/ })
+  t.throws(() => resolve({ logging: { messages: { content: true } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"logging.messages.ratio".*above 0/ })
 })
 
 t.test('a misspelt option is an error at any depth, and says what is known there', async (t) => {
@@ -235,6 +252,7 @@ t.test('a misspelt option is an error at any depth, and says what is known there
     [{ rateLimit: { message: false } }, 'rateLimit.message', /rateLimit\.connections, rateLimit\.messages/],
     [{ rateLimit: { messages: { max: 1, timeWindow: 1, ban: 1 } } }, 'rateLimit.messages.ban', /rateLimit\.messages\.max, rateLimit\.messages\.timeWindow/],
     [{ shutdown: { signal: true } }, 'shutdown.signal', /shutdown\.signals, shutdown\.timeout/],
+    [{ logging: { message: false } }, 'logging.message', /logging\.destination, logging\.messages/],
     [{ channels: { chat: { histroy: {} } } }, 'channels.chat.histroy', /channels\.chat\.history/],
     [{ channels: { chat: { history: { size: 1, ttl: 1_000, max: 1 } } } }, 'channels.chat.history.max', /channels\.chat\.history\.size/],
     [JSON.parse('{ "__proto__": {} }'), '__proto__', /path/],

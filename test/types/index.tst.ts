@@ -1,6 +1,6 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { expect, test } from 'tstyche'
-import cloudRunWebSocket, { type Connection, type Options, type Realtime } from '../../index.ts'
+import cloudRunWebSocket, { cloudLogging, type Connection, type Options, type Realtime } from '../../index.ts'
 
 const app = Fastify()
 
@@ -32,4 +32,17 @@ test('handlers get a typed connection', () => {
       expect(connection.send).type.toBeCallableWith(data)
     }
   })
+})
+
+test('the logger options go to Fastify as they are, or with more', () => {
+  expect(Fastify).type.toBeCallableWith({ logger: cloudLogging() })
+  expect(Fastify).type.toBeCallableWith({ logger: { ...cloudLogging({ project: 'mine', labels: { team: 'chat' } }), level: 'debug' } })
+  expect(cloudLogging).type.not.toBeCallableWith({ projectId: 'mine' })
+})
+
+test('logging takes a destination and messages', () => {
+  expect<Options>().type.toBeAssignableWith({ logging: { destination: 'api' as const, messages: { ratio: 0.01 } } })
+  expect<Options>().type.toBeAssignableWith({ logging: 'auto' as const })
+  expect<Options>().type.not.toBeAssignableWith({ logging: { destination: 'file' as const } })
+  expect<Options>().type.not.toBeAssignableWith({ logging: { messages: { content: true } } })
 })

@@ -378,7 +378,7 @@ t.test('what was queued behind a message whose handler fails later is not handle
 
 function withResolvers () {
   let reject: (error: Error) => void = () => {}
-  const promise = new Promise<void>((_resolve, r) => { reject = r })
+  const promise = new Promise<void>((_resolve, _reject) => { reject = _reject })
   return { promise, reject }
 }
 

@@ -25,6 +25,7 @@ import { Realtime } from './lib/realtime.ts'
 import { addFoundation, addWebSocketRoute, refuseUpgrades, wantsProtobuf } from './lib/route.ts'
 import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
+import { Telemetry } from './lib/telemetry.ts'
 import { Tokens } from './lib/tokens.ts'
 
 declare module 'fastify' {
@@ -36,6 +37,11 @@ declare module 'fastify' {
 
 /** ms that closing may take where the drain was turned off. */
 const NO_DRAIN = 500
+/** ms after listening: importing an SDK keeps the event loop busy for some tenths of a second, so the first probes and connections go before. */
+const TELEMETRY_DELAY = 1_000
+/** ms that the last export may take, of what the drain has left over: at least and at most. */
+const MIN_FLUSH = 500
+const MAX_FLUSH = 3_000
 
 const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (app.hasDecorator('realtime')) throw new AlreadyRegisteredError()
@@ -46,6 +52,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
   const logs = new Logs(app.log, options.logging)
   const metrics = new Metrics(options.telemetry)
+  const telemetry = new Telemetry(logs)
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
   const publisher = new Publisher(broker, namespaces, metrics)
   const instance = new Instance(options, hub, presence, publisher, namespaces, metrics, logs)
@@ -75,6 +82,15 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   await Promise.all([control.listen(), instances.record()]).catch(() => {})
   metrics.observe({ connections: instance.connections, hub, broker, limit: options.maxConnections })
   heartbeat.start()
+  let telemetryTimer: NodeJS.Timeout | undefined
+  app.addHook('onListen', async () => {
+    if (options.telemetry === false) return
+    metrics.bind() // an SDK of the host's that came after the plugin
+    telemetryTimer = setTimeout(async () => {
+      await telemetry.start()
+      metrics.bind()
+    }, TELEMETRY_DELAY).unref()
+  })
 
   const timeout = shutdown === false ? NO_DRAIN : shutdown.timeout
   const forgetSignals = shutdown !== false && shutdown.signals
@@ -90,6 +106,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   app.addHook('onClose', async () => {
     forgetSignals()
     heartbeat.stop()
+    clearTimeout(telemetryTimer)
+    await telemetry.close(Math.min(MAX_FLUSH, Math.max(MIN_FLUSH, drain.left)))
     metrics.close()
     await instances.remove().catch(() => {}) // while Redis is away; the record expires
     await broker.close()

@@ -17,7 +17,10 @@ export const logEvents = {
   'bridge.up': 'info',
   'publications.missed': 'warn',
   'control.failed': 'warn',
-  'call.failed': 'warn'
+  'call.failed': 'warn',
+  'telemetry.started': 'info',
+  'telemetry.failed': 'warn',
+  'telemetry.recovered': 'info'
 } as const satisfies Record<string, 'info' | 'warn' | 'error'>
 
 /** What has an entry of its own, or is nobody's fault. */
@@ -80,6 +83,19 @@ export class Logs {
 
   controlFailed (command: string, err: unknown): void {
     this.#write('control.failed', { command, err }, `Command from another instance failed: ${(err as Error)?.message}`)
+  }
+
+  /** ms between two exports. */
+  telemetryStarted (url: string, interval: number): void {
+    this.#write('telemetry.started', { url, interval }, `Metrics are sent to ${url}`)
+  }
+
+  telemetryFailed (cause: string, status: number | undefined, text: string): void {
+    this.#write('telemetry.failed', { cause, status }, `Metrics do not arrive: ${text}`)
+  }
+
+  telemetryRecovered (): void {
+    this.#write('telemetry.recovered', {}, 'Metrics arrive again')
   }
 
   /**

@@ -127,7 +127,7 @@ export interface Options {
   onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
   /** Drain at SIGTERM and SIGINT (`signals`, default true) and at app.close(), within `timeout` (default 8 s). false: no drain. */
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined
-  /** Metrics through @opentelemetry/api. Default 'auto': they go to the SDK that is registered, if any. */
+  /** Metrics through @opentelemetry/api. Default 'auto': to the SDK that is registered; where there is none, on Cloud Run or with OTEL_EXPORTER_OTLP_ENDPOINT, to one that is started. */
   telemetry?: 'auto' | false | undefined
   /** Log entries through the host's logger. Default 'auto'. */
   logging?: 'auto' | false | undefined

@@ -26,7 +26,6 @@ import { addFoundation, addWebSocketRoute, refuseUpgrades, wantsProtobuf } from 
 import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
 import { Telemetry } from './lib/telemetry.ts'
-import { Tokens } from './lib/tokens.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -69,7 +68,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     addWebSocketRoute(app, path, () => plain, instance, admission)
   }
   if (sdkPath !== false) {
-    const commands = new Commands(instance, namespaces, publisher, presence, options.token && new Tokens(options.token))
+    const commands = new Commands(instance, namespaces, publisher, presence, options.token && new (await import('./lib/token-verifier.ts')).TokenVerifier(options.token))
     const json = new SdkProtocol(jsonCodec, commands, instance, metrics)
     const protobuf = new SdkProtocol(protobufCodec, commands, instance, metrics)
     addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission)

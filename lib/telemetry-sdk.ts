@@ -1,22 +1,21 @@
 import { metrics } from '@opentelemetry/api'
 import type { MeterProvider } from '@opentelemetry/api'
-import type { metrics as sdkMetrics, NodeSDK, resources } from '@opentelemetry/sdk-node'
-import { randomUUID } from 'node:crypto'
-import { subscribe, unsubscribe } from 'node:diagnostics_channel'
-import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { NodeSDK } from '@opentelemetry/sdk-node'
 import type { CloudRun } from './google-cloud.ts'
 import { googleHeaders } from './google-token.ts'
 import type { GoogleHeaders } from './google-token.ts'
 import { registeredProvider } from './instruments.ts'
 import { observeProcess } from './process-metrics.ts'
-import { exportFailure } from './telemetry-report.ts'
+import { reported } from './telemetry-exporter.ts'
 import type { TelemetryReport } from './telemetry-report.ts'
+import { resourceAttributes } from './telemetry-resource.ts'
 import { MIN_INTERVAL } from './telemetry-settings.ts'
 import type { TelemetrySettings } from './telemetry-settings.ts'
 
 /** Optional peer dependencies: importing them takes some tenths of a second, and who exports nothing need not install them. */
 export interface Packages {
   '@opentelemetry/sdk-node': typeof import('@opentelemetry/sdk-node')
+  '@opentelemetry/sdk-metrics': typeof import('@opentelemetry/sdk-metrics')
   '@opentelemetry/exporter-metrics-otlp-proto': typeof import('@opentelemetry/exporter-metrics-otlp-proto')
   'google-auth-library': typeof import('google-auth-library')
 }
@@ -29,43 +28,32 @@ const MAX_POINTS = 200
 const EXPORT_TIMEOUT = 5_000
 
 export function neededPackages (google: boolean): readonly (keyof Packages)[] {
-  return ['@opentelemetry/sdk-node', '@opentelemetry/exporter-metrics-otlp-proto', ...google ? ['google-auth-library'] as const : []]
+  return ['@opentelemetry/sdk-node', '@opentelemetry/sdk-metrics', '@opentelemetry/exporter-metrics-otlp-proto', ...google ? ['google-auth-library'] as const : []]
 }
 
-/** An OpenTelemetry SDK of ours, for metrics alone, that is the global one from `start` to `stop`. */
+/** An OpenTelemetry SDK of ours that is the global one from `start` to `stop`. */
 export class TelemetrySdk {
   readonly #sdk: NodeSDK
-  readonly #report: TelemetryReport
-  readonly #settings: TelemetrySettings
   readonly #url: string
-  readonly #target: { readonly host: string, readonly path: string }
+  readonly #interval: number
+  readonly #report: TelemetryReport
   #provider: MeterProvider | undefined
   #endProcessMetrics: (() => void) | undefined
-  /** Of the answer to the last attempt: an exporter that has given up does not say it. */
-  #status: number | undefined
 
-  constructor (sdk: Packages['@opentelemetry/sdk-node'], exporter: sdkMetrics.PushMetricExporter, resource: resources.Resource, settings: TelemetrySettings, url: string, report: TelemetryReport) {
-    this.#settings = settings
+  constructor (sdk: NodeSDK, url: string, interval: number, report: TelemetryReport) {
+    this.#sdk = sdk
     this.#url = url
-    const { host, pathname, search } = new URL(url)
-    this.#target = { host, path: pathname + search }
+    this.#interval = interval
     this.#report = report
-    const reader = new sdk.metrics.PeriodicExportingMetricReader({
-      exporter: this.#watched(exporter), exportIntervalMillis: settings.interval, exportTimeoutMillis: MIN_INTERVAL, maxExportBatchSize: MAX_POINTS
-    })
-    // Empty lists and null: nothing but metrics, whatever the environment says of the rest.
-    this.#sdk = new sdk.NodeSDK({
-      resource, autoDetectResources: false, metricReaders: [reader], spanProcessors: [], logRecordProcessors: [], instrumentations: [], textMapPropagator: null, contextManager: null as never
-    })
   }
 
+  /** @throws if the API does not take it */
   start (): void {
-    subscribe('http.client.response.finish', this.#answered)
     this.#sdk.start()
     this.#provider = registeredProvider()
-    if (this.#provider === undefined) throw new Error('OpenTelemetry did not take the SDK: is there one @opentelemetry/api in node_modules, and one that the SDK knows?')
+    if (this.#provider === undefined) throw new Error('OpenTelemetry did not take the SDK. Is there more than one @opentelemetry/api in node_modules? See npm ls @opentelemetry/api')
     this.#endProcessMetrics = observeProcess(this.#provider)
-    this.#report.started(this.#url, this.#settings.interval)
+    this.#report.started(this.#url, this.#interval)
   }
 
   /** Sends what there is, within `budget` ms. */
@@ -81,43 +69,25 @@ export class TelemetrySdk {
     await Promise.race([this.#sdk.shutdown().catch(() => {}), late])
     clearTimeout(timer)
     this.#endProcessMetrics?.()
-    unsubscribe('http.client.response.finish', this.#answered)
     if (metrics.getMeterProvider() === this.#provider) metrics.disable()
-  }
-
-  readonly #answered = (message: unknown): void => {
-    const { request, response } = message as { request: ClientRequest, response: IncomingMessage }
-    const { host, path } = this.#target
-    if (request.path === path && request.getHeader('host') === host) this.#status = response.statusCode
-  }
-
-  /** The same exporter, whose results are reported. */
-  #watched (exporter: sdkMetrics.PushMetricExporter): sdkMetrics.PushMetricExporter {
-    return {
-      export: (data, done) => {
-        this.#status = undefined
-        exporter.export(data, result => {
-          if (result.code === 0) this.#report.arrived()
-          else this.#report.failed(exportFailure(result.error, this.#status, this.#url, this.#settings.collector === undefined))
-          done(result)
-        })
-      },
-      forceFlush: () => exporter.forceFlush(),
-      shutdown: () => exporter.shutdown(),
-      selectAggregation: type => exporter.selectAggregation!(type),
-      selectAggregationTemporality: type => exporter.selectAggregationTemporality!(type)
-    }
   }
 }
 
 /** Imports what is needed, which blocks the event loop for some tenths of a second. @throws if a package is missing, or what Google has to know is not known */
 export async function createSdk (settings: TelemetrySettings, cloudRun: CloudRun | undefined, load: Load, report: TelemetryReport): Promise<TelemetrySdk> {
-  const { collector, google } = settings
+  const { collector, google, interval } = settings
   const url = new URL(collector ?? google).href
-  const sdk = await load('@opentelemetry/sdk-node')
+  const { NodeSDK } = await load('@opentelemetry/sdk-node')
+  const { PeriodicExportingMetricReader } = await load('@opentelemetry/sdk-metrics')
   const { OTLPMetricExporter } = await load('@opentelemetry/exporter-metrics-otlp-proto')
   const exporter = new OTLPMetricExporter({ url, timeoutMillis: EXPORT_TIMEOUT, ...collector === undefined && { headers: await headersFor(cloudRun, load) } })
-  return new TelemetrySdk(sdk, exporter, describe(sdk, cloudRun), settings, url, report)
+  const reader = new PeriodicExportingMetricReader({
+    exporter: reported(exporter, url, collector === undefined, report), exportIntervalMillis: interval, exportTimeoutMillis: MIN_INTERVAL, maxExportBatchSize: MAX_POINTS
+  })
+  // Empty lists and null: nothing but metrics, whatever the environment says of the rest. The detector does without a class of the SDK's, of which 2 and 3 have different ones.
+  const nothing = { spanProcessors: [], logRecordProcessors: [], instrumentations: [], textMapPropagator: null, contextManager: null as never }
+  const sdk = new NodeSDK({ ...nothing, metricReaders: [reader], resourceDetectors: [{ detect: () => ({ attributes: resourceAttributes(cloudRun) }) }] })
+  return new TelemetrySdk(sdk, url, interval, report)
 }
 
 async function headersFor (cloudRun: CloudRun | undefined, load: Load): Promise<GoogleHeaders> {
@@ -125,26 +95,4 @@ async function headersFor (cloudRun: CloudRun | undefined, load: Load): Promise<
     throw new Error('the metadata server does not say in which project and region this is. Set OTEL_EXPORTER_OTLP_ENDPOINT to that of a collector')
   }
   return googleHeaders(await load('google-auth-library'), cloudRun.project)
-}
-
-/** Cloud Monitoring takes no metrics without project, location, job and instance, and would mix up instances that say the same. */
-function describe ({ resources }: Packages['@opentelemetry/sdk-node'], cloudRun: CloudRun | undefined): resources.Resource {
-  const { resourceFromAttributes, defaultResource, detectResources, envDetector } = resources
-  const instance = { 'service.instance.id': cloudRun?.instance ?? randomUUID() }
-  const fromEnvironment = detectResources({ detectors: [envDetector] })
-  if (cloudRun === undefined) return defaultResource().merge(resourceFromAttributes(instance)).merge(fromEnvironment)
-  const { project, region, service, revision } = cloudRun
-  return defaultResource().merge(resourceFromAttributes({
-    'gcp.project_id': project,
-    'cloud.provider': 'gcp',
-    'cloud.account.id': project,
-    'cloud.platform': 'gcp_cloud_run',
-    'cloud.region': region,
-    'faas.name': service,
-    'faas.version': revision,
-    'faas.instance': cloudRun.instance,
-    'service.name': service,
-    'service.version': revision
-    // Of the environment, which is the same for all instances, not their id.
-  })).merge(fromEnvironment).merge(resourceFromAttributes(instance))
 }

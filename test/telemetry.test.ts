@@ -6,11 +6,12 @@ import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
-import { registeredProvider, SCOPE } from '../lib/instruments.ts'
+import { registeredProvider } from '../lib/instruments.ts'
 import { Logs } from '../lib/logs.ts'
 import { metricNames } from '../lib/metrics.ts'
 import { processMetricNames } from '../lib/process-metrics.ts'
 import { Telemetry } from '../lib/telemetry.ts'
+import { resourceAttributes } from '../lib/telemetry-resource.ts'
 import { load } from '../lib/telemetry-sdk.ts'
 import type { Load } from '../lib/telemetry-sdk.ts'
 import { telemetrySettings } from '../lib/telemetry-settings.ts'
@@ -156,7 +157,7 @@ await t.test("the host's own SDK wins, whether it comes before or while ours is 
     metrics.setGlobalMeterProvider(host)
     return load(name)
   }
-  for (const imports of [2, 2]) {
+  for (const imports of [3, 3]) {
     const { telemetry, entries } = newTelemetry(t, { load: loadThen })
     await telemetry.start()
     t.equal(imported, imports)
@@ -173,13 +174,13 @@ await t.test('a package that is missing is said once, with how to install it, an
   const otlp = await startOtlpServer(t)
   const metadata = await startMetadataServer(t)
   setEnvironment(t, { ...cloudRun, ...metadata.env, GOOGLE_CLOUD_TELEMETRY_ENDPOINT: otlp.url })
-  for (const missing of ['@opentelemetry/sdk-node', '@opentelemetry/exporter-metrics-otlp-proto', 'google-auth-library']) {
+  for (const missing of ['@opentelemetry/sdk-node', '@opentelemetry/sdk-metrics', '@opentelemetry/exporter-metrics-otlp-proto', 'google-auth-library']) {
     const without: Load = name => name === missing ? import(`${missing}-that-is-not-there` as never) : load(name)
     const one = newTelemetry(t, { load: without })
     const two = newTelemetry(t, { load: without })
     await Promise.all([one.telemetry.start(), two.telemetry.start()])
     t.match([...one.entries(), ...two.entries()], [{
-      event: 'telemetry.failed', level: 40, cause: 'package', msg: /npm install @opentelemetry\/sdk-node @opentelemetry\/exporter-metrics-otlp-proto google-auth-library/
+      event: 'telemetry.failed', level: 40, cause: 'package', msg: /npm install @opentelemetry\/sdk-node @opentelemetry\/sdk-metrics @opentelemetry\/exporter-metrics-otlp-proto google-auth-library/
     }], missing)
     t.equal(registeredProvider(), undefined)
     await Promise.all([one.telemetry.close(100), two.telemetry.close(100)])
@@ -355,5 +356,16 @@ t.test("settings come from OpenTelemetry's environment variables", async (t) => 
   t.strictSame(telemetrySettings({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://localhost:4318/', OTEL_METRICS_EXPORTER: 'console,otlp', OTEL_METRIC_EXPORT_INTERVAL: '30000' }), { collector: 'http://localhost:4318/v1/metrics', google, interval: 30_000 })
   t.strictSame(telemetrySettings({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://a', OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://b/m', OTEL_METRIC_EXPORT_INTERVAL: '5' }), { collector: 'http://b/m', google, interval: 10_000 })
   t.match(telemetrySettings({ OTEL_EXPORTER_OTLP_ENDPOINT: ' ', OTEL_METRIC_EXPORT_INTERVAL: 'often', OTEL_SDK_DISABLED: 'false' }), { collector: undefined, interval: 60_000 })
-  t.equal(SCOPE, 'fastify-cloud-run-websocket')
+})
+
+t.test('the resource says who sends, and what the environment says goes before', async (t) => {
+  const instance = { service: 'chat', revision: 'chat-1', configuration: 'chat', project: undefined, region: undefined, instance: undefined }
+  const random = /^[0-9a-f-]{36}$/
+  const all = (env: Record<string, string>) => resourceAttributes(instance, env)
+  t.match(all({}), { 'cloud.platform': 'gcp_cloud_run', 'service.name': 'chat', 'service.instance.id': random })
+  t.strictSame(Object.keys(all({})).filter(name => name.startsWith('gcp.') || name === 'cloud.region' || name === 'faas.instance'), [], 'what is unknown is left out')
+  t.not(all({})['service.instance.id'], all({})['service.instance.id'], 'two instances never share a series')
+  t.match(all({ OTEL_SERVICE_NAME: 'a', OTEL_RESOURCE_ATTRIBUTES: 'service.name=b, x = 1%2C2 ,service.instance.id=c' }), { 'service.name': 'a', x: '1,2', 'service.instance.id': random })
+  for (const wrong of ['x', 'x=1=2', 'y=1,x=%']) t.strictSame(Object.keys(resourceAttributes(undefined, { OTEL_RESOURCE_ATTRIBUTES: wrong })), ['service.instance.id'], wrong)
+  t.match(resourceAttributes(undefined, { OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=pod-7' }), { 'service.instance.id': 'pod-7' })
 })

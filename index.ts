@@ -28,7 +28,7 @@ import { Realtime } from './lib/realtime.ts'
 import { addFoundation, addWebSocketRoute, refuseUpgrades, wantsProtobuf } from './lib/route.ts'
 import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
-import { Tokens } from './lib/tokens.ts'
+import { Telemetry } from './lib/telemetry.ts'
 import { Tracing } from './lib/tracing.ts'
 
 declare module 'fastify' {
@@ -40,6 +40,11 @@ declare module 'fastify' {
 
 /** ms that closing may take where the drain was turned off. */
 const NO_DRAIN = 500
+/** ms after listening: importing an SDK keeps the event loop busy for some tenths of a second, so the first probes and connections go before. */
+const TELEMETRY_DELAY = 1_000
+/** ms that the last export may take, of what the drain has left over: at least and at most. */
+const MIN_FLUSH = 500
+const MAX_FLUSH = 3_000
 
 const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (app.hasDecorator('realtime')) throw new AlreadyRegisteredError()
@@ -53,6 +58,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const metrics = new Metrics(options.telemetry)
   const tracing = new Tracing(options.telemetry !== false, namespaces, options.redis === undefined ? 'memory' : 'redis')
   const hints = new Hints(options, logs)
+  const telemetry = new Telemetry(logs)
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
   const publisher = new Publisher(broker, namespaces, metrics, tracing)
   const instance = new Instance(options, hub, presence, publisher, namespaces, metrics, logs, hints)
@@ -69,7 +75,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     addWebSocketRoute(app, path, () => plain, instance, admission, tracing)
   }
   if (sdkPath !== false) {
-    const commands = new Commands(instance, namespaces, publisher, presence, options.token && new Tokens(options.token))
+    const commands = new Commands(instance, namespaces, publisher, presence, options.token && new (await import('./lib/token-verifier.ts')).TokenVerifier(options.token))
     const json = new SdkProtocol(jsonCodec, commands, instance, metrics)
     const protobuf = new SdkProtocol(protobufCodec, commands, instance, metrics)
     addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, tracing)
@@ -83,6 +89,15 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   metrics.observe({ connections: instance.connections, hub, broker, limit: options.maxConnections })
   hints.started(Date.now())
   heartbeat.start()
+  let telemetryTimer: NodeJS.Timeout | undefined
+  app.addHook('onListen', async () => {
+    if (options.telemetry === false) return
+    metrics.bind() // an SDK of the host's that came after the plugin
+    telemetryTimer = setTimeout(async () => {
+      await telemetry.start()
+      metrics.bind()
+    }, TELEMETRY_DELAY).unref()
+  })
 
   const timeout = shutdown === false ? NO_DRAIN : shutdown.timeout
   const forgetSignals = shutdown !== false && shutdown.signals
@@ -98,8 +113,9 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   app.addHook('onClose', async () => {
     forgetSignals()
     heartbeat.stop()
+    clearTimeout(telemetryTimer)
+    await Promise.all([telemetry.close(Math.min(MAX_FLUSH, Math.max(MIN_FLUSH, drain.left))), logs.close()])
     metrics.close()
-    await logs.close()
     await instances.remove().catch(() => {}) // while Redis is away; the record expires
     await broker.close()
   })

@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Child, EndedError } from './child.mjs'
+import { startGoogle } from './google.mjs'
 import { startRedis } from './redis.mjs'
 import { printTable } from './table.mjs'
 
@@ -12,8 +13,11 @@ const peers = [
   { id: 'fastify-websocket', name: '`@fastify/websocket` by hand', server: 'fastify-websocket', wire: 'plain' },
   { id: 'socket-io', name: 'Socket.IO + Redis adapter', server: 'socket-io', wire: 'socket.io' },
   { id: 'plugin', name: 'this plugin', server: 'plugin', wire: 'plain' },
-  { id: 'plugin-history', name: 'this plugin, with history', server: 'plugin', wire: 'plain', env: { BENCH_HISTORY: '1' } }
+  { id: 'plugin-history', name: 'this plugin, with history', server: 'plugin', wire: 'plain', env: { BENCH_HISTORY: '1' } },
+  { id: 'plugin-telemetry', name: 'this plugin, metrics sent every 10 s', server: 'plugin', wire: 'plain', google: true }
 ]
+/** Left out unless it is asked for. */
+const EXTRA = 'plugin-telemetry'
 
 /** Before anything is measured, so that the code is compiled. */
 const WARM_UP = { rate: 100, seconds: 4 }
@@ -24,7 +28,7 @@ const WARM_UP_CLIENTS = 200
 const { values } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
-    peers: { type: 'string', default: peers.map(({ id }) => id).join() },
+    peers: { type: 'string', default: peers.map(({ id }) => id).filter(id => id !== EXTRA).join() },
     rounds: { type: 'string', default: '3' },
     clients: { type: 'string', default: '500' },
     rates: { type: 'string', default: '50,400,1000' },
@@ -40,8 +44,8 @@ const chosen = peers.filter(({ id }) => options.peers.split(',').includes(id))
 const rates = options.rates.split(',').filter(rate => rate !== '').map(Number)
 const [rounds, clients, seconds, idleClients] = [options.rounds, options.clients, options.seconds, options.idle].map(Number)
 
-function startServer ({ server, env }, redis, execArgv = []) {
-  return new Child(`servers/${server}.mjs`, { env: { REDIS_URL: redis.url, BENCH_PLUGIN: options.plugin, ...env }, execArgv })
+function startServer ({ server, env, google: observed }, redis, execArgv = []) {
+  return new Child(`servers/${server}.mjs`, { env: { REDIS_URL: redis.url, BENCH_PLUGIN: options.plugin, ...env, ...observed && google.env }, execArgv })
 }
 
 /** Two servers, all clients in one room; one row per rate. */
@@ -102,6 +106,7 @@ const [load] = loadavg()
 if (load > availableParallelism() / 4) console.error(`This machine has other work to do (load average ${load.toFixed(1)}): latencies will be too high, and rates may be lost that it could carry.`)
 const results = chosen.map(peer => ({ peer, rounds: [] }))
 const redis = await startRedis()
+const google = await startGoogle()
 try {
   for (let round = 1; round <= rounds; round++) {
     for (const { peer, rounds: measured } of results) {
@@ -110,6 +115,8 @@ try {
     }
   }
 } finally {
+  google.stop()
   await redis.stop()
 }
+if (chosen.some(({ google: observed }) => observed)) console.error(`metrics came ${google.exports()} times`)
 printTable(results, rates, idleClients)

@@ -18,6 +18,7 @@ export class Drain {
   readonly #metrics: Metrics
   readonly #logs: Logs
   #done: Promise<void> | undefined
+  #deadline = 0
 
   constructor (instance: Instance, metrics: Metrics, logs: Logs) {
     this.#instance = instance
@@ -26,6 +27,9 @@ export class Drain {
   }
 
   get started (): boolean { return this.#done !== undefined }
+
+  /** ms of its timeout that are left for what has to be done after it. */
+  get left (): number { return Math.max(0, this.#deadline - Date.now()) }
 
   /** Resolves when no connection is left; within `timeout` ms whatever clients and handlers do. */
   start (timeout: number): Promise<void> {
@@ -36,6 +40,7 @@ export class Drain {
   async #run (timeout: number): Promise<void> {
     const { connections } = this.#instance
     const startedAt = Date.now()
+    this.#deadline = startedAt + timeout
     const total = connections.size
     this.#logs.drainStarted(total, timeout)
     await this.#closeAll(startedAt + timeout * CLOSE_BY)

@@ -29,7 +29,10 @@ export const logEvents = {
   'message.sent': 'info',
   'logging.failed': 'error',
   'logging.restored': 'info',
-  'logging.dropped': 'warn'
+  'logging.dropped': 'warn',
+  'telemetry.started': 'info',
+  'telemetry.failed': 'warn',
+  'telemetry.recovered': 'info'
 } as const satisfies Record<string, 'info' | 'warn' | 'error'>
 
 /** What has an entry of its own, or is nobody's fault. */
@@ -131,6 +134,19 @@ export class Logs {
   /** Something about the service is likely set wrong. */
   hint (hint: string, command: string, details: object, message: string): void {
     this.#write('hint', { hint, command, ...details }, `${message}: ${command}`)
+  }
+
+  /** ms between two exports. */
+  telemetryStarted (url: string, interval: number): void {
+    this.#write('telemetry.started', { url, interval }, `Metrics are sent to ${url}`)
+  }
+
+  telemetryFailed (cause: string, status: number | undefined, text: string): void {
+    this.#write('telemetry.failed', { cause, status }, `Metrics do not arrive: ${text}`)
+  }
+
+  telemetryRecovered (): void {
+    this.#write('telemetry.recovered', {}, 'Metrics arrive again')
   }
 
   /**

@@ -7,7 +7,7 @@ import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, pl
 import type { Check, Duration } from './option-checks.ts'
 import { redisSource } from './redis-source.ts'
 import type { RedisOption, RedisSource } from './redis-source.ts'
-import { canVerify } from './tokens.ts'
+import { algorithmsOf } from './tokens.ts'
 import type { TokenOptions } from './tokens.ts'
 
 /** Who is at the other end, as the host's `authenticate` found out. */
@@ -135,7 +135,7 @@ export interface Options {
   onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
   /** Drain at SIGTERM and SIGINT (`signals`, default true) and at app.close(), within `timeout` (default 8 s). false: no drain. */
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined
-  /** Metrics and traces through @opentelemetry/api. Default 'auto': they go to the SDK that is registered, if any. */
+  /** Metrics and traces through @opentelemetry/api. Default 'auto': to the SDK that is registered; metrics, where there is none, on Cloud Run or with OTEL_EXPORTER_OTLP_ENDPOINT, to one that is started. */
   telemetry?: 'auto' | false | undefined
   /**
    * Log entries. Default 'auto': through the host's logger; on Cloud Run through one of ours where the host's was not made with
@@ -249,7 +249,7 @@ const token: Check<TokenOptions> = (value, name) => {
 
 function publicKey (value: unknown, name: string): string {
   try {
-    if (canVerify(createPublicKey(value as string))) return value as string
+    if (algorithmsOf(createPublicKey(value as string)).length > 0) return value as string
   } catch {} // it is no key at all; said below
   throw invalid(name, `a ${typeof value}`, 'a public key in PEM form, of RSA, EC or Ed25519') // not shown: it may be a private one by mistake
 }

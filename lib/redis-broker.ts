@@ -76,19 +76,19 @@ export class RedisBroker implements Broker {
         [encodePublication(publication), String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
       return toPosition(reply as [number, string])
     }
+    const [resultKey] = result
+    if (resultKey !== undefined) {
+      // Only Redis knows whether it is a repeat, and a number that does not go out would be missed by receivers.
+      const encoded = encodePublication({ ...publication, sequence: 0 })
+      const earlier = await runScript(this.#commands, publishOnce, [resultKey], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
+      return earlier === null ? {} : toPosition(earlier as [number, string])
+    }
     // Joins and leaves may get lost: the presence list is what counts.
     const isEvent = publication.kind === 'join' || publication.kind === 'leave'
     const encoded = encodePublication({ ...publication, sequence: isEvent ? 0 : this.#nextSequence(channel) })
-    const [resultKey] = result
     try {
-      if (resultKey === undefined) {
-        await this.#commands.send(pubsub, [publishCommand, pubsub, Buffer.concat([NO_POSITION, encoded])])
-        return {}
-      }
-      const earlier = await runScript(this.#commands, publishOnce, [resultKey], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
-      if (earlier === null) return {}
-      this.#giveBackSequence(channel)
-      return toPosition(earlier as [number, string])
+      await this.#commands.send(pubsub, [publishCommand, pubsub, Buffer.concat([NO_POSITION, encoded])])
+      return {}
     } catch (error) {
       if (!(error instanceof RedisNoAnswerError)) this.#giveBackSequence(channel)
       throw error

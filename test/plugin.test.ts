@@ -544,9 +544,9 @@ t.test('a message over maxPayload closes that connection with 1009', async (t) =
   client.send('0123456789')
   t.equal(await client.next(), '0123456789')
   client.send('01234567890')
-  t.equal((await client.closed).code, 1009)
+  t.strictSame(await client.closed, { code: 1009, reason: '' }, '`ws` sends no reason')
   await until(() => ends.length === 1, 'onDisconnect')
-  t.match(ends, [{ code: 1009, cause: 'policy' }])
+  t.strictSame(ends, [{ code: 1009, reason: 'message too big', cause: 'policy' }])
 })
 
 t.test('malformed upgrades are answered, and the app goes on', async (t) => {

@@ -71,6 +71,7 @@ export class Metrics {
   /** Of connections that have ended. */
   readonly #ended = { plain: new Traffic(), json: new Traffic(), protobuf: new Traffic() }
   #observe: ((result: BatchObservableResult) => void) | undefined
+  #closed = false
 
   constructor (telemetry: 'auto' | false) {
     const meter = this.#meter = telemetry === false ? createNoopMeter() : metrics.getMeter('fastify-cloud-run-websocket')
@@ -96,11 +97,19 @@ export class Metrics {
 
   /** From now on the gauges show this. */
   observe (observed: Observed): void {
-    this.#observe = result => this.#read(result, observed)
+    this.#observe = result => {
+      this.#read(result, observed)
+      if (this.#closed) queueMicrotask(() => this.#forget()) // not while the SDK goes through its callbacks
+    }
     this.#meter.addBatchObservableCallback(this.#observe, Object.values(this.#observables))
   }
 
+  /** An SDK repeats what it has read last, so it reads once more how it ended. */
   close (): void {
+    this.#closed = true
+  }
+
+  #forget (): void {
     if (this.#observe !== undefined) this.#meter.removeBatchObservableCallback(this.#observe, Object.values(this.#observables))
   }
 

@@ -1,3 +1,4 @@
+import type { Control } from './control.ts'
 import type { Hub } from './hub.ts'
 import type { Instance } from './instance.ts'
 import type { Instances } from './instances.ts'
@@ -8,11 +9,12 @@ const MAX_TICK = 1_000
 /** ms between two records of this instance. */
 const RECORD_INTERVAL = 5_000
 
-/** The one timer: pings, dead peers, age, empty channels, presence and this instance's record. */
+/** The one timer: pings, dead peers, age, empty channels, presence, this instance's record and its ear for commands. */
 export class Heartbeat {
   readonly #instance: Instance
   readonly #hub: Hub
   readonly #instances: Instances
+  readonly #control: Control
   /** ms between two sweeps, and so by how much something may come too late; pings and their deadlines are that much early. */
   readonly #tick: number
   #timer: NodeJS.Timeout | undefined
@@ -20,10 +22,11 @@ export class Heartbeat {
   #refreshedAt = 0
   #recordedAt = 0
 
-  constructor (instance: Instance, hub: Hub, instances: Instances) {
+  constructor (instance: Instance, hub: Hub, instances: Instances, control: Control) {
     this.#instance = instance
     this.#hub = hub
     this.#instances = instances
+    this.#control = control
     const { interval, timeout } = instance.options.heartbeat
     this.#tick = Math.max(1, Math.floor(Math.min(MAX_TICK, interval / 5, timeout / 5)))
   }
@@ -52,6 +55,8 @@ export class Heartbeat {
     if (now - this.#recordedAt >= RECORD_INTERVAL) {
       this.#recordedAt = now
       this.#instances.record().catch(() => {})
+      // Redis may have been there without answering when it was tried before: a node that was loading, a slot without an owner.
+      this.#control.listen().catch(() => {})
     }
   }
 }

@@ -1,4 +1,4 @@
-import { IDEMPOTENCY_TTL, POSITION_TTL } from './broker.ts'
+import { IDEMPOTENCY_TTL, POSITION_TTL, START_TIMEOUT } from './broker.ts'
 import type { Broker, BrokerListener, History, HistoryQuery, PublishSettings } from './broker.ts'
 import { RedisNoAnswerError, UnrecoverablePositionError } from './errors.ts'
 import { decodePublication, encodePublication, newEpoch } from './publication.ts'
@@ -11,8 +11,6 @@ import { publishOnce, publishWithHistory, readHistory } from './redis-scripts.ts
 import type { RedisSubscriber } from './redis-subscriber.ts'
 import { within } from './within.ts'
 
-/** ms to wait for Redis at the start; without it the app starts all the same. */
-const START_TIMEOUT = 2_000
 /** Entries read at once when a feed is repaired; more are read in further steps. */
 const REPAIR_LIMIT = 1_000
 /** Feeds that are repaired at the same time. */

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { Admission } from './lib/admission.ts'
 import { createBackend } from './lib/backend.ts'
 import { Bridge } from './lib/bridge.ts'
+import { START_TIMEOUT } from './lib/broker.ts'
 import { ChannelNamespaces } from './lib/channels.ts'
 import { Commands } from './lib/commands.ts'
 import { traceRequests } from './lib/cloud-logging.ts'
@@ -25,11 +26,12 @@ import { PlainProtocol } from './lib/plain-protocol.ts'
 import { protobufCodec } from './lib/protobuf-codec.ts'
 import { Publisher } from './lib/publisher.ts'
 import { Realtime } from './lib/realtime.ts'
-import { addFoundation, addWebSocketRoute, refuseUpgrades, wantsProtobuf } from './lib/route.ts'
+import { addFoundation, addWebSocketRoute, createLimiter, refuseUpgrades, wantsProtobuf } from './lib/route.ts'
 import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
 import { Telemetry } from './lib/telemetry.ts'
 import { Tracing } from './lib/tracing.ts'
+import { within } from './lib/within.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -46,9 +48,13 @@ const TELEMETRY_DELAY = 1_000
 const MIN_FLUSH = 500
 const MAX_FLUSH = 3_000
 
+/** Those that have the plugin: a scope does not see the decorators of its siblings. */
+const servers = new WeakSet<object>()
+
 const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
-  if (app.hasDecorator('realtime')) throw new AlreadyRegisteredError()
+  if (app.hasDecorator('realtime') || servers.has(app.server)) throw new AlreadyRegisteredError()
   const options = resolveOptions(given)
+  servers.add(app.server)
   const { path, sdkPath, healthPath, readyPath, shutdown } = options
 
   const namespaces = new ChannelNamespaces(options.channels)
@@ -64,28 +70,30 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const instance = new Instance(options, hub, presence, publisher, namespaces, metrics, logs, hints)
   const instances = new Instances(instance, hub, presence)
   const control = new Control(broker, publisher, instance)
-  const drain = new Drain(instance, metrics, logs)
-  const heartbeat = new Heartbeat(instance, hub, instances, hints)
+  const drain = new Drain(instance, metrics, logs, () => app.websocketServer.clients)
+  const heartbeat = new Heartbeat(instance, hub, instances, control, hints)
   const admission = new Admission(options, instance, drain, metrics, logs, tracing)
   app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, logs))
 
-  await addFoundation(app, options, rateLimitStore)
+  await addFoundation(app, options)
+  const limiter = await createLimiter(app, options, rateLimitStore, admission)
   if (path !== false) {
     const plain = new PlainProtocol(instance)
-    addWebSocketRoute(app, path, () => plain, instance, admission, tracing)
+    addWebSocketRoute(app, path, () => plain, instance, admission, limiter, tracing)
   }
   if (sdkPath !== false) {
     const commands = new Commands(instance, namespaces, publisher, presence, options.token && new (await import('./lib/token-verifier.ts')).TokenVerifier(options.token))
     const json = new SdkProtocol(jsonCodec, commands, instance, metrics)
     const protobuf = new SdkProtocol(protobufCodec, commands, instance, metrics)
-    addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, tracing)
+    addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, limiter, tracing)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)
-  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, drain, hints)
+  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, hints)
 
+  const startBy = Date.now() + START_TIMEOUT
   await broker.start(new Bridge(instance, hub, control, metrics, logs, tracing))
-  // Without Redis the app starts all the same; the bridge does both when it comes.
-  await Promise.all([control.listen(), instances.record()]).catch(() => {})
+  // Without Redis the app starts all the same; the heartbeat goes on with both.
+  await within(startBy - Date.now(), Promise.all([control.listen(), instances.record()]))
   metrics.observe({ connections: instance.connections, hub, broker, limit: options.maxConnections })
   hints.started(Date.now())
   heartbeat.start()
@@ -109,6 +117,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   app.addHook('preClose', async () => {
     refuseUpgrades(app, [path, sdkPath].filter(one => one !== false).map(one => app.prefix + one), admission, tracing)
     await drain.start(timeout)
+    drain.cutOthers() // a handler of the host's may have taken one meanwhile
   })
   app.addHook('onClose', async () => {
     forgetSignals()

@@ -2,11 +2,12 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import type { Drain } from './drain.ts'
-import { CapacityError, DrainingError, InvalidArgumentError, OriginError, UnauthorizedError, UpgradeRequiredError } from './errors.ts'
+import { CapacityError, DrainingError, InvalidArgumentError, InvalidDataError, OriginError, UnauthorizedError, UpgradeRequiredError } from './errors.ts'
 import type { Instance } from './instance.ts'
 import type { Logs } from './logs.ts'
 import type { Metrics, Rejection } from './metrics.ts'
 import type { Identity, ResolvedOptions } from './options.ts'
+import { encodePayload } from './publication.ts'
 import type { Tracing } from './tracing.ts'
 
 /** Seconds after which a refused client should try again; its load balancer will have found another instance by then. */
@@ -128,16 +129,22 @@ function sameHost (origin: string, host: string): boolean {
 /** An error made for HTTP says itself what to answer; any other may hold what a client must not see, and so may ours of what the host returned. */
 function unauthorized (error: unknown): HttpError {
   const { statusCode, message } = (error ?? {}) as HttpError
-  if (statusCode === undefined || error instanceof InvalidArgumentError) return new UnauthorizedError('the credentials were not accepted')
+  if (statusCode === undefined || error instanceof InvalidArgumentError || error instanceof InvalidDataError) return new UnauthorizedError('the credentials were not accepted')
   return Object.assign(new UnauthorizedError(message), { statusCode })
 }
 
-/** @throws FST_CRWS_INVALID_ARGUMENT */
+/** @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA */
 function checkIdentity (identity: Identity): Identity {
-  const allowed = '{ user, info?, expiresAt?, meta? }'
+  const allowed = '{ user, info?, channels?, expiresAt?, meta? }'
   if (typeof identity !== 'object' || identity === null) throw new InvalidArgumentError('result of authenticate', String(identity), allowed)
-  const { user, expiresAt } = identity
+  const { user, info, channels, expiresAt } = identity
   if (user !== undefined && typeof user !== 'string') throw new InvalidArgumentError('user from authenticate', String(user), 'a text')
   if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw new InvalidArgumentError('expiresAt from authenticate', String(expiresAt), 'a Unix time in seconds')
+  if (channels !== undefined && !isListOfTexts(channels)) throw new InvalidArgumentError('channels from authenticate', String(channels), 'a list of texts')
+  if (info !== undefined) encodePayload(info) // throws: it goes into presence lists
   return identity
+}
+
+function isListOfTexts (value: unknown): boolean {
+  return Array.isArray(value) && value.every(one => typeof one === 'string')
 }

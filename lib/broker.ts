@@ -6,6 +6,8 @@ export interface HistorySettings {
   readonly ttl: number
 }
 
+/** ms to wait for Redis at the start; without it the app starts all the same. */
+export const START_TIMEOUT = 2_000
 /** ms that the result of a publish with an idempotency key is kept. */
 export const IDEMPOTENCY_TTL = 300_000
 

@@ -334,7 +334,9 @@ export class Connection {
 
   /** @internal What the client did wrong on the level of WebSocket; `ws` answers it with the right code. */
   failed (error: Error & { code?: string }): void {
-    if (error.code?.startsWith('WS_ERR_')) this.#end ??= { code: frameErrors[error.code] ?? 1002, reason: error.message, cause: 'policy' }
+    // `ws` says 1009 without a reason; the host is told ours.
+    if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') this.#end ??= endOf(this.#wire.closes.tooBig)
+    else if (error.code?.startsWith('WS_ERR_')) this.#end ??= { code: error.code === 'WS_ERR_INVALID_UTF8' ? 1007 : 1002, reason: error.message, cause: 'policy' }
     this.#endBy = Date.now() + CLOSE_TIMEOUT
   }
 
@@ -370,8 +372,9 @@ export class Connection {
   }
 }
 
-/** What `ws` closes with; 1002 (protocol error) for all others. */
-const frameErrors: Record<string, number> = { WS_ERR_UNSUPPORTED_MESSAGE_LENGTH: 1009, WS_ERR_INVALID_UTF8: 1007 }
+function endOf ({ code, reason, cause }: End): End {
+  return { code, reason, cause }
+}
 
 /** One set of listeners for all sockets: no closures per connection. */
 const connections = new WeakMap<WebSocket, Connection>()

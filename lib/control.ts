@@ -20,6 +20,7 @@ export class Control {
   readonly #publisher: Publisher
   readonly #instance: Instance
   #listening: Promise<void> | undefined
+  #listens = false
 
   constructor (broker: Broker, publisher: Publisher, instance: Instance) {
     this.#broker = broker
@@ -27,9 +28,12 @@ export class Control {
     this.#instance = instance
   }
 
-  /** Resolves when commands arrive. While Redis is away it rejects; the bridge calls it again when Redis is back. */
+  /** Whether commands arrive, at the latest when Redis is back. */
+  get listens (): boolean { return this.#listens }
+
+  /** Resolves when commands arrive. While Redis is away it rejects; the bridge and the heartbeat call it again. */
   listen (): Promise<void> {
-    this.#listening ??= this.#broker.subscribe(CONTROL_CHANNEL, true).catch((error: unknown) => {
+    this.#listening ??= this.#broker.subscribe(CONTROL_CHANNEL, true).then(() => { this.#listens = true }, (error: unknown) => {
       this.#listening = undefined
       throw error
     })

@@ -1,3 +1,5 @@
+import type { WebSocket } from 'ws'
+import { closeCodes } from './close-codes.ts'
 import type { Instance } from './instance.ts'
 import type { Logs } from './logs.ts'
 import type { Metrics } from './metrics.ts'
@@ -17,13 +19,16 @@ export class Drain {
   readonly #instance: Instance
   readonly #metrics: Metrics
   readonly #logs: Logs
+  /** WebSockets that are not ours but would keep the server from closing; undefined where the host's server does not track them. */
+  readonly #others: () => ReadonlySet<WebSocket> | undefined
   #done: Promise<void> | undefined
   #deadline = 0
 
-  constructor (instance: Instance, metrics: Metrics, logs: Logs) {
+  constructor (instance: Instance, metrics: Metrics, logs: Logs, others: () => ReadonlySet<WebSocket> | undefined) {
     this.#instance = instance
     this.#metrics = metrics
     this.#logs = logs
+    this.#others = others
   }
 
   get started (): boolean { return this.#done !== undefined }
@@ -37,14 +42,21 @@ export class Drain {
     return this.#done
   }
 
+  /** What is left of WebSockets that are not ours, after they were told to go. */
+  cutOthers (): void {
+    for (const socket of this.#others() ?? []) socket.terminate()
+  }
+
   async #run (timeout: number): Promise<void> {
     const { connections } = this.#instance
     const startedAt = Date.now()
     this.#deadline = startedAt + timeout
     const total = connections.size
     this.#logs.drainStarted(total, timeout)
+    for (const socket of this.#others() ?? []) socket.close(closeCodes.drain.code, closeCodes.drain.reason)
     await this.#closeAll(startedAt + timeout * CLOSE_BY)
-    await this.#until(() => connections.size === 0, startedAt + timeout * CUT_BY)
+    await this.#until(() => connections.size === 0 && !this.#others()?.size, startedAt + timeout * CUT_BY)
+    this.cutOthers()
     const silent = connections.size
     for (const connection of connections.values()) connection.cut('drain')
     await this.#until(() => connections.size === 0, startedAt + timeout * SETTLE_BY) // their ends come a moment later

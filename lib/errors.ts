@@ -8,7 +8,7 @@ import createError from '@fastify/error'
 // Options and registration: thrown by `register`, so the process does not start half configured.
 export const UnknownOptionError = createError<[string, string]>('FST_CRWS_UNKNOWN_OPTION', 'Unknown option "%s". Known here: %s')
 export const InvalidOptionError = createError<[string, string, string]>('FST_CRWS_INVALID_OPTION', 'Invalid option "%s": got %s, allowed is %s')
-export const AlreadyRegisteredError = createError('FST_CRWS_ALREADY_REGISTERED', 'The plugin is registered already: app.realtime exists. Register it once, before the parts of the app that use it')
+export const AlreadyRegisteredError = createError('FST_CRWS_ALREADY_REGISTERED', 'The plugin is registered already, here or in another scope of the app. Register it once, before the parts of the app that use it')
 
 // Upgrades that are refused.
 export const CapacityError = createError<[number]>('FST_CRWS_CAPACITY', 'This instance holds %d connections, its maximum. Try again: another instance may have room', 503)

@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { Broker } from './broker.ts'
+import type { Control } from './control.ts'
 import type { Drain } from './drain.ts'
 import type { Hints } from './hints.ts'
 import type { Instance } from './instance.ts'
@@ -13,7 +14,7 @@ export function addHealthRoute (app: FastifyInstance, path: string, instance: In
 }
 
 /** Whether new connections should come here. Those that are here stay. */
-export function addReadyRoute (app: FastifyInstance, path: string, instance: Instance, broker: Broker, drain: Drain, hints: Hints): void {
+export function addReadyRoute (app: FastifyInstance, path: string, instance: Instance, broker: Broker, control: Control, drain: Drain, hints: Hints): void {
   let started = false
   app.addHook('onReady', async () => { started = true })
   app.get(path, probe, async (_request, reply) => {
@@ -21,7 +22,7 @@ export function addReadyRoute (app: FastifyInstance, path: string, instance: Ins
     if (!started) reasons.push('starting')
     if (drain.started) reasons.push('draining')
     if (instance.full) reasons.push('full')
-    if (!broker.up) reasons.push('redis')
+    if (!broker.up || !control.listens) reasons.push('redis')
     hints.probed(reasons, Date.now())
     reply.code(reasons.length === 0 ? 200 : 503)
     return { status: reasons.length === 0 ? 'ready' : 'unavailable', reasons, instance: instance.id }

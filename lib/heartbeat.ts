@@ -1,3 +1,4 @@
+import type { Control } from './control.ts'
 import type { Hints } from './hints.ts'
 import type { Hub } from './hub.ts'
 import type { Instance } from './instance.ts'
@@ -9,11 +10,12 @@ const MAX_TICK = 1_000
 /** ms between two records of this instance. */
 const RECORD_INTERVAL = 5_000
 
-/** The one timer: pings, dead peers, age, empty channels, presence and this instance's record. */
+/** The one timer: pings, dead peers, age, empty channels, presence, this instance's record and its ear for commands. */
 export class Heartbeat {
   readonly #instance: Instance
   readonly #hub: Hub
   readonly #instances: Instances
+  readonly #control: Control
   readonly #hints: Hints
   /** ms between two sweeps, and so by how much something may come too late; pings and their deadlines are that much early. */
   readonly #tick: number
@@ -22,10 +24,11 @@ export class Heartbeat {
   #refreshedAt = 0
   #recordedAt = 0
 
-  constructor (instance: Instance, hub: Hub, instances: Instances, hints: Hints) {
+  constructor (instance: Instance, hub: Hub, instances: Instances, control: Control, hints: Hints) {
     this.#instance = instance
     this.#hub = hub
     this.#instances = instances
+    this.#control = control
     this.#hints = hints
     const { interval, timeout } = instance.options.heartbeat
     this.#tick = Math.max(1, Math.floor(Math.min(MAX_TICK, interval / 5, timeout / 5)))
@@ -56,6 +59,8 @@ export class Heartbeat {
     if (now - this.#recordedAt >= RECORD_INTERVAL) {
       this.#recordedAt = now
       this.#instances.record().catch(() => {})
+      // Redis may have been there without answering when it was tried before: a node that was loading, a slot without an owner.
+      this.#control.listen().catch(() => {})
     }
   }
 }

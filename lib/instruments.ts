@@ -24,11 +24,10 @@ const CONNECTION_BUCKETS = [1, 5, 10, 30, 60, 120, 300, 600, 1_200, 1_800, 2_700
 const FAST_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 const DRAIN_BUCKETS = [0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
-/** Those whose value is asked for when metrics are collected. */
-const counters = ['rejected', 'messages', 'io', 'recoveries', 'missed'] as const
-type Gauge = 'active' | 'limit' | 'subscriptions' | 'up'
-type Counter = typeof counters[number]
-export type Observed = Counter | Gauge
+/** Those whose value is asked for when metrics are collected: sums, which a closed app still has a share in, and gauges. */
+const sums = ['rejected', 'messages', 'io', 'recoveries', 'missed', 'active', 'subscriptions'] as const
+type Sum = typeof sums[number]
+export type Observed = Sum | 'limit' | 'up'
 
 /** What one app shows of one instrument. */
 export type Sample = readonly [instrument: Observed, value: number, attributes?: Attributes]
@@ -66,7 +65,7 @@ export class Instruments {
   readonly #meter: Meter
   readonly #observables: Record<Observed, Observable>
   readonly #sources = new Set<Source>()
-  /** Of apps that are closed: a counter never goes back. */
+  /** Of apps that are closed: a counter never goes back, and what they had open is down to zero. */
   #closed: readonly Sample[] = []
 
   constructor (meter: Meter) {
@@ -98,7 +97,11 @@ export class Instruments {
 
   remove (source: Source): void {
     if (!this.#sources.delete(source)) return
-    this.#closed = total([...this.#closed, ...source.samples().filter(([instrument]) => counters.includes(instrument as Counter))])
+    this.#closed = total([...this.#closed, ...source.samples().filter(([instrument]) => sums.includes(instrument as Sum))])
+  }
+
+  /** An SDK repeats what it has read last: so it reads once more how the last app ended. */
+  #forget (): void {
     if (this.#sources.size === 0) this.#meter.removeBatchObservableCallback(this.#observe, Object.values(this.#observables))
   }
 
@@ -106,6 +109,7 @@ export class Instruments {
   readonly #observe = (result: BatchObservableResult): void => {
     const samples = Array.from(this.#sources, source => source.samples()).flat()
     for (const [instrument, value, attributes] of total([...this.#closed, ...samples])) result.observe(this.#observables[instrument], value, attributes)
+    if (this.#sources.size === 0) queueMicrotask(() => this.#forget()) // not while the SDK goes through its callbacks
   }
 }
 

@@ -65,6 +65,7 @@ export class Metrics {
     this.#instruments?.add(this)
   }
 
+  /** An SDK repeats what it has read last, so it reads once more how it ended. */
   close (): void {
     this.#instruments?.remove(this)
   }

@@ -23,7 +23,10 @@ export interface Publication {
   readonly time: number
   /** Id of the instance that published it. */
   readonly instance: string
-  /** Counts up by one per channel and publishing instance; 0 in channels with history, where the offset does that work. */
+  /**
+   * Counts up by one per channel and publishing instance; 0 where it is not counted: in channels with history, where the offset does
+   * that work, for joins and leaves, and with an idempotencyKey, where nobody but Redis knows in time whether it goes out.
+   */
   readonly sequence: number
   readonly tags?: Record<string, string>
   /** Who published it, if it was an SDK client. */

@@ -25,7 +25,7 @@ export function createRateLimitStore (commands: RedisCommands, keys: RedisKeys):
       }, callback)
     }
 
-    /** Our one route is all there is to count. */
+    /** All our routes count together. */
     child (): this { return this }
   }
 }

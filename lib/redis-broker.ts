@@ -1,4 +1,4 @@
-import { IDEMPOTENCY_TTL, POSITION_TTL } from './broker.ts'
+import { IDEMPOTENCY_TTL, POSITION_TTL, START_TIMEOUT } from './broker.ts'
 import type { Broker, BrokerListener, History, HistoryQuery, PublishSettings } from './broker.ts'
 import { RedisNoAnswerError, UnrecoverablePositionError } from './errors.ts'
 import { decodePublication, encodePublication, newEpoch } from './publication.ts'
@@ -11,8 +11,6 @@ import { publishOnce, publishWithHistory, readHistory } from './redis-scripts.ts
 import type { RedisSubscriber } from './redis-subscriber.ts'
 import { within } from './within.ts'
 
-/** ms to wait for Redis at the start; without it the app starts all the same. */
-const START_TIMEOUT = 2_000
 /** Entries read at once when a feed is repaired; more are read in further steps. */
 const REPAIR_LIMIT = 1_000
 /** Feeds that are repaired at the same time. */
@@ -76,19 +74,19 @@ export class RedisBroker implements Broker {
         [encodePublication(publication), String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
       return toPosition(reply as [number, string])
     }
+    const [resultKey] = result
+    if (resultKey !== undefined) {
+      // Only Redis knows whether it is a repeat, and a number that does not go out would be missed by receivers.
+      const encoded = encodePublication({ ...publication, sequence: 0 })
+      const earlier = await runScript(this.#commands, publishOnce, [resultKey], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
+      return earlier === null ? {} : toPosition(earlier as [number, string])
+    }
     // Joins and leaves may get lost: the presence list is what counts.
     const isEvent = publication.kind === 'join' || publication.kind === 'leave'
     const encoded = encodePublication({ ...publication, sequence: isEvent ? 0 : this.#nextSequence(channel) })
-    const [resultKey] = result
     try {
-      if (resultKey === undefined) {
-        await this.#commands.send(pubsub, [publishCommand, pubsub, Buffer.concat([NO_POSITION, encoded])])
-        return {}
-      }
-      const earlier = await runScript(this.#commands, publishOnce, [resultKey], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
-      if (earlier === null) return {}
-      this.#giveBackSequence(channel)
-      return toPosition(earlier as [number, string])
+      await this.#commands.send(pubsub, [publishCommand, pubsub, Buffer.concat([NO_POSITION, encoded])])
+      return {}
     } catch (error) {
       if (!(error instanceof RedisNoAnswerError)) this.#giveBackSequence(channel)
       throw error

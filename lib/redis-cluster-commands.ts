@@ -3,6 +3,7 @@ import { BUFFERS, COMMAND_TIMEOUT, withDeadline } from './redis-commands.ts'
 import type { RedisArgument, RedisCommands } from './redis-commands.ts'
 import { CLOSE_TIMEOUT, closeWithin, describeError, newCluster, reconnectDelay, watchAnswers } from './redis-link.ts'
 import type { RedisClient, RedisCluster } from './redis-link.ts'
+import { allScripts } from './redis-scripts.ts'
 import type { RedisSource } from './redis-source.ts'
 import { within } from './within.ts'
 
@@ -52,6 +53,12 @@ export class ClusterCommands implements RedisCommands {
   #watch (node: RedisClient): void {
     if (this.#watched.has(node)) return
     this.#watched.add(node)
+    // Ahead of all commands on this link, so that none has to be repeated with the script's text and is overtaken meanwhile.
+    const loadScripts = () => {
+      for (const { text } of allScripts) node.sendCommand(['SCRIPT', 'LOAD', text], { asap: true }).catch(() => {}) // `runScript` copes
+    }
+    loadScripts()
+    node.on('ready', loadScripts) // it may be another server by now, or one that has forgotten them
     watchAnswers(node, () => {
       node.destroy()
       node.connect().catch(() => {}) // an 'error' event of the cluster, too

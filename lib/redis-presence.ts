@@ -18,10 +18,13 @@ export class RedisPresence implements Presence {
   }
 
   async add (channel: string, members: Member[]): Promise<void> {
+    const batches: Promise<unknown>[] = []
     for (let i = 0; i < members.length; i += BATCH) {
       const batch = members.slice(i, i + BATCH).flatMap(member => [member.client, JSON.stringify(member)])
-      await runScript(this.#commands, addMembers, this.#keysOf(channel), [String(PRESENCE_TTL), ...batch])
+      batches.push(runScript(this.#commands, addMembers, this.#keysOf(channel), [String(PRESENCE_TTL), ...batch]))
     }
+    // All in one turn: who is removed after this call is removed after its last batch, too.
+    await Promise.all(batches)
   }
 
   async remove (channel: string, client: string): Promise<void> {

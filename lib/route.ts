@@ -1,11 +1,14 @@
 import rateLimit from '@fastify/rate-limit'
+import type { RateLimitOptions } from '@fastify/rate-limit'
 import websocket from '@fastify/websocket'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import { retryAfter } from './admission.ts'
 import type { Admission, HttpError } from './admission.ts'
+import { closeCodes } from './close-codes.ts'
 import { RateLimitError } from './errors.ts'
 import type { Instance } from './instance.ts'
 import type { ResolvedLimit, ResolvedOptions } from './options.ts'
@@ -17,16 +20,36 @@ import type { Tracing } from './tracing.ts'
 const JSON_SUBPROTOCOL = 'centrifuge-json'
 const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf'
 
+/** A hook that refuses who comes too often, or what tells the host's @fastify/rate-limit to do so. */
+type Limiter = { hook: onRequestAsyncHookHandler[], config: { rateLimit?: RateLimitOptions } }
+
 /** Brings what the routes stand on; what the host has registered already is used as it is. */
-export async function addFoundation (app: FastifyInstance, options: ResolvedOptions, store: RateLimitStore | undefined): Promise<void> {
+export async function addFoundation (app: FastifyInstance, options: ResolvedOptions): Promise<void> {
   if (!app.hasDecorator('websocketServer')) {
     // Its own preClose would wait 30 s for one silent peer, and its error handler would log as an error what a client does wrong.
-    await app.register(websocket, { options: { maxPayload: options.maxPayload, handleProtocols }, preClose: done => done(), errorHandler: () => {} })
+    await app.register(websocket, { options: { maxPayload: options.maxPayload, handleProtocols }, preClose: done => done(), errorHandler: handlerFailed })
   }
   app.server.on('upgrade', endAnswered)
-  if (options.rateLimit.connections !== false && !app.hasDecorator('rateLimit')) {
-    await app.register(rateLimit, store === undefined ? { global: false } : { global: false, store })
-  }
+}
+
+/** What the handler of a WebSocket route has thrown. What a client did wrong comes here too: `ws` has begun to close then. */
+function handlerFailed (error: Error, socket: WebSocket, request: FastifyRequest): void {
+  if (socket.readyState !== socket.OPEN) return
+  request.log.error(error)
+  socket.close(closeCodes.internalError.code, closeCodes.internalError.reason)
+}
+
+/** One for all routes of ours, which count together; out of sight of the host's routes, which are not ours to count. */
+export async function createLimiter (app: FastifyInstance, { rateLimit: { connections } }: ResolvedOptions, store: RateLimitStore | undefined, admission: Admission): Promise<Limiter> {
+  if (connections === false) return { hook: [], config: {} }
+  const limit = connectionLimit(connections, admission)
+  if (app.hasDecorator('rateLimit')) return { hook: [], config: { rateLimit: limit } }
+  const hook: onRequestAsyncHookHandler[] = []
+  await app.register(async (scope) => {
+    await scope.register(rateLimit, store === undefined ? { global: false } : { global: false, store })
+    hook.push(scope.rateLimit(limit))
+  })
+  return { hook, config: {} }
 }
 
 /** Ours if it is offered, else the first, as `ws` does by itself: a client whose subprotocol is not echoed gives up. */
@@ -49,22 +72,28 @@ function endAnswered (_request: IncomingMessage, socket: Duplex & { _httpMessage
 }
 
 /** A WebSocket route, through the host's router: its hooks, prefix and encapsulation hold. */
-export function addWebSocketRoute (app: FastifyInstance, path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol, instance: Instance, admission: Admission, tracing: Tracing): void {
-  const { connections } = instance.options.rateLimit
+export function addWebSocketRoute (app: FastifyInstance, path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol, instance: Instance, admission: Admission, limiter: Limiter, tracing: Tracing): void {
   app.route({
     method: 'GET',
     url: path,
-    config: connections === false ? {} : { rateLimit: connectionLimit(connections, admission) },
-    onRequest: [tracing.onRequest, admission.onRequest],
+    config: limiter.config,
+    onRequest: [tracing.onRequest, admission.onRequest, ...limiter.hook],
     preHandler: admission.preHandler,
     onSend: tracing.onSend,
     handler: () => {}, // never reached: `onRequest` has answered what is no upgrade
     wsHandler: (socket, request) => {
       // The host's own @fastify/websocket would close it at app.close() without a code; that is the drain's work.
-      app.websocketServer.clients.delete(socket)
+      app.websocketServer.clients?.delete(socket) // there are none where the host has turned its clientTracking off
+      forgetUpgrade(socket)
       tracing.accepted(request, () => instance.accept(socket, choose(socket, request), admission.identity(request), request))
     }
   })
+}
+
+/** The socket would keep the response that @fastify/websocket made for the upgrade, and with it the request. */
+function forgetUpgrade (socket: WebSocket): void {
+  const { _socket: raw } = socket as unknown as { _socket: Socket & { _httpMessage?: ServerResponse } }
+  raw._httpMessage?.detachSocket(raw)
 }
 
 function connectionLimit ({ max, timeWindow }: ResolvedLimit, admission: Admission) {

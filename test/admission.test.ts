@@ -140,13 +140,26 @@ t.test('an authenticate that throws refuses the upgrade and tells no secrets', a
   t.match(await refusal('status'), { statusCode: 403, body: /not you/ })
   t.equal((await refusal('impossible')).statusCode, 500, 'a status code that is none')
   t.match(await refusal('coded'), { statusCode: 402, body: /pay first/ })
-  for (const identity of ['5', 'null', '"ann"', '{"user":5}', '{"expiresAt":"soon"}', '{"expiresAt":null}']) {
+  for (const identity of ['5', 'null', '"ann"', '{"user":5}', '{"expiresAt":"soon"}', '{"expiresAt":null}', '{"channels":5}', '{"channels":"room"}', '{"channels":["room",5]}', '{"channels":null}']) {
     const { statusCode } = await refusal(identity)
     t.ok(statusCode >= 400 && statusCode < 600, `${identity} is no identity`)
   }
   t.equal([...app.realtime.connections].length, 0)
   t.equal(await outcome(t, `${url}/ws`, { 'x-case': '{}' }), 'open')
   t.equal(await outcome(t, `${url}/ws`, { 'x-case': '{"user":"ann","expiresAt":99999999999}' }), 'open')
+})
+
+t.test('an identity with an info that JSON can not carry refuses the upgrade', async (t) => {
+  const cycle: Record<string, unknown> = {}
+  cycle.self = cycle
+  let info: unknown
+  const { app, url } = await startApp(t, { authenticate: () => ({ user: 'ann', info }) })
+  for (info of [{ id: 1n }, cycle, () => {}]) {
+    t.match(await rejected(`${url}/ws`), { statusCode: 401, body: /FST_CRWS_UNAUTHORIZED.*the credentials were not accepted/ })
+  }
+  t.equal([...app.realtime.connections].length, 0)
+  info = { name: 'Ann' }
+  t.equal(await outcome(t, `${url}/ws`), 'open')
 })
 
 t.test('an authenticate whose client has gone ends without a trace', async (t) => {

@@ -9,7 +9,7 @@ import cloudRunWebSocket from '../index.ts'
 import type { End, Options } from '../index.ts'
 import { startApp } from './helpers/app.ts'
 import { randomPrefix } from './helpers/prefix.ts'
-import { upgradeRequest } from './helpers/raw-socket.ts'
+import { openRaw, upgradeRequest } from './helpers/raw-socket.ts'
 import { startRedis } from './helpers/redis.ts'
 import { startServer } from './helpers/server-process.ts'
 import type { ServerSettings } from './helpers/server-process.ts'
@@ -79,6 +79,24 @@ await t.test('an onDisconnect that hangs does not keep the app', async (t) => {
   await connect(t, `${url}/ws`)
   await app.close()
   t.equal(asked, 1)
+})
+
+await t.test("WebSockets of the host's own routes, and of paths that have none, do not keep the app", async (t) => {
+  const app = Fastify()
+  await app.register(cloudRunWebSocket, { shutdown: { signals: false, timeout: 2_000 } })
+  app.get('/mine', { websocket: true }, () => {})
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  const answering = await connect(t, `${url}/mine`)
+  const silent = await Promise.all(['/mine', '/health'].map(async (path) => {
+    const raw = await openRaw(t, url)
+    raw.socket.write(upgradeRequest(path))
+    await raw.head()
+    return raw
+  }))
+  await app.close()
+  t.strictSame(await answering.closed, { code: 1001, reason: 'shutdown' })
+  await Promise.all(silent.map(({ ended }) => ended))
 })
 
 await t.test('an app that was closed leaves no timer behind', async (t) => {

@@ -5,7 +5,7 @@ import t from 'tap'
 import cloudRunWebSocket from '../index.ts'
 import { startApp } from './helpers/app.ts'
 import { randomPrefix } from './helpers/prefix.ts'
-import { startRedis } from './helpers/redis.ts'
+import { command, startRedis } from './helpers/redis.ts'
 import { until } from './helpers/until.ts'
 import { connect } from './helpers/ws-client.ts'
 
@@ -68,6 +68,20 @@ t.test('without Redis an app is not ready, but alive, and comes back with it', a
   t.equal((await app.inject('/health')).statusCode, 200)
   await redis.restart()
   await until(async () => (await app.inject('/ready')).statusCode === 200, 'it is ready again')
+})
+
+t.test('an app that Redis refused at the start is not ready until it hears commands, and tries again by itself', async (t) => {
+  const redis = await startRedis(t)
+  await command(redis.port, ['CONFIG', 'SET', 'maxmemory', '1'])
+  const options = { redis: redis.url, prefix: randomPrefix() }
+  const { app, url } = await startApp(t, { ...options, authenticate: () => ({ user: 'ann' }) })
+  t.match((await app.inject('/ready')).json(), { reasons: ['redis'] })
+  const client = await connect(t, `${url}/ws`)
+  await command(redis.port, ['CONFIG', 'SET', 'maxmemory', '0'])
+  await until(async () => (await app.inject('/ready')).statusCode === 200, 'it is ready', 20_000)
+  const other = await startApp(t, options)
+  await other.app.realtime.disconnect('ann')
+  t.match(await client.closed, { code: 3503 })
 })
 
 t.test('an app that starts while Redis is away serves, and is ready when it comes', async (t) => {

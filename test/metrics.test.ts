@@ -127,6 +127,23 @@ t.test('every metric has its name, unit and attributes', async (t) => {
   t.ok([...seen.values()].every(({ descriptor }) => descriptor.description !== ''))
 })
 
+t.test('what is read after app.close() is how it ended', async (t) => {
+  const collect = startSdk(t)
+  const { app, url } = await startApp(t, { onMessage: (connection, data) => connection.send(data) })
+  const clients = await Promise.all([1, 2, 3].map(() => connect(t, `${url}/ws`)))
+  t.match(points((await collect()).get(metricNames.active)), { plain: 3 })
+  for (const client of clients) {
+    client.send('hi')
+    await client.next()
+  }
+  await app.close()
+  for (const time of ['first', 'second']) {
+    const all = await collect()
+    t.match(points(all.get(metricNames.active)), { plain: 0 }, time)
+    t.match(points(all.get(metricNames.messages)), { 'plain receive': 3, 'plain transmit': 6 }, 'with the notice that each got')
+  }
+})
+
 t.test('the counters are at zero again after every way in which a connection can end', async (t) => {
   const collect = startSdk(t)
   let refuse = false

@@ -5,6 +5,8 @@ import type { FastifyInstance } from 'fastify'
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import type { Test } from 'tap'
 import cloudRunWebSocket from '../index.ts'
@@ -406,6 +408,11 @@ t.test('a second registration is a clear error', async (t) => {
   inner.register(cloudRunWebSocket, quiet)
   inner.register(async (scope) => { await scope.register(cloudRunWebSocket, quiet) })
   await t.rejects(async () => await inner.ready(), { code: 'FST_CRWS_ALREADY_REGISTERED' })
+  const siblings = Fastify()
+  t.teardown(() => siblings.close())
+  siblings.register(async (scope) => { await scope.register(cloudRunWebSocket, quiet) }, { prefix: '/a' })
+  siblings.register(async (scope) => { await scope.register(cloudRunWebSocket, quiet) }, { prefix: '/b' })
+  await t.rejects(async () => await siblings.ready(), { code: 'FST_CRWS_ALREADY_REGISTERED' })
 })
 
 t.test("a host's own @fastify/websocket is used, and its routes go on working", async (t) => {
@@ -450,6 +457,54 @@ t.test("with a host's own @fastify/websocket no upgrade keeps the app from closi
   late.socket.write(upgradeRequest('/mine'))
   t.match((await late.ended).toString(), /^HTTP\/1\.1 503 /)
   await closed
+})
+
+t.test("a host's own @fastify/websocket may keep no list of its clients", async (t) => {
+  const app = Fastify()
+  await app.register(fastifyWebsocket, { options: { clientTracking: false } })
+  await app.register(cloudRunWebSocket, { ...quiet, onMessage: (connection, data) => connection.send(data) })
+  const url = await listen(t, app)
+  const client = await connect(t, `${url}/ws`)
+  client.send('hi')
+  t.equal(await client.next(), 'hi')
+  await app.close()
+  t.strictSame(await client.closed, { code: 1001, reason: 'shutdown' })
+})
+
+t.test("a WebSocket route of the host's that throws is logged and closes with 1011; what its client does wrong is not", async (t) => {
+  const entries: any[] = []
+  const app = Fastify({ logger: { level: 'warn', stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } } })
+  await app.register(cloudRunWebSocket, quiet)
+  app.get('/sync', { websocket: true }, () => { throw new Error('at once') })
+  app.get('/async', { websocket: true }, async () => { throw new Error('later') })
+  app.get('/fine', { websocket: true }, () => {})
+  const url = await listen(t, app)
+  for (const path of ['sync', 'async']) {
+    const { closed } = await connect(t, `${url}/${path}`)
+    t.strictSame(await closed, { code: 1011, reason: 'internal error' })
+  }
+  const wrong = await openRaw(t, url)
+  wrong.socket.write(Buffer.concat([Buffer.from(upgradeRequest('/fine')), frame(TEXT, 'x', { masked: false })]))
+  await wrong.ended
+  t.match(entries, [{ level: 50, err: { message: 'at once' } }, { level: 50, err: { message: 'later' } }])
+  t.equal(entries.length, 2)
+})
+
+t.test('the request of an upgrade is not kept for the life of its connection', async (t) => {
+  setFlagsFromString('--expose-gc')
+  const gc = runInNewContext('gc') as () => void
+  const requests: WeakRef<object>[] = []
+  const app = Fastify()
+  app.addHook('onRequest', async ({ raw }) => { requests.push(new WeakRef(raw)) })
+  await app.register(cloudRunWebSocket, { ...quiet, onMessage: (connection, data) => connection.send(data) })
+  const url = await listen(t, app)
+  const client = await connect(t, `${url}/ws`)
+  await until(() => {
+    gc()
+    return requests.length === 1 && requests[0]!.deref() === undefined
+  }, 'it is gone')
+  client.send('hi')
+  t.equal(await client.next(), 'hi', 'and the connection is not')
 })
 
 t.test("a host's own @fastify/rate-limit is used", async (t) => {
@@ -545,9 +600,9 @@ t.test('a message over maxPayload closes that connection with 1009', async (t) =
   client.send('0123456789')
   t.equal(await client.next(), '0123456789')
   client.send('01234567890')
-  t.equal((await client.closed).code, 1009)
+  t.strictSame(await client.closed, { code: 1009, reason: '' }, '`ws` sends no reason')
   await until(() => ends.length === 1, 'onDisconnect')
-  t.match(ends, [{ code: 1009, cause: 'policy' }])
+  t.strictSame(ends, [{ code: 1009, reason: 'message too big', cause: 'policy' }])
 })
 
 t.test('malformed upgrades are answered, and the app goes on', async (t) => {

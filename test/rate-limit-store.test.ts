@@ -1,8 +1,11 @@
+import fastifyRateLimit from '@fastify/rate-limit'
 import Fastify from 'fastify'
 import type { FastifyServerOptions } from 'fastify'
+import type { AddressInfo } from 'node:net'
 import { createClient } from 'redis'
 import t from 'tap'
 import type { Test } from 'tap'
+import cloudRunWebSocket from '../index.ts'
 import { clientAddress } from '../lib/rate-limit-store.ts'
 import { RedisKeys } from '../lib/redis-keys.ts'
 import { startNode } from './broker-contract.ts'
@@ -71,6 +74,25 @@ t.test('two instances share the limit of an address, and without Redis they let 
   await shared.kill()
   await until(() => connect(t, `${a.url}/ws`).then(() => true), 'without Redis nobody is refused', 30_000)
 })
+
+for (const [where, store] of [['in memory', false], ['on Redis', redis.url]] as const) {
+  t.test(`our routes count together ${where}, and what the host limits itself is counted apart`, async (t) => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(cloudRunWebSocket, { redis: store, prefix: randomPrefix(), shutdown: false, rateLimit: { connections: { max: 6, timeWindow: '10m' } } })
+    t.notOk(app.hasDecorator('rateLimit'), 'ours is out of sight')
+    await app.register(fastifyRateLimit, { global: false })
+    app.post('/login', { config: { rateLimit: { max: 5, timeWindow: '10m' } } }, async () => 'welcome')
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+    for (let i = 0; i < 3; i++) {
+      await connect(t, `${url}/ws`)
+      await connect(t, `${url}/connection/websocket`)
+    }
+    for (const path of ['ws', 'connection/websocket']) t.equal((await rejected(`${url}/${path}`)).statusCode, 429)
+    for (const expected of [200, 200, 200, 200, 200, 429]) t.equal((await app.inject({ method: 'POST', url: '/login' })).statusCode, expected)
+  })
+}
 
 t.test('on Cloud Run the address of a client is the one its front end added, unless the host decides', async (t) => {
   const { K_SERVICE: before } = process.env

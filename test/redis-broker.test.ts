@@ -217,6 +217,19 @@ t.test('what a channel without history has missed is counted by instance, and wh
   t.match(a.missedBefore, [{ channel: 'room', count: 2, why: /no history/ }])
 })
 
+t.test('a repeat that is not published, and what is published in the same turn, make nobody miss anything', async (t) => {
+  const prefix = randomPrefix()
+  const [a, b] = [await startNode(t, redis.url, prefix), await startNode(t, redis.url, prefix)]
+  await a.broker.subscribe('room', false)
+  await b.publish('room', 1, { idempotencyKey: 'key' })
+  await b.publish('room', 2)
+  await Promise.all([b.publish('room', 1, { idempotencyKey: 'key' }), b.publish('room', 3)])
+  await b.publish('room', 4)
+  await a.arrived('room', 4)
+  t.strictSame(a.data('room'), [1, 2, 3, 4])
+  t.strictSame(a.missedBefore, [])
+})
+
 t.test('instances publish to more channels than they count sequences for', async (t) => {
   const prefix = randomPrefix()
   const [a, b] = [await startNode(t, redis.url, prefix), await startNode(t, redis.url, prefix)]

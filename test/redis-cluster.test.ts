@@ -1,8 +1,10 @@
 import { createClient, createCluster } from 'redis'
 import t from 'tap'
+import { allScripts } from '../lib/redis-scripts.ts'
 import { history, range, startNode, testBroker } from './broker-contract.ts'
 import { randomPrefix } from './helpers/prefix.ts'
-import { startRedisCluster } from './helpers/redis.ts'
+import { command, startRedisCluster } from './helpers/redis.ts'
+import { until } from './helpers/until.ts'
 
 const cluster = await startRedisCluster(t)
 
@@ -35,6 +37,24 @@ t.test('a cluster client of the host stays open and usable when the broker is cl
   for (const key of range(1, 20)) t.equal(await client.exists(`${randomPrefix()}-${key}`), 0)
   await t.rejects(node.publish('room', 1, { history }), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
   await t.rejects(node.broker.subscribe('room', true), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
+})
+
+t.test('every node knows the scripts before it needs them, also after it has forgotten them', async (t) => {
+  const { nodes, rootNodes } = cluster
+  const node = await startNode(t, { rootNodes }, randomPrefix())
+  const hashes = allScripts.map(({ sha1 }) => sha1)
+  const known = async () => (await Promise.all(nodes.map(({ port }) => command(port, ['SCRIPT', 'EXISTS', ...hashes])))).join()
+  const all = nodes.flatMap(() => hashes.map(() => 1)).join()
+  const forget = async () => {
+    for (const { port } of nodes) await command(port, ['SCRIPT', 'FLUSH'])
+    t.not(await known(), all)
+  }
+  await forget()
+  for (const key of range(1, 20)) await node.publish(`room-${key}`, 1)
+  t.equal(await known(), all)
+  await forget()
+  for (const { port } of nodes) await command(port, ['CLIENT', 'KILL', 'TYPE', 'normal'])
+  await until(async () => await known() === all, 'the links are back', 30_000)
 })
 
 t.test('presence, sessions and counts live in a cluster too, and every key has a time to live', async (t) => {

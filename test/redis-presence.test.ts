@@ -24,6 +24,13 @@ t.test('instances see each other\'s members', async (t) => {
   t.strictSame(await b.list('room'), [{ client: '2', user: 'ada' }])
 })
 
+t.test('who leaves while many are added is not added again', async (t) => {
+  const { presence } = (await startNode(t, redis.url, randomPrefix())).backend
+  const members = Array.from({ length: 1_200 }, (_, i) => ({ client: String(i), user: 'ada' }))
+  await Promise.all([presence.add('room', members), presence.remove('room', '1199')])
+  t.strictSame(await presence.stats('room'), { clients: 1_199, users: 1 })
+})
+
 t.test('a member whose time is over is not seen, and both keys expire with the last one', async (t) => {
   const prefix = randomPrefix()
   const keys = new RedisKeys(prefix)

@@ -1,7 +1,7 @@
 // A chat of one room, small enough to begin your own app with: `npm start`, then http://localhost:8080.
 import fastifyStatic from '@fastify/static'
 import Fastify from 'fastify'
-import cloudRunWebSocket from 'fastify-cloud-run-websocket'
+import cloudRunWebSocket, { cloudLogging } from 'fastify-cloud-run-websocket'
 import { join } from 'node:path'
 
 const { PORT = '8080', CLOUD_RUN_CONCURRENCY = '1000', TOKEN_SECRET: secret } = process.env
@@ -12,7 +12,7 @@ const SHOWN = 50
 /** Of the requests that the service lets an instance have; the rest is left for pages and probes. */
 const CONNECTIONS_SHARE = 0.95
 
-const app = Fastify({ logger: true })
+const app = Fastify({ logger: cloudLogging() })
 
 await app.register(fastifyStatic, { root: join(import.meta.dirname, 'public'), logLevel: 'warn' })
 

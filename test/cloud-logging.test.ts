@@ -263,7 +263,7 @@ t.test('on Cloud Run a logger of another form is passed over for one on stdout',
 })
 
 t.test('the last entry of a process that is stopped is on stdout', async (t) => {
-  setEnv(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', GCE_METADATA_HOST: '127.0.0.1:1' })
+  setEnv(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', GCE_METADATA_HOST: '127.0.0.1:1', CLOUD_RUN_MAX_INSTANCES: '1' })
   const { child, urls: [url], log, exited } = await startServer(t)
   await connect(t, `${url}/ws`, { headers: { traceparent } })
   child.kill('SIGTERM')
@@ -277,7 +277,7 @@ t.test('the last entry of a process that is stopped is on stdout', async (t) => 
 })
 
 t.test("the host's level holds there too, as far as pino knows it", async (t) => {
-  setEnv(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1' })
+  setEnv(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', CLOUD_RUN_MAX_INSTANCES: '1' })
   const log = pino({ customLevels: { loud: 70 }, level: 'loud' }, { write: () => {} })
   for (const [loggerInstance, expected] of [[pino({ level: 'error' }, { write: () => {} }), []], [pino({ level: 'silent' }, { write: () => {} }), []], [log, ['connection.opened']]] as const) {
     const lines = captureStdout(t)

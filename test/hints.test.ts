@@ -2,6 +2,7 @@ import { setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { End, Options } from '../index.ts'
+import { cloudLogging } from '../lib/cloud-logging.ts'
 import { CommonAge } from '../lib/common-age.ts'
 import { Hints } from '../lib/hints.ts'
 import { Logs } from '../lib/logs.ts'
@@ -20,7 +21,7 @@ const HOUR = 3_600_000
 
 function newLog () {
   const entries: Entry[] = []
-  const logger = { stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } }
+  const logger = { ...cloudLogging(), stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } }
   const hints = () => entries.filter(({ event }) => event === 'hint')
   return { logger, hints, given: (hint: string) => until(() => hints().find(entry => entry.hint === hint)!, `the hint ${hint}`) }
 }
@@ -36,7 +37,7 @@ function newHints (options: Options = {}, env: NodeJS.ProcessEnv = { K_SERVICE: 
 const end = (cause: End['cause']): End => ({ code: 1006, reason: '', cause })
 
 function onCloudRun (t: Test, more: Record<string, string> = {}): void {
-  const env = { K_SERVICE: 'chat', ...more }
+  const env = { K_SERVICE: 'chat', GCE_METADATA_HOST: '127.0.0.1:1', ...more }
   Object.assign(process.env, env)
   t.teardown(() => { for (const name of Object.keys(env)) delete process.env[name] })
 }
@@ -54,8 +55,8 @@ t.test('on Cloud Run a service without Redis, and one with too little concurrenc
   const { logger, hints } = newLog()
   await startApp(t, {}, { logger })
   t.match(hints(), [
-    { level: 40, hint: 'no_redis', command: 'gcloud run services update chat --update-env-vars=REDIS_URL=redis://HOST:6379', msg: /REDIS_URL.*gcloud run services update chat --max-instances=1/ },
-    { level: 40, hint: 'concurrency', command: 'gcloud run services update chat --concurrency=1000', concurrency: 80, maxConnections: 950 }
+    { severity: 'WARNING', hint: 'no_redis', command: 'gcloud run services update chat --update-env-vars=REDIS_URL=redis://HOST:6379', message: /REDIS_URL.*gcloud run services update chat --max-instances=1/ },
+    { severity: 'WARNING', hint: 'concurrency', command: 'gcloud run services update chat --concurrency=1000', concurrency: 80, maxConnections: 950 }
   ])
   t.equal(hints().length, 2)
 })
@@ -87,7 +88,7 @@ t.test('connections that are cut at one age are a request timeout', async t => {
     await until(() => [...app.realtime.connections].length === 19 - i, 'it is gone')
     advance(2_000)
   }
-  t.match(await given('request_timeout'), { level: 40, age: 300, command: 'gcloud run services update chat --timeout=3600', msg: /break at an age of 300 s/ })
+  t.match(await given('request_timeout'), { severity: 'WARNING', age: 300, command: 'gcloud run services update chat --timeout=3600', message: /break at an age of 300 s/ })
   t.equal(hints().filter(({ hint }) => hint === 'request_timeout').length, 1)
 })
 
@@ -127,7 +128,7 @@ t.test('a process that stands still without work is not given the CPU', async t 
     Atomics.wait(nap, 0, 0, 1_150)
     await setTimeout(0) // it sweeps, late
   }
-  t.match(await given('cpu_throttling'), { level: 40, late: Number, command: 'gcloud run services update chat --no-cpu-throttling' })
+  t.match(await given('cpu_throttling'), { severity: 'WARNING', late: Number, command: 'gcloud run services update chat --no-cpu-throttling' })
 })
 
 t.test('a process that is busy, or stands still now and then, is not short of CPU', async t => {
@@ -209,10 +210,10 @@ t.test('an instance that is not ready for long says why', async t => {
   t.strictSame(hints(), [], 'it begins anew')
   advance(20_000)
   await ready()
-  t.match(await given('not_ready_full'), { level: 40, seconds: Number, reasons: ['full'], command: 'gcloud run services update SERVICE --max-instances=100' })
+  t.match(await given('not_ready_full'), { severity: 'WARNING', seconds: Number, reasons: ['full'], command: 'gcloud run services update SERVICE --max-instances=100' })
   await redis.kill()
   await until(async () => (await ready()).includes('redis'), 'Redis is away')
-  t.match(await given('not_ready_redis'), { level: 40, reasons: ['full', 'redis'], command: /--network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only/ })
+  t.match(await given('not_ready_redis'), { severity: 'WARNING', reasons: ['full', 'redis'], command: /--network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only/ })
   t.equal(hints().length, 2)
 })
 
@@ -227,7 +228,7 @@ t.test('many peers that fall silent together are a network that broke', async t 
   const { app, url } = await startApp(t, { heartbeat: { interval: 500, timeout: 100 } }, { logger })
   const clients = await Promise.all(Array.from({ length: 25 }, () => connect(t, `${url}/ws`)))
   for (const { socket } of clients) socket.pause()
-  t.match(await given('dead_connections'), { level: 40, dead: Number, connections: Number, command: 'gcloud run services update SERVICE --no-cpu-throttling --cpu=2' })
+  t.match(await given('dead_connections'), { severity: 'WARNING', dead: Number, connections: Number, command: 'gcloud run services update SERVICE --no-cpu-throttling --cpu=2' })
   await until(() => [...app.realtime.connections].length === 0, 'all are gone')
   t.equal(hints().length, 1)
 })

@@ -118,12 +118,13 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     refuseUpgrades(app, [path, sdkPath].filter(one => one !== false).map(one => app.prefix + one), admission, tracing)
     await drain.start(timeout)
     drain.cutOthers() // a handler of the host's may have taken one meanwhile
+    clearTimeout(telemetryTimer)
+    // Not in onClose: for that Fastify waits until every request has been answered, and there may not be the time.
+    await Promise.all([telemetry.close(Math.min(MAX_FLUSH, Math.max(MIN_FLUSH, drain.left))), logs.close()])
   })
   app.addHook('onClose', async () => {
     forgetSignals()
     heartbeat.stop()
-    clearTimeout(telemetryTimer)
-    await Promise.all([telemetry.close(Math.min(MAX_FLUSH, Math.max(MIN_FLUSH, drain.left))), logs.close()])
     metrics.close()
     await instances.remove().catch(() => {}) // while Redis is away; the record expires
     await broker.close()

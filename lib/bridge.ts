@@ -28,15 +28,15 @@ export class Bridge implements BrokerListener {
   }
 
   deliver (channel: string, publication: Publication): void {
+    // Commands between instances are no publications of the host's.
+    if (channel === CONTROL_CHANNEL) return this.#control.receive(publication)
     const span = this.#tracing.process(channel, publication)
-    if (channel === CONTROL_CHANNEL) this.#control.receive(publication)
-    else this.#hub.deliver(channel, publication)
+    this.#hub.deliver(channel, publication)
     if (publication.instance !== this.#instance.id) this.#metrics.delivered(Date.now() - publication.time)
     this.#tracing.processed(span)
   }
 
   missed (channel: string, count: number, reason: string): void {
-    // Commands between instances are no publications of the host's.
     if (channel !== CONTROL_CHANNEL) this.#metrics.missed(count)
     this.#logs.missed(channel, count, reason)
   }

@@ -104,6 +104,7 @@ export class CloudLoggingApi {
   async #sendBatch (): Promise<void> {
     try {
       this.#client ??= await openLoggingClient()
+      if (this.#state === 'closed') return this.#client.close()
       await this.#client.write(this.#batch)
       this.#succeeded()
     } catch (error) {

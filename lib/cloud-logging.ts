@@ -81,7 +81,8 @@ export function traceRequests (app: FastifyInstance): void {
   if (!isCloudLogger(app.log)) return
   app.addHook('onRequest', (request, _reply, done) => {
     const trace = readTrace(request.headers)
-    if (trace !== undefined) Object.assign(request.log, { [requestTrace]: trace })
+    // A host may give its requests no logger of their own.
+    if (trace !== undefined && request.log !== app.log) Object.assign(request.log, { [requestTrace]: trace })
     done()
   })
 }

@@ -1,3 +1,6 @@
+import { get } from 'node:http'
+import { text } from 'node:stream/consumers'
+
 /** Where this process runs on Cloud Run. */
 export interface CloudRun {
   /** K_SERVICE */
@@ -15,6 +18,7 @@ export interface CloudRun {
 
 /** ms that the metadata server may take; it answers within a few. */
 const METADATA_TIMEOUT = 800
+const METADATA_TRIES = 3
 
 /**
  * What Cloud Run's environment and its metadata server say (docs.cloud.google.com/run/docs/container-contract). Elsewhere undefined, and
@@ -32,12 +36,34 @@ export async function detectCloudRun (env: NodeJS.ProcessEnv = process.env): Pro
   return { service, revision, configuration, project, region: region?.split('/').at(-1), instance }
 }
 
+/** By URL; what was answered once is asked no more. */
+const answers = new Map<string, Promise<string | undefined>>()
+
 async function metadata (path: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
-  const host = env.GCE_METADATA_HOST || 'metadata.google.internal'
+  const url = `http://${env.GCE_METADATA_HOST || 'metadata.google.internal'}/computeMetadata/v1/${path}`
+  const asked = answers.get(url) ?? ask(url)
+  answers.set(url, asked)
+  const answer = await asked
+  if (answer === undefined) answers.delete(url)
+  return answer
+}
+
+/** Again where it was too late: what keeps this process from reading the answer (imports, at the start) is over then. */
+async function ask (url: string, tries = METADATA_TRIES): Promise<string | undefined> {
   try {
-    const response = await fetch(`http://${host}/computeMetadata/v1/${path}`, { headers: { 'metadata-flavor': 'Google' }, signal: AbortSignal.timeout(METADATA_TIMEOUT) })
-    return response.ok ? (await response.text()).trim() || undefined : undefined
-  } catch {
-    return undefined // not there, or too slow: what is unknown is left out
+    return await read(url)
+  } catch (error) {
+    const late = (error as { code?: string }).code === 'ABORT_ERR'
+    return late && tries > 1 ? ask(url, tries - 1) : undefined // nobody is there: what is unknown is left out
   }
+}
+
+/** Not by `fetch`, whose first call loads more than the rest of a cold start may cost. */
+function read (url: string): Promise<string | undefined> {
+  return new Promise((resolve, reject) => {
+    const request = get(url, { headers: { 'metadata-flavor': 'Google' }, agent: false, signal: AbortSignal.timeout(METADATA_TIMEOUT) }, response => {
+      text(response).then(body => resolve(response.statusCode === 200 ? body.trim() || undefined : undefined), reject)
+    })
+    request.on('error', reject)
+  })
 }

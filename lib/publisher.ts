@@ -90,7 +90,8 @@ export class Publisher {
       errorType = (error as { code?: string }).code ?? 'other'
       throw error
     } finally {
-      this.#metrics.published(performance.now() - startedAt, errorType)
+      // Commands between instances are no publications of the host's.
+      if (channel !== CONTROL_CHANNEL) this.#metrics.published(performance.now() - startedAt, errorType)
       this.#tracing.sent(span, errorType)
     }
   }

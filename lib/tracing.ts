@@ -1,5 +1,6 @@
 import { context, isSpanContextValid, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags } from '@opentelemetry/api'
 import type { Attributes, Context, Span, SpanContext, Tracer } from '@opentelemetry/api'
+import { EventEmitter } from 'node:events'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { ChannelNamespaces } from './channels.ts'
@@ -11,6 +12,7 @@ interface Upgrade {
   readonly span: Span
   /** What was current around it. */
   readonly outer: Context
+  readonly gone: () => void
   rejection: Rejection | undefined
 }
 
@@ -36,7 +38,10 @@ export class Tracing {
     const outer = context.active()
     const span = this.#upgradeSpan(this.#tracer, request.raw, request.routeOptions.url ?? '', Date.now() - reply.elapsedTime)
     if (!isSpanContextValid(span.spanContext())) return done() // nobody traces
-    this.#upgrades.set(request, { span, outer, rejection: undefined })
+    // `ws` itself answers what is no right handshake, and nobody else tells. An injected request has no real socket.
+    const gone = () => { this.#upgraded(request, undefined) }
+    if (request.raw.socket instanceof EventEmitter) request.raw.socket.once('close', gone)
+    this.#upgrades.set(request, { span, outer, gone, rejection: undefined })
     context.with(trace.setSpan(outer, span), done)
   }
 
@@ -96,10 +101,11 @@ export class Tracing {
     return tracer.startSpan(`${method} ${route}`, { kind: SpanKind.SERVER, startTime, attributes }, parent)
   }
 
-  #upgraded (request: FastifyRequest, statusCode: number): Upgrade | undefined {
+  #upgraded (request: FastifyRequest, statusCode: number | undefined): Upgrade | undefined {
     const upgrade = this.#upgrades.get(request)
     if (upgrade === undefined) return undefined
     this.#upgrades.delete(request)
+    if (request.raw.socket instanceof EventEmitter) request.raw.socket.off('close', upgrade.gone)
     endUpgrade(upgrade.span, statusCode, upgrade.rejection)
     return upgrade
   }
@@ -119,10 +125,11 @@ export class Tracing {
   }
 }
 
-function endUpgrade (span: Span, statusCode: number, rejection: Rejection | undefined): void {
-  span.setAttribute('http.response.status_code', statusCode)
-  if (statusCode !== 101) span.setAttribute('error.type', rejection ?? String(statusCode))
-  if (statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+/** Without a status it ended without an answer of ours. */
+function endUpgrade (span: Span, statusCode: number | undefined, rejection: Rejection | undefined): void {
+  if (statusCode !== undefined) span.setAttribute('http.response.status_code', statusCode)
+  if (statusCode !== 101) span.setAttribute('error.type', rejection ?? (statusCode === undefined ? 'aborted' : String(statusCode)))
+  if (statusCode !== undefined && statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
   span.end()
 }
 

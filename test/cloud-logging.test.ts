@@ -3,7 +3,7 @@ import type { FastifyServerOptions } from 'fastify'
 import { pino } from 'pino'
 import t from 'tap'
 import type { Test } from 'tap'
-import { cloudLogging } from '../index.ts'
+import cloudRunWebSocket, { cloudLogging } from '../index.ts'
 import type { CloudLoggingOptions, Options } from '../index.ts'
 import { boundLabels } from '../lib/cloud-entry.ts'
 import { isCloudLogger } from '../lib/cloud-logging.ts'
@@ -217,6 +217,16 @@ t.test('the entries of a connection are one operation in the trace of its upgrad
   t.match(failed, { severity: 'ERROR', '@type': reported, stack_trace: /TypeError: boom/, serviceContext: { service: 'chat' }, ...traced })
   t.match(closed, { severity: 'INFO', connection: id, cause: 'error', ...traced })
   t.notMatch(JSON.stringify(entries), /secret/)
+})
+
+t.test('where requests have no logger of their own, no trace stays on that of the app', async (t) => {
+  const entries: Entry[] = []
+  const app = Fastify({ loggerInstance: pino(cloudLogging({ project: 'project-1' }), { write: (line: string) => { entries.push(JSON.parse(line)) } }), childLoggerFactory: logger => logger })
+  t.teardown(() => app.close())
+  await app.register(cloudRunWebSocket, { shutdown: { signals: false } })
+  await app.inject({ url: '/nowhere', headers: { traceparent } })
+  app.log.info('later')
+  t.notOk(entries.find(({ message }) => message === 'later')!['logging.googleapis.com/trace'])
 })
 
 t.test('a connection without a trace header remembers none', async (t) => {

@@ -8,11 +8,12 @@ import type { Test } from 'tap'
 import cloudRunWebSocket from '../index.ts'
 import type { End, Options } from '../index.ts'
 import { startApp } from './helpers/app.ts'
+import { startOtlpServer } from './helpers/otlp.ts'
 import { randomPrefix } from './helpers/prefix.ts'
 import { openRaw, upgradeRequest } from './helpers/raw-socket.ts'
 import { startRedis } from './helpers/redis.ts'
 import { startServer } from './helpers/server-process.ts'
-import type { ServerSettings } from './helpers/server-process.ts'
+import type { ServerProcess, ServerSettings } from './helpers/server-process.ts'
 import { until } from './helpers/until.ts'
 import { connect, rejected } from './helpers/ws-client.ts'
 
@@ -152,9 +153,9 @@ for (const prefix of ['', '/v1']) {
 // Starting a process takes a while on a busy machine; what these wait for overlaps.
 t.jobs = 4
 
-async function stop (t: Test, settings: ServerSettings, signal: NodeJS.Signals, prepare: (urls: string[]) => Promise<void>) {
+async function stop (t: Test, settings: ServerSettings, signal: NodeJS.Signals, prepare: (urls: string[], server: ServerProcess) => Promise<void>) {
   const server = await startServer(t, { ...settings, options: { shutdown, ...settings.options } })
-  await prepare(server.urls)
+  await prepare(server.urls, server)
   const startedAt = Date.now()
   server.child.kill(signal)
   t.strictSame(await server.exited, { code: 0, signal: null }, 'exit code 0')
@@ -196,10 +197,13 @@ t.test('SIGTERM with a client that does not read: not ready, but alive, until it
   t.match(server.log.find(({ event }) => event === 'drain.finished'), { connections: 1, terminated: 1 })
 })
 
-t.test('SIGTERM with a Redis that is frozen', parallel, async (t) => {
+t.test('SIGTERM with a Redis that is frozen, and a metrics backend and an onDisconnect that never answer', parallel, async (t) => {
   const redis = await startRedis(t)
-  await stop(t, { options: { redis: redis.url, prefix: randomPrefix() } }, 'SIGTERM', async ([url]) => {
+  const otlp = await startOtlpServer(t)
+  otlp.status = 'hang'
+  await stop(t, { options: { redis: redis.url, prefix: randomPrefix() }, hang: 'onDisconnect', env: { OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url, OTEL_METRIC_EXPORT_INTERVAL: '10000' } }, 'SIGTERM', async ([url], { log }) => {
     await connect(t, `${url}/ws`)
+    await until(() => log.some(({ event }) => event === 'telemetry.started'), 'metrics are on')
     redis.freeze()
   })
   redis.thaw()

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { detectCloudRun } from '../lib/google-cloud.ts'
 import { startMetadataServer } from './helpers/metadata.ts'
+import { until } from './helpers/until.ts'
 
 const environment = { K_SERVICE: 'chat', K_REVISION: 'chat-00042-abc', K_CONFIGURATION: 'chat' }
 
@@ -15,6 +16,18 @@ t.test('a project in the environment goes before that of the metadata server', a
   const metadata = await startMetadataServer(t)
   t.match(await detectCloudRun({ ...environment, ...metadata.env, GOOGLE_CLOUD_PROJECT: 'mine' }), { project: 'mine' })
   t.notOk(metadata.asked.includes('/project/project-id'))
+})
+
+t.test('what was answered once is not asked again, what came too late is', async (t) => {
+  const metadata = await startMetadataServer(t)
+  metadata.values['/instance/id'] = 'hang'
+  const first = detectCloudRun({ ...environment, ...metadata.env })
+  await until(() => metadata.asked.filter(path => path === '/instance/id').length === 2, 'it is asked again')
+  metadata.values['/instance/id'] = '00c0ffee'
+  t.match(await first, { instance: '00c0ffee' })
+  const runs = await Promise.all([1, 2, 3].map(() => detectCloudRun({ ...environment, ...metadata.env })))
+  t.ok(runs.every(run => run?.instance === '00c0ffee'))
+  t.strictSame(metadata.asked.filter(path => path === '/project/project-id').length, 1)
 })
 
 t.test('elsewhere nobody is asked', async (t) => {

@@ -2,10 +2,13 @@ import { metrics } from '@opentelemetry/api'
 import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
 import Fastify from 'fastify'
 import type { FastifyBaseLogger } from 'fastify'
+import { once } from 'node:events'
+import { get } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
+import cloudRunWebSocket from '../index.ts'
 import { registeredProvider } from '../lib/instruments.ts'
 import { Logs } from '../lib/logs.ts'
 import { metricNames } from '../lib/metrics.ts'
@@ -95,6 +98,7 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
 await t.test('on Cloud Run they go to Google with the resource of this instance and a token', async (t) => {
   const otlp = await startOtlpServer(t)
   const metadata = await startMetadataServer(t)
+  metadata.lifetime.seconds = 1 // so that every request needs a new one
   setEnvironment(t, { ...cloudRun, ...metadata.env, GOOGLE_CLOUD_TELEMETRY_ENDPOINT: otlp.url, OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=the-same-for-all,team=chat' })
   const { telemetry, entries } = newTelemetry(t)
   await telemetry.start()
@@ -103,7 +107,9 @@ await t.test('on Cloud Run they go to Google with the resource of this instance 
   await flush()
   t.strictSame(entries().map(({ event }) => event), ['telemetry.started'])
   t.equal(otlp.requests.length, 2)
-  t.ok(otlp.requests.every(({ headers }) => /^Bearer token-\d+$/.test(String(headers.authorization))))
+  const tokens = otlp.requests.map(({ headers }) => headers.authorization)
+  t.ok(tokens.every(token => /^Bearer token-\d+$/.test(String(token))))
+  t.equal(new Set(tokens).size, 2, 'a fresh one each time')
   const { 'telemetry.sdk.name': _name, 'telemetry.sdk.version': _version, 'telemetry.sdk.language': _language, ...resource } = otlp.requests[0]!.resource
   t.strictSame(resource, {
     'gcp.project_id': 'project-1',
@@ -274,6 +280,28 @@ await t.test('a backend that hangs keeps closing for no longer than the budget, 
   t.equal(otlp.requests.length, 1)
   t.match(entries(), [{ event: 'telemetry.started' }, { event: 'telemetry.failed', level: 40, cause: 'flush', msg: /300 ms/ }])
   t.equal(registeredProvider(), undefined)
+})
+
+await t.test('the last metrics arrive though a request of the host is never answered', async (t) => {
+  const otlp = await startOtlpServer(t)
+  setEnvironment(t, { OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url })
+  const app = Fastify({ forceCloseConnections: false })
+  app.get('/never', () => new Promise(() => {}))
+  await app.register(cloudRunWebSocket, { shutdown: { signals: false, timeout: 2_000 } })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+  await until(() => registeredProvider() !== undefined, 'the SDK has started')
+  const client = await connect(t, `ws://127.0.0.1:${port}/ws`)
+  await flush()
+  t.strictSame(otlp.latest(metricNames.active), { plain: 1, json: 0, protobuf: 0 })
+  const unanswered = get(`http://127.0.0.1:${port}/never`).on('error', () => {})
+  await once(unanswered, 'socket')
+  const closed = app.close()
+  await client.closed
+  await until(() => otlp.latest(metricNames.active).plain === 0, 'the last export')
+  t.equal(otlp.latest(metricNames.drainDuration)[''], 1)
+  unanswered.destroy()
+  await closed
 })
 
 await t.test('no request has more than 200 points, and none is lost', async (t) => {

@@ -9,6 +9,7 @@ import type { Options } from '../index.ts'
 import { startApp } from './helpers/app.ts'
 import { randomPrefix } from './helpers/prefix.ts'
 import { command, startRedis } from './helpers/redis.ts'
+import { openRaw, upgradeRequest } from './helpers/raw-socket.ts'
 import { startTracer } from './helpers/tracer.ts'
 import { until } from './helpers/until.ts'
 import { connect, rejected } from './helpers/ws-client.ts'
@@ -104,6 +105,16 @@ t.test('an upgrade that a hook of the host answers, or that comes too late, is a
   t.match(late.attributes, { 'http.response.status_code': 503, 'error.type': 'draining', 'url.path': '/ws' })
   t.equal(late.spanContext().traceId, traceId)
   await closed
+})
+
+t.test('an upgrade that `ws` itself refuses is a span too', async t => {
+  const spans = startTracer(t)
+  const { url } = await startApp(t)
+  const raw = await openRaw(t, url)
+  raw.socket.write(upgradeRequest('/ws').replace(/^Sec-WebSocket-Key: .*$/im, 'Sec-WebSocket-Key: short'))
+  t.match(await raw.head(), /^HTTP\/1.1 400/)
+  const [span] = await spans.named('GET /ws')
+  t.match(span!.attributes, { 'error.type': 'aborted', 'http.response.status_code': undefined })
 })
 
 t.test('a publication is a span where it is sent and one where it is delivered', async t => {

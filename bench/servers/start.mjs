@@ -2,7 +2,7 @@
 import Fastify from 'fastify'
 
 const kind = process.env.BENCH_START
-const app = Fastify({ logger: kind === 'observed' })
+const app = Fastify({ logger: true })
 if (kind === 'bare') {
   const [{ default: websocket }, { createClient }] = await Promise.all([import('@fastify/websocket'), import('redis')])
   const publisher = createClient({ url: process.env.REDIS_URL })

@@ -10,12 +10,15 @@ export interface MetadataServer {
   readonly asked: string[]
   /** Answers by path; `undefined` gives 404, 'hang' never answers. */
   readonly values: Record<string, string | undefined>
+  /** Of its tokens. */
+  readonly lifetime: { seconds: number }
 }
 
 /** Answers as for one instance of a Cloud Run service in the project `project-1`. */
 export async function startMetadataServer (t: Test): Promise<MetadataServer> {
   const asked: string[] = []
   let tokens = 0
+  const lifetime = { seconds: 3_600 }
   const values: Record<string, string | undefined> = {
     '/project/project-id': 'project-1',
     '/project/numeric-project-id': '123456789',
@@ -28,7 +31,7 @@ export async function startMetadataServer (t: Test): Promise<MetadataServer> {
     const path = (request.url ?? '').replace('/computeMetadata/v1', '').split('?', 1)[0] as string
     asked.push(path)
     const value = path === '/instance/service-accounts/default/token'
-      ? JSON.stringify({ access_token: `token-${++tokens}`, expires_in: 3_600, token_type: 'Bearer' })
+      ? JSON.stringify({ access_token: `token-${++tokens}`, expires_in: lifetime.seconds, token_type: 'Bearer' })
       : values[path]
     if (value === 'hang') return
     const known = value !== undefined && request.headers['metadata-flavor'] === 'Google'
@@ -41,5 +44,5 @@ export async function startMetadataServer (t: Test): Promise<MetadataServer> {
     server.close()
     server.closeAllConnections()
   })
-  return { asked, values, env: { GCE_METADATA_HOST: `127.0.0.1:${(server.address() as AddressInfo).port}`, METADATA_SERVER_DETECTION: 'assume-present' } }
+  return { asked, values, lifetime, env: { GCE_METADATA_HOST: `127.0.0.1:${(server.address() as AddressInfo).port}`, METADATA_SERVER_DETECTION: 'assume-present' } }
 }

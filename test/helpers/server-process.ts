@@ -12,6 +12,7 @@ export interface ServerSettings {
   hang?: 'onDisconnect' | 'onClose'
   fail?: boolean
   listen?: boolean
+  env?: Record<string, string>
 }
 
 export interface ServerProcess {
@@ -27,7 +28,7 @@ export interface ServerProcess {
 export async function startServer (t: Test, settings: ServerSettings = {}): Promise<ServerProcess> {
   const child = fork(fileURLToPath(new URL('../fixtures/server.ts', import.meta.url)), {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    env: { ...process.env, SERVER_SETTINGS: JSON.stringify(settings) }
+    env: { ...process.env, ...settings.env, SERVER_SETTINGS: JSON.stringify(settings) }
   })
   t.teardown(() => child.kill('SIGKILL'))
   const log: Array<Record<string, unknown>> = []

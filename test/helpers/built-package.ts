@@ -1,21 +1,19 @@
-import { copyFile, mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
-import { dirname, join, relative, resolve } from 'node:path'
-import ts from 'typescript'
+import { execFile } from 'node:child_process'
+import { copyFile, mkdir, readFile, symlink } from 'node:fs/promises'
+import { join, resolve } from 'node:path'
+import { promisify } from 'node:util'
 
 const root = resolve(import.meta.dirname, '../..')
 
-/** This package as `npm run build` makes it, but without checks, which take much longer; in a folder of the test's own, because what is in dist may be old. */
+/** This package as `npm run build` bundles it, without types and checks; in a folder of the test's own, because what is in dist may be old. */
 export async function buildPackage (folder: string): Promise<void> {
-  const config = ts.readConfigFile(join(root, 'tsconfig.build.json'), ts.sys.readFile).config
-  const { fileNames, options } = ts.parseJsonConfigFileContent(config, ts.sys, root)
+  const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+  const [, bundler, options] = /&& (esbuild) (.*)$/.exec(scripts.build)!
+  const args = options!.replace('--outdir=dist', `--outdir=${join(folder, 'dist')}`).split(' ')
   await mkdir(folder, { recursive: true })
   await Promise.all([
     copyFile(join(root, 'package.json'), join(folder, 'package.json')),
     symlink(join(root, 'node_modules'), join(folder, 'node_modules')),
-    ...fileNames.map(async (file) => {
-      const target = join(folder, 'dist', relative(root, file).replace(/\.ts$/, '.js'))
-      await mkdir(dirname(target), { recursive: true })
-      await writeFile(target, ts.transpileModule(await readFile(file, 'utf8'), { compilerOptions: { ...options, module: ts.ModuleKind.ES2022 } }).outputText)
-    })
+    promisify(execFile)(join(root, 'node_modules/.bin', bundler!), args, { cwd: root })
   ])
 }

@@ -1,11 +1,11 @@
+import { setMaxListeners } from 'node:events'
 import { RedisUnavailableError } from './errors.ts'
 import { BUFFERS, COMMAND_TIMEOUT, withDeadline } from './redis-commands.ts'
 import type { RedisArgument, RedisCommands } from './redis-commands.ts'
-import { CLOSE_TIMEOUT, closeWithin, describeError, newCluster, reconnectDelay, watchAnswers } from './redis-link.ts'
+import { closeWithin, describeError, newCluster, reconnectDelay, watchAnswers } from './redis-link.ts'
 import type { RedisClient, RedisCluster } from './redis-link.ts'
 import { allScripts } from './redis-scripts.ts'
 import type { RedisSource } from './redis-source.ts'
-import { within } from './within.ts'
 
 /** Sends each command to the node that owns its key. */
 export class ClusterCommands implements RedisCommands {
@@ -15,10 +15,11 @@ export class ClusterCommands implements RedisCommands {
   readonly #watched = new WeakSet<RedisClient>()
   #ready = false
   #closed = false
-  #connecting = Promise.resolve()
+  readonly #ended = new AbortController()
 
   constructor (source: RedisSource & { kind: 'cluster' | 'cluster-client' }) {
-    this.#cluster = newCluster(source)
+    setMaxListeners(0, this.#ended.signal) // one for every link
+    this.#cluster = newCluster(source, this.#ended.signal)
     // An 'error' event without a listener would end the process. What matters of it comes out of the command that fails.
     this.#cluster.on('error', (error: unknown) => { this.reason = describeError(error) })
   }
@@ -27,7 +28,7 @@ export class ClusterCommands implements RedisCommands {
 
   /** Unlike a single client, node-redis' cluster does not try again when no node answers at first. */
   open (changed: () => void, retries = 0): void {
-    this.#connecting = this.#cluster.connect().then(() => {
+    this.#cluster.connect().then(() => {
       if (this.#closed) return
       this.#ready = true
       changed()
@@ -74,8 +75,7 @@ export class ClusterCommands implements RedisCommands {
   async close (): Promise<void> {
     this.#closed = true
     this.#ready = false
-    // node-redis goes on with an attempt to connect that is under way when it is closed, and would keep those links for ever.
-    await within(CLOSE_TIMEOUT, this.#connecting)
     await closeWithin(this.#cluster)
+    this.#ended.abort()
   }
 }

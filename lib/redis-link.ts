@@ -17,7 +17,7 @@ const MAX_QUEUE = 100_000
 /** Replies in the form that our code reads, not in the one that the host may have chosen for its own. A Map may have any key, an object not. */
 const COMMAND_OPTIONS = { typeMapping: { [RESP_TYPES.MAP]: Map } }
 /** ms that closing may take before the link is cut. */
-export const CLOSE_TIMEOUT = 500
+const CLOSE_TIMEOUT = 500
 
 /**
  * What every link of ours needs, whatever the host configured. The strategy of our own is not a matter of taste:
@@ -43,13 +43,19 @@ export function duplicateClient (client: RedisClientLike): RedisClient {
   return client.duplicate(linkOptions((client as { options?: RedisClientOptions }).options)) as RedisClient
 }
 
-export function newCluster (source: RedisSource & { kind: 'cluster' | 'cluster-client' }): RedisCluster {
-  if (source.kind === 'cluster') {
-    return createCluster({ ...source.options, commandOptions: COMMAND_OPTIONS, RESP: 3, defaults: linkOptions(source.options.defaults) as NonNullable<RedisClusterOptions['defaults']> }) as RedisCluster
-  }
+/** Its links are cut when `ended` is aborted. */
+export function newCluster (source: RedisSource & { kind: 'cluster' | 'cluster-client' }, ended: AbortSignal): RedisCluster {
+  if (source.kind === 'cluster') return createCluster({ ...source.options, ...clusterOptions(source.options, ended) }) as RedisCluster
   // node-redis shows the options of a client, but not those of a cluster.
   const { _options: options } = source.client as { _options?: RedisClusterOptions }
-  return source.client.duplicate({ commandOptions: COMMAND_OPTIONS, RESP: 3, defaults: linkOptions(options?.defaults) }) as RedisCluster
+  return source.client.duplicate(clusterOptions(options, ended)) as RedisCluster
+}
+
+function clusterOptions (options: RedisClusterOptions | undefined, ended: AbortSignal) {
+  const defaults = linkOptions(options?.defaults)
+  // node-redis goes on with what is under way when it is closed, and would keep those links for ever. Node.js' sockets know `signal`, its types do not.
+  Object.assign(defaults.socket!, { signal: ended, reconnectStrategy: (retries: number) => ended.aborted ? false : reconnectDelay(retries) })
+  return { commandOptions: COMMAND_OPTIONS, RESP: 3 as const, defaults: defaults as NonNullable<RedisClusterOptions['defaults']> }
 }
 
 export interface RedisLinkListener {

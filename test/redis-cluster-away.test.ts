@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
-import { history, range, startNode } from './broker-contract.ts'
+import { history, Node, range, startNode } from './broker-contract.ts'
 import { publishUntilStored, setUpCluster } from './helpers/cluster-nodes.ts'
 import { randomPrefix } from './helpers/prefix.ts'
 import { command, startRedisCluster } from './helpers/redis.ts'
@@ -70,6 +70,24 @@ t.test('a node that freezes fails what needs it in time, and closing too', async
   await until(() => listener.data(channel).at(-1) === 3, 'the last one arrives', 30_000)
   t.strictSame(listener.data(channel).filter(data => data !== 'frozen'), range(0, 3))
   t.strictSame(listener.missedBefore, [])
+})
+
+t.test('closing while the cluster is looked for keeps no link to it when it answers after all', async (t) => {
+  const { nodes, rootNodes } = cluster
+  for (const node of nodes) node.freeze()
+  const node = new Node({ rootNodes }, randomPrefix())
+  const started = node.broker.start(node)
+  await until(() => process.getActiveResourcesInfo().includes('TCPSocketWrap'), 'a node is asked')
+  await node.broker.close()
+  for (const node of nodes) node.thaw()
+  await started
+  for (const { port } of nodes) {
+    await until(async () => {
+      const clients = await command(port, ['CLIENT', 'LIST'], 5_000)
+      return clients.trim().split('\n').length === 1 // the one that asks
+    }, 'no link is left', 10_000)
+  }
+  t.equal(node.broker.up, false)
 })
 
 t.test('cutting the Pub/Sub links to all nodes over and over loses nothing and doubles nothing', async (t) => {

@@ -24,6 +24,7 @@ let audience = []
 /** Messages sent, over all publishers. */
 let turn = 0
 let wire
+let stopPublishing
 
 async function openSubscribers (ports, on, clients) {
   let next = 0
@@ -200,7 +201,7 @@ answer({
     return { expected, ...tally.figures, received: tally.received - afterReceived, recoveredAfter: recovery.time, closed: closed() }
   },
 
-  /** Starts publishing until `stop`, which gives the figures. */
+  /** Publishes until `stop`, which gives the figures. */
   start (rate) {
     begin()
     const startedAt = performance.now()
@@ -210,12 +211,14 @@ answer({
       const due = 1 + Math.floor((performance.now() - startedAt) * rate / 1_000)
       for (; sent < due; sent++) expected += publish()
     }, 1)
-    this.stop = async () => {
+    stopPublishing = async () => {
       clearInterval(timer)
       await arrived(expected)
       return { expected, ...tally.figures, closed: closedCount() }
     }
   },
+
+  stop: () => stopPublishing(),
 
   closed: closedCount,
 

@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process'
-import { mkdtemp, rm, symlink } from 'node:fs/promises'
+import { execFile, execFileSync } from 'node:child_process'
+import { rmSync } from 'node:fs'
+import { mkdtemp, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -8,16 +9,19 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Builds another state of this repository, beside it, with the dependencies that are installed here. */
+/** Builds another state of this repository in a folder of its own, with the dependencies that are installed here. */
 export async function buildBase (ref) {
   const git = (...args) => run('git', ['-C', root, ...args])
   const { stdout } = await git('rev-parse', '--verify', '--end-of-options', `${ref}^{commit}`)
   const commit = stdout.trim()
   const folder = await mkdtemp(join(tmpdir(), 'bench-base-'))
-  const remove = async () => {
-    await git('worktree', 'remove', '--force', join(folder, 'base')).catch(() => {}) // it was never added
-    await rm(folder, { recursive: true, force: true })
+  // Synchronous, as it is also what is left to do when this process is told to end.
+  const remove = () => {
+    process.off('exit', remove)
+    rmSync(folder, { recursive: true, force: true })
+    execFileSync('git', ['-C', root, 'worktree', 'prune'])
   }
+  process.once('exit', remove)
   try {
     const base = join(folder, 'base')
     await git('worktree', 'add', '--detach', base, commit)
@@ -25,7 +29,7 @@ export async function buildBase (ref) {
     await run('npm', ['run', 'build'], { cwd: base })
     return { commit, plugin: join(base, 'dist/index.js'), remove }
   } catch (error) {
-    await remove()
+    remove()
     throw error
   }
 }

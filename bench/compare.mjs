@@ -47,10 +47,10 @@ async function measure (peer, setup) {
   return figures
 }
 
-/** Ratios are of one round each, so that what else the machine does meets both. */
+/** Ratios are of one round each, so that what else the machine does meets both. What was too little to be measured has none. */
 function rowsOf ({ peer, base, head }) {
   return Object.keys(base[0]).map(name => {
-    const pairs = base.map((figures, i) => [figures[name], head[i][name]]).filter(pair => pair.every(Number.isFinite))
+    const pairs = base.map((figures, i) => [figures[name], head[i][name]]).filter(pair => pair.every(figure => figure > 0))
     if (pairs.length === 0) return [peer.name, name, '', '', '', '']
     const ratios = pairs.map(([one, other]) => other / one).sort((a, b) => a - b)
     const middle = side => median(pairs.map(pair => pair[side])).toFixed(1)
@@ -80,6 +80,6 @@ try {
   }
 } finally {
   await redis.stop()
-  await base.remove()
+  base.remove()
 }
 printMarkdown(['server', 'figure', 'base', 'head', 'head / base', 'of all rounds'], results.flatMap(rowsOf), 2)

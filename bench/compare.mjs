@@ -1,33 +1,28 @@
 // Measures two builds of this plugin in turn, such as a pull request's base and its head. Prints one Markdown table. See README.md.
-import { parseArgs } from 'node:util'
 import { buildBase } from './base-build.mjs'
 import { defaultPlugin } from './cluster.mjs'
 import { describeMachine, endByExit, needConnections } from './machine.mjs'
 import { printMarkdown } from './markdown.mjs'
 import { accept, fanOut, idle } from './measure.mjs'
 import { format, list, median } from './numbers.mjs'
+import { readOptions } from './options.mjs'
 import { choosePeers } from './peers.mjs'
 import { startRedis } from './redis.mjs'
 
-const { values } = parseArgs({
-  options: {
-    base: { type: 'string' },
-    'base-plugin': { type: 'string' },
-    plugin: { type: 'string', default: defaultPlugin },
-    quick: { type: 'boolean', default: false },
-    peers: { type: 'string', default: 'plugin,plugin-json' },
-    rounds: { type: 'string', default: '5' },
-    clients: { type: 'string', default: '500' },
-    rates: { type: 'string', default: '50,400,1000' },
-    seconds: { type: 'string', default: '3' },
-    idle: { type: 'string', default: '4000' },
-    accept: { type: 'string', default: '4000' }
-  }
-})
-const quick = { rounds: '1', clients: '20', rates: '50', seconds: '1', idle: '100', accept: '100' }
-const options = values.quick ? { ...values, ...quick } : values
+const options = readOptions({
+  base: undefined,
+  'base-plugin': undefined,
+  plugin: defaultPlugin,
+  peers: 'plugin,plugin-json',
+  rounds: 5,
+  clients: 500,
+  rates: '50,400,1000',
+  seconds: 3,
+  idle: 4_000,
+  accept: 4_000
+}, { rounds: 1, clients: 20, rates: '50', seconds: 1, idle: 100, accept: 100 })
 const rates = list(options.rates).map(Number)
-const [rounds, clients, seconds, idleClients, acceptClients] = ['rounds', 'clients', 'seconds', 'idle', 'accept'].map(name => Number(options[name]))
+const { rounds, clients, seconds, idle: idleClients, accept: acceptClients } = options
 
 /** Figures of one build by the name of their row; undefined where the process ended or nothing arrived. */
 async function measure (peer, setup) {

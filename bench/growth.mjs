@@ -1,36 +1,31 @@
 // How cost grows with clients, channels and instances. Prints a Markdown table for each and draws growth.svg. See README.md.
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
 import { Cluster, defaultPlugin } from './cluster.mjs'
 import { drawGrowth } from './growth-plot.mjs'
 import { describeMachine, endByExit, maxConnections } from './machine.mjs'
 import { printMarkdown } from './markdown.mjs'
 import { unlessEnded, warmUp } from './measure.mjs'
 import { format, list, milliseconds } from './numbers.mjs'
+import { readOptions } from './options.mjs'
 import { choosePeers } from './peers.mjs'
 import { startRedis } from './redis.mjs'
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    peers: { type: 'string', default: 'bare-ws,uws,plugin,plugin-json' },
-    clients: { type: 'string', default: '100,500,1000,2500,5000' },
-    'clients-rate': { type: 'string', default: '20' },
-    channels: { type: 'string', default: '1,10,100,1000,10000' },
-    'channels-rate': { type: 'string', default: '100' },
-    instances: { type: 'string', default: '1,2,3,4' },
-    'instances-rate': { type: 'string', default: '50' },
-    seconds: { type: 'string', default: '5' },
-    plugin: { type: 'string', default: defaultPlugin },
-    plot: { type: 'string', default: fileURLToPath(new URL('growth.svg', import.meta.url)) }
-  }
-})
-const quick = { clients: '10,20', channels: '1,20', instances: '1,2', 'clients-rate': '50', 'channels-rate': '50', seconds: '1' }
-const options = values.quick ? { ...values, ...quick } : values
+const options = readOptions({
+  peers: 'bare-ws,uws,plugin,plugin-json',
+  clients: '100,500,1000,2500,5000',
+  'clients-rate': 20,
+  channels: '1,10,100,1000,10000',
+  'channels-rate': 100,
+  instances: '1,2,3,4',
+  'instances-rate': 50,
+  seconds: 5,
+  plugin: defaultPlugin,
+  plot: fileURLToPath(new URL('growth.svg', import.meta.url))
+}, { clients: '10,20', channels: '1,20', instances: '1,2', 'clients-rate': 50, 'channels-rate': 50, seconds: 1 })
 /** Clients where it is something else that grows. */
-const CLIENTS = values.quick ? 10 : 1_000
-const seconds = Number(options.seconds)
+const CLIENTS = options.quick ? 10 : 1_000
+const { seconds } = options
 
 const scales = [
   { name: 'clients', setup: clients => ({ clients, channels: 1, instances: 2 }), per: 'received', unit: 'delivery' },
@@ -79,7 +74,7 @@ try {
     const possible = all.filter(value => setup(value).clients <= maxConnections())
     if (possible.length < all.length) console.error(`${name}: ${all.filter(value => !possible.includes(value)).join(', ')} left out, ulimit -Hn allows ${maxConnections()} connections`)
     if (possible.length === 0) continue
-    const rate = Number(options[`${name}-rate`])
+    const rate = options[`${name}-rate`]
     const results = []
     for (const value of possible) {
       for (const peer of peers) {

@@ -117,15 +117,13 @@ class Recovery {
   #usual
   /** Of each publication: when it was sent, how often it has arrived, how long that took at the most. */
   #seen = new Map()
+  #first = counter.sentAt.map(times => times.length)
 
   constructor (usual) {
     this.#since = performance.now()
     this.#expected = subscribers.filter(client => client.isOpen).length
     this.#usual = usual
-    this.#first = counter.sentAt.map(times => times.length)
   }
-
-  #first
 
   message = (publisher, number, now) => {
     if (number < this.#first[publisher]) return

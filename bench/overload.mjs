@@ -1,10 +1,10 @@
 // Publishes faster than the machine can carry: who lives, what is lost, and when is all as before? Prints one Markdown table. See README.md.
-import { parseArgs } from 'node:util'
 import { Cluster, defaultPlugin } from './cluster.mjs'
 import { describeMachine, endByExit, needConnections } from './machine.mjs'
 import { printMarkdown } from './markdown.mjs'
 import { unlessEnded } from './measure.mjs'
 import { format, list, milliseconds, sum } from './numbers.mjs'
+import { readOptions } from './options.mjs'
 import { choosePeers } from './peers.mjs'
 import { startRedis } from './redis.mjs'
 
@@ -15,19 +15,11 @@ const QUICK_QUIET = { rate: 50, seconds: 1, afterSeconds: 3 }
 const USUAL_TIMES = 3
 const USUAL_MS = 50
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    peers: { type: 'string', default: 'bare-ws,uws,fastify-websocket,socket-io,plugin,plugin-history,plugin-json,plugin-json-history' },
-    clients: { type: 'string', default: '500' },
-    rates: { type: 'string', default: '2000,4000,8000' },
-    seconds: { type: 'string', default: '5' },
-    plugin: { type: 'string', default: defaultPlugin }
-  }
-})
-const options = values.quick ? { ...values, clients: '20', rates: '2000', seconds: '1' } : values
-const quiet = values.quick ? QUICK_QUIET : QUIET
-const [clients, seconds] = [Number(options.clients), Number(options.seconds)]
+const options = readOptions({
+  peers: 'bare-ws,uws,fastify-websocket,socket-io,plugin,plugin-history,plugin-json,plugin-json-history', clients: 500, rates: '2000,4000,8000', seconds: 5, plugin: defaultPlugin
+}, { clients: 20, rates: '2000', seconds: 1 })
+const quiet = options.quick ? QUICK_QUIET : QUIET
+const { clients, seconds } = options
 
 async function overload (peer, rate, redis) {
   const cluster = new Cluster(peer, { redis, plugin: options.plugin })

@@ -1,33 +1,19 @@
 // Measures this plugin and its peers side by side and prints two Markdown tables. See README.md.
-import { parseArgs } from 'node:util'
 import { defaultPlugin } from './cluster.mjs'
 import { startGoogle } from './google.mjs'
 import { describeMachine, endByExit, needConnections } from './machine.mjs'
 import { accept, fanOut, idle, saturation } from './measure.mjs'
 import { list } from './numbers.mjs'
+import { readOptions } from './options.mjs'
 import { allPeers, choosePeers } from './peers.mjs'
 import { startRedis } from './redis.mjs'
 import { printTables } from './table.mjs'
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    peers: { type: 'string', default: allPeers },
-    rounds: { type: 'string', default: '3' },
-    clients: { type: 'string', default: '500' },
-    rates: { type: 'string', default: '50,400,1000' },
-    seconds: { type: 'string', default: '5' },
-    idle: { type: 'string', default: '4000' },
-    accept: { type: 'string', default: '4000' },
-    saturation: { type: 'string', default: '1' },
-    plugin: { type: 'string', default: defaultPlugin },
-    profile: { type: 'string' }
-  }
-})
-const quick = { rounds: '1', clients: '20', rates: '50', seconds: '1', idle: '100', accept: '100' }
-const options = values.quick ? { ...values, ...quick } : values
+const options = readOptions({
+  peers: allPeers, rounds: 3, clients: 500, rates: '50,400,1000', seconds: 5, idle: 4_000, accept: 4_000, saturation: 1, plugin: defaultPlugin, profile: undefined
+}, { rounds: 1, clients: 20, rates: '50', seconds: 1, idle: 100, accept: 100 })
 const rates = list(options.rates).map(Number)
-const [rounds, clients, seconds, idleClients, acceptClients, searches] = ['rounds', 'clients', 'seconds', 'idle', 'accept', 'saturation'].map(name => Number(options[name]))
+const { rounds, clients, seconds, idle: idleClients, accept: acceptClients, saturation: searches } = options
 
 async function measure (peer, setup, round) {
   const execArgv = options.profile === undefined ? [] : ['--cpu-prof', '--cpu-prof-dir', options.profile]

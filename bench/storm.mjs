@@ -1,35 +1,23 @@
 // Thousands of clients come back within two seconds: how long does it take, and what do those feel that are connected? See README.md.
 import { setTimeout as wait } from 'node:timers/promises'
-import { parseArgs } from 'node:util'
 import { Child } from './child.mjs'
 import { Cluster, defaultPlugin } from './cluster.mjs'
 import { describeMachine, endByExit, needConnections } from './machine.mjs'
 import { printMarkdown } from './markdown.mjs'
 import { unlessEnded } from './measure.mjs'
 import { format, median, milliseconds, sum } from './numbers.mjs'
+import { readOptions } from './options.mjs'
 import { choosePeers } from './peers.mjs'
 import { startRedis } from './redis.mjs'
 
 /** ms in which all must be back. */
 const TIMEOUT = 60_000
 
-const { values } = parseArgs({
-  options: {
-    quick: { type: 'boolean', default: false },
-    peers: { type: 'string', default: 'fastify-websocket,socket-io,plugin,plugin-json' },
-    rounds: { type: 'string', default: '3' },
-    clients: { type: 'string', default: '500' },
-    rate: { type: 'string', default: '50' },
-    storm: { type: 'string', default: '5000' },
-    within: { type: 'string', default: '2000' },
-    channels: { type: 'string', default: '100' },
-    before: { type: 'string', default: '4' },
-    plugin: { type: 'string', default: defaultPlugin }
-  }
-})
-const quick = { rounds: '1', clients: '20', storm: '100', within: '500', before: '1' }
-const options = values.quick ? { ...values, ...quick } : values
-const [rounds, clients, rate, count, within, channels, before] = ['rounds', 'clients', 'rate', 'storm', 'within', 'channels', 'before'].map(name => Number(options[name]))
+const options = readOptions({
+  peers: 'fastify-websocket,socket-io,plugin,plugin-json', rounds: 3, clients: 500, rate: 50, storm: 5_000, within: 2_000, channels: 100, before: 4, plugin: defaultPlugin
+}, { rounds: 1, clients: 20, storm: 100, within: 500, before: 1 })
+/** `before`: seconds of each of the quiet times that it is compared with. */
+const { rounds, clients, rate, storm: count, within, channels, before } = options
 
 async function storm (peer, redis) {
   const cluster = new Cluster(peer, { redis, plugin: options.plugin })

@@ -21,7 +21,7 @@ function drawPanel ({ title, unit, results }, peers, offset) {
   const points = results.filter(({ row, per }) => !row.ended && row[per] > 0).map(({ peer, value, row, per }) => ({ peer, value, cost: row.serverCpu / row[per] }))
   const values = [...new Set(results.map(({ value }) => value))]
   const x = horizontal(values, offset)
-  const { scale: y, ticks } = vertical(points.map(({ cost }) => cost))
+  const { scale: y, ticks } = vertical(points.length > 0 ? points.map(({ cost }) => cost) : [1])
   const right = offset + PANEL.width - PANEL.right
   return [
     `<text class="title" x="${offset + PANEL.left}" y="16">${title}</text>`,

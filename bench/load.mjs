@@ -80,8 +80,8 @@ function publishAll (rate, total) {
   })
 }
 
-async function arrived (expected) {
-  const deadline = performance.now() + ARRIVE_TIMEOUT
+async function arrived (expected, timeout = ARRIVE_TIMEOUT) {
+  const deadline = performance.now() + timeout
   let before = tally.received
   let progressAt = performance.now()
   while (tally.received < expected && performance.now() < deadline && performance.now() - progressAt < STALLED) {
@@ -170,15 +170,15 @@ answer({
     return performance.now() - startedAt
   },
 
-  /** Publishes for some seconds, then waits for what is still under way. Times in ms, CPU in us. */
-  async publish ({ rate, seconds }) {
+  /** Publishes for some seconds, then waits for what is still under way, for `patience` ms at the most. Times in ms, CPU in us. */
+  async publish ({ rate, seconds, patience }) {
     const total = Math.round(rate * seconds)
     begin()
     const closedBefore = closedCount()
     const cpuBefore = cpu()
     const startedAt = performance.now()
     const expected = await publishAll(rate, total)
-    await arrived(expected)
+    await arrived(expected, patience)
     return { publications: total, expected, ...tally.figures, time: performance.now() - startedAt, closed: closedCount() - closedBefore, cpu: cpu() - cpuBefore }
   },
 

@@ -35,18 +35,18 @@ export class Client {
   #upgraded = false
   /** Bytes of a frame that has not come completely. */
   #rest
-  /** Number of the last message of each publisher and, with more than one channel, channel: a number comes in one of them only. */
+  /** Number of the last message of each publisher in each of its channels; between channels there is no order. */
   #last
   #opened
   #settled = false
 
-  /** `counter`: what the client's messages are counted by, see load.mjs; none for clients that get no messages. */
+  /** `counter`: what the client's messages are counted by, see load.mjs; none where none are to come. */
   constructor (wire, { server = 0, channels, counter }) {
     this.server = server
     this.channels = channels
     this.#wire = wire
     this.#counter = counter
-    this.#last = counter === undefined ? [] : counter.sentAt.map(() => -1)
+    this.#last = counter === undefined ? [] : channels.map(() => counter.sentAt.map(() => -1))
   }
 
   /** Resolves when it is subscribed. */
@@ -92,12 +92,13 @@ export class Client {
     const number = numberAt(bytes, at)
     const { sentAt, firstNumber, tally, channels, onMessage } = this.#counter
     if (number < firstNumber[publisher]) return
-    if (channels > 1 && !this.channels.includes(channelAt(bytes, at))) {
+    const last = this.#last[channels === 1 ? 0 : this.channels.indexOf(channelAt(bytes, at))]
+    if (last === undefined) {
       tally.strayed++
-    } else if (number <= this.#last[publisher]) {
+    } else if (number <= last[publisher]) {
       tally.disordered++
     } else {
-      this.#last[publisher] = number
+      last[publisher] = number
       tally.received++
       // Only what came from another instance has crossed Redis in every server; where there is but one, all is counted.
       if (publisher !== this.server || sentAt.length === 1) tally.latency(now - sentAt[publisher][number])

@@ -1,4 +1,4 @@
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { rmSync } from 'node:fs'
 import { mkdtemp, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,15 +15,15 @@ export async function buildBase (ref) {
   const { stdout } = await git('rev-parse', '--verify', '--end-of-options', `${ref}^{commit}`)
   const commit = stdout.trim()
   const folder = await mkdtemp(join(tmpdir(), 'bench-base-'))
+  const base = join(folder, 'base')
   // Synchronous, as it is also what is left to do when this process is told to end.
   const remove = () => {
     process.off('exit', remove)
+    spawnSync('git', ['-C', root, 'worktree', 'remove', '--force', base]) // which fails where it was never added
     rmSync(folder, { recursive: true, force: true })
-    execFileSync('git', ['-C', root, 'worktree', 'prune'])
   }
   process.once('exit', remove)
   try {
-    const base = join(folder, 'base')
     await git('worktree', 'add', '--detach', base, commit)
     await symlink(join(root, 'node_modules'), join(base, 'node_modules'))
     await run('npm', ['run', 'build'], { cwd: base })

@@ -19,6 +19,7 @@ import { Instances } from './lib/instances.ts'
 import { jsonCodec } from './lib/json-codec.ts'
 import { openLogs } from './lib/log-destination.ts'
 import { Logs } from './lib/logs.ts'
+import { Memory } from './lib/memory.ts'
 import { Metrics } from './lib/metrics.ts'
 import { resolveOptions } from './lib/options.ts'
 import type { Options } from './lib/options.ts'
@@ -71,8 +72,9 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const instances = new Instances(instance, hub, presence)
   const control = new Control(broker, publisher, instance)
   const drain = new Drain(instance, metrics, logs, () => app.websocketServer.clients)
-  const heartbeat = new Heartbeat(instance, hub, instances, control, hints)
-  const admission = new Admission(options, instance, drain, metrics, logs, tracing)
+  const memory = new Memory(options.memoryLimit, logs)
+  const heartbeat = new Heartbeat(instance, hub, instances, control, hints, memory)
+  const admission = new Admission(options, instance, drain, memory, metrics, logs, tracing)
   app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, logs))
 
   await addFoundation(app, options)
@@ -88,7 +90,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, limiter, tracing)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)
-  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, hints)
+  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, memory, hints)
 
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new Bridge(instance, hub, control, metrics, logs, tracing))

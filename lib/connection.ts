@@ -156,7 +156,7 @@ export class Connection {
 
   /** @internal To this client alone; what was published to it before goes first. */
   write (frame: Frame): boolean {
-    this.#instance.flush()
+    this.#instance.flushTo(this)
     if (!this.#writable) return false
     if (this.#held !== undefined) return this.#held.push(frame) > 0
     this.#send(frame)
@@ -167,9 +167,8 @@ export class Connection {
   /** @internal What all connections of a channel get. Past `ws`, whose frames are made for one connection each; not where it compresses them. */
   writeBatch (batch: Batch): void {
     if (!this.#writable) return
-    const { _socket: raw } = this.#socket as unknown as { _socket: Duplex }
     if (this.#socket.extensions === '') {
-      raw.write(batch.bytes)
+      rawOf(this.#socket).write(batch.bytes)
       this.sent += batch.frames.length
       this.bytesSent += batch.size
       if (this.#instance.logs.messages) for (const { payload, binary } of batch.frames) this.#instance.logs.message('sent', this, payload, binary)
@@ -177,6 +176,25 @@ export class Connection {
       for (const frame of batch.frames) this.#send(frame)
     }
     this.#checkBuffered()
+  }
+
+  /** @internal Bytes that it was sent and has not taken. */
+  get owed (): number { return this.#socket.bufferedAmount }
+
+  /** @internal Whether it has not taken yet what it was sent; the hub is told when it has. */
+  get congested (): boolean {
+    const raw = rawOf(this.#socket)
+    if (!raw.writableNeedDrain) return false
+    if (!draining.has(raw)) {
+      draining.set(raw, this)
+      raw.once('drain', onDrain)
+    }
+    return true
+  }
+
+  /** @internal */
+  drained (): void {
+    this.#instance.drained(this)
   }
 
   get #writable (): boolean { return this.#end === undefined && this.#socket.readyState === OPEN }
@@ -190,15 +208,15 @@ export class Connection {
 
   /** A client that owes too much is dropped, and recovers what it missed when it connects again. */
   #checkBuffered (): void {
-    const { bufferedAmount } = this.#socket
-    if (bufferedAmount <= this.#instance.options.maxBufferedBytes) return
-    this.#instance.logs.slow(this, bufferedAmount)
+    const { owed } = this
+    if (owed <= this.#instance.options.maxBufferedBytes) return
+    this.#instance.logs.slow(this, owed)
     this.end('slow')
   }
 
   /** @internal */
   nativePing (): void {
-    this.#instance.flush()
+    this.#instance.flushTo(this)
     this.#socket.ping()
   }
 
@@ -212,7 +230,7 @@ export class Connection {
     // Without a reason an SDK comes back, whatever the code says.
     const reason = given === '' && this.session !== undefined ? closeCodes.normal.reason : given
     const end = { code, reason, cause }
-    this.#instance.flush()
+    this.#instance.flushTo(this)
     const goodbye = this.#wire.goodbye(end)
     if (goodbye !== undefined && !(this.write(goodbye) && this.open)) return // gone, or with this word too slow
     this.#end = end
@@ -376,8 +394,21 @@ function endOf ({ code, reason, cause }: End): End {
   return { code, reason, cause }
 }
 
+/** The socket under `ws`. */
+function rawOf (socket: WebSocket): Duplex {
+  return (socket as unknown as { _socket: Duplex })._socket
+}
+
 /** One set of listeners for all sockets: no closures per connection. */
 const connections = new WeakMap<WebSocket, Connection>()
+/** Of which the hub waits to hear that they have taken what they owe. */
+const draining = new WeakMap<Duplex, Connection>()
+
+function onDrain (this: Duplex): void {
+  const connection = draining.get(this)
+  draining.delete(this)
+  connection?.drained()
+}
 
 function onMessage (this: WebSocket, data: Buffer, binary: boolean): void { connections.get(this)?.receive(data, binary) }
 function onPong (this: WebSocket): void { connections.get(this)?.pong() }

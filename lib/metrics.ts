@@ -11,7 +11,7 @@ export type Rejection = 'capacity' | 'origin' | 'auth' | 'rate_limit' | 'drainin
 /** What the gauges read. */
 export interface Observed {
   readonly connections: ReadonlyMap<string, Connection>
-  readonly hub: { readonly subscriptions: number }
+  readonly hub: { readonly subscriptions: number, readonly skipped: number }
   readonly broker: { readonly up: boolean }
   readonly limit: number
 }
@@ -130,6 +130,6 @@ export class Metrics {
     samples.push(['io', all.bytesIn, { 'network.io.direction': 'receive' }], ['io', all.bytesOut, { 'network.io.direction': 'transmit' }])
     if (this.#observed === undefined) return samples
     const { limit, hub, broker } = this.#observed
-    return [...samples, ['limit', limit], ['subscriptions', hub.subscriptions], ['up', broker.up ? 1 : 0]]
+    return [...samples, ['limit', limit], ['subscriptions', hub.subscriptions], ['skipped', hub.skipped], ['up', broker.up ? 1 : 0]]
   }
 }

@@ -117,6 +117,7 @@ t.test('every metric has its name, unit and attributes', async (t) => {
     'websocket.server.subscription.active': '{subscription}',
     'websocket.server.recoveries': '{recovery}',
     'websocket.server.publications.missed': '{publication}',
+    'websocket.server.publications.skipped': '{publication}',
     'websocket.bridge.publish.duration': 's',
     'websocket.bridge.delivery.lag': 's',
     'websocket.bridge.up': '1',

@@ -873,13 +873,13 @@ test('at their maximum age clients are closed with 3011', () => ({ maxConnection
   t.strictSame(await client.closed(), { code: 3011, reason: 'force reconnect' })
 })
 
-test('a client that does not read is closed with 3008', () => ({ channels, maxBufferedBytes: 100_000 }), async (t, { app, url }, encoding) => {
+test('a client that does not read is closed with 3008', () => ({ channels, maxBufferedBytes: 1_000_000 }), async (t, { app, url }, encoding) => {
   const client = await connected(t, url, encoding)
   await client.call('subscribe', { channel: 'plain:a' })
   client.client.socket.pause()
   const [connection] = app.realtime.connections
   await until(async () => {
-    await app.realtime.publish('plain:a', 'x'.repeat(50_000))
+    await app.realtime.publish('plain:a', 'x'.repeat(500_000))
     return !connection!.open
   }, 'it is dropped')
   client.client.socket.resume()

@@ -20,7 +20,6 @@ export interface Packages {
   'google-auth-library': typeof import('google-auth-library')
 }
 export type Load = <Name extends keyof Packages>(name: Name) => Promise<Packages[Name]>
-export const load: Load = name => import(name)
 
 /** What Cloud Monitoring takes in one request (docs.cloud.google.com/stackdriver/quotas). */
 const MAX_POINTS = 200

@@ -8,6 +8,7 @@ import { get } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { setImmediate as endOfTurn } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -266,6 +267,7 @@ await t.test('a backend that refuses is said once for each cause, and that it wo
   for (const status of [401, 401, 403, 403, 429, 429, 503, 503, 400, 400, 200, 200, 403]) {
     otlp.status = status
     await flush()
+    await endOfTurn() // by then it is clear that the export has no other batch
   }
   t.equal(otlp.requests.length, 13)
   t.match(entries().map(({ event, level, cause, status, msg }) => ({ event, level, cause, status, msg })), [
@@ -314,6 +316,22 @@ await t.test('without credentials nothing is sent, and the reason is said', asyn
   await flush()
   t.match(entries().at(-1), { event: 'telemetry.failed', cause: 'credentials', msg: /key\.json/ })
   t.strictSame(otlp.requests, [])
+})
+
+await t.test('metrics arrive again when every batch of an export has', async (t) => {
+  const otlp = await startOtlpServer(t)
+  setEnvironment(t, { OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url })
+  const { telemetry, entries } = newTelemetry(t)
+  await telemetry.start()
+  const counter = metrics.getMeter('host').createCounter('orders')
+  for (let i = 0; i < 450; i++) counter.add(1, { shop: i })
+  for (const statuses of [[400, 400, 400], [200, 400, 200], [400, 200, 200], [200, 200, 400], [], []]) {
+    otlp.statuses = statuses
+    await flush()
+    await endOfTurn()
+  }
+  t.equal(otlp.requests.length, 18)
+  t.match(entries().map(({ event }) => event), ['telemetry.started', 'telemetry.failed', 'telemetry.recovered'])
 })
 
 await t.test('a backend that hangs keeps closing for no longer than the budget, and nothing else at all', async (t) => {

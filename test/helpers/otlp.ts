@@ -54,6 +54,8 @@ export interface OtlpServer {
   readonly requests: OtlpRequest[]
   /** HTTP status of the answers, or 'hang' for none. */
   status: number | 'hang'
+  /** Of the next answers, before `status`. */
+  statuses: number[]
   /** The last point of this metric that came, by the values of its attributes. */
   latest (name: string): Record<string, number>
 }
@@ -62,7 +64,7 @@ export interface OtlpServer {
 export async function startOtlpServer (t: Test): Promise<OtlpServer> {
   const server = createServer(async (request, response) => {
     const body = await buffer(request)
-    const { status } = otlp
+    const status = otlp.statuses.shift() ?? otlp.status
     otlp.requests.push({ path: request.url!, headers: request.headers, ...decode(request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body) })
     if (status === 'hang') return
     // With a time to wait that is longer than an export may take, so that it is tried once.
@@ -79,6 +81,7 @@ export async function startOtlpServer (t: Test): Promise<OtlpServer> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: [],
     status: 200,
+    statuses: [],
     latest (name) {
       const metric = otlp.requests.flatMap(({ metrics }) => metrics).findLast(metric => metric.name === name)
       return Object.fromEntries(metric?.points.map(({ attributes, value }) => [Object.values(attributes).join(' '), value]) ?? [])

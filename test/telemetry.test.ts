@@ -87,8 +87,8 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
   t.ok(otlp.latest(processMetricNames.memory)['']! > 10_000_000)
   t.ok(otlp.latest(processMetricNames.eventLoopDelay)['']! >= 0)
   t.strictSame(otlp.requests.at(-1)!.metrics.filter(({ name }) => !name.startsWith('websocket.')).map(({ name, unit, kind }) => ({ name, unit, kind })), [
-    { name: 'nodejs.eventloop.delay.p99', unit: 's', kind: 'gauge' },
-    { name: 'process.memory.usage', unit: 'By', kind: 'gauge' }
+    { name: 'nodejs.eventloop.delay.p99', unit: 's', kind: 'Gauge' },
+    { name: 'process.memory.usage', unit: 'By', kind: 'Gauge' }
   ])
   t.match(otlp.requests[0]!.resource, { 'service.name': 'shop', 'deployment.environment.name': 'test', 'service.instance.id': 'pod-7', 'telemetry.sdk.language': 'nodejs' })
   t.equal(otlp.requests[0]!.headers.authorization, undefined)

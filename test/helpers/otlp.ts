@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { gunzipSync } from 'node:zlib'
 import type { Test } from 'tap'
+import type { ExportedMetric, MetricShape } from './metric-shapes.ts'
 
 // The part of opentelemetry-proto that metrics need (github.com/open-telemetry/opentelemetry-proto).
 const { root } = protobuf.parse(`
@@ -33,10 +34,7 @@ export interface OtlpPoint {
   value: number
 }
 
-export interface OtlpMetric {
-  name: string
-  unit: string
-  kind: 'gauge' | 'sum' | 'histogram'
+export interface OtlpMetric extends ExportedMetric {
   points: OtlpPoint[]
 }
 
@@ -96,10 +94,16 @@ function decode (bytes: Buffer): Pick<OtlpRequest, 'resource' | 'metrics'> {
   return { resource: attributesOf(resource?.attributes), metrics: scopeMetrics.flatMap(({ metrics }: any) => metrics.map(metricOf)) }
 }
 
-function metricOf ({ name, unit, ...data }: any): OtlpMetric {
-  const kind = (['gauge', 'sum', 'histogram'] as const).find(kind => data[kind] !== undefined)!
-  const points = (data[kind].points ?? []).map((point: any) => ({ attributes: attributesOf(point.attributes), value: point.count ?? point.asInt ?? point.asDouble ?? 0 }))
-  return { name, unit, kind, points }
+function metricOf ({ name, unit, gauge, sum, histogram }: any): OtlpMetric {
+  const { points = [], monotonic = false } = gauge ?? sum ?? histogram
+  const kind: MetricShape['kind'] = gauge ? 'Gauge' : histogram ? 'Histogram' : monotonic ? 'Counter' : 'UpDownCounter'
+  return {
+    name,
+    unit,
+    kind,
+    points: points.map((point: any) => ({ attributes: attributesOf(point.attributes), value: point.count ?? point.asInt ?? point.asDouble ?? 0 })),
+    ...histogram && { bounds: points[0]?.bounds }
+  }
 }
 
 function attributesOf (pairs: any[] = []): Attributes {

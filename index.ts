@@ -30,6 +30,7 @@ import { addFoundation, addWebSocketRoute, createLimiter, refuseUpgrades, wantsP
 import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
 import { Telemetry } from './lib/telemetry.ts'
+import { setupFailure, TelemetryReport } from './lib/telemetry-report.ts'
 import { Tracing } from './lib/tracing.ts'
 import { within } from './lib/within.ts'
 
@@ -102,16 +103,14 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   heartbeat.start()
   let telemetryTimer: NodeJS.Timeout | undefined
   if (options.telemetry !== false) {
-    import.meta.resolve('@opentelemetry/api') // throws where it is missing: now, not when it is imported
     // Where the host has registered nothing there is nobody to tell before our SDK comes, and the start does not wait for the import.
     const bindToHost = async () => { if (OPENTELEMETRY in globalThis) await Promise.all([metrics.bind(), tracing.bind()]) }
     await bindToHost()
     app.addHook('onReady', bindToHost)
     app.addHook('onListen', async () => {
       await bindToHost()
-      telemetryTimer = setTimeout(async () => {
-        await Promise.all([telemetry.start(), tracing.bind()])
-        await metrics.bind()
+      telemetryTimer = setTimeout(() => {
+        tracing.bind().then(() => telemetry.start()).then(() => metrics.bind()).catch(error => new TelemetryReport(logs).failed(setupFailure(error, ['@opentelemetry/api'])))
       }, TELEMETRY_DELAY).unref()
     })
   }

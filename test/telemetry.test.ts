@@ -105,15 +105,17 @@ await t.test('the start does not wait for the import of OpenTelemetry, unless th
     'server.mjs': `
       import Fastify from 'fastify'
       import { once } from 'node:events'
-      import { createRequire } from 'node:module'
+      import { createRequire, register } from 'node:module'
       import { setTimeout as wait } from 'node:timers/promises'
       import cloudRunWebSocket from './dist/index.js'
       const { cache } = createRequire(import.meta.url)
       const imported = () => Object.keys(cache).some(file => file.includes('@opentelemetry/api'))
       const [telemetry, host] = process.argv.slice(2)
+      if (host === 'missing') register('data:text/javascript,' + encodeURIComponent("export const resolve = (name, context, next) => next(name.replace('@opentelemetry/api', 'not-there'), context)"))
       if (host === 'before') (await import('@opentelemetry/api')).diag.setLogger(console)
       const seen = []
-      const app = Fastify()
+      const failures = []
+      const app = Fastify({ logger: { stream: { write: line => { if (line.includes('telemetry.failed')) failures.push(JSON.parse(line).msg) } } } })
       app.addHook('onListen', async () => { seen.push(imported()) })
       await app.register(cloudRunWebSocket, { telemetry: telemetry === 'auto' ? 'auto' : false })
       const exporter = host === 'meanwhile' ? await registerTracer() : undefined
@@ -123,9 +125,9 @@ await t.test('the start does not wait for the import of OpenTelemetry, unless th
         await once(new WebSocket(\`ws://127.0.0.1:\${app.server.address().port}/ws\`), 'open')
         seen.push(exporter.getFinishedSpans().map(({ name }) => name))
       }
-      while (telemetry === 'auto' && !imported()) await wait(20)
+      while (telemetry === 'auto' && !imported() && failures.length === 0) await wait(20)
       await app.close()
-      console.log(JSON.stringify([...seen, imported()]))
+      console.log(JSON.stringify([...seen, imported(), ...failures]))
 
       async function registerTracer () {
         const { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } = await import('@opentelemetry/sdk-trace-node')
@@ -137,10 +139,11 @@ await t.test('the start does not wait for the import of OpenTelemetry, unless th
   })
   await buildPackage(folder)
   const start = async (...args: string[]) => JSON.parse((await promisify(execFile)(process.execPath, [join(folder, 'server.mjs'), ...args], { env: { PATH: process.env.PATH } })).stdout.trim().split('\n').at(-1)!)
-  const [auto, before, meanwhile, off] = await Promise.all([start('auto'), start('auto', 'before'), start('auto', 'meanwhile'), start('false')])
+  const [auto, before, meanwhile, missing, off] = await Promise.all([start('auto'), start('auto', 'before'), start('auto', 'meanwhile'), start('auto', 'missing'), start('false')])
   t.strictSame(auto, [false, true], 'after it')
   t.strictSame(before, [true, true])
   t.strictSame(meanwhile, [true, ['GET /ws'], true], 'the first upgrade has its span')
+  t.match(missing, [false, false, /npm install @opentelemetry\/api/], 'the app works without it')
   t.strictSame(off, [false, false], 'not at all')
 })
 

@@ -49,6 +49,8 @@ export class Connection {
   pingAt = 0
   /** @internal */ pongBy = 0
 
+  /** @internal Whether it is known who it is, and its log has begun: with an SDK only when that connects. */
+  identified = false
   /** @internal What an SDK connection knows of itself. */
   session: SdkSession | undefined
 
@@ -136,6 +138,7 @@ export class Connection {
 
   /** @internal */
   identify ({ user, info, meta }: Identity): void {
+    this.identified = true
     this.#user = user ?? ''
     this.#info = info
     if (meta !== undefined) this.meta = meta

@@ -11,7 +11,6 @@ import { startRedis } from './redis.mjs'
 
 const kinds = [
   { id: 'bare', name: 'Fastify, `@fastify/websocket`, node-redis' },
-  { id: 'lean', name: 'the same with `@redis/client`, without the modules of `redis`' },
   { id: 'plugin', name: 'this plugin, `telemetry` and `logging` off' },
   { id: 'observed', name: 'this plugin on Cloud Run, metrics and log entries on', google: true }
 ]

@@ -1,4 +1,4 @@
-import { RESP_TYPES } from '@redis/client'
+import { RESP_TYPES } from 'redis'
 import { RedisNoAnswerError, RedisRefusedError, RedisUnavailableError } from './errors.ts'
 import { describeError, newClient, RedisLink } from './redis-link.ts'
 import { allScripts } from './redis-scripts.ts'

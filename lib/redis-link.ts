@@ -1,5 +1,5 @@
-import { createClient, createCluster, RESP_TYPES } from '@redis/client'
-import type { RedisClientOptions, RedisClusterOptions } from '@redis/client'
+import { createClient, createCluster, RESP_TYPES } from 'redis'
+import type { RedisClientOptions, RedisClusterOptions } from 'redis'
 import type { RedisClientLike, RedisSource } from './redis-source.ts'
 import { within } from './within.ts'
 

@@ -1,4 +1,4 @@
-import type { RedisClientOptions, RedisClusterOptions } from '@redis/client'
+import type { RedisClientOptions, RedisClusterOptions } from 'redis'
 import { invalid, plainObject } from './option-checks.ts'
 
 /** A node-redis client or cluster of the host's: only its configuration is taken, by `duplicate()`. It is never used or closed. */

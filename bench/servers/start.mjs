@@ -3,8 +3,8 @@ import Fastify from 'fastify'
 
 const kind = process.env.BENCH_START
 const app = Fastify({ logger: true })
-if (kind === 'bare' || kind === 'lean') {
-  const [{ default: websocket }, { createClient }] = await Promise.all([import('@fastify/websocket'), import(kind === 'bare' ? 'redis' : '@redis/client')])
+if (kind === 'bare') {
+  const [{ default: websocket }, { createClient }] = await Promise.all([import('@fastify/websocket'), import('redis')])
   const publisher = createClient({ url: process.env.REDIS_URL })
   publisher.on('error', console.error)
   const subscriber = publisher.duplicate()

@@ -19,6 +19,7 @@ import { Instances } from './lib/instances.ts'
 import { jsonCodec } from './lib/json-codec.ts'
 import { openLogs } from './lib/log-destination.ts'
 import { Logs } from './lib/logs.ts'
+import { Memory } from './lib/memory.ts'
 import { Metrics } from './lib/metrics.ts'
 import { resolveOptions } from './lib/options.ts'
 import type { Options } from './lib/options.ts'
@@ -30,6 +31,7 @@ import { addFoundation, addWebSocketRoute, createLimiter, refuseUpgrades, wantsP
 import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
 import { Telemetry } from './lib/telemetry.ts'
+import { setupFailure, TelemetryReport } from './lib/telemetry-report.ts'
 import { Tracing } from './lib/tracing.ts'
 import { within } from './lib/within.ts'
 
@@ -48,6 +50,9 @@ const TELEMETRY_DELAY = 1_000
 const MIN_FLUSH = 500
 const MAX_FLUSH = 3_000
 
+/** Where OpenTelemetry's API keeps what is registered with it, whichever copy of it that was. */
+const OPENTELEMETRY = Symbol.for('opentelemetry.js.api.1')
+
 /** Those that have the plugin: a scope does not see the decorators of its siblings. */
 const servers = new WeakSet<object>()
 
@@ -61,8 +66,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
   const logs = new Logs(await openLogs(app.log, options.logging), options.logging)
   traceRequests(app)
-  const metrics = new Metrics(options.telemetry)
-  const tracing = new Tracing(options.telemetry !== false, namespaces, options.redis === undefined ? 'memory' : 'redis')
+  const metrics = new Metrics()
+  const tracing = new Tracing(namespaces, options.redis === undefined ? 'memory' : 'redis')
   const hints = new Hints(options, logs)
   const telemetry = new Telemetry(logs)
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
@@ -71,8 +76,9 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const instances = new Instances(instance, hub, presence)
   const control = new Control(broker, publisher, instance)
   const drain = new Drain(instance, metrics, logs, () => app.websocketServer.clients)
-  const heartbeat = new Heartbeat(instance, hub, instances, control, hints)
-  const admission = new Admission(options, instance, drain, metrics, logs, tracing)
+  const memory = new Memory(options.memoryLimit, logs)
+  const heartbeat = new Heartbeat(instance, hub, instances, control, hints, memory)
+  const admission = new Admission(options, instance, drain, memory, metrics, logs, tracing)
   app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, logs))
 
   await addFoundation(app, options)
@@ -88,7 +94,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, limiter, tracing)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)
-  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, hints)
+  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, memory, hints)
 
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new Bridge(instance, hub, control, metrics, logs, tracing))
@@ -98,14 +104,18 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   hints.started(Date.now())
   heartbeat.start()
   let telemetryTimer: NodeJS.Timeout | undefined
-  app.addHook('onListen', async () => {
-    if (options.telemetry === false) return
-    metrics.bind() // an SDK of the host's that came after the plugin
-    telemetryTimer = setTimeout(async () => {
-      await telemetry.start()
-      metrics.bind()
-    }, TELEMETRY_DELAY).unref()
-  })
+  if (options.telemetry !== false) {
+    // Where the host has registered nothing there is nobody to tell before our SDK comes, and the start does not wait for the import.
+    const bindToHost = async () => { if (OPENTELEMETRY in globalThis) await Promise.all([metrics.bind(), tracing.bind()]) }
+    await bindToHost()
+    app.addHook('onReady', bindToHost)
+    app.addHook('onListen', async () => {
+      await bindToHost()
+      telemetryTimer = setTimeout(() => {
+        tracing.bind().then(() => telemetry.start()).then(() => metrics.bind()).catch(error => new TelemetryReport(logs).failed(setupFailure(error, ['@opentelemetry/api'])))
+      }, TELEMETRY_DELAY).unref()
+    })
+  }
 
   const timeout = shutdown === false ? NO_DRAIN : shutdown.timeout
   const forgetSignals = shutdown !== false && shutdown.signals

@@ -2,9 +2,10 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import type { Drain } from './drain.ts'
-import { CapacityError, DrainingError, InvalidArgumentError, InvalidDataError, OriginError, UnauthorizedError, UpgradeRequiredError } from './errors.ts'
+import { CapacityError, DrainingError, InvalidArgumentError, InvalidDataError, MemoryError, OriginError, UnauthorizedError, UpgradeRequiredError } from './errors.ts'
 import type { Instance } from './instance.ts'
 import type { Logs } from './logs.ts'
+import type { Memory } from './memory.ts'
 import type { Metrics, Rejection } from './metrics.ts'
 import type { Identity, ResolvedOptions } from './options.ts'
 import { encodePayload } from './publication.ts'
@@ -29,15 +30,17 @@ export class Admission {
   readonly #options: ResolvedOptions
   readonly #instance: Instance
   readonly #drain: Drain
+  readonly #memory: Memory
   readonly #metrics: Metrics
   readonly #logs: Logs
   readonly #tracing: Tracing
   readonly #identities = new WeakMap<FastifyRequest, Identity>()
 
-  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, metrics: Metrics, logs: Logs, tracing: Tracing) {
+  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, memory: Memory, metrics: Metrics, logs: Logs, tracing: Tracing) {
     this.#options = options
     this.#instance = instance
     this.#drain = drain
+    this.#memory = memory
     this.#metrics = metrics
     this.#logs = logs
     this.#tracing = tracing
@@ -94,6 +97,7 @@ export class Admission {
   #refuseWithoutRoom (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined {
     if (this.#drain.started) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'draining', new DrainingError())
     if (this.#instance.full) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'capacity', new CapacityError(this.#options.maxConnections))
+    if (this.#memory.short) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'capacity', new MemoryError())
   }
 
   #refuse (request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error): FastifyReply {

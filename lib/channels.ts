@@ -14,11 +14,13 @@ export interface ChannelRules {
   readonly history: HistorySettings | undefined
   readonly publishLimit: { readonly max: number, readonly timeWindow: number } | undefined
   readonly token: boolean
+  readonly batchDelay: number
+  readonly slow: 'close' | 'latest'
 }
 
 /** What holds in a namespace without rules: nothing is kept and nobody may do anything; the host's own calls are always allowed. */
 export const noRules: ChannelRules = Object.freeze({
-  subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false
+  subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close'
 })
 
 /** Bytes of a channel's name, as in the Centrifugal protocol. */

@@ -26,6 +26,8 @@ export type CommandName = typeof commandNames[number]
 type Request<Name extends CommandName> = NonNullable<Command[Name]>
 /** Publications in one answer to `history`. */
 const MAX_HISTORY = 300
+/** Publications of one connection that Redis has not acknowledged yet; with so many under way the next one waits for one of them. */
+const MAX_PUBLISHING = 64
 /** Channels of one connection whose publish rate is remembered. */
 const MAX_BUCKETS = 256
 
@@ -92,14 +94,21 @@ export class Commands {
     })
   }
 
-  async publish (session: SdkSession, request: Request<'publish'>, done: Done): Promise<void> {
+  /** The next command does not wait for Redis: what it publishes is sent after this, and so comes after it. */
+  async publish (session: SdkSession, request: Request<'publish'>, done: Done, next: () => void): Promise<void> {
     const channel = channelOf(request)
     if (request.type) throw new ReplyError(clientErrors.notAvailable)
     const { connection } = session
     if (request.data === undefined) throw new ReplyError(clientErrors.badRequest)
     await connection.settled(channel)
     const { payload, options } = await this.#mayPublish(session, channel, request.data)
-    await this.#publisher.publishPayload(channel, payload, options, memberOf(connection, session.subscriptions.get(channel)?.info))
+    const stored = this.#publisher.publishPayload(channel, payload, options, memberOf(connection, session.subscriptions.get(channel)?.info))
+    if (++session.publishing < MAX_PUBLISHING) next()
+    try {
+      await stored
+    } finally {
+      session.publishing--
+    }
     done({})
   }
 

@@ -49,6 +49,8 @@ export class Connection {
   pingAt = 0
   /** @internal */ pongBy = 0
 
+  /** @internal Whether it is known who it is, and its log has begun: with an SDK only when that connects. */
+  identified = false
   /** @internal What an SDK connection knows of itself. */
   session: SdkSession | undefined
 
@@ -56,6 +58,10 @@ export class Connection {
   trace: TraceContext | undefined
 
   readonly #socket: WebSocket
+  /** The socket under it. */
+  readonly #raw: Duplex
+  /** Whether `ws` compresses, which it does for each connection anew. */
+  readonly #compresses: boolean
   readonly #wire: Protocol
   readonly #instance: Instance
   readonly #tasks = new TaskQueue()
@@ -79,6 +85,8 @@ export class Connection {
   /** @internal */
   constructor (socket: WebSocket, wire: Protocol, instance: Instance, deadline: number, bucket: TokenBucket | undefined) {
     this.#socket = socket
+    this.#raw = (socket as unknown as { _socket: Duplex })._socket
+    this.#compresses = socket.extensions !== ''
     this.#wire = wire
     this.#instance = instance
     this.deadline = deadline
@@ -130,6 +138,7 @@ export class Connection {
 
   /** @internal */
   identify ({ user, info, meta }: Identity): void {
+    this.identified = true
     this.#user = user ?? ''
     this.#info = info
     if (meta !== undefined) this.meta = meta
@@ -156,7 +165,7 @@ export class Connection {
 
   /** @internal To this client alone; what was published to it before goes first. */
   write (frame: Frame): boolean {
-    this.#instance.flush()
+    this.#instance.flushTo(this)
     if (!this.#writable) return false
     if (this.#held !== undefined) return this.#held.push(frame) > 0
     this.#send(frame)
@@ -167,16 +176,33 @@ export class Connection {
   /** @internal What all connections of a channel get. Past `ws`, whose frames are made for one connection each; not where it compresses them. */
   writeBatch (batch: Batch): void {
     if (!this.#writable) return
-    const { _socket: raw } = this.#socket as unknown as { _socket: Duplex }
-    if (this.#socket.extensions === '') {
-      raw.write(batch.bytes)
-      this.sent += batch.frames.length
-      this.bytesSent += batch.size
-      if (this.#instance.logs.messages) for (const { payload, binary } of batch.frames) this.#instance.logs.message('sent', this, payload, binary)
-    } else {
+    if (this.#compresses) {
       for (const frame of batch.frames) this.#send(frame)
+      return this.#checkBuffered()
     }
-    this.#checkBuffered()
+    this.#raw.write(batch.bytes)
+    this.sent += batch.frames.length
+    this.bytesSent += batch.size
+    if (this.#instance.logs.messages) for (const { payload, binary } of batch.frames) this.#instance.logs.message('sent', this, payload, binary)
+    if (this.#raw.writableLength > this.#instance.options.maxBufferedBytes) this.#checkBuffered()
+  }
+
+  /** @internal Bytes that it was sent and has not taken. */
+  get owed (): number { return this.#socket.bufferedAmount }
+
+  /** @internal Whether it has not taken yet what it was sent; the hub is told when it has. */
+  get congested (): boolean {
+    if (!this.#raw.writableNeedDrain) return false
+    if (!draining.has(this.#raw)) {
+      draining.set(this.#raw, this)
+      this.#raw.once('drain', onDrain)
+    }
+    return true
+  }
+
+  /** @internal */
+  drained (): void {
+    this.#instance.drained(this)
   }
 
   get #writable (): boolean { return this.#end === undefined && this.#socket.readyState === OPEN }
@@ -190,15 +216,15 @@ export class Connection {
 
   /** A client that owes too much is dropped, and recovers what it missed when it connects again. */
   #checkBuffered (): void {
-    const { bufferedAmount } = this.#socket
-    if (bufferedAmount <= this.#instance.options.maxBufferedBytes) return
-    this.#instance.logs.slow(this, bufferedAmount)
+    const { owed } = this
+    if (owed <= this.#instance.options.maxBufferedBytes) return
+    this.#instance.logs.slow(this, owed)
     this.end('slow')
   }
 
   /** @internal */
   nativePing (): void {
-    this.#instance.flush()
+    this.#instance.flushTo(this)
     this.#socket.ping()
   }
 
@@ -212,7 +238,7 @@ export class Connection {
     // Without a reason an SDK comes back, whatever the code says.
     const reason = given === '' && this.session !== undefined ? closeCodes.normal.reason : given
     const end = { code, reason, cause }
-    this.#instance.flush()
+    this.#instance.flushTo(this)
     const goodbye = this.#wire.goodbye(end)
     if (goodbye !== undefined && !(this.write(goodbye) && this.open)) return // gone, or with this word too slow
     this.#end = end
@@ -378,6 +404,14 @@ function endOf ({ code, reason, cause }: End): End {
 
 /** One set of listeners for all sockets: no closures per connection. */
 const connections = new WeakMap<WebSocket, Connection>()
+/** Of which the hub waits to hear that they have taken what they owe. */
+const draining = new WeakMap<Duplex, Connection>()
+
+function onDrain (this: Duplex): void {
+  const connection = draining.get(this)
+  draining.delete(this)
+  connection?.drained()
+}
 
 function onMessage (this: WebSocket, data: Buffer, binary: boolean): void { connections.get(this)?.receive(data, binary) }
 function onPong (this: WebSocket): void { connections.get(this)?.pong() }

@@ -12,6 +12,7 @@ export const AlreadyRegisteredError = createError('FST_CRWS_ALREADY_REGISTERED',
 
 // Upgrades that are refused.
 export const CapacityError = createError<[number]>('FST_CRWS_CAPACITY', 'This instance holds %d connections, its maximum. Try again: another instance may have room', 503)
+export const MemoryError = createError('FST_CRWS_MEMORY', 'This instance is short of memory. Try again: another instance may have room', 503)
 export const DrainingError = createError('FST_CRWS_DRAINING', 'This instance is shutting down. Connect again: another instance will answer', 503)
 export const OriginError = createError<[string]>('FST_CRWS_ORIGIN', 'Origin %s is not allowed. Add it to the option allowedOrigins', 403)
 export const UnauthorizedError = createError<[string]>('FST_CRWS_UNAUTHORIZED', 'Not authenticated: %s', 401)

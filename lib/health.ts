@@ -4,6 +4,7 @@ import type { Control } from './control.ts'
 import type { Drain } from './drain.ts'
 import type { Hints } from './hints.ts'
 import type { Instance } from './instance.ts'
+import type { Memory } from './memory.ts'
 
 /** Cloud Run's probes must not be refused, and must not fill the log. */
 const probe = { logLevel: 'silent', config: { rateLimit: false } } as const
@@ -14,7 +15,7 @@ export function addHealthRoute (app: FastifyInstance, path: string, instance: In
 }
 
 /** Whether new connections should come here. Those that are here stay. */
-export function addReadyRoute (app: FastifyInstance, path: string, instance: Instance, broker: Broker, control: Control, drain: Drain, hints: Hints): void {
+export function addReadyRoute (app: FastifyInstance, path: string, instance: Instance, broker: Broker, control: Control, drain: Drain, memory: Memory, hints: Hints): void {
   let started = false
   app.addHook('onReady', async () => { started = true })
   app.get(path, probe, async (_request, reply) => {
@@ -22,6 +23,7 @@ export function addReadyRoute (app: FastifyInstance, path: string, instance: Ins
     if (!started) reasons.push('starting')
     if (drain.started) reasons.push('draining')
     if (instance.full) reasons.push('full')
+    if (memory.short) reasons.push('memory')
     if (!broker.up || !control.listens) reasons.push('redis')
     hints.probed(reasons, Date.now())
     reply.code(reasons.length === 0 ? 200 : 503)

@@ -3,6 +3,7 @@ import type { Hints } from './hints.ts'
 import type { Hub } from './hub.ts'
 import type { Instance } from './instance.ts'
 import type { Instances } from './instances.ts'
+import type { Memory } from './memory.ts'
 import { PRESENCE_REFRESH } from './presence.ts'
 
 /** ms between two sweeps at the most. */
@@ -10,13 +11,14 @@ const MAX_TICK = 1_000
 /** ms between two records of this instance. */
 const RECORD_INTERVAL = 5_000
 
-/** The one timer: pings, dead peers, age, empty channels, presence, this instance's record and its ear for commands. */
+/** The one timer: pings, dead peers, age, memory, empty channels, presence, this instance's record and its ear for commands. */
 export class Heartbeat {
   readonly #instance: Instance
   readonly #hub: Hub
   readonly #instances: Instances
   readonly #control: Control
   readonly #hints: Hints
+  readonly #memory: Memory
   /** ms between two sweeps, and so by how much something may come too late; pings and their deadlines are that much early. */
   readonly #tick: number
   #timer: NodeJS.Timeout | undefined
@@ -24,12 +26,13 @@ export class Heartbeat {
   #refreshedAt = 0
   #recordedAt = 0
 
-  constructor (instance: Instance, hub: Hub, instances: Instances, control: Control, hints: Hints) {
+  constructor (instance: Instance, hub: Hub, instances: Instances, control: Control, hints: Hints, memory: Memory) {
     this.#instance = instance
     this.#hub = hub
     this.#instances = instances
     this.#control = control
     this.#hints = hints
+    this.#memory = memory
     const { interval, timeout } = instance.options.heartbeat
     this.#tick = Math.max(1, Math.floor(Math.min(MAX_TICK, interval / 5, timeout / 5)))
   }
@@ -49,6 +52,7 @@ export class Heartbeat {
     const late = Math.max(0, now - this.#sweptAt - 2 * this.#tick)
     this.#sweptAt = now
     for (const connection of this.#instance.connections.values()) connection.sweep(now, late, interval - this.#tick, timeout - this.#tick)
+    this.#memory.check(this.#instance.connections.values())
     this.#hub.sweep(now)
     this.#hints.swept(now, late, this.#instance.connections.size)
     if (now - this.#refreshedAt >= PRESENCE_REFRESH) {

@@ -12,6 +12,7 @@ export const hintCommands = {
   cpu_throttling: 'gcloud run services update SERVICE --no-cpu-throttling',
   dead_connections: 'gcloud run services update SERVICE --no-cpu-throttling --cpu=2',
   not_ready_redis: 'gcloud run services update SERVICE --network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only',
+  not_ready_memory: 'gcloud run services update SERVICE --memory=1Gi',
   not_ready_full: 'gcloud run services update SERVICE --max-instances=100'
 } as const satisfies Record<string, string>
 
@@ -112,6 +113,7 @@ export class Hints {
     if (this.#notReadySince === undefined || now - this.#notReadySince < NOT_READY) return
     const seconds = Math.round((now - this.#notReadySince) / 1_000)
     if (reasons.includes('redis')) this.#give('not_ready_redis', now, { reasons, seconds }, `Not ready for ${seconds} s: Redis can not be reached, likely for want of a way into its network`)
+    else if (reasons.includes('memory')) this.#give('not_ready_memory', now, { reasons, seconds }, `Not ready for ${seconds} s: memory runs out`)
     else if (reasons.includes('full')) this.#give('not_ready_full', now, { reasons, seconds }, `Not ready for ${seconds} s: all ${this.#options.maxConnections} places (maxConnections) are taken, and the service may have no more instances`)
   }
 

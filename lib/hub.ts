@@ -2,7 +2,7 @@ import { Batch } from './batch.ts'
 import type { Broker, History } from './broker.ts'
 import { catchUp, topOf } from './catch-up.ts'
 import type { Admission } from './catch-up.ts'
-import type { ChannelNamespaces } from './channels.ts'
+import type { ChannelNamespaces, ChannelRules } from './channels.ts'
 import type { Connection } from './connection.ts'
 import type { Position, Publication } from './publication.ts'
 
@@ -21,8 +21,14 @@ interface NextRead {
 class Channel {
   readonly connections = new Set<Connection>()
   readonly joining = new Set<Joining>()
-  /** Published in this turn of the event loop. */
+  /** ms that publications wait for others, so that they leave together; 0: as long as this turn of the event loop takes. */
+  readonly batchDelay: number
+  /** What is published and has not left yet. */
   pending: Publication[] = []
+  /** How many of those a connection has got already, because something else had to leave after them. */
+  given = new Map<Connection, number>()
+  /** Where only the last value matters: what a connection gets when it has taken what it owes; undefined where everything matters. */
+  readonly latest: Map<Connection, Publication> | undefined
   /** How far the history has brought those who joined: what the broker delivers later than it was read they have already. */
   readonly reached = new Map<Connection, Position>()
   /** The history read that is under way, and the one after it. */
@@ -32,11 +38,20 @@ class Channel {
   readonly ready: Promise<void>
   emptySince = 0
 
-  constructor (ready: Promise<void>) {
+  constructor (ready: Promise<void>, { batchDelay, slow }: ChannelRules) {
     this.ready = ready
+    this.batchDelay = batchDelay
+    this.latest = slow === 'latest' ? new Map() : undefined
   }
 
   get empty (): boolean { return this.connections.size === 0 && this.joining.size === 0 }
+
+  forget (connection: Connection): void {
+    this.connections.delete(connection)
+    this.reached.delete(connection)
+    this.given.delete(connection)
+    this.latest?.delete(connection)
+  }
 }
 
 /** A connection on its way into a channel. What is published meanwhile waits, so that nothing is missed and nothing comes before the answer. */
@@ -102,8 +117,11 @@ export class Hub {
   readonly #maxRecovery: number
   readonly #channels = new Map<string, Channel>()
   readonly #empty = new Set<string>()
+  /** Channels with something pending that leaves at the end of this turn of the event loop. */
+  #due: Array<[name: string, channel: Channel]> = []
   /** Channels with something pending. */
-  readonly #dirty = new Map<string, Channel>()
+  #waiting = 0
+  #skipped = 0
 
   /** `maxRecovery`: bytes of what one subscriber may recover; a client that can not take more would be dropped for it, come back and be dropped again. */
   constructor (broker: Broker, namespaces: ChannelNamespaces, maxRecovery: number) {
@@ -114,6 +132,9 @@ export class Hub {
 
   /** Channels that have somebody here. */
   get channels (): number { return this.#channels.size - this.#empty.size }
+
+  /** Publications that a slow connection did not get, because a later one took their place. */
+  get skipped (): number { return this.#skipped }
 
   get subscriptions (): number {
     let count = 0
@@ -147,42 +168,100 @@ export class Hub {
 
   /** The last one out leaves the broker a moment later. */
   leave (connection: Connection, name: string): void {
-    this.flush()
     const channel = this.#channels.get(name)
-    channel?.connections.delete(connection)
-    channel?.reached.delete(connection)
+    if (channel === undefined) return
+    this.#give(connection, name, channel)
+    channel.forget(connection)
     this.#checkEmpty(name, channel)
   }
 
-  /** What arrives for a channel in one turn of the event loop leaves together, in one write per connection. */
+  /** What arrives for a channel in one turn of the event loop, or within its batch delay, leaves together, in one write per connection. */
   deliver (name: string, publication: Publication): void {
     const channel = this.#channels.get(name)
     if (channel === undefined) return
     for (const joining of channel.joining) joining.receive(publication)
     if (publication.kind === 'join' || publication.kind === 'leave') return this.#deliverEvent(channel, name, publication)
-    if (this.#dirty.size === 0) setImmediate(() => this.flush())
-    channel.pending.push(publication)
-    this.#dirty.set(name, channel)
+    if (channel.pending.push(publication) > 1) return
+    this.#waiting++
+    if (channel.batchDelay > 0) setTimeout(() => this.#flush(name, channel), channel.batchDelay).unref()
+    else if (this.#due.push([name, channel]) === 1) setImmediate(this.#flushDue)
   }
 
-  /** Encoded and framed once per protocol: every connection that speaks it gets the same bytes. Before anything else is sent, so that order is kept. */
-  flush (): void {
-    for (const [name, channel] of this.#dirty) {
-      this.#dirty.delete(name)
-      const { pending } = channel
-      channel.pending = []
-      const batches: Batch[] = []
-      for (const connection of channel.connections) {
-        const { wire } = connection
-        const fresh = channel.reached.has(connection) ? pending.filter(publication => !hasAlready(channel.reached, connection, publication)) : pending
-        if (fresh.length === pending.length) connection.writeBatch(batches[wire.index] ??= new Batch(wire.publications(name, pending)))
-        else if (fresh.length > 0) connection.writeBatch(new Batch(wire.publications(name, fresh)))
-      }
+  readonly #flushDue = (): void => {
+    const due = this.#due
+    this.#due = []
+    for (const [name, channel] of due) this.#flush(name, channel)
+  }
+
+  /** Encoded and framed once per protocol: every connection that speaks it gets the same bytes. */
+  #flush (name: string, channel: Channel): void {
+    const { pending, given, reached, latest } = channel
+    if (pending.length === 0) return // an event has taken it along
+    this.#waiting--
+    channel.pending = []
+    if (given.size > 0) channel.given = new Map()
+    const special = given.size > 0 || reached.size > 0 || latest !== undefined
+    const batches: Batch[] = []
+    for (const connection of channel.connections) {
+      const { wire } = connection
+      const fresh = special ? this.#freshFor(connection, channel, pending, given.get(connection)) : pending
+      if (fresh.length === pending.length) connection.writeBatch(batches[wire.index] ??= new Batch(wire.publications(name, pending)))
+      else if (fresh.length > 0) connection.writeBatch(new Batch(wire.publications(name, fresh)))
+    }
+  }
+
+  /** Sends one connection what is pending in its channels, ahead of something that is to come after it. */
+  flushTo (connection: Connection): void {
+    if (this.#waiting === 0) return
+    for (const name of connection.channels) {
+      const channel = this.#channels.get(name)
+      if (channel !== undefined) this.#give(connection, name, channel)
+    }
+  }
+
+  #give (connection: Connection, name: string, channel: Channel): void {
+    const { pending, given } = channel
+    const before = given.get(connection)
+    if (pending.length === (before ?? 0)) return
+    given.set(connection, pending.length)
+    const fresh = this.#freshFor(connection, channel, pending, before)
+    if (fresh.length > 0) connection.writeBatch(new Batch(connection.wire.publications(name, fresh)))
+  }
+
+  /** Of what is pending, what this connection is to get now. */
+  #freshFor (connection: Connection, channel: Channel, pending: Publication[], given = 0): Publication[] {
+    let fresh = given === 0 ? pending : pending.slice(given)
+    if (channel.reached.has(connection)) fresh = fresh.filter(publication => !hasAlready(channel.reached, connection, publication))
+    return channel.latest === undefined ? fresh : this.#unlessSlow(connection, channel.latest, fresh)
+  }
+
+  /** A connection that owes something is not given more: of all that comes meanwhile it gets the last. */
+  #unlessSlow (connection: Connection, latest: Map<Connection, Publication>, fresh: Publication[]): Publication[] {
+    const newest = fresh.at(-1)
+    if (newest === undefined) return fresh
+    if (latest.has(connection)) this.#skipped++
+    if (!connection.congested) {
+      latest.delete(connection)
+      return fresh
+    }
+    this.#skipped += fresh.length - 1
+    latest.set(connection, newest)
+    return []
+  }
+
+  /** It has taken what it owed. */
+  drained (connection: Connection): void {
+    for (const name of connection.channels) {
+      const latest = this.#channels.get(name)?.latest
+      const publication = latest?.get(connection)
+      if (publication === undefined) continue
+      latest?.delete(connection)
+      connection.writeBatch(new Batch(connection.wire.publications(name, [publication])))
     }
   }
 
   #deliverEvent (channel: Channel, name: string, event: Publication): void {
-    this.flush()
+    this.#flush(name, channel)
     for (const connection of channel.connections) {
       const frame = connection.wantsEvents(name) ? connection.wire.event(name, event) : undefined
       if (frame !== undefined) connection.write(frame)
@@ -191,8 +270,10 @@ export class Hub {
 
   /** Positions in this channel mean nothing any more. */
   renewed (name: string): void {
-    this.flush()
-    for (const connection of Array.from(this.#channels.get(name)?.connections ?? [])) connection.wire.renewed(connection, name)
+    const channel = this.#channels.get(name)
+    if (channel === undefined) return
+    this.#flush(name, channel)
+    for (const connection of Array.from(channel.connections)) connection.wire.renewed(connection, name)
   }
 
   /** Unsubscribes the broker from channels that have been empty for a while. */
@@ -207,10 +288,10 @@ export class Hub {
 
   /** Called by a Joining. */
   admit (joining: Joining, connection: Connection, name: string, reached: Position | undefined): void {
-    this.flush() // `joining` knows what is pending
     const channel = this.#channels.get(name)
     channel?.joining.delete(joining)
     channel?.connections.add(connection)
+    if (channel !== undefined && channel.pending.length > 0) channel.given.set(connection, channel.pending.length) // `joining` has them
     if (reached !== undefined) channel?.reached.set(connection, reached)
     connection.joined(name)
   }
@@ -225,7 +306,7 @@ export class Hub {
   #enter (name: string, joining: Joining): Channel {
     let channel = this.#channels.get(name)
     if (channel === undefined) {
-      const entered = channel = new Channel(this.#broker.subscribe(name, this.#namespaces.history(name) !== undefined))
+      const entered = channel = new Channel(this.#broker.subscribe(name, this.#namespaces.history(name) !== undefined), this.#namespaces.rules(name))
       this.#channels.set(name, entered)
       entered.ready.catch(() => this.#forget(name)) // whoever waits for it is told; the next one to come tries again
     }

@@ -96,9 +96,14 @@ export class Instance {
     while (this.#ending.size > 0) await Promise.all(this.#ending)
   }
 
-  /** Sends what is pending in channels. */
-  flush (): void {
-    this.#hub.flush()
+  /** Sends it what is pending in its channels. */
+  flushTo (connection: Connection): void {
+    this.#hub.flushTo(connection)
+  }
+
+  /** It has taken what it owed. */
+  drained (connection: Connection): void {
+    this.#hub.drained(connection)
   }
 
   connectionsOf (user: string): Connection[] {

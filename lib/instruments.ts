@@ -13,6 +13,7 @@ export const metricNames = {
   subscriptions: 'websocket.server.subscription.active',
   recoveries: 'websocket.server.recoveries',
   missed: 'websocket.server.publications.missed',
+  skipped: 'websocket.server.publications.skipped',
   publishDuration: 'websocket.bridge.publish.duration',
   deliveryLag: 'websocket.bridge.delivery.lag',
   up: 'websocket.bridge.up',
@@ -25,7 +26,7 @@ const FAST_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25
 const DRAIN_BUCKETS = [0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 /** Those whose value is asked for when metrics are collected: sums, which a closed app still has a share in, and gauges. */
-const sums = ['rejected', 'messages', 'io', 'recoveries', 'missed', 'active', 'subscriptions'] as const
+const sums = ['rejected', 'messages', 'io', 'recoveries', 'missed', 'skipped', 'active', 'subscriptions'] as const
 type Sum = typeof sums[number]
 export type Observed = Sum | 'limit' | 'up'
 
@@ -86,6 +87,7 @@ export class Instruments {
       subscriptions: meter.createObservableUpDownCounter(metricNames.subscriptions, { ...whole, unit: '{subscription}', description: 'Channels of all connections' }),
       recoveries: meter.createObservableCounter(metricNames.recoveries, { ...whole, unit: '{recovery}', description: 'Subscriptions that named a position' }),
       missed: meter.createObservableCounter(metricNames.missed, { ...whole, unit: '{publication}', description: 'Publications lost for good' }),
+      skipped: meter.createObservableCounter(metricNames.skipped, { ...whole, unit: '{publication}', description: 'Publications that a slow client did not get because a later one took their place' }),
       up: meter.createObservableGauge(metricNames.up, { ...whole, unit: '1', description: '0 while publications of other instances can not arrive' })
     }
   }

@@ -17,6 +17,8 @@ export const logEvents = {
   'connection.rejected': 'warn',
   'connection.slow': 'warn',
   'connection.failed': 'error',
+  'memory.short': 'warn',
+  'memory.freed': 'info',
   'drain.started': 'info',
   'drain.finished': 'info',
   'bridge.down': 'error',
@@ -77,7 +79,7 @@ export class Logs {
     const { id, user, protocol, received, sent, bytesReceived, bytesSent, connectedAt } = connection
     const age = (Date.now() - connectedAt) / 1_000
     const counts = { received, sent, bytesReceived, bytesSent }
-    this.#write('connection.closed', { connection: id, user, protocol, age, cause, code, reason, ...counts, ...this.#context(connection, { last: true }) }, 'WebSocket connection closed')
+    this.#write('connection.closed', { connection: id, user, protocol, age, cause, code, reason, ...counts, ...this.#context(connection, { ...(!connection.identified && { first: true }), last: true }) }, 'WebSocket connection closed')
   }
 
   /** Without the query, in which clients that can send no headers carry their tokens. */
@@ -104,6 +106,15 @@ export class Logs {
     const { id, user, protocol } = connection
     const content = this.#messages.content && { content: payload.toString(binary ? 'base64' : 'utf8', 0, MAX_CONTENT), ...(payload.length > MAX_CONTENT && { cut: true }) }
     this.#write(`message.${what}`, { connection: id, user, protocol, bytes: payload.length, binary, ...content, ...this.#context(connection) }, `WebSocket message ${what}`)
+  }
+
+  /** Bytes. */
+  memoryShort (used: number, limit: number): void {
+    this.#write('memory.short', { used, limit }, 'Memory runs out: no more connections are taken')
+  }
+
+  memoryFreed (used: number, limit: number): void {
+    this.#write('memory.freed', { used, limit }, 'There is memory again: connections are taken')
   }
 
   drainStarted (connections: number, timeout: number): void {

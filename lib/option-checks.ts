@@ -20,10 +20,10 @@ export function milliseconds (value: unknown): number | undefined {
   return typeof ms === 'number' && Number.isFinite(ms) ? Math.round(ms) : undefined
 }
 
-export const duration = (min: number): Check<number> => (value, name) => {
+export const duration = (min: number, max = Infinity): Check<number> => (value, name) => {
   const ms = milliseconds(value)
-  if (ms !== undefined && ms >= min) return ms
-  throw invalid(name, value, `a duration of at least ${min} ms: a number of milliseconds or text such as '57m', '10s', '250ms'`)
+  if (ms !== undefined && ms >= min && ms <= max) return ms
+  throw invalid(name, value, `a duration of at least ${min} ms${max === Infinity ? '' : ` and at most ${max} ms`}: a number of milliseconds or text such as '57m', '10s', '250ms'`)
 }
 
 export const integer = (min: number): Check<number> => (value, name) => {

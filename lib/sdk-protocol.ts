@@ -154,8 +154,11 @@ export class SdkProtocol implements Protocol {
     if (isPong) return this.#pong(session)
     if (name === undefined) return this.#disconnect(connection)
     if (!connection.take()) return this.#answer(session, id, clientErrors.tooManyRequests)
-    const done = this.#run(session, id, name, command)
-    return ORDERED.has(name) ? done : undefined
+    if (!ORDERED.has(name)) {
+      this.#run(session, id, name, command, () => {})
+      return
+    }
+    return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
   }
 
   /** One answer to each ping is free; more of them cost as much as any command. */
@@ -165,7 +168,8 @@ export class SdkProtocol implements Protocol {
     else session.freePongAt = now + this.#instance.options.heartbeat.interval / 2
   }
 
-  async #run (session: SdkSession, id: number, name: CommandName, command: Command): Promise<void> {
+  /** `next` is called when the next command may begin, at the latest when this one is over. */
+  async #run (session: SdkSession, id: number, name: CommandName, command: Command, next: () => void): Promise<void> {
     const startedAt = performance.now()
     let errorType: string | undefined
     try {
@@ -173,7 +177,7 @@ export class SdkProtocol implements Protocol {
         const frame = this.frame({ id, [name]: result })
         if (name === 'connect') session.connection.release(frame)
         else session.connection.write(frame)
-      })
+      }, next)
     } catch (error) {
       errorType = this.#failed(session, id, name, error)
     }

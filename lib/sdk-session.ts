@@ -51,6 +51,8 @@ export class SdkSession {
   /** Channels its token named. */
   tokenChannels: readonly string[] = []
   readonly publishBuckets = new Map<string, TokenBucket>()
+  /** Publications that Redis has not acknowledged yet. */
+  publishing = 0
   /** When the first of its subscriptions ends, or earlier. */
   nextExpiry = Infinity
 

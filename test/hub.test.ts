@@ -18,7 +18,7 @@ import { until } from './helpers/until.ts'
 import { connect } from './helpers/ws-client.ts'
 
 const HISTORY_SIZE = 5
-const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } } } }, {})
+const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } }, slowly: { batchDelay: 500 }, price: { slow: 'latest' } } }, {})
 const namespaces = new ChannelNamespaces(channels)
 
 /** Lets everything run that waits for a promise. */
@@ -34,8 +34,9 @@ function newConnection ({ events = false } = {}) {
     event: (_name: string, { payload }: Publication) => ({ payload, binary: false }),
     renewed: (_connection: Connection, name: string) => { renewed.push(name) }
   }
-  const connection = { wire, received, renewed, joined: () => {}, wantsEvents: () => events, write: ({ payload }: Frame) => { received.push(String(payload)) }, writeBatch: ({ frames }: Batch) => { received.push(...frames.map(({ payload }) => String(payload))) } }
-  return connection as unknown as Connection & { received: string[], renewed: string[] }
+  const channels = new Set<string>()
+  const connection = { wire, received, renewed, channels, congested: false, joined: (name: string) => channels.add(name), wantsEvents: () => events, write: ({ payload }: Frame) => { received.push(String(payload)) }, writes: 0, writeBatch: ({ frames }: Batch) => { connection.writes++; received.push(...frames.map(({ payload }) => String(payload))) } }
+  return connection as unknown as Connection & { received: string[], renewed: string[], congested: boolean, channels: Set<string>, writes: number }
 }
 
 /** Steps that the test takes by hand, oldest first. */
@@ -329,8 +330,79 @@ t.test('what is not kept comes after what is, and is not missed', async (t) => {
   const admission = receive(a, await join)
   t.match(admission, { recovered: true, offset: 0 })
   hub.deliver('kept:x', { kind: 'text', payload: Buffer.from('fleeting too'), time: 0, instance: '', sequence: 0, offset: 0, epoch: '' })
-  hub.flush()
+  await turn()
   t.strictSame(a.received, ['1', 'fleeting', 'fleeting too'])
+})
+
+t.test('what is published within the batch delay leaves in one write, in order with what is sent to one connection meanwhile', async (t) => {
+  const { hub, settle, publish, deliver } = await slowBroker(t)
+  const [a, b, late, gone] = [newConnection(), newConnection(), newConnection(), newConnection()]
+  for (const connection of [a, b, gone]) await enter(hub, connection, 'slowly:x', settle)
+  const arrives = async (text: string) => {
+    await publish('slowly:x', text)
+    deliver()
+  }
+  await arrives('1')
+  await turn()
+  await turn()
+  t.strictSame(b.received, [], 'not at the end of the turn')
+  hub.flushTo(a)
+  a.write({ payload: Buffer.from('sent'), binary: false })
+  await arrives('2')
+  gone.channels.delete('slowly:x')
+  hub.leave(gone, 'slowly:x')
+  await enter(hub, late, 'slowly:x', settle)
+  await arrives('3')
+  await until(() => b.received.length === 3, 'the delay is over')
+  t.strictSame([a.received, b.received, late.received, gone.received], [['1', 'sent', '2', '3'], ['1', '2', '3'], ['3'], ['1', '2']])
+  t.strictSame([a.writes, b.writes, late.writes, gone.writes], [2, 1, 1, 1])
+  await arrives('4')
+  await until(() => b.received.length === 4, 'and again')
+  t.strictSame([a.received.at(-1), late.received, b.writes], ['4', ['3', '4'], 2])
+})
+
+t.test('joins and leaves wait for no batch delay, and do not overtake', async (t) => {
+  const { hub, settle, publish, deliver } = await slowBroker(t)
+  const a = newConnection({ events: true })
+  await enter(hub, a, 'slowly:x', settle)
+  for (const [text, kind] of [['1', 'text'], ['b comes', 'join'], ['2', 'text']] as const) {
+    await publish('slowly:x', text, kind)
+    deliver()
+  }
+  t.strictSame(a.received, ['1', 'b comes'])
+  await until(() => a.received.length === 3, 'the delay is over')
+  t.strictSame(a.received, ['1', 'b comes', '2'])
+})
+
+t.test('where only the last value matters, a connection that owes something gets that when it has taken it', async (t) => {
+  const { hub, settle, publish, deliver } = await slowBroker(t)
+  const [slow, fast] = [newConnection(), newConnection()]
+  for (const connection of [slow, fast]) await enter(hub, connection, 'price:x', settle)
+  const arrive = async (...texts: string[]) => {
+    for (const text of texts) {
+      await publish('price:x', text)
+      deliver()
+    }
+    await turn()
+  }
+  await arrive('1')
+  slow.congested = true
+  await arrive('2', '3')
+  await arrive('4')
+  hub.flushTo(slow)
+  t.strictSame([slow.received, fast.received], [['1'], ['1', '2', '3', '4']])
+  slow.congested = false
+  hub.drained(slow)
+  hub.drained(slow)
+  t.strictSame(slow.received, ['1', '4'])
+  t.equal(hub.skipped, 2)
+  slow.congested = true
+  await arrive('5')
+  slow.congested = false
+  await arrive('6')
+  hub.drained(slow)
+  t.strictSame(slow.received, ['1', '4', '6'], 'the next one has come before it was told')
+  t.equal(hub.skipped, 3)
 })
 
 t.test('a position of another epoch, or one too far back, is not recovered', async (t) => {

@@ -1,5 +1,6 @@
 import Fastify from 'fastify'
 import { generateKeyPairSync } from 'node:crypto'
+import { totalmem } from 'node:os'
 import { createClient, createCluster } from 'redis'
 import t from 'tap'
 import cloudRunWebSocket from '../index.ts'
@@ -45,6 +46,7 @@ const cases: Case[] = [
   { name: 'maxConnections', ...count },
   { name: 'maxPayload', ...count },
   { name: 'maxBufferedBytes', ...count },
+  { name: 'memoryLimit', ...count, valid: [...count.valid, [false]], invalid: count.invalid.filter(value => value !== false) },
   { name: 'maxConnectionAge', ...time(1_000), valid: [[1_000], ['50m', 3_000_000], [false]] },
   { name: 'requestTimeout', ...time(1_000) },
   { name: 'heartbeat', valid: [[{}, { interval: 25_000, timeout: 10_000 }], [{ interval: '5s' }, { interval: 5_000, timeout: 10_000 }]], invalid: [true, false, 5, [], null], allowed: /an object with interval, timeout/ },
@@ -179,6 +181,7 @@ t.test('every option has its default', async (t) => {
     heartbeat: { interval: 25_000, timeout: 10_000 },
     maxPayload: 65_536,
     maxBufferedBytes: 1_048_576,
+    memoryLimit: Math.min(process.constrainedMemory(), totalmem()),
     allowedOrigins: 'same-host',
     rateLimit: { connections: { max: 6_000, timeWindow: 60_000 }, messages: { max: 1_000, timeWindow: 10_000 } },
     authenticate: undefined,
@@ -231,9 +234,12 @@ t.test('channel rules are completed', async (t) => {
   const subscribe = () => true
   const { channels } = resolve({ channels: { chat: { subscribe, presence: true, history: { size: 10, ttl: '10m' }, publishLimit: { max: 5, timeWindow: '1s' } }, '': {} } })
   t.strictSame(channels.get('chat'), {
-    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000 }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false
+    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000 }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close'
   })
-  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false })
+  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close' })
+  t.match(resolve({ channels: { chat: { batchDelay: '5ms', slow: 'latest' } } }).channels.get('chat'), { batchDelay: 5, slow: 'latest' })
+  t.throws(() => resolve({ channels: { chat: { batchDelay: '2s' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.batchDelay".*at least 0 ms and at most 1000 ms/ })
+  t.throws(() => resolve({ channels: { chat: { slow: 'drop' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.slow": got 'drop'.*'close'.*'latest'/ })
   t.throws(() => resolve({ channels: { 'chat:room': {} } }), { code: 'FST_CRWS_INVALID_OPTION', message: /'chat:room'.*the text before the first ':'/ })
 })
 

@@ -873,13 +873,13 @@ test('at their maximum age clients are closed with 3011', () => ({ maxConnection
   t.strictSame(await client.closed(), { code: 3011, reason: 'force reconnect' })
 })
 
-test('a client that does not read is closed with 3008', () => ({ channels, maxBufferedBytes: 100_000 }), async (t, { app, url }, encoding) => {
+test('a client that does not read is closed with 3008', () => ({ channels, maxBufferedBytes: 1_000_000 }), async (t, { app, url }, encoding) => {
   const client = await connected(t, url, encoding)
   await client.call('subscribe', { channel: 'plain:a' })
   client.client.socket.pause()
   const [connection] = app.realtime.connections
   await until(async () => {
-    await app.realtime.publish('plain:a', 'x'.repeat(50_000))
+    await app.realtime.publish('plain:a', 'x'.repeat(500_000))
     return !connection!.open
   }, 'it is dropped')
   client.client.socket.resume()
@@ -948,4 +948,34 @@ inBoth('when Redis comes back empty client-side subscriptions are told 2500, ser
   t.strictSame(await client.call('subscribe', { channel: 'chat:a', recover: true, epoch, offset: 1, flag: 2 }), error(112), 'rather an error than a hole')
   t.ok(plain.open)
   t.strictSame(plain.pushes, [], 'a channel without history has no position to lose')
+})
+
+inBoth('a publish does not wait for Redis to acknowledge the one before, up to a bound, and stays behind it', async (t, encoding) => {
+  const redis = await startRedis(t)
+  const handled: string[] = []
+  const { app, url } = await startApp(t, {
+    redis: redis.url,
+    prefix: randomPrefix(),
+    rateLimit: false,
+    channels: { chat: { subscribe: true, publish: true, history: { size: 1_000, ttl: '1m' } } },
+    onPublish: async (_connection, _channel, data) => { handled.push(String(data)) },
+    onMessage: (_connection, data) => { handled.push(String(data)) }
+  })
+  const client = await connected(t, url, encoding)
+  await client.call('subscribe', { channel: 'chat:a' })
+  const texts = Array.from({ length: 300 }, (_, i) => `publication ${i}`)
+  const publish = (data: string, i: number) => ({ id: 10 + i, publish: { channel: 'chat:a', data } })
+  redis.freeze()
+  client.send(...texts.slice(0, 10).map(publish), { send: { data: 'after ten' } })
+  await until(() => handled.includes('after ten'), 'Redis is not waited for')
+  t.notOk(client.replies.some(({ publish }) => publish !== undefined), 'though it has acknowledged none')
+  client.send(...texts.slice(10).map((data, i) => publish(data, i + 10)), { send: { data: 'after all' } })
+  await until(() => handled.length > 64, 'more are under way')
+  t.notOk(handled.includes('after all'), 'but not all')
+  redis.thaw()
+  await until(() => handled.includes('after all') && client.pushes.length === texts.length, 'all are there')
+  t.strictSame(handled.filter(text => text.startsWith('publication')), texts)
+  t.strictSame(client.pushes.map(({ pub }) => pub.data), texts)
+  t.strictSame((await app.realtime.history('chat:a')).publications.map(({ data }) => data), texts)
+  for (let i = 0; i < texts.length; i++) t.notOk((await client.reply(10 + i)).error, 'each is acknowledged')
 })

@@ -26,7 +26,7 @@ export type CommandName = typeof commandNames[number]
 type Request<Name extends CommandName> = NonNullable<Command[Name]>
 /** Publications in one answer to `history`. */
 const MAX_HISTORY = 300
-/** Publications of one connection that Redis has not acknowledged yet; with so many under way the next one waits for one of them. */
+/** Publications of one connection that Redis has not acknowledged yet; with so many under way the next one waits until the last of them is. */
 const MAX_PUBLISHING = 64
 /** Channels of one connection whose publish rate is remembered. */
 const MAX_BUCKETS = 256

@@ -238,7 +238,11 @@ export class Connection {
     // Without a reason an SDK comes back, whatever the code says.
     const reason = given === '' && this.session !== undefined ? closeCodes.normal.reason : given
     const end = { code, reason, cause }
-    this.#instance.flushTo(this)
+    if (cause !== 'slow') { // who owes too much gets no more
+      this.#instance.flushTo(this)
+      this.#instance.drained(this)
+      if (!this.open) return
+    }
     const goodbye = this.#wire.goodbye(end)
     if (goodbye !== undefined && !(this.write(goodbye) && this.open)) return // gone, or with this word too slow
     this.#end = end

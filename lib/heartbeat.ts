@@ -52,7 +52,7 @@ export class Heartbeat {
     const late = Math.max(0, now - this.#sweptAt - 2 * this.#tick)
     this.#sweptAt = now
     for (const connection of this.#instance.connections.values()) connection.sweep(now, late, interval - this.#tick, timeout - this.#tick)
-    this.#memory.check(this.#instance.connections.values())
+    this.#memory.check(this.#instance.connections)
     this.#hub.sweep(now)
     this.#hints.swept(now, late, this.#instance.connections.size)
     if (now - this.#refreshedAt >= PRESENCE_REFRESH) {

@@ -4,6 +4,7 @@ import { catchUp, topOf } from './catch-up.ts'
 import type { Admission } from './catch-up.ts'
 import type { ChannelNamespaces, ChannelRules } from './channels.ts'
 import type { Connection } from './connection.ts'
+import type { Frame, Protocol } from './protocol.ts'
 import type { Position, Publication } from './publication.ts'
 
 /** ms that an empty channel stays subscribed: somebody who reloads a page comes back to it. */
@@ -25,6 +26,10 @@ class Channel {
   readonly batchDelay: number
   /** What is published and has not left yet. */
   pending: Publication[] = []
+  /** That leaves when this fires, with a batch delay. */
+  timer: NodeJS.Timeout | undefined
+  /** Of what is pending, what some connections have got in one piece already. */
+  batches: Array<{ readonly protocol: number, readonly from: number, readonly to: number, readonly batch: Batch }> = []
   /** How many of those a connection has got already, because something else had to leave after them. */
   given = new Map<Connection, number>()
   /** Where only the last value matters: what a connection gets when it has taken what it owes; undefined where everything matters. */
@@ -170,7 +175,10 @@ export class Hub {
   leave (connection: Connection, name: string): void {
     const channel = this.#channels.get(name)
     if (channel === undefined) return
-    this.#give(connection, name, channel)
+    if (connection.open) {
+      this.#give(connection, name, channel)
+      this.#giveLatest(connection, name, channel)
+    }
     channel.forget(connection)
     this.#checkEmpty(name, channel)
   }
@@ -183,7 +191,7 @@ export class Hub {
     if (publication.kind === 'join' || publication.kind === 'leave') return this.#deliverEvent(channel, name, publication)
     if (channel.pending.push(publication) > 1) return
     this.#waiting++
-    if (channel.batchDelay > 0) setTimeout(() => this.#flush(name, channel), channel.batchDelay).unref()
+    if (channel.batchDelay > 0) channel.timer = setTimeout(() => this.#flush(name, channel), channel.batchDelay).unref()
     else if (this.#due.push([name, channel]) === 1) setImmediate(this.#flushDue)
   }
 
@@ -198,7 +206,9 @@ export class Hub {
     const { pending, given, reached, latest } = channel
     if (pending.length === 0) return // an event has taken it along
     this.#waiting--
+    clearTimeout(channel.timer)
     channel.pending = []
+    channel.batches = []
     if (given.size > 0) channel.given = new Map()
     const special = given.size > 0 || reached.size > 0 || latest !== undefined
     const batches: Batch[] = []
@@ -221,11 +231,22 @@ export class Hub {
 
   #give (connection: Connection, name: string, channel: Channel): void {
     const { pending, given } = channel
-    const before = given.get(connection)
-    if (pending.length === (before ?? 0)) return
-    given.set(connection, pending.length)
-    const fresh = this.#freshFor(connection, channel, pending, before)
-    if (fresh.length > 0) connection.writeBatch(new Batch(connection.wire.publications(name, fresh)))
+    const from = given.get(connection) ?? 0
+    const to = pending.length
+    if (from === to) return
+    given.set(connection, to)
+    const fresh = this.#freshFor(connection, channel, pending, from)
+    if (fresh.length === to - from) connection.writeBatch(this.#batch(connection.wire, name, channel, from, to))
+    else if (fresh.length > 0) connection.writeBatch(new Batch(connection.wire.publications(name, fresh)))
+  }
+
+  /** Many may need the same piece: all whose ping is due, all that are closed. */
+  #batch (wire: Protocol, name: string, { pending, batches }: Channel, from: number, to: number): Batch {
+    const known = batches.find(one => one.protocol === wire.index && one.from === from && one.to === to)
+    if (known !== undefined) return known.batch
+    const batch = new Batch(wire.publications(name, pending.slice(from, to)))
+    batches.push({ protocol: wire.index, from, to, batch })
+    return batch
   }
 
   /** Of what is pending, what this connection is to get now. */
@@ -249,21 +270,28 @@ export class Hub {
     return []
   }
 
-  /** It has taken what it owed. */
+  /** It has taken what it owed, or will get nothing any more after this. */
   drained (connection: Connection): void {
     for (const name of connection.channels) {
-      const latest = this.#channels.get(name)?.latest
-      const publication = latest?.get(connection)
-      if (publication === undefined) continue
-      latest?.delete(connection)
-      connection.writeBatch(new Batch(connection.wire.publications(name, [publication])))
+      const channel = this.#channels.get(name)
+      if (channel !== undefined) this.#giveLatest(connection, name, channel)
     }
+  }
+
+  #giveLatest (connection: Connection, name: string, { latest }: Channel): void {
+    const publication = latest?.get(connection)
+    if (publication === undefined) return
+    latest?.delete(connection)
+    connection.writeBatch(new Batch(connection.wire.publications(name, [publication])))
   }
 
   #deliverEvent (channel: Channel, name: string, event: Publication): void {
     this.#flush(name, channel)
+    const frames: Array<Frame | undefined> = []
     for (const connection of channel.connections) {
-      const frame = connection.wantsEvents(name) ? connection.wire.event(name, event) : undefined
+      if (!connection.wantsEvents(name)) continue
+      const { wire } = connection
+      const frame = frames[wire.index] ??= wire.event(name, event)
       if (frame !== undefined) connection.write(frame)
     }
   }

@@ -121,7 +121,8 @@ export interface Options {
   /** Outgoing bytes that a client may owe before it is dropped. Default 1,048,576. */
   maxBufferedBytes?: number | undefined
   /**
-   * Bytes of memory that this process may use: at nine tenths of it upgrades get 503 until some is free, and clients that together owe more than a quarter of it are dropped, the slowest first.
+   * Bytes of memory that this process may use: when nine tenths of it are resident upgrades get 503 until some is free, or a tenth of the connections has left; from three quarters on clients that
+   * together owe more than a quarter of it are cut, those that owe most first.
    * Default: what the container has, else what the machine has; false: no limit.
    */
   memoryLimit?: number | false | undefined

@@ -83,12 +83,13 @@ export class RedisBroker implements Broker {
     }
     // Joins and leaves may get lost: the presence list is what counts.
     const isEvent = publication.kind === 'join' || publication.kind === 'leave'
-    const encoded = encodePublication({ ...publication, sequence: isEvent ? 0 : this.#nextSequence(channel) })
+    const sequence = isEvent ? 0 : this.#nextSequence(channel)
+    const encoded = encodePublication({ ...publication, sequence })
     try {
       await this.#commands.send(pubsub, [publishCommand, pubsub, Buffer.concat([NO_POSITION, encoded])])
       return {}
     } catch (error) {
-      if (!(error instanceof RedisNoAnswerError)) this.#giveBackSequence(channel)
+      if (!(error instanceof RedisNoAnswerError)) this.#giveBackSequence(channel, sequence)
       throw error
     }
   }
@@ -234,9 +235,9 @@ export class RedisBroker implements Broker {
     return sequence
   }
 
-  /** A number under which nothing went out is used again: receivers would miss it. */
-  #giveBackSequence (channel: string): void {
-    this.#sequences.set(channel, Math.max(0, (this.#sequences.get(channel) ?? 0) - 1))
+  /** A number under which nothing went out is used again, as receivers would miss it; unless later ones are under way, which they would take for old. */
+  #giveBackSequence (channel: string, sequence: number): void {
+    if (this.#sequences.get(channel) === sequence) this.#sequences.set(channel, sequence - 1)
   }
 }
 

@@ -57,14 +57,36 @@ export class StandaloneCommands implements RedisCommands {
   close (): Promise<void> { return this.#link.close() }
 }
 
-/** Runs a script by its hash; Redis gets the text once, and again after it forgot it. */
+/** Scripts under way over one `RedisCommands`, and those that wait for them. */
+interface Running {
+  count: number
+  waiting: Array<() => void> | undefined
+}
+
+const running = new WeakMap<RedisCommands, Running>()
+
+/**
+ * Runs a script by its hash. A Redis that has forgotten it gets its text; until all that were under way then are over the next ones wait,
+ * or they would overtake those that are sent again.
+ */
 export async function runScript (commands: RedisCommands, script: RedisScript, keys: [string, ...string[]], args: RedisArgument[], buffers = false): Promise<unknown> {
+  const mine = running.get(commands) ?? { count: 0, waiting: undefined }
+  running.set(commands, mine)
+  if (mine.waiting !== undefined) await new Promise<void>(resolve => mine.waiting!.push(resolve))
   const rest = [String(keys.length), ...keys, ...args]
+  mine.count++
   try {
     return await commands.send(keys[0], ['EVALSHA', script.sha1, ...rest], buffers)
   } catch (error) {
     if (!(error instanceof RedisRefusedError) || !error.message.includes('NOSCRIPT')) throw error
-    return commands.send(keys[0], ['EVAL', script.text, ...rest], buffers)
+    mine.waiting ??= []
+    return await commands.send(keys[0], ['EVAL', script.text, ...rest], buffers)
+  } finally {
+    if (--mine.count === 0) {
+      const { waiting = [] } = mine
+      mine.waiting = undefined
+      for (const go of waiting) go()
+    }
   }
 }
 

@@ -25,6 +25,8 @@ const STALE_TIMEOUT = 10_000
 const REFUSED_LINGER = 5_000
 /** Publications in one message, as many as Centrifugo joins. */
 const MAX_JOINED = 16
+/** And bytes of them, unless one alone has more. */
+const MAX_JOINED_BYTES = 65_536
 /** What the next command of a connection waits for. All others may overlap, but subscribes, unsubscribes and publishes of one channel take turns. */
 const ORDERED = new Set<CommandName>(['connect', 'publish', 'send'])
 
@@ -82,10 +84,20 @@ export class SdkProtocol implements Protocol {
   /** Few messages for many publications; clients limit the size of one. */
   publications (channel: string, publications: readonly Publication[]): Frame[] {
     const frames: Frame[] = []
-    for (let i = 0; i < publications.length; i += MAX_JOINED) {
-      const pushes = publications.slice(i, i + MAX_JOINED).map(publication => this.#codec.encode({ push: { channel, pub: replyPublication(publication) } }))
-      frames.push({ payload: this.#codec.frame(pushes), binary: this.#codec.binary })
+    let pushes: Buffer[] = []
+    let size = 0
+    const join = (): void => { frames.push({ payload: this.#codec.frame(pushes), binary: this.#codec.binary }) }
+    for (const publication of publications) {
+      const push = this.#codec.encode({ push: { channel, pub: replyPublication(publication) } })
+      if (pushes.length === MAX_JOINED || (pushes.length > 0 && size + push.length > MAX_JOINED_BYTES)) {
+        join()
+        pushes = []
+        size = 0
+      }
+      pushes.push(push)
+      size += push.length
     }
+    join()
     return frames
   }
 

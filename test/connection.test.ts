@@ -128,6 +128,46 @@ t.test('where only the last value matters, a client that does not read gets that
   await until(() => slow.messages.at(-1) === 'again', 'it goes on as before')
 })
 
+t.test('a connection that is closed while it owes something gets the last value first', async (t) => {
+  const { app, url } = await startApp(t, {
+    channels: { price: { slow: 'latest' } }, maxBufferedBytes: 100_000_000, heartbeat: { interval: '1m', timeout: '1m' }, onConnect: async (connection) => { await connection.subscribe('price:a') }
+  })
+  const slow = await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections as Iterable<Connection>
+  await until(() => connection!.channels.has('price:a'), 'it is subscribed')
+  slow.socket.pause()
+  connection!.send('x'.repeat(20_000_000))
+  await app.realtime.publish('price:a', 'old')
+  await app.realtime.publish('price:a', 'last')
+  await new Promise(resolve => setImmediate(resolve))
+  t.equal(connection!.sent, 1)
+  connection!.close(4000, 'enough')
+  slow.socket.resume()
+  t.strictSame(await slow.closed, { code: 4000, reason: 'enough' })
+  t.strictSame(slow.messages.slice(1), ['last'])
+})
+
+t.test('a connection that becomes too slow while it is closed ends as slow, once', async (t) => {
+  const ends: End[] = []
+  const entries: string[] = []
+  const { app, url } = await startApp(t, {
+    maxBufferedBytes: 100_000,
+    heartbeat: { interval: '1m', timeout: '1m' },
+    onDisconnect: (_connection, end) => { ends.push(end) },
+    onConnect: async (connection) => { for (const channel of ['a', 'b', 'c']) await connection.subscribe(channel) }
+  }, { logger: { stream: { write: (line: string) => { entries.push(JSON.parse(line).event) } } } })
+  const slow = await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections as Iterable<Connection>
+  await until(() => connection!.channels.size === 3, 'it is subscribed')
+  slow.socket.pause()
+  for (const channel of ['a', 'b', 'c']) app.realtime.publish(channel, 'x'.repeat(20_000_000)).catch(t.fail)
+  connection!.close(4000, 'enough')
+  slow.socket.resume()
+  await until(() => ends.length === 1, 'it has ended')
+  t.match(ends, [{ code: 3008, cause: 'slow' }])
+  t.equal(entries.filter(event => event === 'connection.slow').length, 1)
+})
+
 t.test('a connection that is too slow for its goodbye ends as slow', async (t) => {
   const maxBufferedBytes = 100_000
   const ends: End[] = []

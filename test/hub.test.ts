@@ -18,7 +18,7 @@ import { until } from './helpers/until.ts'
 import { connect } from './helpers/ws-client.ts'
 
 const HISTORY_SIZE = 5
-const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } }, slowly: { batchDelay: 500 }, price: { slow: 'latest' } } }, {})
+const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } }, slowly: { batchDelay: 1_000 }, soon: { batchDelay: 20 }, price: { slow: 'latest' } } }, {})
 const namespaces = new ChannelNamespaces(channels)
 
 /** Lets everything run that waits for a promise. */
@@ -28,15 +28,19 @@ const turn = () => new Promise(resolve => setImmediate(resolve))
 function newConnection ({ events = false } = {}) {
   const received: string[] = []
   const renewed: string[] = []
+  let encoded = 0
   const wire = {
     index: 1,
-    publications: (_name: string, list: Publication[]) => list.map(({ payload }) => ({ payload, binary: false })),
+    publications: (_name: string, list: Publication[]) => {
+      encoded++
+      return list.map(({ payload }) => ({ payload, binary: false }))
+    },
     event: (_name: string, { payload }: Publication) => ({ payload, binary: false }),
     renewed: (_connection: Connection, name: string) => { renewed.push(name) }
   }
   const channels = new Set<string>()
-  const connection = { wire, received, renewed, channels, congested: false, joined: (name: string) => channels.add(name), wantsEvents: () => events, write: ({ payload }: Frame) => { received.push(String(payload)) }, writes: 0, writeBatch: ({ frames }: Batch) => { connection.writes++; received.push(...frames.map(({ payload }) => String(payload))) } }
-  return connection as unknown as Connection & { received: string[], renewed: string[], congested: boolean, channels: Set<string>, writes: number }
+  const connection = { wire, received, renewed, channels, open: true, congested: false, joined: (name: string) => channels.add(name), wantsEvents: () => events, write: ({ payload }: Frame) => { received.push(String(payload)) }, encoded: () => encoded, writes: 0, writeBatch: ({ frames }: Batch) => { connection.writes++; received.push(...frames.map(({ payload }) => String(payload))) } }
+  return connection as unknown as Connection & { received: string[], renewed: string[], open: boolean, congested: boolean, encoded: () => number, channels: Set<string>, writes: number }
 }
 
 /** Steps that the test takes by hand, oldest first. */
@@ -353,25 +357,44 @@ t.test('what is published within the batch delay leaves in one write, in order w
   hub.leave(gone, 'slowly:x')
   await enter(hub, late, 'slowly:x', settle)
   await arrives('3')
-  await until(() => b.received.length === 3, 'the delay is over')
+  await until(() => b.received.length === 3, 'the delay is over', 30_000)
   t.strictSame([a.received, b.received, late.received, gone.received], [['1', 'sent', '2', '3'], ['1', '2', '3'], ['3'], ['1', '2']])
   t.strictSame([a.writes, b.writes, late.writes, gone.writes], [2, 1, 1, 1])
   await arrives('4')
-  await until(() => b.received.length === 4, 'and again')
+  await until(() => b.received.length === 4, 'and again', 30_000)
   t.strictSame([a.received.at(-1), late.received, b.writes], ['4', ['3', '4'], 2])
 })
 
 t.test('joins and leaves wait for no batch delay, and do not overtake', async (t) => {
   const { hub, settle, publish, deliver } = await slowBroker(t)
   const a = newConnection({ events: true })
-  await enter(hub, a, 'slowly:x', settle)
+  await enter(hub, a, 'soon:x', settle)
   for (const [text, kind] of [['1', 'text'], ['b comes', 'join'], ['2', 'text']] as const) {
-    await publish('slowly:x', text, kind)
+    await publish('soon:x', text, kind)
     deliver()
   }
   t.strictSame(a.received, ['1', 'b comes'])
   await until(() => a.received.length === 3, 'the delay is over')
   t.strictSame(a.received, ['1', 'b comes', '2'])
+})
+
+t.test('what many connections have to get ahead of the batch is encoded once', async (t) => {
+  const { hub, settle, publish, deliver } = await slowBroker(t)
+  const one = newConnection()
+  const others = Array.from({ length: 20 }, () => ({ ...newConnection(), wire: one.wire }) as ReturnType<typeof newConnection>)
+  for (const connection of [one, ...others]) {
+    connection.channels.add('slowly:x')
+    await enter(hub, connection, 'slowly:x', settle)
+  }
+  const before = one.encoded()
+  for (const text of ['1', '2']) {
+    await publish('slowly:x', text)
+    deliver()
+  }
+  for (const connection of [one, ...others]) hub.flushTo(connection)
+  t.equal(one.encoded() - before, 1)
+  t.strictSame(one.received, ['1', '2'])
+  t.strictSame(others[0]!.received, ['1', '2'])
 })
 
 t.test('where only the last value matters, a connection that owes something gets that when it has taken it', async (t) => {
@@ -403,6 +426,12 @@ t.test('where only the last value matters, a connection that owes something gets
   hub.drained(slow)
   t.strictSame(slow.received, ['1', '4', '6'], 'the next one has come before it was told')
   t.equal(hub.skipped, 3)
+  slow.congested = fast.congested = true
+  await arrive('7')
+  hub.leave(slow, 'price:x')
+  fast.open = false
+  hub.leave(fast, 'price:x')
+  t.strictSame([slow.received.at(-1), fast.received.at(-1)], ['7', '6'], 'who leaves gets it, who is gone does not')
 })
 
 t.test('a position of another epoch, or one too far back, is not recovered', async (t) => {

@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { createClient, RESP_TYPES } from 'redis'
 import type { RedisClientOptions } from 'redis'
 import t from 'tap'
@@ -5,7 +6,7 @@ import { decodePayload } from '../lib/publication.ts'
 import { RedisKeys } from '../lib/redis-keys.ts'
 import { history, range, startNode, testBroker } from './broker-contract.ts'
 import { randomPrefix } from './helpers/prefix.ts'
-import { startRedis } from './helpers/redis.ts'
+import { command, startRedis } from './helpers/redis.ts'
 import { until } from './helpers/until.ts'
 
 const redis = await startRedis(t)
@@ -253,4 +254,24 @@ t.test('Redis is told that nobody is in a channel any more', async (t) => {
   t.equal(await subscribers(), 1)
   node.broker.unsubscribe('room')
   await until(async () => await subscribers() === 0, 'the subscription is gone')
+})
+
+t.test('publications that are not awaited stay in order while Redis forgets its scripts again and again', async (t) => {
+  const redis = await startRedis(t)
+  const node = await startNode(t, redis.url, randomPrefix())
+  await node.broker.subscribe('room', true)
+  const total = 2_000
+  const published: Array<Promise<unknown>> = []
+  let flushes = 0
+  for (let i = 1; i <= total; i++) {
+    published.push(node.publish('room', i, { history: { size: total, ttl: 60_000 } }))
+    if (i % 20 === 0) await wait(1) // so that they are under way in many writes
+    if (i % 100 === 0) {
+      command(redis.port, ['SCRIPT', 'FLUSH'], 10_000).then(() => { flushes++ }, () => {})
+    }
+  }
+  await Promise.all(published)
+  await node.arrived('room', total)
+  t.ok(flushes > 5, `${flushes} times`)
+  t.strictSame(node.data('room'), range(1, total))
 })

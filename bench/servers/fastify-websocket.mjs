@@ -1,22 +1,21 @@
 // Rooms by hand, as one writes them first: a Set of sockets, and Redis Pub/Sub between the instances.
 import websocket from '@fastify/websocket'
 import Fastify from 'fastify'
-import { isPublisher, measured, READY, refused } from './measured.mjs'
-import { connectRedis } from './redis-pubsub.mjs'
+import { channelsIn, isPublisher, measured, READY } from './measured.mjs'
+import { Rooms } from './rooms.mjs'
 
-const { publisher, subscriber } = await connectRedis()
-const room = new Set()
-await subscriber.subscribe('room', text => {
-  for (const socket of room) socket.send(text)
+const rooms = await Rooms.open((members, text) => {
+  for (const socket of members) socket.send(text)
 })
 
 const app = Fastify()
 await app.register(websocket)
-app.get('/ws', { websocket: true }, (socket, request) => {
-  socket.on('message', data => { publisher.publish('room', data.toString()).catch(refused) })
+app.get('/ws', { websocket: true }, async (socket, request) => {
+  socket.on('message', data => rooms.publish(data.toString()))
   if (!isPublisher(request.url)) {
-    room.add(socket)
-    socket.on('close', () => room.delete(socket))
+    const channels = channelsIn(request.url)
+    socket.on('close', () => channels.forEach(channel => rooms.leave(channel, socket)))
+    await Promise.all(channels.map(channel => rooms.join(channel, socket)))
   }
   socket.send(READY)
 })

@@ -1,5 +1,5 @@
 import Fastify from 'fastify'
-import { isPublisher, measured, READY, refused } from './measured.mjs'
+import { channelOf, channelsIn, isPublisher, measured, READY, refused } from './measured.mjs'
 
 const { default: cloudRunWebSocket } = await import(process.env.BENCH_PLUGIN)
 
@@ -9,14 +9,15 @@ await app.register(cloudRunWebSocket, {
   rateLimit: false,
   maxConnections: 100_000,
   shutdown: false,
-  channels: process.env.BENCH_HISTORY ? { '': { history: { size: 1_000, ttl: '1m' } } } : {},
-  async onConnect (connection, request) {
-    if (!isPublisher(request.url)) await connection.subscribe('room')
+  channels: { '': { subscribe: true, ...process.env.BENCH_HISTORY && { history: { size: 1_000, ttl: '1m' } } } },
+  async onConnect (connection, { url }) {
+    if (connection.protocol !== 'plain') return // an SDK subscribes by itself
+    if (!isPublisher(url)) await Promise.all(channelsIn(url).map(channel => connection.subscribe(channel)))
     connection.send(READY)
   },
   onMessage (connection, data) {
     // Not awaited, as with the peers; the order is kept all the same.
-    app.realtime.publish('room', data).catch(refused)
+    app.realtime.publish(channelOf(data), data).catch(refused)
   }
 })
 await app.listen({ port: 0, host: '127.0.0.1' })

@@ -1,0 +1,46 @@
+import { createRequire } from 'node:module'
+import { list } from './numbers.mjs'
+
+const history = { BENCH_HISTORY: '1' }
+
+export const peers = [
+  { id: 'bare-ws', name: 'bare `ws`, one write per turn', server: 'bare-ws', wire: 'plain' },
+  { id: 'uws', name: 'uWebSockets.js, its own topics', server: 'uws', wire: 'plain' },
+  { id: 'fastify-websocket', name: '`@fastify/websocket` by hand', server: 'fastify-websocket', wire: 'plain' },
+  { id: 'socket-io', name: 'Socket.IO + Redis adapter', server: 'socket-io', wire: 'socket.io' },
+  { id: 'plugin', name: 'this plugin', server: 'plugin', wire: 'plain' },
+  { id: 'plugin-history', name: 'this plugin, with history', server: 'plugin', wire: 'plain', env: history },
+  { id: 'plugin-json', name: 'this plugin, SDK in JSON', server: 'plugin', wire: 'json' },
+  { id: 'plugin-json-history', name: 'this plugin, SDK in JSON, with history', server: 'plugin', wire: 'json', env: history },
+  { id: 'plugin-protobuf', name: 'this plugin, SDK in Protobuf', server: 'plugin', wire: 'protobuf' },
+  { id: 'plugin-protobuf-history', name: 'this plugin, SDK in Protobuf, with history', server: 'plugin', wire: 'protobuf', env: history },
+  { id: 'plugin-telemetry', name: 'this plugin, metrics sent every 10 s', server: 'plugin', wire: 'plain', google: true }
+]
+/** Left out unless it is asked for. */
+const EXTRA = 'plugin-telemetry'
+
+export const allPeers = peers.map(({ id }) => id).filter(id => id !== EXTRA).join()
+
+/** The peers of these ids, with commas between; without those that can not run here. */
+export function choosePeers (ids) {
+  const wanted = list(ids)
+  const unknown = wanted.filter(id => !peers.some(peer => peer.id === id))
+  if (unknown.length > 0) throw new Error(`no peer is called ${unknown.join(', ')}; there are ${peers.map(({ id }) => id).join(', ')}`)
+  return peers.filter(({ id }) => wanted.includes(id) && (id !== 'uws' || hasUws()))
+}
+
+function hasUws () {
+  try {
+    loadUws()
+    return true
+  } catch (error) {
+    console.error(`uws is left out, its addon can not be loaded here: ${error.message.split('\n', 1)[0]}`)
+    return false
+  }
+}
+
+/** The addon itself: the package's own entry would quietly put a server in JavaScript in its place where the addon does not fit. */
+export function loadUws () {
+  const { platform, arch, versions } = process
+  return createRequire(import.meta.url)(`@trufflesuite/uws-js-unofficial/binaries/uws_${platform}_${arch}_${versions.modules}.node`)
+}

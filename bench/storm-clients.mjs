@@ -1,0 +1,50 @@
+// The clients that come back all at once, in a process of their own, so that those connected already are read without delay.
+import { setTimeout as wait } from 'node:timers/promises'
+import { answer } from './answer.mjs'
+import { Client, RefusedError } from './client.mjs'
+import { wires } from './wires.mjs'
+
+/** ms that an attempt may take, and between two of them: centrifuge's defaults, with its jitter. Socket.IO's are from 1 to 5 s. */
+const ATTEMPT_TIMEOUT = 10_000
+const MIN_DELAY = 500
+const MAX_DELAY = 20_000
+const SERVICE_UNAVAILABLE = 503
+
+const backOff = attempt => Math.min(MAX_DELAY, MIN_DELAY + Math.random() * Math.min(MAX_DELAY, MIN_DELAY * 2 ** attempt))
+
+const clients = new Set()
+
+answer({
+  /**
+   * So many clients, spread evenly over `within` ms, each in one of the channels from 1 on, that try until they are subscribed.
+   * ms until all are, and how many attempts ended otherwise.
+   */
+  async storm ({ port, wireName, count, within, channels, timeout }) {
+    const result = { back: 0, refused: 0, failed: 0, time: 0 }
+    const startedAt = performance.now()
+    const deadline = startedAt + timeout
+
+    async function comeBack (i) {
+      await wait(i * within / count)
+      for (let attempt = 0; performance.now() < deadline; attempt++) {
+        const client = new Client(wires[wireName], { channels: [1 + i % channels] })
+        try {
+          await client.open(port, 'subscriber', ATTEMPT_TIMEOUT)
+          clients.add(client)
+          result.back++
+          result.time = performance.now() - startedAt
+          return
+        } catch (error) {
+          if (error instanceof RefusedError && error.status === SERVICE_UNAVAILABLE) result.refused++
+          else result.failed++
+        }
+        await wait(backOff(attempt))
+      }
+    }
+
+    await Promise.all(Array.from({ length: count }, (_, i) => comeBack(i)))
+    return result
+  },
+
+  closed: () => [...clients].filter(client => !client.isOpen).length
+})

@@ -2,11 +2,16 @@
 import { instancesReached } from './placement.mjs'
 import { clientBytes, redisBytes } from './redis-bytes.mjs'
 
-/** Seconds between what the instances do by themselves, as in lib: redis-link.ts, heartbeat.ts, presence.ts, redis-broker.ts. */
+/** Seconds between what the instances do by themselves, as in lib: redis-link.ts, heartbeat.ts, presence.ts. */
 const PING = 1
 const RECORD = 5
 const REFRESH = 20
-const POSITION_CHECK = 30
+/**
+ * Seconds without a publication after which a channel's position is read, and between further reads. The 30 s of redis-broker.ts are looked at
+ * every 10 s, and begin anew with the answer, a moment after such a look.
+ */
+const FIRST_CHECK = 35
+const NEXT_CHECK = 40
 /** Seconds a connection lives by default: 57 minutes less up to a tenth. */
 const AGE = 57 * 60 * 0.95
 /** Members in one call of a script. */
@@ -93,10 +98,10 @@ function commandsOf (app, { subscriptions, comings, members, events }) {
   ].filter(({ rate }) => rate > 0)
 }
 
-/** Per second and subscription: a channel's position is read whenever nothing has come for so long. Publications come by chance. */
+/** Reads of its position per second and subscription, of a channel with so many publications per second, which come by chance. */
 function checks (publications) {
-  if (publications === 0) return 1 / POSITION_CHECK
-  return publications / Math.expm1(publications * POSITION_CHECK)
+  if (publications === 0) return 1 / NEXT_CHECK
+  return publications * Math.exp(-FIRST_CHECK * publications) / -Math.expm1(-NEXT_CHECK * publications)
 }
 
 function withBytes (command, { in: bytesIn, out, perMember = 0 }) {

@@ -39,8 +39,15 @@ function redisCells ({ name, instances, each, app, model }, costs, share) {
     `${rounded(model.bytesIn / 1e6)}, ${rounded(model.bytesOut / 1e6)}`,
     percent(redisCpu(model, costs)),
     rounded(redisMemory(app, model, costs) / MIB),
-    shardsNeeded(app, costs, share) ?? `no number: one channel takes ${percent(hottestChannel(app, costs))}`
+    shardsText(app, costs, share)
   ]
+}
+
+/** Between what it is when several messages leave in one write, and when each has its own. */
+function shardsText (app, costs, share) {
+  const [least, most] = [costs.messageTogether, costs.message].map(message => shardsNeeded(app, { ...costs, message }, share))
+  if (most === undefined) return `no number: one channel takes ${percent(hottestChannel(app, costs))}`
+  return least === most ? most : `${least} to ${most}`
 }
 
 function instanceCells ({ name, instances, each, app, model }, costs, share) {
@@ -64,13 +71,14 @@ function instanceCells ({ name, instances, each, app, model }, costs, share) {
 /** Where one core of Redis is full, and what fills it. */
 function printLimits (costs, share) {
   const rows = apps.flatMap(({ name, at }) => [250, 950].map(each => {
+    const fleet = count => `${rounded(count)} (${rounded(count * each)})`
     const [part, whole] = [share, 1].map(limit => carried(instances => at(instances, each), costs, limit))
     const busy = publications => ({ ...at(1_000, each), publications })
     const publications = carried(busy, costs, 1)
     const model = traffic(busy(publications))
+    if (publications === 0) return [name, each, fleet(part), fleet(whole), '0: all else is more', '', '', '', '', percent(redisCpu(model, costs))]
     const forMessages = model.messages * costs.message
     const forPublications = publications * costs.publishWithHistory
-    const fleet = count => `${rounded(count)} (${rounded(count * each)})`
     return [name, each, fleet(part), fleet(whole), rounded(publications), rounded(model.messages), rounded(model.bytesOut / 1e6), percent(forMessages), percent(forPublications), percent(redisCpu(model, costs) - forMessages - forPublications)]
   }))
   printMarkdown(['app', 'connections each', `instances (connections) that fill ${100 * share} % of a core`, 'that fill it', 'with 1,000 instances it is full at publications/s', 'messages/s', 'MB/s from Redis', 'CPU for messages', 'for publications', 'for all else'], rows, 1)

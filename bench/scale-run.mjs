@@ -8,10 +8,12 @@ import { sum } from './numbers.mjs'
 import { drawReach, placeConnections, seededRandom } from './placement.mjs'
 
 const SEED = 7
+/** Publications per second at which Redis is busy enough for its CPU to be compared. */
+const BUSY_RATE = 2_000
 /** ms until instances that have just started do no more than usual. */
 const SETTLE = 500
-/** Seconds of the quiet time: members are refreshed every 20 s and positions read every 30 s; what begins in it must have had its first turn. */
-const QUIET = 60
+/** Seconds of the quiet time: members are refreshed every 20 s and positions read every 40 s. And before it, so that it begins between two of those. */
+export const QUIET = 80
 const BEFORE_QUIET = 12
 
 /** What the servers of bench/servers/plugin.mjs do. */
@@ -45,11 +47,12 @@ export function publishAndCount (given, setup, { rate, total }) {
     const before = await cluster.figures()
     const counted = await counters.during(() => crowd.publish({ rate, total, expected }))
     const cpu = (await cluster.figures()).cpu - before.cpu
-    return { app, coming, counted, subscribers, cpu, ...compare(app, { coming, counted, subscribers, total, costs: setup.costs }) }
+    const busy = await counters.during(() => crowd.publish({ rate: BUSY_RATE, total: BUSY_RATE, expected: BUSY_RATE * expected / total }))
+    return { app, cpu, busy: busyCpu(app, busy, setup.costs), ...compare(app, { coming, counted, subscribers, total }) }
   })
 }
 
-function compare (app, { coming, counted, subscribers, total, costs }) {
+function compare (app, { coming, counted, subscribers, total }) {
   const of = reach => traffic({ ...app, publications: total / counted.time }, reach)
   const formula = of()
   const simulation = of(mean(drawReach(app, seededRandom(SEED))))
@@ -67,9 +70,15 @@ function compare (app, { coming, counted, subscribers, total, costs }) {
     bytesIn: quantity(counted.bytesIn, model => during(model.bytesIn, counted)),
     bytesOut: quantity(counted.bytesOut, model => during(model.bytesOut, counted)),
     deliveries: quantity(counted.result.received, model => during(model.deliveries, counted)),
-    clientBytes: quantity(counted.result.bytes, model => during(model.clientBytes, counted)),
-    redisCpu: quantity(counted.cpu, model => during(redisCpu({ ...model }, { ...costs, publish: costs.publishAlone }), counted))
+    clientBytes: quantity(counted.result.bytes, model => during(model.clientBytes, counted))
   }
+}
+
+/** us of Redis for one second of publications at a high rate, with its own write for each message, and with several in one. */
+function busyCpu (app, { cpu, time }, costs) {
+  const model = traffic({ ...app, publications: BUSY_RATE / time })
+  const [own, together] = [costs.message, costs.messageTogether].map(message => redisCpu(model, { ...costs, message }) * time)
+  return { own, together, measured: cpu }
 }
 
 /** What instances with clients ask of Redis when nothing is published. Inner commands tell the scripts apart. */

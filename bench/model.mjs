@@ -42,7 +42,7 @@ export function describeApp (given) {
 }
 
 /**
- * Per second: `commands` is a list of { kind, rate, bytesIn, bytesOut, members }, `messages` those that Redis hands to instances, `deliveries` those
+ * Per second: `commands` is a list of { for, kind, rate, bytesIn, bytesOut, members }, `messages` those that Redis hands to instances, `deliveries` those
  * that instances hand to clients. `reach`: instances that have a member of a channel, if it is known better than by the formula.
  */
 export function traffic (given, reach) {
@@ -80,21 +80,23 @@ function commandsOf (app, { subscriptions, comings, members, events }) {
   // Who comes where nobody else is subscribes, who goes from where nobody else is unsubscribes.
   const alone = memberships * (instances === 1 ? 0 : (1 - 1 / instances) ** (members - 1))
   const perInstance = presence ? app.connections * perConnection / subscriptions : 0
+  const calls = Math.max(1, Math.ceil(perInstance / BATCH))
   return [
-    { kind: history ? 'publishWithHistory' : 'publish', rate: app.publications },
-    { kind: 'publish', rate: events },
-    { kind: 'ping', rate: LINKS * instances * shards / PING },
-    { kind: 'clientInfo', rate: shards > 1 ? instances * shards / PING : 0 },
-    { kind: 'record', rate: instances / RECORD },
-    { kind: 'readPosition', rate: instances * checks(0) + (history ? subscriptions * checks(app.publications / app.channels) : 0) },
-    { kind: 'addMembers', rate: presence ? subscriptions * Math.ceil(perInstance / BATCH) / REFRESH : 0, members: perInstance / Math.max(1, Math.ceil(perInstance / BATCH)) },
-    { kind: 'addMembers', rate: presence ? memberships : 0, members: 1 },
-    { kind: 'removeMember', rate: presence ? memberships : 0 },
-    { kind: 'countUpgrade', rate: app.countUpgrades ? comings : 0 },
-    { kind: 'subscribe', rate: alone },
-    { kind: 'unsubscribe', rate: alone },
+    { for: 'publications', kind: history ? 'publishWithHistory' : 'publish', rate: app.publications },
+    { for: 'comings', kind: 'publish', rate: events },
+    { for: 'upkeep', kind: 'ping', rate: LINKS * instances * shards / PING },
+    { for: 'upkeep', kind: 'clientInfo', rate: shards > 1 ? instances * shards / PING : 0 },
+    { for: 'upkeep', kind: 'record', rate: instances / RECORD },
+    { for: 'upkeep', kind: 'readPosition', rate: instances * checks(0) },
+    { for: 'positions', kind: 'readPosition', rate: history ? subscriptions * checks(app.publications / app.channels) : 0 },
+    { for: 'presence', kind: 'addMembers', rate: presence ? subscriptions * calls / REFRESH : 0, members: perInstance / calls },
+    { for: 'comings', kind: 'addMembers', rate: presence ? memberships : 0, members: 1 },
+    { for: 'comings', kind: 'removeMember', rate: presence ? memberships : 0 },
+    { for: 'comings', kind: 'countUpgrade', rate: app.countUpgrades ? comings : 0 },
+    { for: 'comings', kind: 'subscribe', rate: alone },
+    { for: 'comings', kind: 'unsubscribe', rate: alone },
     // The instance's own read when it subscribes, and one for each SDK client, who is told the position it begins at.
-    { kind: 'readPosition', rate: history ? alone + (app.sdk ? memberships : 0) : 0 }
+    { for: 'comings', kind: 'readPosition', rate: history ? alone + (app.sdk ? memberships : 0) : 0 }
   ].filter(({ rate }) => rate > 0)
 }
 

@@ -25,6 +25,7 @@ export function printPaper (costs, { fleets, share }) {
   printMarkdown(['app', 'instances x connections', 'deliveries/s', 'MB/s to clients', 'CPU of an instance, of one core', 'its memory, MiB', 'instances, a month', 'Redis, a month', 'egress, a month', 'per connection without egress'],
     rows.map(row => instanceCells(row, costs, share)), 2)
   console.log('')
+  printParts(costs)
   printLimits(costs, share)
 }
 
@@ -68,18 +69,30 @@ function instanceCells ({ name, instances, each, app, model }, costs, share) {
   ]
 }
 
-/** Where one core of Redis is full, and what fills it. */
+/** What fills Redis in the largest fleet of the guide. Members that a call brings cost as the calls' own part does. */
+function printParts (costs) {
+  const parts = [['publications', 'publications'], ['comings', 'who comes and goes'], ['presence', 'members refreshed'], ['positions', 'positions of quiet channels'], ['upkeep', 'pings, instance records']]
+  const rows = apps.map(({ name, at }) => {
+    const model = traffic(at(1_000, 250))
+    const cpuFor = part => redisCpu({ messages: 0, shards: 0, commands: model.commands.filter(command => command.for === part) }, costs)
+    return [name, percent(model.messages * costs.message), ...parts.map(([part]) => percent(cpuFor(part)))]
+  })
+  printMarkdown(['app, 1,000 x 250', 'messages to instances', ...parts.map(([, label]) => label)], rows, 1)
+  console.log('')
+}
+
+/** Where one core of Redis is full. */
 function printLimits (costs, share) {
   const rows = apps.flatMap(({ name, at }) => [250, 950].map(each => {
-    const fleet = count => `${rounded(count)} (${rounded(count * each)})`
-    const [part, whole] = [share, 1].map(limit => carried(instances => at(instances, each), costs, limit))
+    const fleet = limit => {
+      const count = carried(instances => at(instances, each), costs, limit)
+      return `${rounded(count)} (${rounded(count * each)})`
+    }
     const busy = publications => ({ ...at(1_000, each), publications })
     const publications = carried(busy, costs, 1)
     const model = traffic(busy(publications))
-    if (publications === 0) return [name, each, fleet(part), fleet(whole), '0: all else is more', '', '', '', '', percent(redisCpu(model, costs))]
-    const forMessages = model.messages * costs.message
-    const forPublications = publications * costs.publishWithHistory
-    return [name, each, fleet(part), fleet(whole), rounded(publications), rounded(model.messages), rounded(model.bytesOut / 1e6), percent(forMessages), percent(forPublications), percent(redisCpu(model, costs) - forMessages - forPublications)]
+    const rates = publications === 0 ? ['0', '', ''] : [publications, model.messages, model.bytesOut / 1e6].map(rounded)
+    return [name, each, fleet(share), fleet(1), ...rates]
   }))
-  printMarkdown(['app', 'connections each', `instances (connections) that fill ${100 * share} % of a core`, 'that fill it', 'with 1,000 instances it is full at publications/s', 'messages/s', 'MB/s from Redis', 'CPU for messages', 'for publications', 'for all else'], rows, 1)
+  printMarkdown(['app', 'connections each', `instances (connections) that fill ${100 * share} % of a core`, 'that fill it', '1,000 instances fill it at publications/s', 'messages/s', 'MB/s from Redis'], rows, 1)
 }

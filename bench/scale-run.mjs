@@ -8,8 +8,6 @@ import { sum } from './numbers.mjs'
 import { drawReach, placeConnections, seededRandom } from './placement.mjs'
 
 const SEED = 7
-/** Publications per second at which Redis is busy enough for its CPU to be compared. */
-const BUSY_RATE = 2_000
 /** ms until instances that have just started do no more than usual. */
 const SETTLE = 500
 /** Seconds of the quiet time: members are refreshed every 20 s and positions read every 40 s. And before it, so that it begins between two of those. */
@@ -35,20 +33,22 @@ async function withCluster (app, { redis, plugin, counters }, run) {
 }
 
 /** Publishes to clients placed by chance. Of each quantity `formula`, `simulation` (with the very placement) and `measured`. */
-export function publishAndCount (given, setup, { rate, total }) {
+export function publishAndCount (given, setup, { rate, total, busyRate }) {
   // Nobody goes while it is measured, upgrades are not counted in Redis by these servers, messages are those of bench/message.mjs.
   const app = { ...given, payload: MESSAGE_BYTES, age: Infinity, countUpgrades: false, sequence: total / given.channels / (given.history ? 1 : given.instances) }
-  return withCluster(app, setup, async (cluster, crowd) => {
+  return withCluster(app, setup, async (_, crowd) => {
     const { counters } = setup
     await crowd.openPublishers()
     const coming = await counters.during(() => crowd.gather(app, placeConnections(app, seededRandom(SEED))))
     const subscribers = await counters.subscribers()
     const expected = total * app.connections * app.perConnection / app.channels
-    const before = await cluster.figures()
     const counted = await counters.during(() => crowd.publish({ rate, total, expected }))
-    const cpu = (await cluster.figures()).cpu - before.cpu
-    const busy = await counters.during(() => crowd.publish({ rate: BUSY_RATE, total: BUSY_RATE, expected: BUSY_RATE * expected / total }))
-    return { app, cpu, busy: busyCpu(app, busy, setup.costs), ...compare(app, { coming, counted, subscribers, total }) }
+    const busy = await counters.during(() => crowd.publish({ rate: busyRate, total: busyRate, expected: busyRate * expected / total }))
+    return {
+      app,
+      busy: { rate: busyRate, model: redisCpu(traffic({ ...app, publications: busyRate / busy.time }), setup.costs) * busy.time, measured: busy.cpu },
+      ...compare(app, { coming, counted, subscribers, total })
+    }
   })
 }
 
@@ -74,16 +74,9 @@ function compare (app, { coming, counted, subscribers, total }) {
   }
 }
 
-/** us of Redis for one second of publications at a high rate, with its own write for each message, and with several in one. */
-function busyCpu (app, { cpu, time }, costs) {
-  const model = traffic({ ...app, publications: BUSY_RATE / time })
-  const [own, together] = [costs.message, costs.messageTogether].map(message => redisCpu(model, { ...costs, message }) * time)
-  return { own, together, measured: cpu }
-}
-
 /** What instances with clients ask of Redis when nothing is published. Inner commands tell the scripts apart. */
 export function stayQuiet (given, setup) {
-  const app = { ...given, publications: 0, age: Infinity, countUpgrades: false }
+  const app = { ...given, publications: 0, sequence: 0, age: Infinity, countUpgrades: false }
   return withCluster(app, setup, async (cluster, crowd) => {
     await crowd.gather(app, placeConnections(app, seededRandom(SEED)))
     await wait(1_000 * BEFORE_QUIET)

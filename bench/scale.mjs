@@ -20,11 +20,12 @@ const options = readOptions({
   'per-client': 2,
   rate: 400,
   publications: 1_200,
+  busy: 2_000,
   quiet: 2,
   commands: 8_000,
   seconds: 4,
   plugin: defaultPlugin
-}, { instances: '1,2', clients: 120, channels: 30, rate: 300, publications: 600, quiet: 0, commands: 400, seconds: 0.5 })
+}, { instances: '1,2', clients: 120, channels: 30, rate: 300, publications: 300, busy: 200, quiet: 0, commands: 200, seconds: 0.2 })
 /** Of a core that a Redis is to be used at the most: the rest is for what comes in bursts, and for an instance's clients that all come back at once. */
 const SHARE = 0.6
 const FLEETS = [[1, 250], [10, 250], [100, 250], [1_000, 250], [264, 950], [1_000, 950]]
@@ -37,7 +38,8 @@ const mean = values => values.reduce((total, value) => total + value, 0) / value
 
 /** The formula against placements by chance, at sizes that nobody starts. */
 function printSimulation () {
-  const rows = [[10, 50], [100, 50], [1_000, 50], [1_000, 2], [1_000, 1_000]].map(([instances, members]) => {
+  const sizes = options.quick ? [[10, 50], [100, 50]] : [[10, 50], [100, 50], [1_000, 50], [1_000, 2], [1_000, 1_000]]
+  const rows = sizes.map(([instances, members]) => {
     const app = { instances, connections: instances * 250, channels: instances * 250 / members, perConnection: 1 }
     const draws = Math.ceil(PLACEMENTS / app.connections)
     const draw = how => mean(Array.from({ length: draws }, (_, seed) => mean(drawReach(app, seededRandom(seed), how))))
@@ -54,7 +56,7 @@ async function countTraffic (setup) {
   for (const instances of list(options.instances).map(Number)) {
     for (const history of [false, true]) {
       console.error(`${instances} instances, ${history ? 'with' : 'without'} history`)
-      rows.push(await publishAndCount({ ...crowd, instances, history }, setup, { rate: options.rate, total: options.publications }))
+      rows.push(await publishAndCount({ ...crowd, instances, history }, setup, { rate: options.rate, total: options.publications, busyRate: options.busy }))
     }
   }
   printCounted(rows)

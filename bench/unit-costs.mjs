@@ -144,7 +144,6 @@ class RedisBench {
 /** Publications per second of the two loads: to all clients, and to one of them each. */
 const WIDE = 20
 const NARROW = 400
-const WARM_UP = 1
 const INSTANCE_ROUNDS = 3
 
 /** us of an instance, per second and for each thing it does. One instance publishes, the other one has the clients. */
@@ -159,7 +158,7 @@ export async function instanceCosts (setup, { clients, seconds }) {
       const after = await cluster.call('figures')
       return { cpu: after.map(({ cpu }, i) => cpu - before[i].cpu), time: (performance.now() - startedAt) / 1_000 }
     }
-    await wait(1_000 * WARM_UP)
+    await wait(1_000)
     const idle = await measure(() => wait(2_000 * seconds))
     const instance = (idle.cpu[0] + idle.cpu[1]) / 2 / idle.time
     const rss = (await cluster.figures()).rss / 2
@@ -168,7 +167,7 @@ export async function instanceCosts (setup, { clients, seconds }) {
       await crowd.openPublishers([0])
       const coming = await measure(() => crowd.gather({ channels, perConnection: 1 }, Array.from({ length: clients }, () => 1)))
       const publish = seconds => crowd.publish({ rate, total: rate * seconds, expected: rate * seconds * perPublication })
-      await publish(WARM_UP)
+      await publish(seconds)
       const rounds = []
       for (let i = 0; i < INSTANCE_ROUNDS; i++) rounds.push(await measure(() => publish(seconds)))
       crowd.leave()

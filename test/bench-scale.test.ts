@@ -22,7 +22,8 @@ const { traffic, redisCpu, shardsNeeded, carried } = await load<{
   carried (appAt: (count: number) => App, costs: Costs, share: number): number
 }>('model')
 
-const TIMEOUT = 60_000
+/** ms: the benchmark starts many processes. */
+const TIMEOUT = 120_000
 // Without tap's own options, which would have every process read its loaders.
 const { NODE_OPTIONS: _, ...env } = process.env
 const build = join(t.testdir(), 'build')

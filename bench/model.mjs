@@ -113,7 +113,9 @@ function withBytes (command, { in: bytesIn, out, perMember = 0 }) {
 
 /** us per second of all shards together, by `costs` of each kind of command, of a member in a list, of a message and of a second. */
 export function redisCpu ({ commands, messages, shards }, costs) {
-  return shards * costs.redis + messages * costs.message + commands.reduce((sum, { kind, rate, members }) => sum + rate * ((costs[kind] ?? costs.ping) + members * costs.member), 0)
+  // What a call costs includes its first member.
+  const cpuOf = ({ kind, rate, members }) => rate * ((costs[kind] ?? costs.ping) + Math.max(0, members - 1) * costs.member)
+  return shards * costs.redis + messages * costs.message + commands.reduce((sum, command) => sum + cpuOf(command), 0)
 }
 
 /** us of CPU per second of all instances together. */

@@ -51,9 +51,8 @@ export class RedisCounters {
   /** Subscribers of each Pub/Sub channel that has any. */
   async subscribers () {
     const names = await this.#client.sendCommand(['PUBSUB', 'CHANNELS'])
-    if (names.length === 0) return new Map()
     const flat = await this.#client.sendCommand(['PUBSUB', 'NUMSUB', ...names])
-    return new Map(names.map((name, i) => [name, Number(flat[2 * i + 1])]))
+    return names.map((name, i) => ({ name, count: Number(flat[2 * i + 1]) }))
   }
 
   close () {

@@ -39,7 +39,7 @@ export function publishAndCount (given, setup, { rate, total, busyRate }) {
   return withCluster(app, setup, async (_, crowd) => {
     const { counters } = setup
     await crowd.openPublishers()
-    const coming = await counters.during(() => crowd.gather(app, placeConnections(app, seededRandom(SEED))))
+    await crowd.gather(app, placeConnections(app, seededRandom(SEED)))
     const subscribers = await counters.subscribers()
     const expected = total * app.connections * app.perConnection / app.channels
     const counted = await counters.during(() => crowd.publish({ rate, total, expected }))
@@ -47,26 +47,25 @@ export function publishAndCount (given, setup, { rate, total, busyRate }) {
     return {
       app,
       busy: { rate: busyRate, model: redisCpu(traffic({ ...app, publications: busyRate / busy.time }), setup.costs) * busy.time, measured: busy.cpu },
-      ...compare(app, { coming, counted, subscribers, total })
+      ...compare(app, { counted, subscribers, total })
     }
   })
 }
 
-function compare (app, { coming, counted, subscribers, total }) {
+function compare (app, { counted, subscribers, total }) {
   const of = reach => traffic({ ...app, publications: total / counted.time }, reach)
   const formula = of()
   const simulation = of(mean(drawReach(app, seededRandom(SEED))))
-  const room = Array.from(subscribers).filter(([name]) => name.includes('{room'))
+  const rooms = subscribers.filter(({ name }) => name.includes('{room'))
   const quantity = (measured, ask) => ({ formula: ask(formula), simulation: ask(simulation), measured })
   const during = (rate, { time }) => rate * time
   const evalsha = model => rateOf(model, 'publishWithHistory', 'record', 'readPosition')
   return {
-    subscriptions: quantity(Array.from(subscribers.values()).reduce((a, b) => a + b, 0), model => model.subscriptions),
-    subscribes: quantity(coming.calls('subscribe'), model => model.subscriptions - app.instances),
+    subscriptions: quantity(sum(subscribers, 'count'), model => model.subscriptions),
     publishes: quantity(counted.calls('publish'), () => total),
     scripts: quantity(counted.calls('evalsha'), model => during(evalsha(model), counted)),
     // Publications go to the channels in turn.
-    messages: quantity(sum(room.map(([, count]) => ({ count })), 'count') * total / app.channels, model => during(model.messages, counted)),
+    messages: quantity(sum(rooms, 'count') * total / app.channels, model => during(model.messages, counted)),
     bytesIn: quantity(counted.bytesIn, model => during(model.bytesIn, counted)),
     bytesOut: quantity(counted.bytesOut, model => during(model.bytesOut, counted)),
     deliveries: quantity(counted.result.received, model => during(model.deliveries, counted)),

@@ -31,6 +31,7 @@ import { addFoundation, addWebSocketRoute, createLimiter, refuseUpgrades, wantsP
 import { SdkProtocol } from './lib/sdk-protocol.ts'
 import { onShutdownSignal } from './lib/signals.ts'
 import { Telemetry } from './lib/telemetry.ts'
+import { setupFailure, TelemetryReport } from './lib/telemetry-report.ts'
 import { Tracing } from './lib/tracing.ts'
 import { within } from './lib/within.ts'
 
@@ -49,6 +50,9 @@ const TELEMETRY_DELAY = 1_000
 const MIN_FLUSH = 500
 const MAX_FLUSH = 3_000
 
+/** Where OpenTelemetry's API keeps what is registered with it, whichever copy of it that was. */
+const OPENTELEMETRY = Symbol.for('opentelemetry.js.api.1')
+
 /** Those that have the plugin: a scope does not see the decorators of its siblings. */
 const servers = new WeakSet<object>()
 
@@ -62,8 +66,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
   const logs = new Logs(await openLogs(app.log, options.logging), options.logging)
   traceRequests(app)
-  const metrics = new Metrics(options.telemetry)
-  const tracing = new Tracing(options.telemetry !== false, namespaces, options.redis === undefined ? 'memory' : 'redis')
+  const metrics = new Metrics()
+  const tracing = new Tracing(namespaces, options.redis === undefined ? 'memory' : 'redis')
   const hints = new Hints(options, logs)
   const telemetry = new Telemetry(logs)
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
@@ -100,14 +104,18 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   hints.started(Date.now())
   heartbeat.start()
   let telemetryTimer: NodeJS.Timeout | undefined
-  app.addHook('onListen', async () => {
-    if (options.telemetry === false) return
-    metrics.bind() // an SDK of the host's that came after the plugin
-    telemetryTimer = setTimeout(async () => {
-      await telemetry.start()
-      metrics.bind()
-    }, TELEMETRY_DELAY).unref()
-  })
+  if (options.telemetry !== false) {
+    // Where the host has registered nothing there is nobody to tell before our SDK comes, and the start does not wait for the import.
+    const bindToHost = async () => { if (OPENTELEMETRY in globalThis) await Promise.all([metrics.bind(), tracing.bind()]) }
+    await bindToHost()
+    app.addHook('onReady', bindToHost)
+    app.addHook('onListen', async () => {
+      await bindToHost()
+      telemetryTimer = setTimeout(() => {
+        tracing.bind().then(() => telemetry.start()).then(() => metrics.bind()).catch(error => new TelemetryReport(logs).failed(setupFailure(error, ['@opentelemetry/api'])))
+      }, TELEMETRY_DELAY).unref()
+    })
+  }
 
   const timeout = shutdown === false ? NO_DRAIN : shutdown.timeout
   const forgetSignals = shutdown !== false && shutdown.signals

@@ -1,4 +1,5 @@
-import { execFile, execFileSync } from 'node:child_process'
+import { execFile, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { mkdtemp, symlink } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,18 +16,22 @@ export async function buildBase (ref) {
   const { stdout } = await git('rev-parse', '--verify', '--end-of-options', `${ref}^{commit}`)
   const commit = stdout.trim()
   const folder = await mkdtemp(join(tmpdir(), 'bench-base-'))
+  const base = join(folder, 'base')
   // Synchronous, as it is also what is left to do when this process is told to end.
+  let build
   const remove = () => {
     process.off('exit', remove)
+    if (build?.exitCode === null) process.kill(-build.pid, 'SIGKILL') // or it would go on writing
+    spawnSync('git', ['-C', root, 'worktree', 'remove', '--force', base]) // which fails where it was never added
     rmSync(folder, { recursive: true, force: true })
-    execFileSync('git', ['-C', root, 'worktree', 'prune'])
   }
   process.once('exit', remove)
   try {
-    const base = join(folder, 'base')
     await git('worktree', 'add', '--detach', base, commit)
     await symlink(join(root, 'node_modules'), join(base, 'node_modules'))
-    await run('npm', ['run', 'build'], { cwd: base })
+    build = spawn('npm', ['run', 'build'], { cwd: base, detached: true, stdio: ['ignore', 'ignore', 'inherit'] }) // in a process group of its own
+    const [code] = await once(build, 'exit')
+    if (code !== 0) throw new Error(`${ref} can not be built`)
     return { commit, plugin: join(base, 'dist/index.js'), remove }
   } catch (error) {
     remove()

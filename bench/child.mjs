@@ -22,7 +22,7 @@ export class Child {
     this.#name = file
     this.#process = fork(fileURLToPath(new URL(file, import.meta.url)), {
       // As users have it: `ws` without the addons that another package may bring.
-      env: { ...process.env, WS_NO_BUFFER_UTIL: '1', WS_NO_UTF_8_VALIDATE: '1', ...env }, execArgv, stdio: ['ignore', 'ignore', 'pipe', 'ipc']
+      env: { ...process.env, ...env }, execArgv, stdio: ['ignore', 'ignore', 'pipe', 'ipc']
     })
     this.#process.stderr.setEncoding('utf8').on('data', text => { this.#stderr = (this.#stderr + text).slice(-10_000) })
     this.#process.on('message', ({ id, result, error }) => {

@@ -90,8 +90,8 @@ function summary (figures) {
 
 const rows = Array.from(times, ([{ name }, measured]) => ({ name, time: summary(measured.map(({ time }) => time)), cpu: summary(measured.map(({ cpu }) => cpu)) }))
 const [bare] = rows
-console.log('| process | ready after, median, ms | over the first | fastest | slowest | CPU until then, median, ms | over the first |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |')
+console.log('| process | ready after, median, ms | over the first | fastest | slowest | CPU until then, median, ms | over the first | least | over the first |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |')
 for (const { name, time, cpu } of rows) {
-  const cells = [time.median, time.median - bare.time.median, time.fastest, time.slowest, cpu.median, cpu.median - bare.cpu.median]
+  const cells = [time.median, time.median - bare.time.median, time.fastest, time.slowest, cpu.median, cpu.median - bare.cpu.median, cpu.fastest, cpu.fastest - bare.cpu.fastest]
   console.log(`| ${name} | ${cells.map(cell => cell.toFixed(0)).join(' | ')} |`)
 }

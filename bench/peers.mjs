@@ -12,6 +12,7 @@ export const peers = [
   { id: 'plugin-history', name: 'this plugin, with history', server: 'plugin', wire: 'plain', env: history },
   { id: 'plugin-json', name: 'this plugin, SDK in JSON', server: 'plugin', wire: 'json' },
   { id: 'plugin-json-history', name: 'this plugin, SDK in JSON, with history', server: 'plugin', wire: 'json', env: history },
+  { id: 'plugin-json-delay', name: 'this plugin, SDK in JSON, `batchDelay: 5`', server: 'plugin', wire: 'json', env: { BENCH_BATCH_DELAY: '5' } },
   { id: 'plugin-protobuf', name: 'this plugin, SDK in Protobuf', server: 'plugin', wire: 'protobuf' },
   { id: 'plugin-protobuf-history', name: 'this plugin, SDK in Protobuf, with history', server: 'plugin', wire: 'protobuf', env: history },
   { id: 'plugin-telemetry', name: 'this plugin, metrics sent every 10 s', server: 'plugin', wire: 'plain', google: true }
@@ -34,13 +35,13 @@ function hasUws () {
     loadUws()
     return true
   } catch (error) {
-    console.error(`uws is left out, its addon can not be loaded here: ${error.message.split('\n', 1)[0]}`)
+    console.error(`uws is left out, its addon can not be loaded (npm run bench:install): ${error.message.split('\n', 1)[0]}`)
     return false
   }
 }
 
-/** The addon itself: the package's own entry would quietly put a server in JavaScript in its place where the addon does not fit. */
+/** Installed in a folder of its own by `npm run bench:install`: it is over 100 MB, and brings a `ws` of its own. The addon itself: the package's own entry would quietly put a server in JavaScript in its place where the addon does not fit. */
 export function loadUws () {
   const { platform, arch, versions } = process
-  return createRequire(import.meta.url)(`@trufflesuite/uws-js-unofficial/binaries/uws_${platform}_${arch}_${versions.modules}.node`)
+  return createRequire(new URL('uws/', import.meta.url))(`@trufflesuite/uws-js-unofficial/binaries/uws_${platform}_${arch}_${versions.modules}.node`)
 }

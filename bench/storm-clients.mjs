@@ -17,15 +17,17 @@ const clients = new Set()
 answer({
   /**
    * So many clients, spread evenly over `within` ms, each in one of the channels from 1 on, that try until they are subscribed.
-   * ms until all are, and how many attempts ended otherwise.
+   * ms until all are, how many attempts ended otherwise, and by how many ms the latest first attempt began late.
    */
   async storm ({ port, wireName, count, within, channels, timeout }) {
-    const result = { back: 0, refused: 0, failed: 0, time: 0 }
+    const result = { back: 0, refused: 0, failed: 0, time: 0, late: 0 }
     const startedAt = performance.now()
     const deadline = startedAt + timeout
 
     async function comeBack (i) {
-      await wait(i * within / count)
+      const planned = i * within / count
+      await wait(planned)
+      result.late = Math.max(result.late, performance.now() - startedAt - planned)
       for (let attempt = 0; performance.now() < deadline; attempt++) {
         const client = new Client(wires[wireName], { channels: [1 + i % channels] })
         try {

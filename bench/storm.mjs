@@ -66,7 +66,7 @@ function figures ({ expected, received, disordered, p50, p99, max, closed }) {
   return { expected, received, disordered, p50, p99, max, closed }
 }
 
-const HEADINGS = ['server', 'all back after, s', 'refused with 503', 'other failed attempts', 'server CPU per upgrade, us', 'event loop p50, ms', 'event loop p99, ms', 'event loop max, ms', 'p99 before, ms', 'p50, ms', 'p99, ms', 'max, ms', 'lost']
+const HEADINGS = ['server', 'all back after, s', 'refused with 503', 'other failed attempts', 'server CPU per upgrade, us', 'event loop p50, ms', 'event loop p99, ms', 'event loop max, ms', 'p99 before, ms', 'p50, ms', 'p99, ms', 'max, ms', 'lost', 'latest first attempt, ms']
 
 function cells (peer, rows) {
   const whole = rows.filter(({ ended }) => !ended)
@@ -79,7 +79,8 @@ function cells (peer, rows) {
     format(sum(whole, 'failed')),
     of('cpu').toFixed(0),
     ...['delay50', 'delay99', 'delayMax', 'usual', 'p50', 'p99', 'max'].map(name => milliseconds(of(name))),
-    lost(whole)
+    lost(whole),
+    milliseconds(of('late'))
   ]
 }
 

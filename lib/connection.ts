@@ -49,6 +49,8 @@ export class Connection {
   pingAt = 0
   /** @internal */ pongBy = 0
 
+  /** @internal Whether it is known who it is, and its log has begun: with an SDK only when that connects. */
+  identified = false
   /** @internal What an SDK connection knows of itself. */
   session: SdkSession | undefined
 
@@ -56,6 +58,10 @@ export class Connection {
   trace: TraceContext | undefined
 
   readonly #socket: WebSocket
+  /** The socket under it. */
+  readonly #raw: Duplex
+  /** Whether `ws` compresses, which it does for each connection anew. */
+  readonly #compresses: boolean
   readonly #wire: Protocol
   readonly #instance: Instance
   readonly #tasks = new TaskQueue()
@@ -79,6 +85,8 @@ export class Connection {
   /** @internal */
   constructor (socket: WebSocket, wire: Protocol, instance: Instance, deadline: number, bucket: TokenBucket | undefined) {
     this.#socket = socket
+    this.#raw = (socket as unknown as { _socket: Duplex })._socket
+    this.#compresses = socket.extensions !== ''
     this.#wire = wire
     this.#instance = instance
     this.deadline = deadline
@@ -130,6 +138,7 @@ export class Connection {
 
   /** @internal */
   identify ({ user, info, meta }: Identity): void {
+    this.identified = true
     this.#user = user ?? ''
     this.#info = info
     if (meta !== undefined) this.meta = meta
@@ -167,15 +176,15 @@ export class Connection {
   /** @internal What all connections of a channel get. Past `ws`, whose frames are made for one connection each; not where it compresses them. */
   writeBatch (batch: Batch): void {
     if (!this.#writable) return
-    if (this.#socket.extensions === '') {
-      rawOf(this.#socket).write(batch.bytes)
-      this.sent += batch.frames.length
-      this.bytesSent += batch.size
-      if (this.#instance.logs.messages) for (const { payload, binary } of batch.frames) this.#instance.logs.message('sent', this, payload, binary)
-    } else {
+    if (this.#compresses) {
       for (const frame of batch.frames) this.#send(frame)
+      return this.#checkBuffered()
     }
-    this.#checkBuffered()
+    this.#raw.write(batch.bytes)
+    this.sent += batch.frames.length
+    this.bytesSent += batch.size
+    if (this.#instance.logs.messages) for (const { payload, binary } of batch.frames) this.#instance.logs.message('sent', this, payload, binary)
+    if (this.#raw.writableLength > this.#instance.options.maxBufferedBytes) this.#checkBuffered()
   }
 
   /** @internal Bytes that it was sent and has not taken. */
@@ -183,11 +192,10 @@ export class Connection {
 
   /** @internal Whether it has not taken yet what it was sent; the hub is told when it has. */
   get congested (): boolean {
-    const raw = rawOf(this.#socket)
-    if (!raw.writableNeedDrain) return false
-    if (!draining.has(raw)) {
-      draining.set(raw, this)
-      raw.once('drain', onDrain)
+    if (!this.#raw.writableNeedDrain) return false
+    if (!draining.has(this.#raw)) {
+      draining.set(this.#raw, this)
+      this.#raw.once('drain', onDrain)
     }
     return true
   }
@@ -392,11 +400,6 @@ export class Connection {
 
 function endOf ({ code, reason, cause }: End): End {
   return { code, reason, cause }
-}
-
-/** The socket under `ws`. */
-function rawOf (socket: WebSocket): Duplex {
-  return (socket as unknown as { _socket: Duplex })._socket
 }
 
 /** One set of listeners for all sockets: no closures per connection. */

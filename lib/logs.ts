@@ -79,7 +79,7 @@ export class Logs {
     const { id, user, protocol, received, sent, bytesReceived, bytesSent, connectedAt } = connection
     const age = (Date.now() - connectedAt) / 1_000
     const counts = { received, sent, bytesReceived, bytesSent }
-    this.#write('connection.closed', { connection: id, user, protocol, age, cause, code, reason, ...counts, ...this.#context(connection, { last: true }) }, 'WebSocket connection closed')
+    this.#write('connection.closed', { connection: id, user, protocol, age, cause, code, reason, ...counts, ...this.#context(connection, { ...(!connection.identified && { first: true }), last: true }) }, 'WebSocket connection closed')
   }
 
   /** Without the query, in which clients that can send no headers carry their tokens. */

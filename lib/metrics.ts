@@ -1,9 +1,6 @@
 import type { End } from './close-codes.ts'
 import type { Connection } from './connection.ts'
-import { registeredInstruments } from './instruments.ts'
 import type { Instruments, Sample } from './instruments.ts'
-
-export { metricNames } from './instruments.ts'
 
 /** Why an upgrade was refused, as in the attribute `error.type`. */
 export type Rejection = 'capacity' | 'origin' | 'auth' | 'rate_limit' | 'draining'
@@ -38,8 +35,8 @@ class Traffic {
  * there. Histograms do: durations of before `bind` are not kept, which with an SDK of ours are those of the first seconds.
  */
 export class Metrics {
-  readonly #enabled: boolean
   #instruments: Instruments | undefined
+  #closed = false
   #observed: Observed | undefined
   #missed = 0
   readonly #rejected = new Map<Rejection, number>()
@@ -47,14 +44,10 @@ export class Metrics {
   /** Of connections that have ended. */
   readonly #ended = { plain: new Traffic(), json: new Traffic(), protobuf: new Traffic() }
 
-  constructor (telemetry: 'auto' | false) {
-    this.#enabled = telemetry !== false
-    this.bind()
-  }
-
-  /** Takes the instruments of the meter provider that is registered by now; nothing while there is none. */
-  bind (): void {
-    if (!this.#enabled || this.#instruments !== undefined) return
+  /** Takes the instruments of the meter provider that is registered by now; nothing while there is none. Imports the API. */
+  async bind (): Promise<void> {
+    const { registeredInstruments } = await import('./instruments.ts')
+    if (this.#closed || this.#instruments !== undefined) return
     this.#instruments = registeredInstruments()
     if (this.#observed !== undefined) this.#instruments?.add(this)
   }
@@ -67,6 +60,7 @@ export class Metrics {
 
   /** An SDK repeats what it has read last, so it reads once more how it ended. */
   close (): void {
+    this.#closed = true
     this.#instruments?.remove(this)
   }
 

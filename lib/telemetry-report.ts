@@ -1,4 +1,9 @@
+import type { PushMetricExporter } from '@opentelemetry/sdk-metrics'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Logs } from './logs.ts'
+
+const RESPONSES = 'http.client.response.finish'
 
 /** Why metrics do not arrive. */
 export type TelemetryCause = 'package' | 'setup' | 'credentials' | 'unauthenticated' | 'forbidden' | 'rate_limit' | 'refused' | 'unavailable' | 'no_answer' | 'flush'
@@ -11,7 +16,7 @@ export interface TelemetryFailure {
   readonly text: string
 }
 
-/** Tells each cause once, until metrics arrive again. */
+/** Tells each cause once, until all metrics arrive again. */
 export class TelemetryReport {
   readonly #logs: Logs
   readonly #told = new Set<TelemetryCause>()
@@ -34,6 +39,44 @@ export class TelemetryReport {
     if (this.#told.size === 0) return
     this.#told.clear()
     this.#logs.telemetryRecovered()
+  }
+}
+
+/** The same exporter, whose results are reported. What is too much for one request it gets in batches, one right after the other. */
+export function reported (exporter: PushMetricExporter, url: string, google: boolean, report: TelemetryReport): PushMetricExporter {
+  const { host, pathname, search } = new URL(url)
+  // An exporter that has given up does not say with which status it was refused.
+  let status: number | undefined
+  let exporting = false
+  let whole = true
+  const answered = (message: unknown): void => {
+    const { request, response } = message as { request: ClientRequest, response: IncomingMessage }
+    if (request.path === pathname + search && request.getHeader('host') === host) status = response.statusCode
+  }
+  return {
+    export (data, done) {
+      status = undefined
+      exporting = true
+      subscribe(RESPONSES, answered)
+      exporter.export(data, result => {
+        unsubscribe(RESPONSES, answered)
+        exporting = false
+        if (result.code !== 0) {
+          whole = false
+          report.failed(exportFailure(result.error, status, url, google))
+        }
+        done(result)
+        setImmediate(() => {
+          if (exporting) return // the next batch
+          if (whole) report.arrived()
+          whole = true
+        })
+      })
+    },
+    forceFlush: () => exporter.forceFlush(),
+    shutdown: () => exporter.shutdown(),
+    selectAggregation: type => exporter.selectAggregation!(type),
+    selectAggregationTemporality: type => exporter.selectAggregationTemporality!(type)
   }
 }
 

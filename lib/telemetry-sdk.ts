@@ -6,7 +6,7 @@ import { googleHeaders } from './google-token.ts'
 import type { GoogleHeaders } from './google-token.ts'
 import { registeredProvider } from './instruments.ts'
 import { observeProcess } from './process-metrics.ts'
-import { reported } from './telemetry-exporter.ts'
+import { reported } from './telemetry-report.ts'
 import type { TelemetryReport } from './telemetry-report.ts'
 import { resourceAttributes } from './telemetry-resource.ts'
 import { MIN_INTERVAL } from './telemetry-settings.ts'
@@ -20,7 +20,6 @@ export interface Packages {
   'google-auth-library': typeof import('google-auth-library')
 }
 export type Load = <Name extends keyof Packages>(name: Name) => Promise<Packages[Name]>
-export const load: Load = name => import(name)
 
 /** What Cloud Monitoring takes in one request (docs.cloud.google.com/stackdriver/quotas). */
 const MAX_POINTS = 200

@@ -1,9 +1,7 @@
 import { detectCloudRun } from './google-cloud.ts'
 import type { CloudRun } from './google-cloud.ts'
-import { registeredProvider } from './instruments.ts'
 import type { Logs } from './logs.ts'
 import { setupFailure, TelemetryReport } from './telemetry-report.ts'
-import { createSdk, load, neededPackages } from './telemetry-sdk.ts'
 import type { Load, TelemetrySdk } from './telemetry-sdk.ts'
 import { telemetrySettings } from './telemetry-settings.ts'
 import type { TelemetrySettings } from './telemetry-settings.ts'
@@ -17,6 +15,8 @@ interface Shared {
 
 let shared: Shared | undefined
 
+const loadPackage: Load = name => import(name)
+
 /** `telemetry: 'auto'`: an SDK of ours where metrics have somewhere to go and the host has brought none. */
 export class Telemetry {
   readonly #logs: Logs
@@ -24,15 +24,17 @@ export class Telemetry {
   #shared: Shared | undefined
   #closed = false
 
-  constructor (logs: Logs, loadPackage: Load = load) {
+  constructor (logs: Logs, load: Load = loadPackage) {
     this.#logs = logs
-    this.#load = loadPackage
+    this.#load = load
   }
 
   /** Resolves when there is an SDK, or it is clear that none is wanted or to be had. Never rejects. */
   async start (): Promise<void> {
     const settings = telemetrySettings()
-    if (settings === undefined || this.#closed) return
+    if (settings === undefined) return
+    const { registeredProvider } = await import('./instruments.ts')
+    if (this.#closed) return
     if (shared === undefined && registeredProvider() !== undefined) return // the host's own
     const cloudRun = await detectCloudRun()
     if (this.#closed || (cloudRun === undefined && settings.collector === undefined)) return
@@ -52,6 +54,7 @@ export class Telemetry {
 
   async #share (mine: Shared, settings: TelemetrySettings, cloudRun: CloudRun | undefined): Promise<void> {
     const report = new TelemetryReport(this.#logs)
+    const [{ registeredProvider }, { createSdk, neededPackages }] = await Promise.all([import('./instruments.ts'), import('./telemetry-sdk.ts')])
     try {
       const sdk = await createSdk(settings, cloudRun, this.#load, report)
       // Meanwhile all apps may have been closed, or the host may have brought its own.

@@ -1,11 +1,13 @@
-import { context, isSpanContextValid, propagation, ROOT_CONTEXT, SpanKind, SpanStatusCode, trace, TraceFlags } from '@opentelemetry/api'
-import type { Attributes, Context, Span, SpanContext, Tracer } from '@opentelemetry/api'
+import type { Attributes, Context, Span, SpanContext, SpanKind, Tracer } from '@opentelemetry/api'
 import { EventEmitter } from 'node:events'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { ChannelNamespaces } from './channels.ts'
 import type { Rejection } from './metrics.ts'
 import type { Publication } from './publication.ts'
+
+/** There as soon as an app has a tracer. */
+let api: typeof import('@opentelemetry/api')
 
 /** An upgrade that is neither accepted nor refused yet. */
 interface Upgrade {
@@ -23,26 +25,31 @@ interface Upgrade {
 export class Tracing {
   readonly #namespaces: ChannelNamespaces
   readonly #system: string
-  readonly #tracer: Tracer | undefined
   readonly #upgrades = new WeakMap<FastifyRequest, Upgrade>()
+  #tracer: Tracer | undefined
 
-  constructor (enabled: boolean, namespaces: ChannelNamespaces, system: 'redis' | 'memory') {
+  constructor (namespaces: ChannelNamespaces, system: 'redis' | 'memory') {
     this.#namespaces = namespaces
     this.#system = system
-    if (enabled) this.#tracer = trace.getTracer('fastify-cloud-run-websocket')
+  }
+
+  /** Imports the API, which takes some 25 ms. From then on there are spans, also for a tracer that is registered later. */
+  async bind (): Promise<void> {
+    api ??= await import('@opentelemetry/api')
+    this.#tracer ??= api.trace.getTracer('fastify-cloud-run-websocket')
   }
 
   /** Ahead of our other hooks: the span of the upgrade is the current one in them, so that what `authenticate` does belongs to it. */
   readonly onRequest = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
     if (this.#tracer === undefined || !request.ws) return done() // what is no upgrade, HTTP instrumentations see
-    const outer = context.active()
+    const outer = api.context.active()
     const span = this.#upgradeSpan(this.#tracer, request.raw, request.routeOptions.url ?? '', Date.now() - reply.elapsedTime)
-    if (!isSpanContextValid(span.spanContext())) return done() // nobody traces
+    if (!api.isSpanContextValid(span.spanContext())) return done() // nobody traces
     // `ws` itself answers what is no right handshake, and nobody else tells. An injected request has no real socket.
     const gone = () => { this.#upgraded(request, undefined) }
     if (request.raw.socket instanceof EventEmitter) request.raw.socket.once('close', gone)
     this.#upgrades.set(request, { span, outer, gone, rejection: undefined })
-    context.with(trace.setSpan(outer, span), done)
+    api.context.with(api.trace.setSpan(outer, span), done)
   }
 
   /** Why, if it was us who refused it. */
@@ -61,7 +68,7 @@ export class Tracing {
   accepted (request: FastifyRequest, open: () => void): void {
     const upgrade = this.#upgraded(request, 101)
     if (upgrade === undefined) open()
-    else context.with(upgrade.outer, open)
+    else api.context.with(upgrade.outer, open)
   }
 
   /** An upgrade after `app.close()`, which never becomes a request of Fastify's. */
@@ -71,13 +78,13 @@ export class Tracing {
 
   /** A publication is on its way to the broker; undefined without a tracer. */
   send (channel: string, payload: Buffer): Span | undefined {
-    const span = this.#tracer && this.#publicationSpan(this.#tracer, 'send', SpanKind.PRODUCER, channel, payload, context.active())
-    return span && isSpanContextValid(span.spanContext()) ? span : undefined
+    const span = this.#tracer && this.#publicationSpan(this.#tracer, 'send', api.SpanKind.PRODUCER, channel, payload, api.context.active())
+    return span && api.isSpanContextValid(span.spanContext()) ? span : undefined
   }
 
   /** With the code of the error, if it has failed. */
   sent (span: Span | undefined, errorType: string | undefined): void {
-    if (errorType !== undefined) span?.setAttribute('error.type', errorType).setStatus({ code: SpanStatusCode.ERROR })
+    if (errorType !== undefined) span?.setAttribute('error.type', errorType).setStatus({ code: api.SpanStatusCode.ERROR })
     span?.end()
   }
 
@@ -85,7 +92,7 @@ export class Tracing {
   process (channel: string, { trace: parent, payload }: Publication): Span | undefined {
     if (parent === undefined || this.#tracer === undefined) return undefined
     const sender = parseTraceparent(parent)
-    return sender && this.#publicationSpan(this.#tracer, 'process', SpanKind.CONSUMER, channel, payload, trace.setSpanContext(ROOT_CONTEXT, sender))
+    return sender && this.#publicationSpan(this.#tracer, 'process', api.SpanKind.CONSUMER, channel, payload, api.trace.setSpanContext(api.ROOT_CONTEXT, sender))
   }
 
   /** Its frames leave at the end of this turn of the event loop. */
@@ -94,11 +101,11 @@ export class Tracing {
   }
 
   #upgradeSpan (tracer: Tracer, { method = 'GET', url = '', headers }: IncomingMessage, route: string, startTime: number): Span {
-    const active = context.active()
+    const active = api.context.active()
     // An instrumentation of Fastify may have begun one already.
-    const parent = trace.getSpan(active) === undefined ? propagation.extract(active, headers) : active
+    const parent = api.trace.getSpan(active) === undefined ? api.propagation.extract(active, headers) : active
     const attributes = { 'http.request.method': method, 'url.path': url.split('?', 1)[0], 'http.route': route, 'network.protocol.name': 'websocket' }
-    return tracer.startSpan(`${method} ${route}`, { kind: SpanKind.SERVER, startTime, attributes }, parent)
+    return tracer.startSpan(`${method} ${route}`, { kind: api.SpanKind.SERVER, startTime, attributes }, parent)
   }
 
   #upgraded (request: FastifyRequest, statusCode: number | undefined): Upgrade | undefined {
@@ -129,7 +136,7 @@ export class Tracing {
 function endUpgrade (span: Span, statusCode: number | undefined, rejection: Rejection | undefined): void {
   if (statusCode !== undefined) span.setAttribute('http.response.status_code', statusCode)
   if (statusCode !== 101) span.setAttribute('error.type', rejection ?? (statusCode === undefined ? 'aborted' : String(statusCode)))
-  if (statusCode !== undefined && statusCode >= 500) span.setStatus({ code: SpanStatusCode.ERROR })
+  if (statusCode !== undefined && statusCode >= 500) span.setStatus({ code: api.SpanStatusCode.ERROR })
   span.end()
 }
 
@@ -137,18 +144,18 @@ function endUpgrade (span: Span, statusCode: number | undefined, rejection: Reje
 export function traceparent (span: Span | undefined): string | undefined {
   if (span === undefined) return undefined
   const { traceId, spanId, traceFlags } = span.spanContext()
-  return traceFlags & TraceFlags.SAMPLED ? `00-${traceId}-${spanId}-01` : undefined
+  return traceFlags & api.TraceFlags.SAMPLED ? `00-${traceId}-${spanId}-01` : undefined
 }
 
 /** What `run` does, that of instrumentations of Redis for example, belongs to the span. */
 export function within<T> (span: Span | undefined, run: () => T): T {
-  return span === undefined ? run() : context.with(trace.setSpan(context.active(), span), run)
+  return span === undefined ? run() : api.context.with(api.trace.setSpan(api.context.active(), span), run)
 }
 
 /** undefined for what is not sampled, or not in this form: it comes from Redis. */
 function parseTraceparent (text: string): SpanContext | undefined {
   const [, traceId = '', spanId = '', flags = ''] = /^00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})$/.exec(text) ?? []
-  const traceFlags = Number.parseInt(flags, 16) & TraceFlags.SAMPLED
+  const traceFlags = Number.parseInt(flags, 16) & api.TraceFlags.SAMPLED
   const spanContext = { traceId, spanId, traceFlags, isRemote: true }
-  return traceFlags !== 0 && isSpanContextValid(spanContext) ? spanContext : undefined
+  return traceFlags !== 0 && api.isSpanContextValid(spanContext) ? spanContext : undefined
 }

@@ -6,7 +6,7 @@ import { closeCodes, sdkCloseCodes, sdkOnlyCloseCodes } from '../lib/close-codes
 import * as errors from '../lib/errors.ts'
 import { hintCommands } from '../lib/hints.ts'
 import { logEvents } from '../lib/logs.ts'
-import { metricNames } from '../lib/metrics.ts'
+import { metricNames } from '../lib/instruments.ts'
 import { resolveOptions } from '../lib/options.ts'
 import { processMetricNames } from '../lib/process-metrics.ts'
 

@@ -219,6 +219,16 @@ t.test('the entries of a connection are one operation in the trace of its upgrad
   t.notMatch(JSON.stringify(entries), /secret/)
 })
 
+t.test("an SDK's socket that ends before it has connected has one entry, which is all of its operation", async (t) => {
+  const { logger, of, entries } = newLog()
+  const { url } = await startApp(t, {}, { logger })
+  const client = await connect(t, `${url}/connection/websocket`)
+  client.socket.close()
+  const { connection: id, [operation]: own } = await of('connection.closed')
+  t.strictSame(own, { id, producer: 'fastify-cloud-run-websocket', first: true, last: true })
+  t.equal(entries.filter(({ connection }) => connection === id).length, 1)
+})
+
 t.test('where requests have no logger of their own, no trace stays on that of the app', async (t) => {
   const entries: Entry[] = []
   const app = Fastify({ loggerInstance: pino(cloudLogging({ project: 'project-1' }), { write: (line: string) => { entries.push(JSON.parse(line)) } }), childLoggerFactory: logger => logger })

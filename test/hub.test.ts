@@ -18,7 +18,7 @@ import { until } from './helpers/until.ts'
 import { connect } from './helpers/ws-client.ts'
 
 const HISTORY_SIZE = 5
-const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } }, slowly: { batchDelay: 20 }, price: { slow: 'latest' } } }, {})
+const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } }, slowly: { batchDelay: 500 }, price: { slow: 'latest' } } }, {})
 const namespaces = new ChannelNamespaces(channels)
 
 /** Lets everything run that waits for a promise. */

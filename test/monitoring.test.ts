@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 import { parse, PromQL } from '../bench/promql.mjs'
 import type { Series, Tree } from '../bench/promql.mjs'
 import { logEvents } from '../lib/logs.ts'
-import { metricNames } from '../lib/metrics.ts'
+import { metricNames } from '../lib/instruments.ts'
 
 const root = join(import.meta.dirname, '..')
 const folder = join(root, 'example/monitoring')

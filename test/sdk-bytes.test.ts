@@ -954,8 +954,12 @@ inBoth('a publish does not wait for Redis to acknowledge the one before, up to a
   const redis = await startRedis(t)
   const handled: string[] = []
   const { app, url } = await startApp(t, {
-    redis: redis.url, prefix: randomPrefix(), rateLimit: false, channels: { chat: { subscribe: true, publish: true, history: { size: 1_000, ttl: '1m' } } },
-    onPublish: async (_connection, _channel, data) => { handled.push(String(data)) }, onMessage: (_connection, data) => { handled.push(String(data)) }
+    redis: redis.url,
+    prefix: randomPrefix(),
+    rateLimit: false,
+    channels: { chat: { subscribe: true, publish: true, history: { size: 1_000, ttl: '1m' } } },
+    onPublish: async (_connection, _channel, data) => { handled.push(String(data)) },
+    onMessage: (_connection, data) => { handled.push(String(data)) }
   })
   const client = await connected(t, url, encoding)
   await client.call('subscribe', { channel: 'chat:a' })

@@ -2,24 +2,27 @@ import { metrics } from '@opentelemetry/api'
 import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
 import Fastify from 'fastify'
 import type { FastifyBaseLogger } from 'fastify'
+import { execFile } from 'node:child_process'
 import { once } from 'node:events'
 import { get } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
+import { setImmediate as endOfTurn } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import t from 'tap'
 import type { Test } from 'tap'
 import cloudRunWebSocket from '../index.ts'
-import { registeredProvider } from '../lib/instruments.ts'
+import { metricNames, registeredProvider } from '../lib/instruments.ts'
 import { Logs } from '../lib/logs.ts'
-import { metricNames } from '../lib/metrics.ts'
 import { resolveOptions } from '../lib/options.ts'
 import { processMetricNames } from '../lib/process-metrics.ts'
 import { Telemetry } from '../lib/telemetry.ts'
 import { resourceAttributes } from '../lib/telemetry-resource.ts'
-import { load } from '../lib/telemetry-sdk.ts'
 import type { Load } from '../lib/telemetry-sdk.ts'
 import { telemetrySettings } from '../lib/telemetry-settings.ts'
 import { startApp } from './helpers/app.ts'
+import { buildPackage } from './helpers/built-package.ts'
 import { startMetadataServer } from './helpers/metadata.ts'
 import { startOtlpServer } from './helpers/otlp.ts'
 import { until } from './helpers/until.ts'
@@ -45,6 +48,8 @@ function startLog () {
   return { stream, ours: () => entries.filter(({ event }) => String(event).startsWith('telemetry.')), log: Fastify({ logger: { stream } }).log as FastifyBaseLogger }
 }
 
+const load: Load = name => import(name)
+
 /** One that is closed when the test ends. */
 function newTelemetry (t: Test, { load: loadPackage = load, budget = 3_000 }: { load?: Load, budget?: number } = {}) {
   const { log, ours } = startLog()
@@ -68,7 +73,7 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
   client.send('four')
   await client.next()
   await rejected(`${url}/ws`, { headers: { origin: 'https://other.example' } })
-  t.equal(registeredProvider(), undefined, 'nothing was imported yet')
+  t.equal(registeredProvider(), undefined, 'there is no SDK yet')
 
   await until(() => log.ours().length > 0, 'the SDK has started')
   t.match(log.ours(), [{ event: 'telemetry.started', level: 30, url: `${otlp.url}/v1/metrics`, interval: 60_000 }])
@@ -82,8 +87,8 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
   t.ok(otlp.latest(processMetricNames.memory)['']! > 10_000_000)
   t.ok(otlp.latest(processMetricNames.eventLoopDelay)['']! >= 0)
   t.strictSame(otlp.requests.at(-1)!.metrics.filter(({ name }) => !name.startsWith('websocket.')).map(({ name, unit, kind }) => ({ name, unit, kind })), [
-    { name: 'nodejs.eventloop.delay.p99', unit: 's', kind: 'gauge' },
-    { name: 'process.memory.usage', unit: 'By', kind: 'gauge' }
+    { name: 'nodejs.eventloop.delay.p99', unit: 's', kind: 'Gauge' },
+    { name: 'process.memory.usage', unit: 'By', kind: 'Gauge' }
   ])
   t.match(otlp.requests[0]!.resource, { 'service.name': 'shop', 'deployment.environment.name': 'test', 'service.instance.id': 'pod-7', 'telemetry.sdk.language': 'nodejs' })
   t.equal(otlp.requests[0]!.headers.authorization, undefined)
@@ -93,6 +98,53 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
   t.strictSame(otlp.latest(metricNames.duration), { 'plain drain': 1 })
   t.ok(otlp.requests.every(({ path }) => path === '/v1/metrics'), 'no traces, no logs')
   t.equal(registeredProvider(), undefined, 'the global SDK is as it was')
+})
+
+await t.test('the start does not wait for the import of OpenTelemetry, unless the host has brought it', async (t) => {
+  const folder = t.testdir({
+    'server.mjs': `
+      import Fastify from 'fastify'
+      import { once } from 'node:events'
+      import { createRequire, register } from 'node:module'
+      import { setTimeout as wait } from 'node:timers/promises'
+      import cloudRunWebSocket from './dist/index.js'
+      const { cache } = createRequire(import.meta.url)
+      const imported = () => Object.keys(cache).some(file => file.includes('@opentelemetry/api'))
+      const [telemetry, host] = process.argv.slice(2)
+      if (host === 'missing') register('data:text/javascript,' + encodeURIComponent("export const resolve = (name, context, next) => next(name.replace('@opentelemetry/api', 'not-there'), context)"))
+      if (host === 'before') (await import('@opentelemetry/api')).diag.setLogger(console)
+      const seen = []
+      const failures = []
+      const app = Fastify({ logger: { stream: { write: line => { if (line.includes('telemetry.failed')) failures.push(JSON.parse(line).msg) } } } })
+      app.addHook('onListen', async () => { seen.push(imported()) })
+      await app.register(cloudRunWebSocket, { telemetry: telemetry === 'auto' ? 'auto' : false })
+      const exporter = host === 'meanwhile' ? await registerTracer() : undefined
+      await app.listen({ port: 0, host: '127.0.0.1' })
+      if (exporter) {
+        const { default: WebSocket } = await import('ws')
+        await once(new WebSocket(\`ws://127.0.0.1:\${app.server.address().port}/ws\`), 'open')
+        seen.push(exporter.getFinishedSpans().map(({ name }) => name))
+      }
+      while (telemetry === 'auto' && !imported() && failures.length === 0) await wait(20)
+      await app.close()
+      console.log(JSON.stringify([...seen, imported(), ...failures]))
+
+      async function registerTracer () {
+        const { InMemorySpanExporter, NodeTracerProvider, SimpleSpanProcessor } = await import('@opentelemetry/sdk-trace-node')
+        const exporter = new InMemorySpanExporter()
+        new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)] }).register()
+        return exporter
+      }
+    `
+  })
+  await buildPackage(folder)
+  const start = async (...args: string[]) => JSON.parse((await promisify(execFile)(process.execPath, [join(folder, 'server.mjs'), ...args], { env: { PATH: process.env.PATH } })).stdout.trim().split('\n').at(-1)!)
+  const [auto, before, meanwhile, missing, off] = await Promise.all([start('auto'), start('auto', 'before'), start('auto', 'meanwhile'), start('auto', 'missing'), start('false')])
+  t.strictSame(auto, [false, true], 'after it')
+  t.strictSame(before, [true, true])
+  t.strictSame(meanwhile, [true, ['GET /ws'], true], 'the first upgrade has its span')
+  t.match(missing, [false, false, /npm install @opentelemetry\/api/], 'the app works without it')
+  t.strictSame(off, [false, false], 'not at all')
 })
 
 await t.test('on Cloud Run they go to Google with the resource of this instance and a token', async (t) => {
@@ -218,6 +270,7 @@ await t.test('a backend that refuses is said once for each cause, and that it wo
   for (const status of [401, 401, 403, 403, 429, 429, 503, 503, 400, 400, 200, 200, 403]) {
     otlp.status = status
     await flush()
+    await endOfTurn() // by then it is clear that the export has no other batch
   }
   t.equal(otlp.requests.length, 13)
   t.match(entries().map(({ event, level, cause, status, msg }) => ({ event, level, cause, status, msg })), [
@@ -266,6 +319,22 @@ await t.test('without credentials nothing is sent, and the reason is said', asyn
   await flush()
   t.match(entries().at(-1), { event: 'telemetry.failed', cause: 'credentials', msg: /key\.json/ })
   t.strictSame(otlp.requests, [])
+})
+
+await t.test('metrics arrive again when every batch of an export has', async (t) => {
+  const otlp = await startOtlpServer(t)
+  setEnvironment(t, { OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url })
+  const { telemetry, entries } = newTelemetry(t)
+  await telemetry.start()
+  const counter = metrics.getMeter('host').createCounter('orders')
+  for (let i = 0; i < 450; i++) counter.add(1, { shop: i })
+  for (const statuses of [[400, 400, 400], [200, 400, 200], [400, 200, 200], [200, 200, 400], [], []]) {
+    otlp.statuses = statuses
+    await flush()
+    await endOfTurn()
+  }
+  t.equal(otlp.requests.length, 18)
+  t.match(entries().map(({ event }) => event), ['telemetry.started', 'telemetry.failed', 'telemetry.recovered'])
 })
 
 await t.test('a backend that hangs keeps closing for no longer than the budget, and nothing else at all', async (t) => {

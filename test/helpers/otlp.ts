@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { gunzipSync } from 'node:zlib'
 import type { Test } from 'tap'
+import type { ExportedMetric, MetricShape } from './metric-shapes.ts'
 
 // The part of opentelemetry-proto that metrics need (github.com/open-telemetry/opentelemetry-proto).
 const { root } = protobuf.parse(`
@@ -33,10 +34,7 @@ export interface OtlpPoint {
   value: number
 }
 
-export interface OtlpMetric {
-  name: string
-  unit: string
-  kind: 'gauge' | 'sum' | 'histogram'
+export interface OtlpMetric extends ExportedMetric {
   points: OtlpPoint[]
 }
 
@@ -54,6 +52,8 @@ export interface OtlpServer {
   readonly requests: OtlpRequest[]
   /** HTTP status of the answers, or 'hang' for none. */
   status: number | 'hang'
+  /** Of the next answers, before `status`. */
+  statuses: number[]
   /** The last point of this metric that came, by the values of its attributes. */
   latest (name: string): Record<string, number>
 }
@@ -62,7 +62,7 @@ export interface OtlpServer {
 export async function startOtlpServer (t: Test): Promise<OtlpServer> {
   const server = createServer(async (request, response) => {
     const body = await buffer(request)
-    const { status } = otlp
+    const status = otlp.statuses.shift() ?? otlp.status
     otlp.requests.push({ path: request.url!, headers: request.headers, ...decode(request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body) })
     if (status === 'hang') return
     // With a time to wait that is longer than an export may take, so that it is tried once.
@@ -79,6 +79,7 @@ export async function startOtlpServer (t: Test): Promise<OtlpServer> {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     requests: [],
     status: 200,
+    statuses: [],
     latest (name) {
       const metric = otlp.requests.flatMap(({ metrics }) => metrics).findLast(metric => metric.name === name)
       return Object.fromEntries(metric?.points.map(({ attributes, value }) => [Object.values(attributes).join(' '), value]) ?? [])
@@ -93,10 +94,16 @@ function decode (bytes: Buffer): Pick<OtlpRequest, 'resource' | 'metrics'> {
   return { resource: attributesOf(resource?.attributes), metrics: scopeMetrics.flatMap(({ metrics }: any) => metrics.map(metricOf)) }
 }
 
-function metricOf ({ name, unit, ...data }: any): OtlpMetric {
-  const kind = (['gauge', 'sum', 'histogram'] as const).find(kind => data[kind] !== undefined)!
-  const points = (data[kind].points ?? []).map((point: any) => ({ attributes: attributesOf(point.attributes), value: point.count ?? point.asInt ?? point.asDouble ?? 0 }))
-  return { name, unit, kind, points }
+function metricOf ({ name, unit, gauge, sum, histogram }: any): OtlpMetric {
+  const { points = [], monotonic = false } = gauge ?? sum ?? histogram
+  const kind: MetricShape['kind'] = gauge ? 'Gauge' : histogram ? 'Histogram' : monotonic ? 'Counter' : 'UpDownCounter'
+  return {
+    name,
+    unit,
+    kind,
+    points: points.map((point: any) => ({ attributes: attributesOf(point.attributes), value: point.count ?? point.asInt ?? point.asDouble ?? 0 })),
+    ...histogram && { bounds: points[0]?.bounds }
+  }
 }
 
 function attributesOf (pairs: any[] = []): Attributes {

@@ -70,7 +70,7 @@ class RedisBench {
 
   /** us of a second in which nothing is asked. */
   async idle () {
-    const { cpu, time } = await this.#counters.during(() => wait(2_000))
+    const { cpu, time } = await this.#counters.during(() => wait(1_000))
     return cpu / time
   }
 
@@ -129,7 +129,8 @@ class RedisBench {
     const toNobody = [await perPublication(1), await perPublication(CLIENTS)]
     const opened = await this.#counters.during(() => Promise.all(Array.from({ length: SUBSCRIBERS }, () => connect(url))))
     const subscribers = opened.result
-    for (const subscriber of subscribers) for (let i = 0; i < CHANNELS; i++) await subscriber.subscribe(pubsub(i), () => {})
+    const channels = Array.from({ length: CHANNELS }, (_, i) => pubsub(i))
+    await Promise.all(subscribers.map(subscriber => subscriber.subscribe(channels, () => {})))
     const toAll = [await perPublication(1), await perPublication(CLIENTS)]
     for (const subscriber of subscribers) subscriber.destroy()
     const [message, messageTogether] = toAll.map((cpu, i) => (cpu - toNobody[i]) / SUBSCRIBERS)

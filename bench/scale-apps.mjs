@@ -22,5 +22,5 @@ export const apps = [
 
 const base = (instances, each) => ({ instances, connections: instances * each, payload: PAYLOAD, channelBytes: 16, userBytes: 8, sdk: true })
 
-/** As in Google's own example of deployment: CPU and memory of an instance. */
+/** CPU and memory of an instance. */
 export const size = { vcpu: 1, gib: 1 }

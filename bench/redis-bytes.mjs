@@ -1,0 +1,65 @@
+// How many bytes a command, its answer or a message takes on the way to and from Redis (RESP3), from its parts.
+
+/** A text of so many bytes: only lengths count here. */
+const text = length => 'x'.repeat(length)
+
+const digits = number => String(Math.max(1, Math.round(number))).length
+const bulk = part => digits(String(part).length) + 5 + String(part).length // $7\r\nmessage\r\n
+const array = parts => digits(parts.length) + 3 + parts.reduce((total, part) => total + bulk(part), 0)
+
+const SHA = text(40)
+const INSTANCE = text(8)
+const EPOCH = text(8)
+const TIME = text(13)
+const CLIENT = text(36)
+const OK = 4 // :0\r\n
+
+/** As in lib/redis-keys.ts, with the prefix that is the default. */
+const key = (kind, name) => `ws:${kind}:{${name}}`
+
+/** As in lib/publication.ts: text that the host publishes, or JSON of an SDK client that is named. */
+const envelope = (payload, sequence, publisher) => `t ${TIME} ${INSTANCE} ${sequence}${publisher === undefined ? '' : ` ${JSON.stringify({ publisher: { client: CLIENT, user: publisher } })}`}\n${text(payload)}`
+
+const evalsha = (keys, args) => array(['EVALSHA', SHA, keys.length, ...keys, ...args])
+
+/** What a member is in a presence list: JSON. */
+const member = (user = '') => JSON.stringify({ client: CLIENT, user })
+
+/**
+ * `in` and `out`: bytes of a command and of its answer. `message`: bytes of a publication to each subscriber. `sequence` is the number of
+ * a publication of its publisher in its channel, or in its history.
+ */
+export function redisBytes ({ payload, channelBytes, sequence = 1_000, history, userBytes = 0, byClients = false }) {
+  const name = text(channelBytes)
+  const pubsub = key('pub', name)
+  const positioned = [key('stream', name), key('position', name)]
+  const listed = [key('members', name), key('members-until', name)]
+  const user = text(userBytes)
+  const own = JSON.stringify({ client: INSTANCE, user: '', info: { instance: INSTANCE, connections: 250, channels: 250, uptime: 1_000, revision: '' } })
+  const publisher = byClients ? user : undefined
+  const stored = envelope(payload, 0, publisher)
+  const sent = history ? `${Math.round(sequence)} ${EPOCH} ${stored}` : `0  ${envelope(payload, Math.round(sequence), publisher)}`
+  const instances = [key('members', '\0instances'), key('members-until', '\0instances')]
+  return {
+    message: 4 + bulk('message') + bulk(pubsub) + bulk(sent),
+    publish: { in: array(['PUBLISH', pubsub, sent]), out: OK },
+    publishWithHistory: { in: evalsha(positioned, [stored, 1_000, 60_000, 604_800_000, EPOCH, 'PUBLISH', pubsub, 300_000]), out: 4 + 3 + digits(sequence) + bulk(EPOCH) },
+    readPosition: { in: evalsha(positioned, [EPOCH, 604_800_000, 0, 0, '-', '+']), out: 4 + 3 + digits(sequence) + bulk(EPOCH) + 4 },
+    addMembers: { in: evalsha(listed, [60_000]), out: OK, perMember: bulk(CLIENT) + bulk(member(user)) },
+    removeMember: { in: evalsha(listed, [CLIENT]), out: OK },
+    record: { in: evalsha(instances, [60_000, INSTANCE, own]), out: OK },
+    countUpgrade: { in: evalsha([key('rate-limit', text(13))], [60_000]), out: 4 + 4 + 8 },
+    subscribe: { in: array(['SUBSCRIBE', pubsub]), out: 4 + bulk('subscribe') + bulk(pubsub) + OK },
+    unsubscribe: { in: array(['UNSUBSCRIBE', pubsub]), out: 4 + bulk('unsubscribe') + bulk(pubsub) + OK },
+    ping: { in: array(['PING']), out: 7 },
+    clientInfo: { in: array(['CLIENT', 'INFO']), out: 330 }
+  }
+}
+
+/** Bytes of a publication to a client: a WebSocket frame of its own, for an SDK client with the reply around it, in JSON. */
+export function clientBytes ({ payload, channelBytes, userBytes, history, sdk, byClients, sequence }) {
+  const pub = { data: 0, ...history && { offset: sequence }, ...byClients && { info: { user: text(userBytes), client: CLIENT } } }
+  const size = payload + (sdk ? JSON.stringify({ push: { channel: text(channelBytes), pub } }).length - 1 : 0)
+  if (size < 126) return size + 2
+  return size + (size < 65_536 ? 4 : 10)
+}

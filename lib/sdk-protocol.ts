@@ -97,7 +97,7 @@ export class SdkProtocol implements Protocol {
       pushes.push(push)
       size += push.length
     }
-    join()
+    if (pushes.length > 0) join()
     return frames
   }
 

@@ -166,7 +166,7 @@ async function stop (t: Test, settings: ServerSettings, signal: NodeJS.Signals, 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   t.test(`${signal} with many clients`, parallel, async (t) => {
     const clients: Array<Awaited<ReturnType<typeof connect>>> = []
-    const { log } = await stop(t, {}, signal, async ([url]) => {
+    const { log } = await stop(t, { sources: signal === 'SIGTERM' }, signal, async ([url]) => {
       clients.push(...await Promise.all(Array.from({ length: 150 }, () => connect(t, `${url}/ws`))))
     })
     for (const client of clients) t.strictSame(await client.closed, { code: 1001, reason: 'shutdown' })

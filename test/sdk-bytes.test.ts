@@ -979,3 +979,15 @@ inBoth('a publish does not wait for Redis to acknowledge the one before, up to a
   t.strictSame((await app.realtime.history('chat:a')).publications.map(({ data }) => data), texts)
   for (let i = 0; i < texts.length; i++) t.notOk((await client.reply(10 + i)).error, 'each is acknowledged')
 })
+
+test('publications of one turn share messages, of 16 or 64 KB at the most', () => ({ channels }), async (t, { app, url }, encoding) => {
+  const client = await connected(t, url, encoding)
+  await client.call('subscribe', { channel: 'plain:a' })
+  const { messages } = client.client
+  const before = messages.length
+  const sizes = [40_000, 40_000, 20_000, 100_000, ...Array.from({ length: 20 }, () => 10)]
+  await Promise.all(sizes.map(size => app.realtime.publish('plain:a', 'x'.repeat(size))))
+  await until(() => client.pushes.length === sizes.length, 'all are there')
+  t.strictSame(client.pushes.map(({ pub }) => pub.data.length), sizes)
+  t.strictSame(messages.slice(before).map(message => decoders[encoding](message).length), [1, 2, 1, 16, 4])
+})

@@ -60,12 +60,12 @@ t.test("an exception of the host's still ends the process as it always does", pa
 })
 
 t.test('a hook of the host that fails is logged, and the process ends with 0', parallel, async (t) => {
-  const server = await startServer(t, { fail: true })
+  const server = await startServer(t, { fail: true, sources: true })
   const client = await connect(t, `${server.urls[0]}/ws`)
   server.child.kill('SIGTERM')
   t.strictSame(await server.exited, { code: 0, signal: null })
   t.equal((await client.closed).code, 1001)
-  t.match(server.log.find(({ msg }) => msg === 'Shutdown failed'), { level: 50, err: { message: 'the hook failed', stack: /server\.ts/ } })
+  t.match(server.log.find(({ msg }) => msg === 'Shutdown failed'), { level: 50, err: { message: 'the hook failed', stack: /server\.mjs/ } })
 })
 
 t.test('an app that does not listen ends too', parallel, async (t) => {

@@ -1,9 +1,14 @@
 import { fork } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { fileURLToPath } from 'node:url'
+import { mkdtemp } from 'node:fs/promises'
+import { rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
 import type { Test } from 'tap'
 import type { Options } from '../../index.ts'
+import { buildPackage } from './built-package.ts'
 
 export interface ServerSettings {
   options?: Options
@@ -13,6 +18,8 @@ export interface ServerSettings {
   fail?: boolean
   listen?: boolean
   env?: Record<string, string>
+  /** Run it from the TypeScript sources, with this process's own loaders, so that its coverage counts. Takes seconds of CPU to start. */
+  sources?: boolean
 }
 
 export interface ServerProcess {
@@ -24,11 +31,24 @@ export interface ServerProcess {
   exited: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
 }
 
-/** A real process with a real app, run from the TypeScript sources with this process's own loaders. */
+let build: Promise<string> | undefined
+
+/** What users install, made once for the tests of this process. */
+async function builtPlugin (): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'built-'))
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
+  await buildPackage(folder)
+  return pathToFileURL(join(folder, 'dist/index.js')).href
+}
+
+/** A real process with a real app. */
 export async function startServer (t: Test, settings: ServerSettings = {}): Promise<ServerProcess> {
-  const child = fork(fileURLToPath(new URL('../fixtures/server.ts', import.meta.url)), {
+  const plugin = settings.sources ? new URL('../../index.ts', import.meta.url).href : await (build ??= builtPlugin())
+  const { NODE_OPTIONS, ...env } = process.env
+  const child = fork(fileURLToPath(new URL('../fixtures/server.mjs', import.meta.url)), {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    env: { ...process.env, ...settings.env, SERVER_SETTINGS: JSON.stringify(settings) }
+    env: { ...env, ...settings.sources && { NODE_OPTIONS }, ...settings.env, SERVER_SETTINGS: JSON.stringify(settings), SERVER_PLUGIN: plugin },
+    ...!settings.sources && { execArgv: [] }
   })
   t.teardown(() => child.kill('SIGKILL'))
   const log: Array<Record<string, unknown>> = []

@@ -4,7 +4,8 @@ import { catchUp, topOf } from './catch-up.ts'
 import type { Admission } from './catch-up.ts'
 import type { ChannelNamespaces, ChannelRules } from './channels.ts'
 import type { Connection } from './connection.ts'
-import type { Frame, Protocol } from './protocol.ts'
+import { Pending } from './pending.ts'
+import type { Frame } from './protocol.ts'
 import type { Position, Publication } from './publication.ts'
 
 /** ms that an empty channel stays subscribed: somebody who reloads a page comes back to it. */
@@ -24,14 +25,9 @@ class Channel {
   readonly joining = new Set<Joining>()
   /** ms that publications wait for others, so that they leave together; 0: as long as this turn of the event loop takes. */
   readonly batchDelay: number
-  /** What is published and has not left yet. */
-  pending: Publication[] = []
-  /** That leaves when this fires, with a batch delay. */
+  pending = new Pending()
+  /** When this fires what is pending leaves, with a batch delay. */
   timer: NodeJS.Timeout | undefined
-  /** Of what is pending, what some connections have got in one piece already. */
-  batches: Array<{ readonly protocol: number, readonly from: number, readonly to: number, readonly batch: Batch }> = []
-  /** How many of those a connection has got already, because something else had to leave after them. */
-  given = new Map<Connection, number>()
   /** Where only the last value matters: what a connection gets when it has taken what it owes; undefined where everything matters. */
   readonly latest: Map<Connection, Publication> | undefined
   /** How far the history has brought those who joined: what the broker delivers later than it was read they have already. */
@@ -54,7 +50,7 @@ class Channel {
   forget (connection: Connection): void {
     this.connections.delete(connection)
     this.reached.delete(connection)
-    this.given.delete(connection)
+    this.pending.given.delete(connection)
     this.latest?.delete(connection)
   }
 }
@@ -189,7 +185,7 @@ export class Hub {
     if (channel === undefined) return
     for (const joining of channel.joining) joining.receive(publication)
     if (publication.kind === 'join' || publication.kind === 'leave') return this.#deliverEvent(channel, name, publication)
-    if (channel.pending.push(publication) > 1) return
+    if (channel.pending.publications.push(publication) > 1) return
     this.#waiting++
     if (channel.batchDelay > 0) channel.timer = setTimeout(() => this.#flush(name, channel), channel.batchDelay).unref()
     else if (this.#due.push([name, channel]) === 1) setImmediate(this.#flushDue)
@@ -203,21 +199,12 @@ export class Hub {
 
   /** Encoded and framed once per protocol: every connection that speaks it gets the same bytes. */
   #flush (name: string, channel: Channel): void {
-    const { pending, given, reached, latest } = channel
-    if (pending.length === 0) return // an event has taken it along
+    const { pending } = channel
+    if (pending.publications.length === 0) return // an event has taken it along
     this.#waiting--
     clearTimeout(channel.timer)
-    channel.pending = []
-    channel.batches = []
-    if (given.size > 0) channel.given = new Map()
-    const special = given.size > 0 || reached.size > 0 || latest !== undefined
-    const batches: Batch[] = []
-    for (const connection of channel.connections) {
-      const { wire } = connection
-      const fresh = special ? this.#freshFor(connection, channel, pending, given.get(connection)) : pending
-      if (fresh.length === pending.length) connection.writeBatch(batches[wire.index] ??= new Batch(wire.publications(name, pending)))
-      else if (fresh.length > 0) connection.writeBatch(new Batch(wire.publications(name, fresh)))
-    }
+    channel.pending = new Pending()
+    for (const connection of channel.connections) this.#send(connection, name, channel, pending, pending.given.get(connection) ?? 0)
   }
 
   /** Sends one connection what is pending in its channels, ahead of something that is to come after it. */
@@ -230,30 +217,22 @@ export class Hub {
   }
 
   #give (connection: Connection, name: string, channel: Channel): void {
-    const { pending, given } = channel
-    const from = given.get(connection) ?? 0
-    const to = pending.length
-    if (from === to) return
-    given.set(connection, to)
-    const fresh = this.#freshFor(connection, channel, pending, from)
-    if (fresh.length === to - from) connection.writeBatch(this.#batch(connection.wire, name, channel, from, to))
+    const { pending } = channel
+    const from = pending.given.get(connection) ?? 0
+    if (from === pending.publications.length) return
+    pending.given.set(connection, pending.publications.length)
+    this.#send(connection, name, channel, pending, from)
+  }
+
+  /** What is pending from here on, less what this connection has already or is too slow for. */
+  #send (connection: Connection, name: string, { reached, latest }: Channel, pending: Pending, from: number): void {
+    const count = pending.publications.length - from
+    if (count === 0) return
+    if (latest === undefined && !reached.has(connection)) return connection.writeBatch(pending.batch(connection.wire, name, from))
+    let fresh = pending.publications.slice(from).filter(publication => !hasAlready(reached, connection, publication))
+    if (latest !== undefined) fresh = this.#unlessSlow(connection, latest, fresh)
+    if (fresh.length === count) connection.writeBatch(pending.batch(connection.wire, name, from))
     else if (fresh.length > 0) connection.writeBatch(new Batch(connection.wire.publications(name, fresh)))
-  }
-
-  /** Many may need the same piece: all whose ping is due, all that are closed. */
-  #batch (wire: Protocol, name: string, { pending, batches }: Channel, from: number, to: number): Batch {
-    const known = batches.find(one => one.protocol === wire.index && one.from === from && one.to === to)
-    if (known !== undefined) return known.batch
-    const batch = new Batch(wire.publications(name, pending.slice(from, to)))
-    batches.push({ protocol: wire.index, from, to, batch })
-    return batch
-  }
-
-  /** Of what is pending, what this connection is to get now. */
-  #freshFor (connection: Connection, channel: Channel, pending: Publication[], given = 0): Publication[] {
-    let fresh = given === 0 ? pending : pending.slice(given)
-    if (channel.reached.has(connection)) fresh = fresh.filter(publication => !hasAlready(channel.reached, connection, publication))
-    return channel.latest === undefined ? fresh : this.#unlessSlow(connection, channel.latest, fresh)
   }
 
   /** A connection that owes something is not given more: of all that comes meanwhile it gets the last. */
@@ -319,7 +298,7 @@ export class Hub {
     const channel = this.#channels.get(name)
     channel?.joining.delete(joining)
     channel?.connections.add(connection)
-    if (channel !== undefined && channel.pending.length > 0) channel.given.set(connection, channel.pending.length) // `joining` has them
+    if (channel !== undefined && channel.pending.publications.length > 0) channel.pending.given.set(connection, channel.pending.publications.length) // `joining` has them
     if (reached !== undefined) channel?.reached.set(connection, reached)
     connection.joined(name)
   }

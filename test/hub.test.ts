@@ -395,6 +395,10 @@ t.test('what many connections have to get ahead of the batch is encoded once', a
   t.equal(one.encoded() - before, 1)
   t.strictSame(one.received, ['1', '2'])
   t.strictSame(others[0]!.received, ['1', '2'])
+  await publish('slowly:x', '3')
+  deliver()
+  await until(() => others.every(({ received }) => received.length === 3), 'the delay is over', 30_000)
+  t.equal(one.encoded() - before, 2, 'what is left, too')
 })
 
 t.test('where only the last value matters, a connection that owes something gets that when it has taken it', async (t) => {

@@ -1,0 +1,31 @@
+import { Batch } from './batch.ts'
+import type { Connection } from './connection.ts'
+import type { Protocol } from './protocol.ts'
+import type { Publication } from './publication.ts'
+
+interface Piece {
+  readonly protocol: Protocol
+  readonly from: number
+  readonly batch: Batch
+  /** Publications that there were: more may have come. */
+  readonly to: number
+}
+
+/** What is published in a channel and has not left yet. */
+export class Pending {
+  readonly publications: Publication[] = []
+  /** How many of them a connection has got already, because something else had to leave after them. */
+  readonly given = new Map<Connection, number>()
+  readonly #pieces: Piece[] = []
+
+  /** The publications from the one with this index on, encoded and framed once for all connections that need just these. */
+  batch (protocol: Protocol, channel: string, from: number): Batch {
+    const to = this.publications.length
+    for (const piece of this.#pieces) {
+      if (piece.protocol === protocol && piece.from === from && piece.to === to) return piece.batch
+    }
+    const batch = new Batch(protocol.publications(channel, from === 0 ? this.publications : this.publications.slice(from)))
+    this.#pieces.push({ protocol, from, to, batch })
+    return batch
+  }
+}

@@ -140,6 +140,8 @@ export function testBroker (t: Test, startPair: StartPair): void {
       await b.publish(channel, 1, settings)
       await a.arrived(channel, 1)
       a.broker.unsubscribe(channel)
+      // What follows on the same link is answered after it; with so many, every node of a cluster gets some.
+      await Promise.all(range(1, 40).map(i => a.broker.subscribe(`${channel}-neighbour-${i}`, false)))
       await b.publish(channel, 2, settings)
       await a.broker.subscribe(channel, withHistory)
       await b.publish(channel, 3, settings)

@@ -14,8 +14,11 @@ const MAX_UNANSWERED = SOCKET_TIMEOUT / PING_INTERVAL
 const CONNECT_TIMEOUT = 2_000
 /** Commands that may wait for their answer; a bound for memory, out of reach for a Redis that answers. */
 const MAX_QUEUE = 100_000
-/** Replies in the form that our code reads, not in the one that the host may have chosen for its own. A Map may have any key, an object not. */
-const COMMAND_OPTIONS = { typeMapping: { [RESP_TYPES.MAP]: Map } }
+/**
+ * Replies in the form that our code reads, not in the one that the host may have chosen for its own. A Map may have any key, an object not.
+ * No timeout of node-redis', which is an AbortSignal for every command: commands have a deadline of ours, and a link that takes none is cut.
+ */
+const COMMAND_OPTIONS = { typeMapping: { [RESP_TYPES.MAP]: Map }, timeout: 0 }
 /** ms that closing may take before the link is cut. */
 const CLOSE_TIMEOUT = 500
 

@@ -120,10 +120,11 @@ t.test('what ends at the request timeout, or otherwise than by breaking, is none
 
 t.test('a process that stands still without work is not given the CPU', async t => {
   onCloudRun(t)
-  const { logger, given } = newLog()
+  const { logger, given, hints } = newLog()
   await startApp(t, { heartbeat: { interval: 50, timeout: 50 } }, { logger })
   const nap = new Int32Array(new SharedArrayBuffer(4))
-  for (let i = 0; i < 3; i++) {
+  // Three times is enough, but a nap around which this process has imported something does not count.
+  for (let i = 0; i < 8 && !hints().some(({ hint }) => hint === 'cpu_throttling'); i++) {
     await setTimeout(100) // it sweeps in time
     Atomics.wait(nap, 0, 0, 1_150)
     await setTimeout(0) // it sweeps, late

@@ -116,6 +116,8 @@ export class Hub {
   readonly #broker: Broker
   readonly #namespaces: ChannelNamespaces
   readonly #maxRecovery: number
+  /** Bytes of what is pending in a channel at which it leaves at once. */
+  readonly #maxBatch: number
   readonly #channels = new Map<string, Channel>()
   readonly #empty = new Set<string>()
   /** Channels with something pending that leaves at the end of this turn of the event loop. */
@@ -129,6 +131,7 @@ export class Hub {
     this.#broker = broker
     this.#namespaces = namespaces
     this.#maxRecovery = maxRecovery
+    this.#maxBatch = maxRecovery / 2
   }
 
   /** Channels that have somebody here. */
@@ -185,8 +188,11 @@ export class Hub {
     if (channel === undefined) return
     for (const joining of channel.joining) joining.receive(publication)
     if (publication.kind === 'join' || publication.kind === 'leave') return this.#deliverEvent(channel, name, publication)
-    if (channel.pending.publications.push(publication) > 1) return
-    this.#waiting++
+    const first = channel.pending.push(publication) === 1
+    if (first) this.#waiting++
+    // In one piece that is too large everybody would owe too much at once.
+    if (channel.pending.bytes >= this.#maxBatch) return this.#flush(name, channel)
+    if (!first) return
     if (channel.batchDelay > 0) channel.timer = setTimeout(() => this.#flush(name, channel), channel.batchDelay).unref()
     else if (this.#due.push([name, channel]) === 1) setImmediate(this.#flushDue)
   }

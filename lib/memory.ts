@@ -9,7 +9,7 @@ const OWED = 0.25
 const TIGHT = 0.75
 /** Share of the connections, or of the limit in the heap and in buffers, that has to be free again where resident memory does not fall. */
 const FREED = 0.1
-/** Share of the limit by which resident memory may be above what it was when it was short. */
+/** Share of the limit by which resident memory may be above what it was when it was short first. */
 const MORE = 0.02
 
 interface Use {
@@ -60,7 +60,7 @@ export class Memory {
     const asMuch = live > full.live - limit * FREED
     if (this.#short) return asMuch && (full.connections === 0 || connections > full.connections * (1 - FREED))
     const short = (asMuch && connections >= full.connections) || resident > full.resident + limit * MORE
-    if (short) this.#full = use
+    if (short) this.#full = { ...use, resident: full.resident } // or it might creep up to the limit
     return short
   }
 

@@ -16,11 +16,20 @@ export class Pending {
   readonly publications: Publication[] = []
   /** How many of them a connection has got already, because something else had to leave after them. */
   readonly given = new Map<Connection, number>()
-  readonly #pieces: Piece[] = []
+  /** Bytes of their payloads. */
+  bytes = 0
+  #pieces: Piece[] = []
+
+  /** How many there are now. */
+  push (publication: Publication): number {
+    this.bytes += publication.payload.length
+    return this.publications.push(publication)
+  }
 
   /** The publications from the one with this index on, encoded and framed once for all connections that need just these. */
   batch (protocol: Protocol, channel: string, from: number): Batch {
     const to = this.publications.length
+    if (this.#pieces.at(-1)?.to !== to) this.#pieces = [] // nobody needs just those any more
     for (const piece of this.#pieces) {
       if (piece.protocol === protocol && piece.from === from && piece.to === to) return piece.batch
     }

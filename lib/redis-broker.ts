@@ -237,7 +237,7 @@ export class RedisBroker implements Broker {
 
   /** A number under which nothing went out is used again, as receivers would miss it; unless later ones are under way, which they would take for old. */
   #giveBackSequence (channel: string, sequence: number): void {
-    if (this.#sequences.get(channel) === sequence) this.#sequences.set(channel, sequence - 1)
+    if (sequence > 0 && this.#sequences.get(channel) === sequence) this.#sequences.set(channel, sequence - 1)
   }
 }
 

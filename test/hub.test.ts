@@ -365,6 +365,20 @@ t.test('what is published within the batch delay leaves in one write, in order w
   t.strictSame([a.received.at(-1), late.received, b.writes], ['4', ['3', '4'], 2])
 })
 
+t.test('what is too large for one write does not wait for more', async (t) => {
+  const { hub, publish, deliver, settle } = await slowBroker(t, 40)
+  const connection = newConnection()
+  await enter(hub, connection, 'slowly:x', settle)
+  for (const text of ['1234567890', '123456789', 'x', 'later']) {
+    publish('slowly:x', text)
+    deliver()
+  }
+  t.strictSame(connection.received, ['1234567890', '123456789', 'x'], 'a quarter of what a client may owe')
+  t.equal(connection.writes, 1)
+  hub.flushTo(connection)
+  t.strictSame(connection.received, ['1234567890', '123456789', 'x', 'later'])
+})
+
 t.test('joins and leaves wait for no batch delay, and do not overtake', async (t) => {
   const { hub, settle, publish, deliver } = await slowBroker(t)
   const a = newConnection({ events: true })

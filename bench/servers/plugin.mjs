@@ -9,7 +9,8 @@ await app.register(cloudRunWebSocket, {
   rateLimit: false,
   maxConnections: 100_000,
   shutdown: false,
-  channels: { '': { subscribe: true, batchDelay: Number(process.env.BENCH_BATCH_DELAY ?? 0), ...process.env.BENCH_HISTORY && { history: { size: 1_000, ttl: '1m' } }, ...process.env.BENCH_PRESENCE && { presence: true } } },
+  // Only what is asked for: a build that is compared may be from before there was an option.
+  channels: { '': { subscribe: true, ...process.env.BENCH_BATCH_DELAY && { batchDelay: Number(process.env.BENCH_BATCH_DELAY) }, ...process.env.BENCH_HISTORY && { history: { size: 1_000, ttl: '1m' } }, ...process.env.BENCH_PRESENCE && { presence: true } } },
   async onConnect (connection, { url }) {
     if (connection.protocol !== 'plain') return // an SDK subscribes by itself
     if (!isPublisher(url)) await Promise.all(channelsIn(url).map(channel => connection.subscribe(channel)))

@@ -188,11 +188,13 @@ export class Hub {
     if (channel === undefined) return
     for (const joining of channel.joining) joining.receive(publication)
     if (publication.kind === 'join' || publication.kind === 'leave') return this.#deliverEvent(channel, name, publication)
-    const first = channel.pending.push(publication) === 1
-    if (first) this.#waiting++
+    if (channel.pending.push(publication) === 1) this.#schedule(name, channel)
     // In one piece that is too large everybody would owe too much at once.
-    if (channel.pending.bytes >= this.#maxBatch) return this.#flush(name, channel)
-    if (!first) return
+    if (channel.pending.bytes >= this.#maxBatch) this.#flush(name, channel)
+  }
+
+  #schedule (name: string, channel: Channel): void {
+    this.#waiting++
     if (channel.batchDelay > 0) channel.timer = setTimeout(() => this.#flush(name, channel), channel.batchDelay).unref()
     else if (this.#due.push([name, channel]) === 1) setImmediate(this.#flushDue)
   }
@@ -206,7 +208,7 @@ export class Hub {
   /** Encoded and framed once per protocol: every connection that speaks it gets the same bytes. */
   #flush (name: string, channel: Channel): void {
     const { pending } = channel
-    if (pending.publications.length === 0) return // an event has taken it along
+    if (pending.publications.length === 0) return // it has left early
     this.#waiting--
     clearTimeout(channel.timer)
     channel.pending = new Pending()

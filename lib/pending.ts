@@ -7,8 +7,6 @@ interface Piece {
   readonly protocol: Protocol
   readonly from: number
   readonly batch: Batch
-  /** Publications that there were: more may have come. */
-  readonly to: number
 }
 
 /** What is published in a channel and has not left yet. */
@@ -18,23 +16,23 @@ export class Pending {
   readonly given = new Map<Connection, number>()
   /** Bytes of their payloads. */
   bytes = 0
+  /** Of what there is now. */
   #pieces: Piece[] = []
 
   /** How many there are now. */
   push (publication: Publication): number {
     this.bytes += publication.payload.length
+    if (this.#pieces.length > 0) this.#pieces = [] // they end before this one
     return this.publications.push(publication)
   }
 
   /** The publications from the one with this index on, encoded and framed once for all connections that need just these. */
   batch (protocol: Protocol, channel: string, from: number): Batch {
-    const to = this.publications.length
-    if (this.#pieces.at(-1)?.to !== to) this.#pieces = [] // nobody needs just those any more
     for (const piece of this.#pieces) {
-      if (piece.protocol === protocol && piece.from === from && piece.to === to) return piece.batch
+      if (piece.protocol === protocol && piece.from === from) return piece.batch
     }
     const batch = new Batch(protocol.publications(channel, from === 0 ? this.publications : this.publications.slice(from)))
-    this.#pieces.push({ protocol, from, to, batch })
+    this.#pieces.push({ protocol, from, batch })
     return batch
   }
 }

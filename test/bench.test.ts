@@ -24,23 +24,26 @@ t.setTimeout(TIMEOUT)
 t.before(() => buildPackage(build))
 
 t.test('the benchmark measures this plugin and its peers in one run', { timeout: TIMEOUT }, async t => {
-  const rows = await bench('run', '--peers', 'fastify-websocket,socket-io,plugin-protobuf-history', '--idle', '0', '--accept', '0', '--saturation', '0')
-  t.equal(rows.length, 3)
-  for (const [i, server] of ['`@fastify/websocket` by hand', 'Socket.IO + Redis adapter', 'this plugin, SDK in Protobuf, with history'].entries()) {
-    t.ok(rows[i]!.startsWith(`| ${server}`))
-    t.match(rows[i], /\| 50\/s \| [\d.]+ \| 1,000 of 1,000 \| 0 \|/)
+  const rows = await bench('run', '--peers', 'fastify-websocket,socket-io,plugin-protobuf-history', '--accept', '0', '--saturation', '0')
+  t.equal(rows.length, 6)
+  for (const server of ['`@fastify/websocket` by hand', 'Socket.IO + Redis adapter', 'this plugin, SDK in Protobuf, with history']) {
+    const [fanOut, perServer] = rows.filter(row => row.startsWith(`| ${server}`))
+    t.match(fanOut, /\| 50\/s \| [\d.]+ \| 1,000 of 1,000 \| 0 \|/)
+    t.match(perServer, /\| -?[\d.]+ \(-?[\d.]+\) \|$/)
   }
 })
 
-t.test('the benchmark finds the most deliveries per second, what an upgrade costs, and the memory of a silent connection', { timeout: TIMEOUT }, async t => {
-  const rows = await bench('run', '--peers', 'bare-ws', '--rates', '')
-  t.match(rows, [/^\| bare[^|]+\| (over )?[\d,]+ \| [\d,]+ \| \d+ \| -?[\d.]+ \(-?[\d.]+\) \|$/])
+t.test('the benchmark finds the most deliveries per second, and what an upgrade costs', { timeout: TIMEOUT }, async t => {
+  // uWebSockets.js is left out where its addon does not fit.
+  const rows = await bench('run', '--peers', 'bare-ws,uws', '--rates', '', '--idle', '0')
+  t.ok(rows.length === 1 || rows.length === 2)
+  for (const row of rows) t.match(row, /^\| (bare|uWeb)[^|]+\| (over )?[\d,]+ \| [\d,]+ \| \d+ \| {2}\|$/)
 })
 
 t.test('the benchmark shows how cost grows, and draws it', { timeout: TIMEOUT }, async t => {
   const plot = join(t.testdir(), 'growth.svg')
-  const rows = await bench('growth', '--peers', 'plugin-json', '--clients', '10,20', '--channels', '', '--instances', '', '--plot', plot)
-  t.match(rows, [/^\| 10 \|.*\| 500 of 500 \|/, /^\| 20 \|.*\| 1,000 of 1,000 \|/])
+  const rows = await bench('growth', '--peers', 'plugin-json', '--clients', '10', '--channels', '20', '--instances', '1', '--plot', plot)
+  t.match(rows, [/^\| 10 \|.*\| 500 of 500 \|/, /^\| 20 \|.*\| 50 of 50 \|/, /^\| 1 \|.*\| 500 of 500 \|/])
   t.match(await readFile(plot, 'utf8'), /^<svg [^]+<circle [^]+<\/svg>\n$/)
 })
 

@@ -36,6 +36,10 @@ export class Bridge implements BrokerListener {
     this.#tracing.processed(span)
   }
 
+  keepsUp (channel: string): boolean {
+    return this.#hub.keepsUp(channel)
+  }
+
   missed (channel: string, count: number, reason: string): void {
     if (channel !== CONTROL_CHANNEL) this.#metrics.missed(count)
     this.#logs.missed(channel, count, reason)

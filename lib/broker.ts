@@ -38,6 +38,8 @@ export interface History extends Position {
 export interface BrokerListener {
   /** One publication of a channel that is subscribed. */
   deliver (channel: string, publication: Publication): void
+  /** Whether the subscribers take what they are given. What was missed and comes all at once SHOULD wait while they do not. */
+  keepsUp (channel: string): boolean
   /** Publications of this channel were lost for good: `count` of them (at least one where the number can not be known). */
   missed (channel: string, count: number, why: string): void
   /** Positions in this channel mean nothing any more, or publications before the next one are missing: who relies on its position must start anew. */

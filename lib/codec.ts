@@ -8,8 +8,8 @@ export interface Codec {
   readonly binary: boolean
   /** One frame: one command or several. @throws whatever, for what is not in the form of the protocol. */
   decode (frame: Buffer): Command[]
-  /** One reply, not framed. */
+  /** One frame: one reply. */
   encode (reply: Reply): Buffer
-  /** One frame out of several encoded replies. */
-  frame (replies: Buffer[]): Buffer
+  /** One frame out of several, which each hold one reply. */
+  join (frames: Buffer[]): Buffer
 }

@@ -5,6 +5,7 @@ import type { Admission } from './catch-up.ts'
 import type { ChannelNamespaces, ChannelRules } from './channels.ts'
 import type { Connection } from './connection.ts'
 import { Pending } from './pending.ts'
+import { framesOf } from './protocol.ts'
 import type { Frame } from './protocol.ts'
 import type { Position, Publication } from './publication.ts'
 
@@ -193,6 +194,17 @@ export class Hub {
     if (channel.pending.bytes >= this.#maxBatch) this.#flush(name, channel)
   }
 
+  /** Whether everybody in this channel has taken enough of what it was sent to be given a batch more. */
+  keepsUp (name: string): boolean {
+    const channel = this.#channels.get(name)
+    if (channel === undefined || channel.pending.publications.length > 0) return true // less than a batch waits
+    for (const connection of channel.connections) {
+      this.flushTo(connection)
+      if (connection.open && connection.owed > this.#maxRecovery) return false
+    }
+    return true
+  }
+
   #schedule (name: string, channel: Channel): void {
     this.#waiting++
     if (channel.batchDelay > 0) channel.timer = setTimeout(() => this.#flush(name, channel), channel.batchDelay).unref()
@@ -240,7 +252,7 @@ export class Hub {
     let fresh = pending.publications.slice(from).filter(publication => !hasAlready(reached, connection, publication))
     if (latest !== undefined) fresh = this.#unlessSlow(connection, latest, fresh)
     if (fresh.length === count) connection.writeBatch(pending.batch(connection.wire, name, from))
-    else if (fresh.length > 0) connection.writeBatch(new Batch(connection.wire.publications(name, fresh)))
+    else if (fresh.length > 0) connection.writeBatch(new Batch(framesOf(connection.wire, name, fresh)))
   }
 
   /** A connection that owes something is not given more: of all that comes meanwhile it gets the last. */
@@ -269,7 +281,7 @@ export class Hub {
     const publication = latest?.get(connection)
     if (publication === undefined) return
     latest?.delete(connection)
-    connection.writeBatch(new Batch(connection.wire.publications(name, [publication])))
+    connection.writeBatch(new Batch([connection.wire.publication(name, publication)]))
   }
 
   #deliverEvent (channel: Channel, name: string, event: Publication): void {

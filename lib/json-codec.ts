@@ -20,10 +20,8 @@ export const jsonCodec: Codec = {
     return Buffer.from(toJson(reply))
   },
 
-  frame (replies) {
-    const [only] = replies
-    if (replies.length === 1 && only !== undefined) return only
-    return Buffer.concat(replies.flatMap((reply, i) => i === 0 ? [reply] : [NEWLINE, reply]))
+  join (frames) {
+    return Buffer.concat(frames.flatMap((frame, i) => i === 0 ? [frame] : [NEWLINE, frame]))
   }
 }
 

@@ -1,13 +1,7 @@
 import { Batch } from './batch.ts'
 import type { Connection } from './connection.ts'
-import type { Protocol } from './protocol.ts'
+import type { Frame, Protocol } from './protocol.ts'
 import type { Publication } from './publication.ts'
-
-interface Piece {
-  readonly protocol: Protocol
-  readonly from: number
-  readonly batch: Batch
-}
 
 /** What is published in a channel and has not left yet. */
 export class Pending {
@@ -16,23 +10,28 @@ export class Pending {
   readonly given = new Map<Connection, number>()
   /** Bytes of their payloads. */
   bytes = 0
-  /** Of what there is now. */
-  #pieces: Piece[] = []
+  /** Per protocol, by its index: each publication alone. */
+  readonly #frames: Frame[][] = []
+  /** Per protocol, by its index, and by the publication with which it begins: all there is now from there on. */
+  #batches: Batch[][] = []
 
   /** How many there are now. */
   push (publication: Publication): number {
     this.bytes += publication.payload.length
-    if (this.#pieces.length > 0) this.#pieces = [] // they end before this one
+    if (this.#batches.length > 0) this.#batches = [] // they end before this one
     return this.publications.push(publication)
   }
 
   /** The publications from the one with this index on, encoded and framed once for all connections that need just these. */
   batch (protocol: Protocol, channel: string, from: number): Batch {
-    for (const piece of this.#pieces) {
-      if (piece.protocol === protocol && piece.from === from) return piece.batch
-    }
-    const batch = new Batch(protocol.publications(channel, from === 0 ? this.publications : this.publications.slice(from)))
-    this.#pieces.push({ protocol, from, batch })
+    const batches = this.#batches[protocol.index] ??= []
+    const batch = batches[from] ??= new Batch(protocol.join(this.#framesFrom(from, protocol, channel)))
     return batch
+  }
+
+  #framesFrom (from: number, protocol: Protocol, channel: string): readonly Frame[] {
+    const frames = this.#frames[protocol.index] ??= []
+    for (const publication of this.publications.slice(frames.length)) frames.push(protocol.publication(channel, publication))
+    return frames.slice(from)
   }
 }

@@ -51,8 +51,13 @@ export class PlainProtocol implements Protocol {
 
   sweep (): void {}
 
-  publications (_channel: string, publications: readonly Publication[]): Frame[] {
-    return publications.map(({ payload, kind }) => ({ payload, binary: kind === 'binary' }))
+  publication (_channel: string, { payload, kind }: Publication): Frame {
+    return { payload, binary: kind === 'binary' }
+  }
+
+  /** A message of the host's is a message of WebSocket. */
+  join (frames: readonly Frame[]): readonly Frame[] {
+    return frames
   }
 
   event (): undefined {}
@@ -68,7 +73,7 @@ export class PlainProtocol implements Protocol {
 
   subscribed (connection: Connection, channel: string, joining: Joining): SubscribeResult {
     const admission = joining.admit()
-    for (const frame of this.publications(channel, admission === undefined ? [] : [...admission.missed, ...admission.live])) connection.write(frame)
+    for (const publication of admission === undefined ? [] : [...admission.missed, ...admission.live]) connection.write(this.publication(channel, publication))
     if (admission === undefined || admission.epoch === '') return {} // no position was read
     const { recovered, epoch } = admission
     this.#instance.recovery(recovered)

@@ -30,9 +30,8 @@ export const protobufCodec: Codec = {
     return Buffer.from(writer.ldelim().finish())
   },
 
-  frame (replies) {
-    const [only] = replies
-    return replies.length === 1 && only !== undefined ? only : Buffer.concat(replies)
+  join (frames) {
+    return Buffer.concat(frames)
   }
 }
 

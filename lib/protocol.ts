@@ -11,6 +11,11 @@ export interface Frame {
   readonly binary: boolean
 }
 
+/** The messages in which these publications go out, in order. */
+export function framesOf (protocol: Protocol, channel: string, publications: readonly Publication[]): readonly Frame[] {
+  return protocol.join(publications.map(publication => protocol.publication(channel, publication)))
+}
+
 /**
  * How a connection's bytes become calls, and publications and messages become frames. One object serves all connections
  * that speak it; what differs between them lives in the connection.
@@ -29,8 +34,10 @@ export interface Protocol {
   ping (connection: Connection): void
   /** At every sweep of the heartbeat. */
   sweep (connection: Connection, now: number): void
-  /** The messages in which these publications go out, in order. */
-  publications (channel: string, publications: readonly Publication[]): Frame[]
+  /** The message in which this publication goes out alone. */
+  publication (channel: string, publication: Publication): Frame
+  /** The same publications in as few messages as clients take, in order. */
+  join (frames: readonly Frame[]): readonly Frame[]
   /** A join or a leave; undefined: it has no form for it. */
   event (channel: string, event: Publication): Frame | undefined
   /** What `connection.send` sends. */

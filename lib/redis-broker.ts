@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { IDEMPOTENCY_TTL, POSITION_TTL, START_TIMEOUT } from './broker.ts'
 import type { Broker, BrokerListener, History, HistoryQuery, PublishSettings } from './broker.ts'
 import { RedisNoAnswerError, UnrecoverablePositionError } from './errors.ts'
@@ -11,8 +12,11 @@ import { publishOnce, publishWithHistory, readHistory } from './redis-scripts.ts
 import type { RedisSubscriber } from './redis-subscriber.ts'
 import { within } from './within.ts'
 
-/** Entries read at once when a feed is repaired; more are read in further steps. */
-const REPAIR_LIMIT = 1_000
+/** Entries read at once when a feed is repaired; more are read in further steps, so that large ones do not fill the memory. */
+const REPAIR_LIMIT = 100
+/** ms that a repair waits for subscribers that are slow, and after which it looks again. */
+const REPAIR_PATIENCE = 250
+const REPAIR_PAUSE = 10
 /** Feeds that are repaired at the same time. */
 const REPAIR_CONCURRENCY = 64
 /** ms after which a repair that failed is tried again. */
@@ -206,13 +210,33 @@ export class RedisBroker implements Broker {
       if (restarted) feed.restart({ offset: 0, epoch: read.epoch })
       if (behind) feed.restart(read)
       while (read.full && read.publications.length > 0) {
-        feed.catchUp(read.publications)
+        await this.#catchUp(feed, read.publications)
         read = await this.#read(channel, { limit: REPAIR_LIMIT, since: feed.since })
       }
+      await this.#catchUp(feed, read.publications)
       feed.repair(read, generation)
     } finally {
       this.#repairing.delete(feed)
     }
+  }
+
+  /** At the pace of the subscribers: what they missed in minutes is more than they can take at once. */
+  async #catchUp (feed: RedisFeed, publications: Publication[]): Promise<void> {
+    for (const publication of publications) {
+      if (!this.#keepsUp(feed)) await this.#untilTaken(feed)
+      feed.catchUp(publication)
+    }
+  }
+
+  #keepsUp ({ channel }: RedisFeed): boolean {
+    return this.#listener?.keepsUp(channel) ?? true
+  }
+
+  /** Who takes nothing holds up the others for a moment only; with what comes then it is soon closed. */
+  async #untilTaken (feed: RedisFeed): Promise<void> {
+    const latest = Date.now() + REPAIR_PATIENCE
+    do await wait(REPAIR_PAUSE)
+    while (!this.#keepsUp(feed) && Date.now() < latest)
   }
 
   async #read (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History & { full: boolean }> {

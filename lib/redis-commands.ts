@@ -72,7 +72,7 @@ const running = new WeakMap<RedisCommands, Running>()
 export async function runScript (commands: RedisCommands, script: RedisScript, keys: [string, ...string[]], args: RedisArgument[], buffers = false): Promise<unknown> {
   const mine = running.get(commands) ?? { count: 0, waiting: undefined }
   running.set(commands, mine)
-  if (mine.waiting !== undefined) await new Promise<void>(resolve => mine.waiting!.push(resolve))
+  if (mine.waiting !== undefined) await withDeadline(new Promise<void>(resolve => { mine.waiting!.push(resolve) }))
   const rest = [String(keys.length), ...keys, ...args]
   mine.count++
   try {

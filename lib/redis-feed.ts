@@ -44,7 +44,7 @@ export class RedisFeed {
     if (publication.offset === 0) return this.#receiveUnnumbered(publication)
     if (this.#waiting !== undefined) {
       this.#waiting.push(publication)
-      if (this.#waiting.length > MAX_WAITING) this.#goOn()
+      if (this.#waiting.length > MAX_WAITING) this.#waitingTooLong()
     } else if (this.#follows(publication)) {
       this.#deliver(publication)
     } else if (publication.epoch === this.#position?.epoch && publication.offset > this.#position.offset) {
@@ -66,9 +66,9 @@ export class RedisFeed {
     if (position !== undefined && (top.epoch !== position.epoch || top.offset > position.offset)) this.lost()
   }
 
-  /** Delivers a part of what was read from the stream after `since`. */
-  catchUp (publications: Publication[]): void {
-    for (const publication of publications) this.#advance(publication)
+  /** Delivers one of those that were read from the stream after `since`. */
+  catchUp (publication: Publication): void {
+    this.#advance(publication)
   }
 
   /** Takes the last part of what was read, and goes on with what arrived meanwhile. */
@@ -76,7 +76,7 @@ export class RedisFeed {
     if (this.#waiting === undefined) return // it came too late, and what it could not bring was reported
     const top = Math.min(read.offset, this.#firstWaiting(read) - 1)
     this.#position ??= { offset: top, epoch: read.epoch }
-    this.catchUp(read.publications)
+    for (const publication of read.publications) this.#advance(publication)
     // What the stream has dropped by now is lost, but for what came over Pub/Sub.
     if (this.#position.epoch === read.epoch) this.#skipTo(top)
     if (generation === this.#generation) this.#goOn()
@@ -96,6 +96,12 @@ export class RedisFeed {
     this.#listener.renewed(this.channel)
     this.#listener.missed(this.channel, 1, 'Redis has lost the history of this channel')
     this.#position = { offset, epoch }
+  }
+
+  /** A repair that takes long has delivered some of them; one that does not get on is done without. */
+  #waitingTooLong (): void {
+    this.#waiting = this.#waiting?.filter(({ offset, epoch }) => epoch !== this.#position?.epoch || offset > this.#position.offset) ?? []
+    if (this.#waiting.length > MAX_WAITING) this.#goOn()
   }
 
   #firstWaiting ({ epoch }: Position): number {

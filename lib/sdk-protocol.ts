@@ -52,7 +52,7 @@ export class SdkProtocol implements Protocol {
   }
 
   frame (reply: Reply): Frame {
-    return { payload: this.#codec.frame([this.#codec.encode(reply)]), binary: this.#codec.binary }
+    return { payload: this.#codec.encode(reply), binary: this.#codec.binary }
   }
 
   opened (connection: Connection, identity: Identity | undefined, request: FastifyRequest): void {
@@ -81,24 +81,19 @@ export class SdkProtocol implements Protocol {
     if (connection.session !== undefined && now >= connection.session.nextExpiry) this.#commands.expire(connection.session, now)
   }
 
-  /** Few messages for many publications; clients limit the size of one. */
-  publications (channel: string, publications: readonly Publication[]): Frame[] {
-    const frames: Frame[] = []
-    let pushes: Buffer[] = []
-    let size = 0
-    const join = (): void => { frames.push({ payload: this.#codec.frame(pushes), binary: this.#codec.binary }) }
-    for (const publication of publications) {
-      const push = this.#codec.encode({ push: { channel, pub: replyPublication(publication) } })
-      if (pushes.length === MAX_JOINED || (pushes.length > 0 && size + push.length > MAX_JOINED_BYTES)) {
-        join()
-        pushes = []
-        size = 0
-      }
-      pushes.push(push)
-      size += push.length
+  publication (channel: string, publication: Publication): Frame {
+    return this.frame({ push: { channel, pub: replyPublication(publication) } })
+  }
+
+  /** Clients limit the size of a message. */
+  join (frames: readonly Frame[]): readonly Frame[] {
+    const joined: Frame[] = []
+    for (let from = 0; from < frames.length;) {
+      const to = endOfMessage(frames, from)
+      joined.push(to - from === 1 ? frames[from]! : { payload: this.#codec.join(frames.slice(from, to).map(({ payload }) => payload)), binary: this.#codec.binary })
+      from = to
     }
-    if (pushes.length > 0) join()
-    return frames
+    return joined
   }
 
   event (channel: string, { kind, payload }: Publication): Frame {
@@ -235,4 +230,15 @@ export class SdkProtocol implements Protocol {
   #disconnect (connection: Connection): undefined {
     connection.end(sdkOnlyCloseCodes.badRequest)
   }
+}
+
+/** Index of the first frame that does not go into one message with this one and those between. */
+function endOfMessage (frames: readonly Frame[], from: number): number {
+  const last = Math.min(frames.length, from + MAX_JOINED)
+  let to = from + 1
+  for (let size = frames[from]!.payload.length; to < last; to++) {
+    size += frames[to]!.payload.length
+    if (size > MAX_JOINED_BYTES) break
+  }
+  return to
 }

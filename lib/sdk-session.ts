@@ -3,6 +3,7 @@ import type { Push, SubscribeRequest } from './client-schema.ts'
 import type { Connection } from './connection.ts'
 import type { Joining } from './hub.ts'
 import type { Identity } from './options.ts'
+import { framesOf } from './protocol.ts'
 import type { Position, Publication } from './publication.ts'
 import { EXPIRY_GRACE } from './requests.ts'
 import type { SdkProtocol } from './sdk-protocol.ts'
@@ -85,6 +86,6 @@ export class SdkSession {
   }
 
   pushAll (channel: string, publications: Publication[]): void {
-    for (const frame of this.#protocol.publications(channel, publications)) this.connection.write(frame)
+    for (const frame of framesOf(this.#protocol, channel, publications)) this.connection.write(frame)
   }
 }

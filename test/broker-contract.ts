@@ -27,6 +27,7 @@ export class Node implements BrokerListener {
   get broker () { return this.backend.broker }
 
   deliver (channel: string, publication: Publication): void { this.publications(channel).push(publication) }
+  keepsUp (): boolean { return true }
   missed (channel: string, count: number, why: string): void { this.missedBefore.push({ channel, count, why }) }
   renewed (channel: string): void { this.renewals.push(channel) }
   stateChanged (up: boolean, reason: string): void { this.states.push({ up, reason }) }

@@ -183,9 +183,9 @@ t.test('a JSON frame is one document per line', async (t) => {
   t.throws(() => decode('{"id":1}\nrubbish'), 'one bad line spoils the frame')
 
   const replies = [{ id: 1, unsubscribe: {} }, {}, { id: 2, publish: {} }].map(reply => jsonCodec.encode(reply))
-  t.equal(jsonCodec.frame(replies).toString(), '{"id":1,"unsubscribe":{}}\n{}\n{"id":2,"publish":{}}')
-  t.equal(jsonCodec.frame(replies.slice(1, 2)).toString(), '{}', 'an empty reply is a ping')
-  t.equal(jsonCodec.frame([]).length, 0)
+  t.equal(jsonCodec.join(replies).toString(), '{"id":1,"unsubscribe":{}}\n{}\n{"id":2,"publish":{}}')
+  t.equal(jsonCodec.join(replies.slice(1, 2)).toString(), '{}', 'an empty reply is a ping')
+  t.equal(jsonCodec.join([]).length, 0)
   t.equal(jsonCodec.binary, false)
 })
 
@@ -200,9 +200,9 @@ t.test('a Protobuf frame is messages after their lengths', async (t) => {
   const replies = [{ id: 1, unsubscribe: {} }, {}, { id: 2, rpc: { data: { kind: 'binary' as const, payload: Buffer.alloc(20_000, 7) } } }].map(reply => protobufCodec.encode(reply))
   t.strictSame(replies[0], Buffer.from([4, 8, 1, tag(7, 2), 0]), 'an empty result is there, with no length')
   t.strictSame(replies[1], Buffer.from([0]), 'an empty reply is a ping')
-  t.strictSame(decodeReplies(protobufCodec.frame(replies)), [{ id: 1, unsubscribe: {} }, {}, { id: 2, rpc: { data: Buffer.alloc(20_000, 7) } }])
-  t.strictSame(protobufCodec.frame(replies.slice(1, 2)), Buffer.from([0]))
-  t.equal(protobufCodec.frame([]).length, 0)
+  t.strictSame(decodeReplies(protobufCodec.join(replies)), [{ id: 1, unsubscribe: {} }, {}, { id: 2, rpc: { data: Buffer.alloc(20_000, 7) } }])
+  t.strictSame(protobufCodec.join(replies.slice(1, 2)), Buffer.from([0]))
+  t.equal(protobufCodec.join([]).length, 0)
   t.equal(protobufCodec.binary, true)
 })
 
@@ -363,6 +363,6 @@ t.test('a frame of JSON never holds a raw newline but between replies', async (t
   }
   const encoded = jsonCodec.encode(reply)
   t.notMatch(encoded.toString(), /[\n\r]/)
-  const [, second] = jsonCodec.frame([encoded, encoded]).toString().split('\n')
+  const [, second] = jsonCodec.join([encoded, encoded]).toString().split('\n')
   t.strictSame(JSON.parse(second!).push.pub.tags, { [nasty]: nasty })
 })

@@ -31,16 +31,17 @@ function newConnection ({ events = false } = {}) {
   let encoded = 0
   const wire = {
     index: 1,
-    publications: (_name: string, list: Publication[]) => {
+    publication: (_name: string, { payload }: Publication) => {
       encoded++
-      return list.map(({ payload }) => ({ payload, binary: false }))
+      return { payload, binary: false }
     },
+    join: (frames: Frame[]) => frames,
     event: (_name: string, { payload }: Publication) => ({ payload, binary: false }),
     renewed: (_connection: Connection, name: string) => { renewed.push(name) }
   }
   const channels = new Set<string>()
-  const connection = { wire, received, renewed, channels, open: true, congested: false, joined: (name: string) => channels.add(name), wantsEvents: () => events, write: ({ payload }: Frame) => { received.push(String(payload)) }, encoded: () => encoded, writes: 0, writeBatch: ({ frames }: Batch) => { connection.writes++; received.push(...frames.map(({ payload }) => String(payload))) } }
-  return connection as unknown as Connection & { received: string[], renewed: string[], open: boolean, congested: boolean, encoded: () => number, channels: Set<string>, writes: number }
+  const connection = { wire, received, renewed, channels, open: true, congested: false, owed: 0, joined: (name: string) => channels.add(name), wantsEvents: () => events, write: ({ payload }: Frame) => { received.push(String(payload)) }, encoded: () => encoded, writes: 0, writeBatch: ({ frames }: Batch) => { connection.writes++; received.push(...frames.map(({ payload }) => String(payload))) } }
+  return connection as unknown as Connection & { received: string[], renewed: string[], open: boolean, congested: boolean, owed: number, encoded: () => number, channels: Set<string>, writes: number }
 }
 
 /** Steps that the test takes by hand, oldest first. */
@@ -98,7 +99,7 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
     }
   }
   const hub = new Hub(broker, namespaces, maxRecovery)
-  await broker.start({ deliver: (channel, publication) => { link.push([channel, publication]) }, missed: () => {}, stateChanged: () => {}, renewed: () => {} })
+  await broker.start({ deliver: (channel, publication) => { link.push([channel, publication]) }, keepsUp: () => true, missed: () => {}, stateChanged: () => {}, renewed: () => {} })
   t.teardown(() => broker.close())
   let published = 0
   const publish = (channel: string, text = String(published + 1), kind: Publication['kind'] = 'text') => {
@@ -131,7 +132,7 @@ async function enter (hub: Hub, connection: Connection, name: string, settle: ()
 /** As a protocol does it: what it begins with goes first. */
 function receive (connection: Connection, joining: Joining) {
   const admission = joining.admit()
-  for (const publication of [...admission?.missed ?? [], ...admission?.live ?? []]) connection.wire.publications('', [publication]).forEach(frame => connection.write(frame))
+  for (const publication of [...admission?.missed ?? [], ...admission?.live ?? []]) connection.write(connection.wire.publication('', publication))
   return admission
 }
 
@@ -406,13 +407,35 @@ t.test('what many connections have to get ahead of the batch is encoded once', a
     deliver()
   }
   for (const connection of [one, ...others]) hub.flushTo(connection)
-  t.equal(one.encoded() - before, 1)
+  t.equal(one.encoded() - before, 2)
   t.strictSame(one.received, ['1', '2'])
   t.strictSame(others[0]!.received, ['1', '2'])
-  await publish('slowly:x', '3')
+  for (const [i, connection] of others.entries()) { // each at another moment, with something else before it
+    await publish('slowly:x', String(i + 3))
+    deliver()
+    hub.flushTo(connection)
+  }
+  const all = Array.from({ length: others.length + 2 }, (_, i) => String(i + 1))
+  await until(() => others.every(({ received }) => received.length === all.length), 'the delay is over', 30_000)
+  t.equal(one.encoded() - before, all.length, 'what is left, too')
+  for (const { received } of [one, ...others]) t.strictSame(received, all)
+})
+
+t.test('a channel keeps up while nobody owes more than half of what may be owed', async (t) => {
+  const { hub, settle, publish, deliver } = await slowBroker(t, 1_000)
+  t.equal(hub.keepsUp('x'), true, 'nobody is there')
+  const [one, other] = [newConnection(), newConnection()]
+  for (const connection of [one, other]) await enter(hub, connection, 'x', settle)
+  t.equal(hub.keepsUp('x'), true)
+  other.owed = 1_001
+  t.equal(hub.keepsUp('x'), false)
+  await publish('x', '1')
   deliver()
-  await until(() => others.every(({ received }) => received.length === 3), 'the delay is over', 30_000)
-  t.equal(one.encoded() - before, 2, 'what is left, too')
+  t.equal(hub.keepsUp('x'), true, 'the batch that has begun is filled first')
+  await turn()
+  t.equal(hub.keepsUp('x'), false)
+  other.open = false
+  t.equal(hub.keepsUp('x'), true, 'who is being closed gets no more')
 })
 
 t.test('where only the last value matters, a connection that owes something gets that when it has taken it', async (t) => {

@@ -6,10 +6,12 @@ import { RedisKeys } from '../lib/redis-keys.ts'
 import type { HistorySettings } from '../lib/broker.ts'
 import { history, range, startNode } from './broker-contract.ts'
 import type { Node } from './broker-contract.ts'
+import { startApp } from './helpers/app.ts'
 import { randomPrefix } from './helpers/prefix.ts'
 import { command, ping, startRedis } from './helpers/redis.ts'
 import type { RedisOptions } from './helpers/redis.ts'
 import { until } from './helpers/until.ts'
+import { connect } from './helpers/ws-client.ts'
 
 /** One Redis, an instance that publishes, and one that listens and can be locked out for exactly as long as a test wants. */
 async function setUp (t: Test, options: RedisOptions = {}) {
@@ -232,6 +234,36 @@ t.test('a gap of thousands is repaired, also with foreign entries in the stream'
     t.strictSame(listener.data(channel), range(0, gap))
   }
   t.strictSame(listener.missedBefore, [])
+})
+
+t.test('what clients missed while their instance was cut off comes at their pace, and is too much only for one that does not read', async (t) => {
+  const redis = await startRedis(t)
+  const prefix = randomPrefix()
+  const acl = (...rules: string[]) => command(redis.port, ['ACL', 'SETUSER', 'instance', ...rules])
+  await acl('on', '>secret', '~*', '&*', '+@all')
+  const { app, url } = await startApp(t, {
+    redis: `redis://instance:secret@127.0.0.1:${redis.port}`,
+    prefix,
+    channels: { '': { history: { size: 1_000, ttl: '1m' } } },
+    async onConnect (connection) {
+      await connection.subscribe('room')
+      connection.send('ready')
+    }
+  })
+  const [reader, silent] = [await connect(t, `${url}/ws`), await connect(t, `${url}/ws`)]
+  for (const client of [reader, silent]) t.equal(await client.next(), 'ready')
+  silent.socket.pause()
+  const publisher = await startNode(t, redis.url, prefix)
+  const count = 200
+  const text = (i: number) => `${i} ${'x'.repeat(100_000)}`
+  const deep = { size: 1_000, ttl: 60_000 }
+  await acl('off')
+  await command(redis.port, ['CLIENT', 'KILL', 'USER', 'instance'])
+  await Promise.all(range(1, count).map(i => publisher.publish('room', text(i), { history: deep })))
+  await acl('on')
+  for (const i of range(1, count)) t.ok(await reader.next(30_000) === text(i), `publication ${i}`)
+  t.equal(reader.socket.readyState, reader.socket.OPEN)
+  t.strictSame(Array.from(app.realtime.connections, ({ open }) => open), [true, false], 'the other one is dropped')
 })
 
 t.test('a frozen Redis fails publishes in time, and when it thaws nothing is missing', async (t) => {

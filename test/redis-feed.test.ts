@@ -16,6 +16,7 @@ function newFeed (hasHistory = true) {
     deliver: (_channel, { offset, epoch, sequence, instance }) => {
       told.push(hasHistory ? epoch === 'e' ? offset : `${epoch}${offset}` : instance === 'a' ? sequence : `${instance}${sequence}`)
     },
+    keepsUp: () => true,
     missed: (_channel, count) => { told.push(`missed ${count}`) },
     renewed: () => { told.push('renewed') },
     stateChanged: () => {}
@@ -69,7 +70,7 @@ t.test('a gap stops the delivery until it is repaired', async (t) => {
 t.test('a gap is repaired in parts', async (t) => {
   const { feed, told, receive, read } = liveFeed(0)
   receive(publication(7))
-  feed.catchUp(read(6, [1, 2, 3]).publications)
+  for (const one of read(6, [1, 2, 3]).publications) feed.catchUp(one)
   t.strictSame(feed.since, { offset: 3, epoch: 'e' })
   t.equal(feed.broken, true)
   feed.repair(read(6, [4, 5, 6]), feed.generation)
@@ -166,6 +167,16 @@ t.test('a repair that does not come in time is done without', async (t) => {
   feed.repair(read(1_005, range(1, 1_000)), generation)
   receive(publication(1_004), publication(1_005))
   t.strictSame(told, ['renewed', 'missed 2', ...range(3, 1_005)])
+})
+
+t.test('a repair that takes long but gets on loses nothing of what arrives meanwhile', async (t) => {
+  const { feed, told, receive, read } = liveFeed(0)
+  receive(...range(3, 1_002).map(offset => publication(offset)))
+  for (const one of read(1_002, range(1, 500)).publications) feed.catchUp(one)
+  receive(...range(1_003, 1_400).map(offset => publication(offset)))
+  t.equal(feed.broken, true)
+  feed.repair(read(1_400, range(501, 1_400)), feed.generation)
+  t.strictSame(told, range(1, 1_400))
 })
 
 t.test('a first read that does not come in time is done without', async (t) => {

@@ -60,6 +60,21 @@ t.test('where resident memory does not fall, room for connections comes with tho
   t.strictSame([0, 0].map(check), [false, false])
 })
 
+t.test('memory that is short again and again does not creep up to the limit', async (t) => {
+  let resident = 0
+  t.intercept(process, 'memoryUsage', { value: () => ({ rss: resident, heapUsed: 500, external: 0 }) })
+  const memory = new Memory(1_000, { memoryShort: () => {}, memoryFreed: () => {} } as unknown as Logs)
+  const short = (bytes: number, connections: number) => {
+    resident = bytes
+    memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))
+    return memory.short
+  }
+  t.strictSame([short(905, 100), short(905, 80)], [true, false])
+  t.strictSame([short(924, 90), short(926, 90)], [false, true], 'by a fiftieth of the limit it may grow')
+  t.strictSame([short(926, 70), short(924, 70), short(926, 70)], [false, false, true], 'not by another one')
+  t.equal(short(840, 70), false)
+})
+
 t.test('of clients that owe too much together the slowest are dropped', async (t) => {
   const ends = new Map<Connection, End>()
   const { app, url } = await startApp(t, { memoryLimit: 300 * MB, maxBufferedBytes: 1_000 * MB, heartbeat, onDisconnect: (connection, end) => { ends.set(connection, end) } })

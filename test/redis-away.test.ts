@@ -353,6 +353,19 @@ t.test('what is published while Redis is away is rejected and never appears', as
   t.strictSame(listener.missedBefore, [], 'what was refused is not counted as missed')
 })
 
+t.test('what could not be published leaves no hole in what is counted', async (t) => {
+  const { listener: publisher, publisher: receiver, lockOut, comeBack } = await setUp(t)
+  await receiver.broker.subscribe('plain', false)
+  const join = { kind: 'join', payload: Buffer.from('{}'), time: Date.now(), instance: publisher.id, sequence: 0, offset: 0, epoch: '' } as const
+  await lockOut()
+  await t.rejects(publisher.publish('plain', 'lost'), UNAVAILABLE)
+  await t.rejects(publisher.broker.publish('plain', join, { history: undefined }), UNAVAILABLE)
+  await comeBack()
+  await publishAll(publisher, 'plain', [1, 2])
+  await receiver.arrived('plain', 2)
+  t.strictSame(receiver.publications('plain').map(({ sequence }) => sequence), [1, 2])
+})
+
 t.test('without Redis at the start it starts all the same, and works when Redis comes', async (t) => {
   const redis = await startRedis(t)
   await redis.kill()

@@ -5,7 +5,7 @@ import { Cluster, defaultPlugin } from './cluster.mjs'
 import { drawGrowth } from './growth-plot.mjs'
 import { describeMachine, endByExit, maxConnections } from './machine.mjs'
 import { printMarkdown } from './markdown.mjs'
-import { unlessEnded, warmUp } from './measure.mjs'
+import { unlessEnded } from './measure.mjs'
 import { format, list, milliseconds } from './numbers.mjs'
 import { readOptions } from './options.mjs'
 import { choosePeers } from './peers.mjs'
@@ -25,6 +25,9 @@ const options = readOptions({
 }, { clients: '10,20', channels: '1,20', instances: '1,2', 'clients-rate': 50, 'channels-rate': 50, seconds: 1 })
 /** Clients where it is something else that grows. */
 const CLIENTS = options.quick ? 10 : 1_000
+/** Seconds before what is measured. */
+const WARM_UP = 4
+const QUICK_WARM_UP = 0.2
 const { seconds } = options
 
 const scales = [
@@ -39,7 +42,7 @@ async function measure (peer, { clients, channels, instances }, rate, redis) {
   try {
     return await unlessEnded(async () => {
       await cluster.connect({ clients, channels })
-      await cluster.publish({ ...warmUp(options.quick), rate })
+      await cluster.publish({ rate, seconds: options.quick ? QUICK_WARM_UP : WARM_UP })
       return await cluster.publish({ rate, seconds })
     }, { ended: true })
   } finally {

@@ -3,20 +3,20 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { EndedError } from './child.mjs'
 import { Cluster } from './cluster.mjs'
 
-/** Before anything is measured, so that the code is compiled. */
-const WARM_UP = { rate: 100, seconds: 4 }
+/** Before anything is measured, so that the code is compiled; also what runs once per publication. */
+const WARM_UP = { rate: 200, seconds: 8 }
 const QUICK_WARM_UP = { rate: 100, seconds: 0.2 }
 /** Clients that come and go before: what only the first ones cost is not the others'. */
 const IDLE_WARM_UP = 200
 const ACCEPT_WARM_UP = 1_000
 const QUICK_ACCEPT_WARM_UP = 20
+/** How often as many as are measured come and go until the code of an upgrade is compiled. */
+const ACCEPT_GROUPS = 3
 /** Of the search for the highest rate: publications per second, seconds of each step and of the warm-up before the first one of a process. */
 const SATURATION = { first: 1_000, lowest: 16, highest: 65_536, seconds: 2.5, warmUp: 1.5, bisections: 3 }
 const QUICK_SATURATION = { ...SATURATION, first: 200, highest: 400, seconds: 0.5, warmUp: 0.2, bisections: 1 }
 /** ms after the last publication by which everything has arrived at a rate that can be carried. */
 const CARRIED = 500
-
-export const warmUp = quick => quick ? QUICK_WARM_UP : WARM_UP
 
 /** A process that ended by itself is a result; whatever else goes wrong is not. */
 export async function unlessEnded (measure, ended) {
@@ -36,7 +36,7 @@ export async function fanOut (peer, { rates, seconds, clients, quick, ...setup }
   try {
     await unlessEnded(async () => {
       await cluster.connect({ clients })
-      await cluster.publish(warmUp(quick))
+      await cluster.publish(quick ? QUICK_WARM_UP : WARM_UP)
       for (const rate of rates) rows.push(await cluster.publish({ rate, seconds }))
     })
   } finally {
@@ -64,26 +64,38 @@ export async function idle (peer, { idleClients, ...setup }) {
   }
 }
 
-/** One server, clients that come as fast as it takes them, each until it is subscribed. */
+/** One server, clients that come as fast as it takes them, each until it is subscribed. `youngCpu`: while it was still being compiled. */
 export async function accept (peer, { acceptClients, quick, ...setup }) {
   const cluster = new Cluster(peer, { ...setup, instances: 1 })
   try {
     return await unlessEnded(async () => {
       await comeAndGo(cluster, quick ? QUICK_ACCEPT_WARM_UP : ACCEPT_WARM_UP)
-      const before = await cluster.figures()
-      const time = await cluster.connect({ clients: acceptClients, publishing: false })
-      const after = await cluster.figures()
-      return { perSecond: 1_000 * acceptClients / time, cpu: (after.cpu - before.cpu) / acceptClients }
+      const { cpu: youngCpu } = await come(cluster, acceptClients)
+      await go(cluster)
+      for (let i = 1; i < (quick ? 1 : ACCEPT_GROUPS); i++) await comeAndGo(cluster, acceptClients)
+      return { ...await come(cluster, acceptClients), youngCpu }
     }, { ended: true })
   } finally {
     await cluster.stop()
   }
 }
 
-async function comeAndGo (cluster, clients) {
-  await cluster.connect({ clients, publishing: false })
+/** `cpu`: us of the server for each. */
+async function come (cluster, clients) {
+  const before = await cluster.figures()
+  const time = await cluster.connect({ clients, publishing: false })
+  const after = await cluster.figures()
+  return { perSecond: 1_000 * clients / time, cpu: (after.cpu - before.cpu) / clients }
+}
+
+async function go (cluster) {
   await cluster.load.call('disconnect')
   while ((await cluster.call('connections'))[0] > 0) await wait(20)
+}
+
+async function comeAndGo (cluster, clients) {
+  await come(cluster, clients)
+  await go(cluster)
 }
 
 /** The highest rate that arrives everywhere, once and in time: doubled until it does not, then by halves. Deliveries per second; 0: there is none. */

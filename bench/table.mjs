@@ -2,7 +2,7 @@ import { printMarkdown } from './markdown.mjs'
 import { format, median, milliseconds, sum } from './numbers.mjs'
 
 const FAN_OUT = ['server', 'load', 'server CPU per delivery, us', 'deliveries, of expected', 'lost', 'p50, ms', 'p99, ms', 'max, ms', 'load generator, us']
-const PER_SERVER = ['server', 'most deliveries per second', 'upgrades per second', 'server CPU per upgrade, us', 'memory per idle connection, KiB (heap)']
+const PER_SERVER = ['server', 'most deliveries per second', 'upgrades per second', 'server CPU per upgrade, us', 'in a young process, us', 'memory per idle connection, KiB (heap)']
 
 /** Medians of the rounds that a server lived through; what was lost in them is added up. */
 export function printTables (results, { rates, idleClients, acceptClients, searches }) {
@@ -40,6 +40,7 @@ function serverCells (rounds) {
     cell('saturation', (of, rows) => `${rows.some(({ limited }) => limited) ? 'over ' : ''}${format(Math.round(of('deliveries')))}`),
     cell('accept', of => format(Math.round(of('perSecond')))),
     cell('accept', of => of('cpu').toFixed(0)),
+    cell('accept', of => of('youngCpu').toFixed(0)),
     cell('idle', of => `${(of('rss') / 1_024).toFixed(1)} (${(of('heap') / 1_024).toFixed(1)})`)
   ]
 }

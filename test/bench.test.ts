@@ -37,7 +37,7 @@ t.test('the benchmark finds the most deliveries per second, and what an upgrade 
   // uWebSockets.js is left out where its addon does not fit.
   const rows = await bench('run', '--peers', 'bare-ws,uws', '--rates', '', '--idle', '0')
   t.ok(rows.length === 1 || rows.length === 2)
-  for (const row of rows) t.match(row, /^\| (bare|uWeb)[^|]+\| (over )?[\d,]+ \| [\d,]+ \| \d+ \| {2}\|$/)
+  for (const row of rows) t.match(row, /^\| (bare|uWeb)[^|]+\| (over )?[\d,]+ \| [\d,]+ \| \d+ \| \d+ \| {2}\|$/)
 })
 
 t.test('the benchmark shows how cost grows, and draws it', { timeout: TIMEOUT }, async t => {

@@ -16,6 +16,8 @@ import type { TraceContext } from './trace-context.ts'
 
 /** Messages that may wait for the handler of the one before; then the socket is not read until half of them are done. */
 const MAX_WAITING = 64
+/** Bytes from several channels that wait for more, to leave in one write. */
+const MAX_CORKED = 65_536
 /** ms that a peer gets to answer our close frame. */
 const CLOSE_TIMEOUT = 5_000
 /** Bytes of a close reason (RFC 6455, section 5.5: a control frame carries 125, two of them the code). */
@@ -184,7 +186,17 @@ export class Connection {
     this.sent += batch.frames.length
     this.bytesSent += batch.size
     if (this.#instance.logs.messages) for (const { payload, binary } of batch.frames) this.#instance.logs.message('sent', this, payload, binary)
-    if (this.#raw.writableLength > this.#instance.options.maxBufferedBytes) this.#checkBuffered()
+    if (this.#raw.writableLength > Math.min(MAX_CORKED, this.#instance.options.maxBufferedBytes)) this.#checkBuffered()
+  }
+
+  /** @internal What is written until `uncork` leaves in one write, or in a few if it is much. */
+  cork (): void {
+    this.#raw.cork()
+  }
+
+  /** @internal */
+  uncork (): void {
+    this.#raw.uncork()
   }
 
   /** @internal Bytes that it was sent and has not taken. */
@@ -216,6 +228,7 @@ export class Connection {
 
   /** A client that owes too much is dropped, and recovers what it missed when it connects again. */
   #checkBuffered (): void {
+    this.#raw.uncork() // what only waits for more to leave with it is not owed
     const { owed } = this
     if (owed <= this.#instance.options.maxBufferedBytes) return
     this.#instance.logs.slow(this, owed)

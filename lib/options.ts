@@ -75,7 +75,7 @@ export interface ChannelOptions {
   publishLimit?: Limit | undefined
   /** Whether a subscription token is needed. Default false. */
   token?: boolean | undefined
-  /** Publications wait so long for others, to leave in one write per connection: a few ms cost latency and save CPU. At most a second. Default 0 ms: only what arrives in one turn of the event loop leaves together. */
+  /** Publications wait so long for others, to leave in one write per connection: a few ms cost latency and save CPU. At most a second. Default 0 ms: none waits for what is not there yet; what arrives in one turn of the event loop leaves together, with what lies ready in the sockets at its end. */
   batchDelay?: Duration | undefined
   /**
    * What becomes of a client that does not read fast enough. 'close': at `maxBufferedBytes` it is closed, and recovers what it missed when it connects again. 'latest': of what is

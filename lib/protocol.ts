@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { CloseCode, CloseName, End } from './close-codes.ts'
 import type { Connection, SubscribeResult } from './connection.ts'
-import type { Joining } from './hub.ts'
+import type { Joining } from './joining.ts'
 import type { Identity } from './options.ts'
 import type { Publication } from './publication.ts'
 

@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Push, SubscribeRequest } from './client-schema.ts'
 import type { Connection } from './connection.ts'
-import type { Joining } from './hub.ts'
+import type { Joining } from './joining.ts'
 import type { Identity } from './options.ts'
 import { framesOf } from './protocol.ts'
 import type { Position, Publication } from './publication.ts'

@@ -95,9 +95,9 @@ export class Tracing {
     return sender && this.#publicationSpan(this.#tracer, 'process', api.SpanKind.CONSUMER, channel, payload, api.trace.setSpanContext(api.ROOT_CONTEXT, sender))
   }
 
-  /** Its frames leave at the end of this turn of the event loop. */
+  /** Its frames have left at the end of this turn of the event loop (see `Hub`). */
   processed (span: Span | undefined): void {
-    if (span !== undefined) setImmediate(() => span.end())
+    if (span !== undefined) setImmediate(setImmediate, () => span.end())
   }
 
   #upgradeSpan (tracer: Tracer, { method = 'GET', url = '', headers }: IncomingMessage, route: string, startTime: number): Span {

@@ -1,6 +1,6 @@
 import websocket from '@fastify/websocket'
 import Fastify from 'fastify'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import type { WebSocket } from 'ws'
@@ -86,6 +86,37 @@ t.test('a client that does not read is dropped with 3008, everybody else goes on
   const { code } = await slow.closed
   t.ok(code === 3008 || code === 1006, 'it is told, unless it was cut first')
   t.ok(slow.messages.length < published)
+})
+
+t.test('what arrives in several channels in one turn is one write to the socket, and much of it is not taken for a debt', async (t) => {
+  const names = Array.from({ length: 8 }, (_, i) => `room${i}`)
+  const { app, url } = await startApp(t, {
+    maxBufferedBytes: 100_000, heartbeat: { interval: '1m', timeout: '1m' }, onConnect: async (connection) => { await Promise.all(names.map(name => connection.subscribe(name))) }
+  })
+  const sockets: Socket[] = []
+  app.server.on('connection', socket => sockets.push(socket))
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections as Iterable<Connection>
+  await until(() => connection!.channels.size === names.length, 'it is in all of them')
+  const [socket] = sockets as [Socket]
+  let writes = 0
+  for (const method of ['_write', '_writev'] as const) {
+    const write = socket[method]!
+    socket[method] = function (this: Socket, ...args: unknown[]) {
+      writes++
+      Reflect.apply(write, this, args)
+    }
+  }
+  const publish = async (text: string) => {
+    await app.realtime.broadcast(names, text)
+    await Promise.all(names.map(() => client.next()))
+  }
+  await publish('short')
+  t.equal(writes, 1)
+  writes = 0
+  await publish('x'.repeat(20_000))
+  t.ok(writes > 1 && writes < names.length, `${writes} writes`)
+  t.ok(connection!.open, 'all together were more than it may owe')
 })
 
 t.test('what a slow client was sent stays bounded, however much is sent', async (t) => {

@@ -5,7 +5,7 @@ import type { Broker, History } from '../lib/broker.ts'
 import { ChannelNamespaces } from '../lib/channels.ts'
 import type { Connection } from '../lib/connection.ts'
 import { Hub } from '../lib/hub.ts'
-import type { Joining } from '../lib/hub.ts'
+import type { Joining } from '../lib/joining.ts'
 import { MemoryBroker } from '../lib/memory-broker.ts'
 import { resolveOptions } from '../lib/options.ts'
 import type { Frame } from '../lib/protocol.ts'
@@ -21,8 +21,8 @@ const HISTORY_SIZE = 5
 const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } }, slowly: { batchDelay: 1_000 }, soon: { batchDelay: 20 }, price: { slow: 'latest' } } }, {})
 const namespaces = new ChannelNamespaces(channels)
 
-/** Lets everything run that waits for a promise. */
-const turn = () => new Promise(resolve => setImmediate(resolve))
+/** Lets everything run that waits for a promise or for the end of this turn. */
+const turn = () => new Promise(resolve => setImmediate(setImmediate, resolve))
 
 /** What the hub knows of a connection; it writes down what it gets. */
 function newConnection ({ events = false } = {}) {
@@ -40,7 +40,30 @@ function newConnection ({ events = false } = {}) {
     renewed: (_connection: Connection, name: string) => { renewed.push(name) }
   }
   const channels = new Set<string>()
-  const connection = { wire, received, renewed, channels, open: true, congested: false, owed: 0, joined: (name: string) => channels.add(name), wantsEvents: () => events, write: ({ payload }: Frame) => { received.push(String(payload)) }, encoded: () => encoded, writes: 0, writeBatch: ({ frames }: Batch) => { connection.writes++; received.push(...frames.map(({ payload }) => String(payload))) } }
+  const connection = {
+    wire,
+    received,
+    renewed,
+    channels,
+    open: true,
+    congested: false,
+    owed: 0,
+    joined: (name: string) => channels.add(name),
+    wantsEvents: () => events,
+    write: ({ payload }: Frame) => { received.push(String(payload)) },
+    encoded: () => encoded,
+    writes: 0,
+    corked: false,
+    cork: () => { connection.corked = true },
+    uncork: () => {
+      connection.corked = false
+      connection.writes++
+    },
+    writeBatch: ({ frames }: Batch) => {
+      if (!connection.corked) connection.writes++
+      received.push(...frames.map(({ payload }) => String(payload)))
+    }
+  }
   return connection as unknown as Connection & { received: string[], renewed: string[], open: boolean, congested: boolean, owed: number, encoded: () => number, channels: Set<string>, writes: number }
 }
 
@@ -364,6 +387,20 @@ t.test('what is published within the batch delay leaves in one write, in order w
   await arrives('4')
   await until(() => b.received.length === 4, 'and again', 30_000)
   t.strictSame([a.received.at(-1), late.received, b.writes], ['4', ['3', '4'], 2])
+})
+
+t.test('who is in several channels gets what arrives there in one turn in one write', async (t) => {
+  const { hub, settle, publish, deliver } = await slowBroker(t)
+  const [both, x, y, elsewhere] = [newConnection(), newConnection(), newConnection(), newConnection()]
+  const members: Array<[Connection, string[]]> = [[both, ['x', 'y', 'z']], [x, ['x']], [y, ['y']], [elsewhere, ['y', 'z']]]
+  for (const [connection, names] of members) for (const name of names) await enter(hub, connection, name, settle)
+  for (const [name, text] of [['x', '1'], ['y', '2'], ['x', '3']] as const) {
+    await publish(name, text)
+    deliver()
+  }
+  await turn()
+  t.strictSame([both, x, y, elsewhere].map(({ received }) => received), [['1', '3', '2'], ['1', '3'], ['2'], ['2']], 'in order within each channel')
+  t.strictSame([both, x, y, elsewhere].map(({ writes }) => writes), [1, 1, 1, 1])
 })
 
 t.test('what is too large for one write does not wait for more', async (t) => {

@@ -452,6 +452,7 @@ page.composer.addEventListener('submit', event => {
   const text = page.text.value.trim()
   page.text.value = ''
   if (text !== '') write(text)
+  typedAt = 0 // with the message the others have taken my sign away: the next one need not wait
   page.text.focus()
 })
 

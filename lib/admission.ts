@@ -47,10 +47,10 @@ export class Admission {
   }
 
   /** First of all, as it costs the least: is there room, is it a WebSocket, is it from here? */
-  readonly onRequest = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply | undefined> => {
-    if (!request.ws) return answer(reply.header('upgrade', 'websocket'), new UpgradeRequiredError('connect to it with a WebSocket client'))
-    if (!this.#originAllowed(request)) return this.#refuse(request, reply, 'origin', new OriginError(String(request.headers.origin)))
-    return this.#refuseWithoutRoom(request, reply)
+  readonly onRequest = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    if (!request.ws) answer(reply.header('upgrade', 'websocket'), new UpgradeRequiredError('connect to it with a WebSocket client'))
+    else if (!this.#originAllowed(request)) this.#refuse(request, reply, 'origin', new OriginError(String(request.headers.origin)))
+    else if (this.#refuseWithoutRoom(request, reply) === undefined) done()
   }
 
   /**
@@ -58,9 +58,10 @@ export class Admission {
    * `done` and no promise: else all that were waiting together would find the same room.
    */
   readonly preHandler = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
-    this.#identify(request, reply).then(known => {
-      if (known && this.#refuseWithoutRoom(request, reply) === undefined) done()
-    }, done)
+    const goOn = () => { if (this.#refuseWithoutRoom(request, reply) === undefined) done() }
+    const { authenticate } = this.#options
+    if (authenticate === undefined) return goOn()
+    this.#identify(authenticate, request, reply).then(known => { if (known) goOn() }, done)
   }
 
   /** What `authenticate` said; undefined without it. */
@@ -82,9 +83,7 @@ export class Admission {
     return error
   }
 
-  async #identify (request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
-    const { authenticate } = this.#options
-    if (authenticate === undefined) return true
+  async #identify (authenticate: NonNullable<ResolvedOptions['authenticate']>, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
     try {
       this.#identities.set(request, checkIdentity(await authenticate(request)))
       return true

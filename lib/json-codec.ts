@@ -30,8 +30,11 @@ function toJson (value: unknown): string {
   if (isPayload(value)) return payloadToJson(value)
   if (Array.isArray(value)) return `[${value.map(toJson).join(',')}]`
   if (typeof value !== 'object' || value === null) return JSON.stringify(value)
-  const members = Object.entries(value).filter(([, member]) => member !== undefined)
-  return `{${members.map(([name, member]) => `${JSON.stringify(name)}:${toJson(member)}`).join(',')}}`
+  let members = ''
+  for (const [name, member] of Object.entries(value)) {
+    if (member !== undefined) members += `${members === '' ? '' : ','}${JSON.stringify(name)}:${toJson(member)}`
+  }
+  return `{${members}}`
 }
 
 function isPayload (value: unknown): value is Payload {
@@ -48,9 +51,9 @@ export function payloadToJson ({ kind, payload }: Payload): string {
 function checkMessage (value: unknown, schema: Schema): object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('not an object')
   const message: Record<string, unknown> = {}
-  for (const [name, field] of Object.entries(schema)) {
-    const member = (value as Record<string, unknown>)[name]
-    if (member !== undefined && Object.hasOwn(value, name) && (member !== null || field.type === 'data')) message[name] = checkField(member, field)
+  for (const [name, member] of Object.entries(value)) {
+    const field = Object.hasOwn(schema, name) ? schema[name] : undefined
+    if (field !== undefined && (member !== null || field.type === 'data')) message[name] = checkField(member, field)
   }
   return message
 }

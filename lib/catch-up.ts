@@ -2,7 +2,7 @@ import type { History } from './broker.ts'
 import type { Position, Publication } from './publication.ts'
 
 /** With what a subscriber begins. */
-export interface Admission extends Position {
+export interface CaughtUp extends Position {
   /** True only if nothing is missing between the position it named and what comes live. */
   recovered: boolean
   /** What it missed, `offset` included; it is then where it named. Empty if not recovered. */
@@ -15,11 +15,11 @@ export interface Admission extends Position {
  * Joins what was read from the history with what was published meanwhile, in order and without doubles. All or nothing: with a
  * hole, or with another epoch, nothing is recovered and the subscriber begins at the top. undefined: even that has a hole.
  */
-export function catchUp (since: Position | undefined, history: History, live: Publication[]): Admission | undefined {
+export function catchUp (since: Position | undefined, history: History, live: Publication[]): CaughtUp | undefined {
   const { epoch } = history
   const fresh = live.filter(publication => publication.offset > history.offset || publication.epoch !== epoch)
   if (!follows(fresh, history.offset, epoch)) return undefined
-  const top: Admission = { recovered: false, missed: [], live: fresh, offset: history.offset, epoch }
+  const top: CaughtUp = { recovered: false, missed: [], live: fresh, offset: history.offset, epoch }
   if (since === undefined || (since.epoch !== '' && since.epoch !== epoch)) return top
   const missed = history.publications.filter(({ offset }) => offset > since.offset)
   const complete = follows(missed, since.offset, epoch) && (missed.at(-1)?.offset ?? since.offset) === history.offset
@@ -27,7 +27,7 @@ export function catchUp (since: Position | undefined, history: History, live: Pu
 }
 
 /** From here on publications come live. */
-export function topOf ({ missed, live, offset }: Admission): number {
+export function topOf ({ missed, live, offset }: CaughtUp): number {
   return missed.at(-1)?.offset ?? live.at(-1)?.offset ?? offset
 }
 

@@ -13,7 +13,8 @@ export class Channel {
   readonly name: string
   /** Resolves when the broker delivers. */
   readonly ready: Promise<void>
-  readonly reads: HistoryReads
+  /** undefined without history. */
+  readonly reads: HistoryReads | undefined
   readonly connections = new Set<Connection>()
   readonly joining = new Set<Joining>()
   /** ms that publications wait for others, so that they leave together; 0: they do not. */
@@ -24,13 +25,14 @@ export class Channel {
   emptySince = 0
   /** Publications that a slow connection did not get, because a later one took their place. */
   skipped = 0
-  #pending = new Pending()
+  /** undefined: nothing waits to leave. */
+  #pending: Pending | undefined
   /** Where only the last value matters: what a connection gets when it has taken what it owes; undefined where everything matters. */
   readonly #latest: Map<Connection, Publication> | undefined
   /** How far the history has brought those who joined: what the broker delivers later than it was read they have already. */
   readonly #reached = new Map<Connection, Position>()
 
-  constructor (name: string, ready: Promise<void>, reads: HistoryReads, { batchDelay, slow }: ChannelRules) {
+  constructor (name: string, ready: Promise<void>, reads: HistoryReads | undefined, { batchDelay, slow }: ChannelRules) {
     this.name = name
     this.ready = ready
     this.reads = reads
@@ -41,16 +43,16 @@ export class Channel {
   get empty (): boolean { return this.connections.size === 0 && this.joining.size === 0 }
 
   /** Whether something waits to leave. */
-  get waits (): boolean { return this.#pending.publications.length > 0 }
+  get waits (): boolean { return this.#pending !== undefined }
 
   /** Bytes of what waits to leave. */
-  get pendingBytes (): number { return this.#pending.bytes }
+  get pendingBytes (): number { return this.#pending?.bytes ?? 0 }
 
   /** From now on it gets what is published. `reached`: how far the history has brought it. */
   admit (joining: Joining, connection: Connection, reached: Position | undefined): void {
     this.joining.delete(joining)
     this.connections.add(connection)
-    if (this.waits) this.#pending.given.set(connection, this.#pending.publications.length) // `joining` has them
+    this.#pending?.giveAll(connection) // `joining` has them
     if (reached !== undefined) this.#reached.set(connection, reached)
     connection.joined(this.name)
   }
@@ -58,28 +60,30 @@ export class Channel {
   forget (connection: Connection): void {
     this.connections.delete(connection)
     this.#reached.delete(connection)
-    this.#pending.given.delete(connection)
+    this.#pending?.given.delete(connection)
     this.#latest?.delete(connection)
   }
 
   /** It leaves with the next `flush`. */
   push (publication: Publication): void {
+    this.#pending ??= new Pending()
     this.#pending.push(publication)
   }
 
   /** Encoded and framed once per protocol: every connection that speaks it gets the same bytes. */
   flush (): void {
     const pending = this.#pending
-    this.#pending = new Pending()
+    if (pending === undefined) return
+    this.#pending = undefined
     for (const connection of this.connections) this.#send(connection, pending, pending.given.get(connection) ?? 0)
   }
 
   /** Sends one connection what is pending, ahead of something that is to come after it. */
   flushTo (connection: Connection): void {
     const pending = this.#pending
+    if (pending === undefined) return
     const from = pending.given.get(connection) ?? 0
-    if (from === pending.publications.length) return
-    pending.given.set(connection, pending.publications.length)
+    pending.giveAll(connection)
     this.#send(connection, pending, from)
   }
 
@@ -107,7 +111,7 @@ export class Channel {
     const newest = fresh.at(-1)
     if (newest === undefined) return fresh
     if (latest.has(connection)) this.skipped++
-    if (!connection.congested) {
+    if (!connection.isCongested()) {
       latest.delete(connection)
       return fresh
     }

@@ -120,11 +120,11 @@ function admitDeferred ({ instance }: Commands, session: SdkSession): { subs: Re
     bytes += joining.bytes
     if (bytes > instance.options.maxBufferedBytes / 2) joining.giveUp()
     const recovering = session.positions[channel]?.recover === true
-    const admission = joining.admit()
-    if (admission === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-    if (recovering) instance.recovery(admission.recovered)
-    subs[channel] = subscribeReply(admission, recovering)
-    live.push([channel, admission.live])
+    const caughtUp = joining.admit()
+    if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+    if (recovering) instance.recovery(caughtUp.recovered)
+    subs[channel] = subscribeReply(caughtUp, recovering)
+    live.push([channel, caughtUp.live])
   }
   session.deferred.clear()
   session.positions = {}

@@ -47,6 +47,8 @@ export class Connection {
   /** @internal */ sent = 0
   /** @internal */ bytesReceived = 0
   /** @internal */ bytesSent = 0
+  /** @internal The last flush of several channels that has come to it. */
+  flushedBy = 0
   /** @internal When the next ping is due, and by when its pong; 0: none is owed. Unix time in ms. */
   pingAt = 0
   /** @internal */ pongBy = 0
@@ -189,9 +191,9 @@ export class Connection {
     if (this.#raw.writableLength > Math.min(MAX_CORKED, this.#instance.options.maxBufferedBytes)) this.#checkBuffered()
   }
 
-  /** @internal What is written until `uncork` leaves in one write, or in a few if it is much. */
+  /** @internal What is written until `uncork` leaves in one write, or in a few if it is much. Who still owes something is not corked. */
   cork (): void {
-    this.#raw.cork()
+    if (this.#raw.writableLength === 0) this.#raw.cork()
   }
 
   /** @internal */
@@ -203,8 +205,9 @@ export class Connection {
   get owed (): number { return this.#socket.bufferedAmount }
 
   /** @internal Whether it has not taken yet what it was sent; the hub is told when it has. */
-  get congested (): boolean {
-    if (!this.#raw.writableNeedDrain) return false
+  isCongested (): boolean {
+    const { writableNeedDrain, writableLength, writableCorked } = this.#raw
+    if (!writableNeedDrain || writableLength === 0 || writableCorked > 0) return false
     if (!draining.has(this.#raw)) {
       draining.set(this.#raw, this)
       this.#raw.once('drain', onDrain)
@@ -226,9 +229,16 @@ export class Connection {
     if (this.#instance.logs.messages) this.#instance.logs.message('sent', this, payload, binary)
   }
 
+  /** What is corked is not owed. The next waits again if the socket has taken it all. */
+  #letGo (): void {
+    if (this.#raw.writableCorked === 0) return
+    this.#raw.uncork()
+    this.cork()
+  }
+
   /** A client that owes too much is dropped, and recovers what it missed when it connects again. */
   #checkBuffered (): void {
-    this.#raw.uncork() // what only waits for more to leave with it is not owed
+    this.#letGo()
     const { owed } = this
     if (owed <= this.#instance.options.maxBufferedBytes) return
     this.#instance.logs.slow(this, owed)

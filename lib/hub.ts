@@ -19,7 +19,9 @@ export class Hub {
   readonly #channels = new Map<string, Channel>()
   readonly #empty = new Set<Channel>()
   /** Channels with something pending that leaves at the end of this turn of the event loop. */
-  #due: Channel[] = []
+  readonly #due = new Set<Channel>()
+  /** Counts flushes of what is due. */
+  #flushes = 0
   /** Channels with something pending. */
   #waiting = 0
   /** Publications skipped in channels that are no more. */
@@ -65,7 +67,7 @@ export class Hub {
     channel.joining.add(joining)
     try {
       await channel.ready
-      if (positioned) joining.read(await channel.reads.after(since?.offset ?? Infinity))
+      if (positioned && channel.reads !== undefined) joining.read(await channel.reads.after(since?.offset ?? Infinity))
       if (joining.bytes > this.#maxRecovery) joining.giveUp()
       return joining
     } catch (error) {
@@ -118,20 +120,25 @@ export class Hub {
    * write. Writing to hundreds of sockets takes longer than all else in a turn, so what is published in it goes to Redis before.
    */
   #makeDue (channel: Channel): void {
-    if (this.#due.push(channel) === 1) setImmediate(setImmediate, this.#flushDue)
+    if (this.#due.size === 0) setImmediate(setImmediate, this.#flushDue)
+    this.#due.add(channel)
   }
 
   /** One write per connection, also for one that is in several of these channels. */
   readonly #flushDue = (): void => {
     const due = this.#due
-    this.#due = []
-    const shared = inSeveral(due)
+    const shared = inSeveral(due, ++this.#flushes)
     for (const connection of shared) connection.cork()
-    for (const channel of due) this.#flush(channel)
-    for (const connection of shared) connection.uncork()
+    try {
+      for (const channel of due) this.#flush(channel)
+    } finally {
+      for (const connection of shared) connection.uncork()
+      if (due.size > 0) setImmediate(this.#flushDue) // one has thrown; that is no reason for the others to wait for ever
+    }
   }
 
   #flush (channel: Channel): void {
+    this.#due.delete(channel)
     if (!channel.waits) return // it has left early
     this.#waiting--
     clearTimeout(channel.timer)
@@ -190,8 +197,8 @@ export class Hub {
 
   #open (name: string): Channel {
     const history = this.#namespaces.history(name)
-    const reads = new HistoryReads(from => {
-      const query = from === Infinity ? { limit: 0 } : { limit: history?.size ?? 0, since: { offset: from, epoch: '' } }
+    const reads = history && new HistoryReads(from => {
+      const query = from === Infinity ? { limit: 0 } : { limit: history.size, since: { offset: from, epoch: '' } }
       return this.#broker.history(name, query)
     })
     return new Channel(name, this.#broker.subscribe(name, history !== undefined), reads, this.#namespaces.rules(name))
@@ -211,15 +218,13 @@ export class Hub {
 }
 
 /** Connections that are in more than one of these channels. */
-function inSeveral (channels: Channel[]): Set<Connection> {
+function inSeveral (channels: ReadonlySet<Channel>, flush: number): Set<Connection> {
   const several = new Set<Connection>()
-  if (channels.length === 1) return several
-  const seen = new Set<Connection>()
+  if (channels.size < 2) return several
   for (const { connections } of channels) {
     for (const connection of connections) {
-      if (connection.channels.size < 2) continue
-      if (seen.has(connection)) several.add(connection)
-      else seen.add(connection)
+      if (connection.flushedBy === flush) several.add(connection)
+      else connection.flushedBy = flush
     }
   }
   return several

@@ -1,6 +1,6 @@
 import type { History } from './broker.ts'
 import { catchUp, topOf } from './catch-up.ts'
-import type { Admission } from './catch-up.ts'
+import type { CaughtUp } from './catch-up.ts'
 import type { Channel } from './channel.ts'
 import type { Connection } from './connection.ts'
 import type { Hub } from './hub.ts'
@@ -49,15 +49,15 @@ export class Joining {
    * From now on, which is synchronous, publications go to the connection; the caller sends it what it begins with.
    * undefined: there is a hole, and it must begin anew. With `onlyRecovered` one that has not recovered is not let in.
    */
-  admit (onlyRecovered = false): Admission | undefined {
+  admit (onlyRecovered = false): CaughtUp | undefined {
     const live = this.#live
     this.#live = []
-    const admission = this.#history && catchUp(this.since, this.#history, live.filter(({ offset }) => offset !== 0))
-    if (onlyRecovered && admission?.recovered === false) return admission
-    this.#channel.admit(this, this.#connection, admission && { offset: topOf(admission), epoch: admission.epoch })
+    const caughtUp = this.#history && catchUp(this.since, this.#history, live.filter(({ offset }) => offset !== 0))
+    if (onlyRecovered && caughtUp?.recovered === false) return caughtUp
+    this.#channel.admit(this, this.#connection, caughtUp && { offset: topOf(caughtUp), epoch: caughtUp.epoch })
     if (this.#history === undefined) return { recovered: false, missed: [], live, offset: 0, epoch: '' }
-    admission?.live.push(...live.filter(({ offset }) => offset === 0))
-    return admission
+    caughtUp?.live.push(...live.filter(({ offset }) => offset === 0))
+    return caughtUp
   }
 
   abort (): void {

@@ -15,11 +15,15 @@ export class Pending {
   /** Per protocol, by its index, and by the publication with which it begins: all there is now from there on. */
   #batches: Batch[][] = []
 
-  /** How many there are now. */
-  push (publication: Publication): number {
+  push (publication: Publication): void {
     this.bytes += publication.payload.length
     if (this.#batches.length > 0) this.#batches = [] // they end before this one
-    return this.publications.push(publication)
+    this.publications.push(publication)
+  }
+
+  /** This connection has all there are now, or gets them another way. */
+  giveAll (connection: Connection): void {
+    this.given.set(connection, this.publications.length)
   }
 
   /** The publications from the one with this index on, encoded and framed once for all connections that need just these. */

@@ -4,8 +4,8 @@ import { closeCodes } from './close-codes.ts'
 import type { End } from './close-codes.ts'
 import type { Connection, SubscribeResult } from './connection.ts'
 import { MessageRateError } from './errors.ts'
-import type { Joining } from './joining.ts'
 import type { Instance } from './instance.ts'
+import type { Joining } from './joining.ts'
 import type { Identity } from './options.ts'
 import type { Frame, Protocol } from './protocol.ts'
 import { encodePayload } from './publication.ts'
@@ -72,12 +72,12 @@ export class PlainProtocol implements Protocol {
   }
 
   subscribed (connection: Connection, channel: string, joining: Joining): SubscribeResult {
-    const admission = joining.admit()
-    for (const publication of admission === undefined ? [] : [...admission.missed, ...admission.live]) connection.write(this.publication(channel, publication))
-    if (admission === undefined || admission.epoch === '') return {} // no position was read
-    const { recovered, epoch } = admission
+    const caughtUp = joining.admit()
+    for (const publication of caughtUp === undefined ? [] : [...caughtUp.missed, ...caughtUp.live]) connection.write(this.publication(channel, publication))
+    if (caughtUp === undefined || caughtUp.epoch === '') return {} // no position was read
+    const { recovered, epoch } = caughtUp
     this.#instance.recovery(recovered)
-    return { recovered, offset: topOf(admission), epoch }
+    return { recovered, offset: topOf(caughtUp), epoch }
   }
 
   unsubscribed (): void {}

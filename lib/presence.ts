@@ -10,6 +10,11 @@ export interface Member {
   channelInfo?: unknown
 }
 
+/** Of what has been parsed: whether it is a member. */
+export function isMember (value: unknown): value is Member {
+  return typeof value === 'object' && value !== null && 'client' in value && typeof value.client === 'string' && 'user' in value && typeof value.user === 'string'
+}
+
 /** ms that a member of a crashed instance stays visible at the most, counted from its last refresh. */
 export const PRESENCE_TTL = 60_000
 

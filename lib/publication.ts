@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { InvalidDataError } from './errors.ts'
+import { isMember } from './presence.ts'
 import type { Member } from './presence.ts'
 
 /** How `payload` is to be read: text is sent as it is, JSON is the text of a value, binary are bytes. */
@@ -94,10 +95,12 @@ export function decodePublication (bytes: Buffer, offset: number, epoch: string)
   const [mark = '', time = '', instance = '', sequence = ''] = header.split(' ', 4)
   const kind = markToKind.get(mark)
   if (kind === undefined || instance === '' || !isCount(time) || !isCount(sequence)) return undefined
-  const publication: Publication = { kind, payload: bytes.subarray(end + 1), time: Number(time), instance, sequence: Number(sequence), offset, epoch }
+  const payload = bytes.subarray(end + 1)
+  if ((kind === 'join' || kind === 'leave') && !isMember(parse(payload.toString()))) return undefined
+  const publication: Publication = { kind, payload, time: Number(time), instance, sequence: Number(sequence), offset, epoch }
   const extra = header.slice(mark.length + time.length + instance.length + sequence.length + 4)
   if (extra === '') return publication
-  const more = parseExtra(extra)
+  const more = checkExtra(parse(extra))
   return more && { ...publication, ...more }
 }
 
@@ -115,14 +118,20 @@ export function isTags (tags: unknown): tags is Record<string, string> {
   return typeof tags === 'object' && tags !== null && !Array.isArray(tags) && Object.values(tags).every(tag => typeof tag === 'string')
 }
 
-function parseExtra (json: string): Pick<Publication, 'tags' | 'publisher' | 'trace'> | undefined {
+function checkExtra (extra: unknown): Pick<Publication, 'tags' | 'publisher' | 'trace'> | undefined {
+  if (typeof extra !== 'object' || extra === null) return undefined
+  const { tags, publisher, trace } = extra as Record<string, unknown>
+  if (tags === undefined && publisher === undefined) return undefined
+  if (tags !== undefined && !isTags(tags)) return undefined
+  if (publisher !== undefined && !isMember(publisher)) return undefined
+  if (typeof trace !== 'string') return { ...(tags && { tags }), ...(publisher && { publisher }) }
+  return { ...(tags && Object.keys(tags).length > 0 && { tags }), ...(publisher && { publisher }), trace }
+}
+
+/** undefined for what is not JSON. */
+function parse (json: string): unknown {
   try {
-    const { tags, publisher, trace } = JSON.parse(json)
-    const given = [tags, publisher].filter(one => one !== undefined)
-    if (given.length === 0 || given.some(one => typeof one !== 'object' || one === null)) return undefined
-    if (tags !== undefined && !isTags(tags)) return undefined
-    if (typeof trace !== 'string') return { ...(tags && { tags }), ...(publisher && { publisher }) }
-    return { ...(tags && Object.keys(tags).length > 0 && { tags }), ...(publisher && { publisher }), trace }
+    return JSON.parse(json)
   } catch {
     return undefined // not our form; the caller counts it
   }

@@ -1,5 +1,5 @@
 import type { ClientInfo, ReplyPublication, SubscribeReply } from './client-schema.ts'
-import type { Admission } from './catch-up.ts'
+import type { CaughtUp } from './catch-up.ts'
 import type { Member } from './presence.ts'
 import { encodePayload } from './publication.ts'
 import type { Payload, Publication } from './publication.ts'
@@ -28,7 +28,7 @@ export function replyPublication ({ kind, payload, offset, epoch, tags, publishe
 }
 
 /** Where a subscriber begins. Recovered publications come with the offset that it named, so that it goes on by applying them. */
-export function subscribeReply ({ recovered, missed, offset, epoch }: Admission, recovering: boolean): SubscribeReply {
+export function subscribeReply ({ recovered, missed, offset, epoch }: CaughtUp, recovering: boolean): SubscribeReply {
   if (epoch === '') return {}
   return {
     recoverable: true,

@@ -8,8 +8,8 @@ import type { Codec } from './codec.ts'
 import { commandNames } from './commands.ts'
 import type { CommandName, Commands } from './commands.ts'
 import type { Connection, SubscribeResult } from './connection.ts'
-import type { Joining } from './joining.ts'
 import type { Instance } from './instance.ts'
+import type { Joining } from './joining.ts'
 import { EXPECTED } from './logs.ts'
 import type { Metrics } from './metrics.ts'
 import type { Identity } from './options.ts'
@@ -115,19 +115,19 @@ export class SdkProtocol implements Protocol {
       session.deferred.set(channel, joining)
       return {}
     }
-    const admission = joining.admit()
+    const caughtUp = joining.admit()
     /* c8 ignore next 4 -- a publication would have to be lost in the very moment of this call; connect and subscribe, where it can be provoked, are tested */
-    if (admission === undefined) {
+    if (caughtUp === undefined) {
       connection.end(sdkOnlyCloseCodes.insufficientState)
       return {}
     }
-    const { recoverable = false, positioned = false, epoch = '', offset = 0 } = subscribeReply(admission, false)
+    const { recoverable = false, positioned = false, epoch = '', offset = 0 } = subscribeReply(caughtUp, false)
     session.push({ channel, subscribe: { recoverable, positioned, epoch, offset } })
-    session.pushAll(channel, [...admission.missed, ...admission.live])
+    session.pushAll(channel, [...caughtUp.missed, ...caughtUp.live])
     this.#instance.joined(connection, channel)
     if (joining.since === undefined) return {}
-    this.#instance.recovery(admission.recovered)
-    return { recovered: admission.recovered, offset: topOf(admission), epoch }
+    this.#instance.recovery(caughtUp.recovered)
+    return { recovered: caughtUp.recovered, offset: topOf(caughtUp), epoch }
   }
 
   unsubscribed (connection: Connection, channel: string): void {

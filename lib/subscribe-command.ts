@@ -55,20 +55,20 @@ async function enter (commands: Commands, session: SdkSession, channel: string, 
     throw new ReplyError(clientErrors.expired)
   }
   const onlyRecovered = recovering && ((request.flag ?? 0) & REJECT_UNRECOVERED) !== 0
-  const admission = joining.admit(onlyRecovered)
-  if (admission === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-  if (recovering) instance.recovery(admission.recovered)
-  if (onlyRecovered && !admission.recovered) {
+  const caughtUp = joining.admit(onlyRecovered)
+  if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  if (recovering) instance.recovery(caughtUp.recovered)
+  if (onlyRecovered && !caughtUp.recovered) {
     await instance.turnAway(connection, channel, joining)
     throw new ReplyError(clientErrors.unrecoverablePosition)
   }
   if (until !== undefined) expireAt(session, subscription, until)
   done({
-    ...subscribeReply(admission, recovering),
+    ...subscribeReply(caughtUp, recovering),
     ...(subscription.refreshable && { expires: true, ttl: ttl(subscription.expiresAt) }),
     ...(payload !== undefined && { data: payload })
   })
-  session.pushAll(channel, admission.live)
+  session.pushAll(channel, caughtUp.live)
   instance.joined(connection, channel)
 }
 

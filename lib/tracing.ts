@@ -95,7 +95,7 @@ export class Tracing {
     return sender && this.#publicationSpan(this.#tracer, 'process', api.SpanKind.CONSUMER, channel, payload, api.trace.setSpanContext(api.ROOT_CONTEXT, sender))
   }
 
-  /** Its frames have left at the end of this turn of the event loop (see `Hub`). */
+  /** Its frames have left by then (see `Hub`), but for a batch delay. */
   processed (span: Span | undefined): void {
     if (span !== undefined) setImmediate(setImmediate, () => span.end())
   }

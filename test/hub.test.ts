@@ -47,7 +47,9 @@ function newConnection ({ events = false } = {}) {
     channels,
     open: true,
     congested: false,
+    isCongested: () => connection.congested,
     owed: 0,
+    flushedBy: 0,
     joined: (name: string) => channels.add(name),
     wantsEvents: () => events,
     write: ({ payload }: Frame) => { received.push(String(payload)) },
@@ -401,6 +403,26 @@ t.test('who is in several channels gets what arrives there in one turn in one wr
   await turn()
   t.strictSame([both, x, y, elsewhere].map(({ received }) => received), [['1', '3', '2'], ['1', '3'], ['2'], ['2']], 'in order within each channel')
   t.strictSame([both, x, y, elsewhere].map(({ writes }) => writes), [1, 1, 1, 1])
+})
+
+t.test('a channel that can not be sent keeps no other one from its clients', async (t) => {
+  const { hub, settle, publish, deliver } = await slowBroker(t)
+  const [unable, a, b] = [newConnection(), newConnection(), newConnection()]
+  for (const [connection, names] of [[unable, ['x']], [a, ['y', 'z']], [b, ['z']]] as const) for (const name of names) await enter(hub, connection, name, settle)
+  unable.writeBatch = () => { throw new Error('a logger of the host that throws') }
+  const thrown: Error[] = []
+  process.setUncaughtExceptionCaptureCallback(error => { thrown.push(error) })
+  t.teardown(() => process.setUncaughtExceptionCaptureCallback(null))
+  for (const [name, text] of [['x', '1'], ['y', '2'], ['z', '3']] as const) {
+    await publish(name, text)
+    deliver()
+  }
+  await until(() => a.received.length === 2, 'what is left of the flush')
+  t.match(thrown, [{ message: 'a logger of the host that throws' }], 'the process hears of it, once')
+  t.strictSame([a.received, b.received], [['2', '3'], ['3']])
+  await publish('x', '4')
+  deliver()
+  await until(() => thrown.length === 2, 'the channel itself goes on')
 })
 
 t.test('what is too large for one write does not wait for more', async (t) => {

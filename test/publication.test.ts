@@ -70,7 +70,8 @@ function takenBefore (bytes: Buffer): object | undefined {
 t.test('bytes in another form are no publication', async (t) => {
   const others = [
     '', '\n', 'no newline', 'j 1 a 1', 'x 1 a 1\n', 'toString 1 a 1\n', 'j\n', 'j 1\n', 'j 1 a\n', 'j 1  1\n', 'j one a 1\n', 'j 1 a one\n', 'j -1 a 1\n', 'j 1 a -1\n',
-    'j 1.5 a 1\n', 'j 1 a 99999999999999999999\n', 'j  a 1\n', 'j 1 a 1 \n', 'j 1 a 1 {\n', 'j 1 a 1 null\n', 'j 1 a 1 {}\n', 'j 1 a 1 {"tags":"text"}\n', 'j 1 a 1 {"tags":null}\n'
+    'j 1.5 a 1\n', 'j 1 a 99999999999999999999\n', 'j  a 1\n', 'j 1 a 1 \n', 'j 1 a 1 {\n', 'j 1 a 1 null\n', 'j 1 a 1 {}\n', 'j 1 a 1 {"tags":"text"}\n', 'j 1 a 1 {"tags":null}\n',
+    'j 1 a 1 {"publisher":{}}\n', 'j 1 a 1 {"publisher":{"client":"c","user":["x"]}}\n', 'j 1 a 1 {"publisher":{"client":1,"user":"u"}}\n', '+ 1 a 0\n', '+ 1 a 0\n{', '- 1 a 0\nnull', '- 1 a 0\n{"client":"c"}'
   ]
   for (const other of others) {
     const decoded = decodePublication(Buffer.from(other), 1, 'e')

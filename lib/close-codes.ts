@@ -1,3 +1,8 @@
+import { InvalidArgumentError } from './errors.ts'
+
+/** Bytes of a close reason (RFC 6455, section 5.5: a control frame carries 125, two of them the code). */
+const MAX_REASON_BYTES = 123
+
 /** Why a connection ended, as in the attribute `websocket.close.cause`. */
 export type CloseCause = 'client' | 'server' | 'deadline' | 'drain' | 'heartbeat' | 'slow' | 'policy' | 'error' | 'abnormal'
 
@@ -56,3 +61,21 @@ export const sdkOnlyCloseCodes = {
   badRequest: { code: 3501, reason: 'bad request', cause: 'policy', reconnect: false },
   stale: { code: 3502, reason: 'stale', cause: 'policy', reconnect: false }
 } as const satisfies Record<string, CloseCode>
+
+/** Whether a server may close with them. @throws FST_CRWS_INVALID_ARGUMENT */
+export function checkClose (code: number, reason: string): { code: number, reason: string } {
+  if (code !== 1000 && !(Number.isInteger(code) && code >= 3000 && code <= 4999)) throw new InvalidArgumentError('close code', String(code), '1000, or 3000 to 4999')
+  if (typeof reason !== 'string' || Buffer.byteLength(reason) > MAX_REASON_BYTES) throw new InvalidArgumentError('close reason', String(reason), `a text of at most ${MAX_REASON_BYTES} bytes`)
+  // SDKs read it as an instruction.
+  if (isJson(reason)) throw new InvalidArgumentError('close reason', reason, 'a text that is no JSON')
+  return { code, reason }
+}
+
+function isJson (text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
+  }
+}

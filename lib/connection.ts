@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import type { Batch } from './batch.ts'
-import { closeCodes } from './close-codes.ts'
+import { checkClose, closeCodes } from './close-codes.ts'
 import type { CloseName, End } from './close-codes.ts'
-import { ConnectionClosedError, InvalidArgumentError } from './errors.ts'
+import { ConnectionClosedError } from './errors.ts'
 import type { Instance } from './instance.ts'
 import type { Identity } from './options.ts'
 import type { Frame, Protocol } from './protocol.ts'
@@ -20,8 +20,6 @@ const MAX_WAITING = 64
 const MAX_CORKED = 65_536
 /** ms that a peer gets to answer our close frame. */
 const CLOSE_TIMEOUT = 5_000
-/** Bytes of a close reason (RFC 6455, section 5.5: a control frame carries 125, two of them the code). */
-const MAX_REASON_BYTES = 123
 const NO_CHANNELS: ReadonlySet<string> = new Set()
 /** `WebSocket.OPEN` (RFC 6455 has no names for states; these are the browser's). */
 const OPEN = 1
@@ -444,21 +442,3 @@ function onMessage (this: WebSocket, data: Buffer, binary: boolean): void { conn
 function onPong (this: WebSocket): void { connections.get(this)?.pong() }
 function onError (this: WebSocket, error: Error): void { connections.get(this)?.failed(error) }
 function onClose (this: WebSocket, code: number, reason: Buffer): void { connections.get(this)?.closed(code, reason.toString()) }
-
-/** @throws FST_CRWS_INVALID_ARGUMENT */
-export function checkClose (code: number, reason: string): { code: number, reason: string } {
-  if (code !== 1000 && !(Number.isInteger(code) && code >= 3000 && code <= 4999)) throw new InvalidArgumentError('close code', String(code), '1000, or 3000 to 4999')
-  if (typeof reason !== 'string' || Buffer.byteLength(reason) > MAX_REASON_BYTES) throw new InvalidArgumentError('close reason', String(reason), `a text of at most ${MAX_REASON_BYTES} bytes`)
-  // SDKs read it as an instruction.
-  if (isJson(reason)) throw new InvalidArgumentError('close reason', reason, 'a text that is no JSON')
-  return { code, reason }
-}
-
-function isJson (text: string): boolean {
-  try {
-    JSON.parse(text)
-    return true
-  } catch {
-    return false
-  }
-}

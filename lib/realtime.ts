@@ -1,6 +1,5 @@
 import { checkChannel } from './channels.ts'
-import { closeCodes } from './close-codes.ts'
-import { checkClose } from './connection.ts'
+import { checkClose, closeCodes } from './close-codes.ts'
 import type { Connection } from './connection.ts'
 import type { Command, Control, Target } from './control.ts'
 import { InvalidArgumentError } from './errors.ts'

@@ -19,7 +19,7 @@ export class Hub {
   readonly #channels = new Map<string, Channel>()
   readonly #empty = new Set<Channel>()
   /** Channels with something pending that leaves at the end of this turn of the event loop. */
-  readonly #due = new Set<Channel>()
+  #due = new Set<Channel>()
   /** Counts flushes of what is due. */
   #flushes = 0
   /** Channels with something pending. */
@@ -127,13 +127,17 @@ export class Hub {
   /** One write per connection, also for one that is in several of these channels. */
   readonly #flushDue = (): void => {
     const due = this.#due
+    this.#due = new Set()
     const shared = inSeveral(due, ++this.#flushes)
     for (const connection of shared) connection.cork()
     try {
-      for (const channel of due) this.#flush(channel)
+      for (const channel of due) {
+        due.delete(channel)
+        this.#flush(channel)
+      }
     } finally {
       for (const connection of shared) connection.uncork()
-      if (due.size > 0) setImmediate(this.#flushDue) // one has thrown; that is no reason for the others to wait for ever
+      for (const channel of due) this.#makeDue(channel) // one has thrown; that is no reason for the others to wait for ever
     }
   }
 

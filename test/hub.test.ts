@@ -405,6 +405,24 @@ t.test('who is in several channels gets what arrives there in one turn in one wr
   t.strictSame([both, x, y, elsewhere].map(({ writes }) => writes), [1, 1, 1, 1])
 })
 
+t.test('what is published while a flush is under way leaves with the next one', async (t) => {
+  const { hub, settle, publish, deliver } = await slowBroker(t)
+  const a = newConnection()
+  await enter(hub, a, 'x', settle)
+  await publish('x', '1')
+  await publish('x', '2')
+  const { writeBatch } = a
+  a.writeBatch = batch => {
+    writeBatch(batch)
+    deliver() // a log entry of what is sent may itself be published
+  }
+  deliver()
+  await turn()
+  t.strictSame(a.received, ['1'], 'the event loop goes on between the two')
+  await until(() => a.received.length === 2, 'the next flush')
+  t.strictSame(a.received, ['1', '2'])
+})
+
 t.test('a channel that can not be sent keeps no other one from its clients', async (t) => {
   const { hub, settle, publish, deliver } = await slowBroker(t)
   const [unable, a, b] = [newConnection(), newConnection(), newConnection()]

@@ -18,7 +18,7 @@ export class Hub {
   readonly #maxBatch: number
   readonly #channels = new Map<string, Channel>()
   readonly #empty = new Set<Channel>()
-  /** Channels with something pending that leaves at the end of this turn of the event loop. */
+  /** Channels with something pending that leaves with the next flush. */
   #due = new Set<Channel>()
   /** Counts flushes of what is due. */
   #flushes = 0

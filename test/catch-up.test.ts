@@ -10,9 +10,9 @@ const history = (offset: number, offsets: number[], epoch = 'e') => ({ offset, e
 const since = (offset: number, epoch = 'e') => ({ offset, epoch })
 
 function begin (...args: Parameters<typeof catchUp>) {
-  const admission = catchUp(...args)
+  const caughtUp = catchUp(...args)
   const offsets = (publications: Publication[]) => publications.map(({ offset }) => offset)
-  return admission && { ...admission, missed: offsets(admission.missed), live: offsets(admission.live) }
+  return caughtUp && { ...caughtUp, missed: offsets(caughtUp.missed), live: offsets(caughtUp.live) }
 }
 
 const recovered = (offset: number, missed: number[]) => ({ recovered: true, missed, live: [], offset, epoch: 'e' })

@@ -115,7 +115,7 @@ t.test('what arrives in several channels in one turn is one write to the socket,
   t.equal(writes, 1)
   writes = 0
   await publish('x'.repeat(20_000))
-  t.ok(writes <= 3, `${writes} writes`) // of four messages each, and the rest of them
+  t.ok(writes > 1 && writes <= 3, `${writes} writes`) // of four messages each, and the rest of them
   t.ok(connection!.open, 'all together were more than it may owe')
 })
 

@@ -156,9 +156,9 @@ async function enter (hub: Hub, connection: Connection, name: string, settle: ()
 
 /** As a protocol does it: what it begins with goes first. */
 function receive (connection: Connection, joining: Joining) {
-  const admission = joining.admit()
-  for (const publication of [...admission?.missed ?? [], ...admission?.live ?? []]) connection.write(connection.wire.publication('', publication))
-  return admission
+  const caughtUp = joining.admit()
+  for (const publication of [...caughtUp?.missed ?? [], ...caughtUp?.live ?? []]) connection.write(connection.wire.publication('', publication))
+  return caughtUp
 }
 
 t.test('the first one in subscribes, and everybody waits for it', async (t) => {
@@ -276,8 +276,8 @@ t.test('who comes back while a history is read shares the next read with all the
   await publish('kept:x', '7')
   await settle()
   t.strictSame(tops, [7, 7], 'two reads for all of them')
-  const admissions = (await Promise.all(joins)).map((joining, i) => receive(clients[i]!.connection, joining))
-  t.strictSame(admissions.map(admission => admission!.recovered), [true, true, true, true, false, true, false])
+  const all = (await Promise.all(joins)).map((joining, i) => receive(clients[i]!.connection, joining))
+  t.strictSame(all.map(caughtUp => caughtUp!.recovered), [true, true, true, true, false, true, false])
   t.strictSame(clients.map(({ connection }) => connection.received.join()), ['6,7', '4,5,6,7', '3,4,5,6,7', '7', '', '5,6,7', ''])
   await publish('kept:x', '8')
   await settle()
@@ -357,8 +357,8 @@ t.test('what is not kept comes after what is, and is not missed', async (t) => {
   const join = hub.join(a, 'kept:x', true, { offset: 0, epoch: '' })
   await settle()
   hub.deliver('kept:x', { kind: 'text', payload: Buffer.from('fleeting'), time: 0, instance: '', sequence: 0, offset: 0, epoch: '' })
-  const admission = receive(a, await join)
-  t.match(admission, { recovered: true, offset: 0 })
+  const caughtUp = receive(a, await join)
+  t.match(caughtUp, { recovered: true, offset: 0 })
   hub.deliver('kept:x', { kind: 'text', payload: Buffer.from('fleeting too'), time: 0, instance: '', sequence: 0, offset: 0, epoch: '' })
   await turn()
   t.strictSame(a.received, ['1', 'fleeting', 'fleeting too'])
@@ -607,7 +607,7 @@ t.test('in whichever order publications, the subscribe, the history and the admi
       const since = { none: undefined, top, before: { ...top, offset: 1 } }[position]
       const a = newConnection()
       const join = hub.join(a, 'kept:x', true, since)
-      let admission: ReturnType<typeof receive>
+      let caughtUp: ReturnType<typeof receive>
       const steps: Record<string, () => unknown> = {
         effect: () => effects.take(),
         ack: () => acks.take(),
@@ -615,14 +615,14 @@ t.test('in whichever order publications, the subscribe, the history and the admi
         answer: () => answers.take(),
         publish: () => publish('kept:x'),
         deliver,
-        admit: async () => { admission = receive(a, await join) }
+        admit: async () => { caughtUp = receive(a, await join) }
       }
       for (const step of order) await steps[step]!()
       await publish('kept:x')
       await settle()
-      const from = since?.offset ?? admission?.offset ?? NaN
-      const right = String(a.received) === String(range(from + 1, 5)) && admission!.recovered === (since !== undefined)
-      if (!right) failures.push(`${position} ${order.join(' ')}: ${a.received.join()} ${JSON.stringify(admission)}`)
+      const from = since?.offset ?? caughtUp?.offset ?? NaN
+      const right = String(a.received) === String(range(from + 1, 5)) && caughtUp!.recovered === (since !== undefined)
+      if (!right) failures.push(`${position} ${order.join(' ')}: ${a.received.join()} ${JSON.stringify(caughtUp)}`)
     }
   }
   t.strictSame(failures.slice(0, 3), [])
@@ -659,17 +659,17 @@ t.test('the same for clients that come and go at random, with positions of every
       if (!gone && from + connection.received.length !== seen) t.fail(`run ${run}: from ${from} it got ${connection.received}, up to ${seen} were published`)
     }
     const admit = (client: Client) => {
-      const admission = receive(client.connection, client.joining!)
+      const caughtUp = receive(client.connection, client.joining!)
       delete client.joining
       const { since } = client
-      if (admission === undefined) return t.fail(`run ${run}: there is no hole`)
-      client.from = admission.offset
+      if (caughtUp === undefined) return t.fail(`run ${run}: there is no hole`)
+      client.from = caughtUp.offset
       const read = client.reads
       const can = since !== undefined && (since.epoch === '' || since.epoch === epoch) && since.offset <= read && read - since.offset <= HISTORY_SIZE
-      if (admission.recovered !== can) t.fail(`run ${run}: since ${JSON.stringify(since)} of ${read}: recovered ${admission.recovered}`)
-      if (admission.recovered) recovered++
+      if (caughtUp.recovered !== can) t.fail(`run ${run}: since ${JSON.stringify(since)} of ${read}: recovered ${caughtUp.recovered}`)
+      if (caughtUp.recovered) recovered++
       else if (since !== undefined) unrecovered++
-      if (link.some(([, { offset }]) => offset <= admission.offset + admission.missed.length)) ahead++
+      if (link.some(([, { offset }]) => offset <= caughtUp.offset + caughtUp.missed.length)) ahead++
     }
     for (let i = 0; i < 120; i++) {
       const step = below(12)

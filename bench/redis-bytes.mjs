@@ -14,7 +14,7 @@ const TIME = text(13)
 const CLIENT = text(36)
 const OK = 4 // :0\r\n
 
-/** As in lib/redis-keys.ts, with the prefix that is the default. */
+/** As in lib/backends/redis/keys.ts, with the prefix that is the default. */
 const key = (kind, name) => `ws:${kind}:{${name}}`
 
 /** As in lib/publication.ts: text that the host publishes, or JSON of an SDK client that is named. */

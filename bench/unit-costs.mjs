@@ -19,7 +19,7 @@ const keys = (i, ...kinds) => [String(kinds.length), ...kinds.map(kind => `ws:${
 
 /** The scripts as they are in this source. */
 async function loadScripts () {
-  const source = readFileSync(new URL('../lib/redis-scripts.ts', import.meta.url), 'utf8')
+  const source = readFileSync(new URL('../lib/backends/redis/scripts.ts', import.meta.url), 'utf8')
   const { code } = await transform(source, { loader: 'ts', format: 'esm' })
   return import(`data:text/javascript,${encodeURIComponent(code)}`)
 }

@@ -85,7 +85,7 @@ function jsonReply (client, text) {
 /** Protobuf: each reply is preceded by its length. All lengths around a message of ours take two bytes; the data is a JSON string. */
 const CHANNEL_FIELD = 2 + channelName(0).length
 const PROTOBUF_OFFSET = 2 + (1 + 2) + CHANNEL_FIELD + (1 + 2) + (1 + 2) + 1
-/** Tags of Command and Reply (see lib/client-schema.ts): a field number and its type. */
+/** Tags of Command and Reply (see lib/protocols/centrifugal/schema.ts): a field number and its type. */
 const tag = (field, type) => field << 3 | type
 const ID = tag(1, 0)
 const ERROR = tag(2, 2)

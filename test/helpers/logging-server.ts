@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
 import protobuf from 'protobufjs'
 import type { Test } from 'tap'
-import { internalClientOptions } from '../../lib/cloud-logging-client.ts'
+import { internalClientOptions } from '../../lib/google/logging-client.ts'
 
 export interface LoggingServer {
   /** What it was asked to write, request by request. */

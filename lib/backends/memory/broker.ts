@@ -1,0 +1,98 @@
+import { IDEMPOTENCY_TTL, POSITION_TTL } from '../../model/broker.ts'
+import type { Broker, BrokerListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
+import { UnrecoverablePositionError } from '../../model/errors.ts'
+import { newEpoch } from '../../model/publication.ts'
+import type { Position, Publication } from '../../model/publication.ts'
+
+interface Stream {
+  readonly epoch: string
+  top: number
+  entries: Publication[]
+  /** Unix time in ms at which the entries, and later the position, are forgotten. */
+  entriesUntil: number
+  positionUntil: number
+}
+
+interface Result {
+  readonly position: Partial<Position>
+  readonly until: number
+}
+
+/** ms between two rounds that free what has expired. It is never seen before that either. */
+const SWEEP_INTERVAL = 10_000
+
+/** The broker of a single instance: the same contract without Redis. */
+export class MemoryBroker implements Broker {
+  readonly up = true
+  readonly #subscribed = new Set<string>()
+  readonly #streams = new Map<string, Stream>()
+  readonly #results = new Map<string, Result>()
+  #listener: BrokerListener | undefined
+  #sweeper: NodeJS.Timeout | undefined
+
+  async start (listener: BrokerListener): Promise<void> {
+    this.#listener = listener
+    this.#sweeper = setInterval(() => this.#sweep(Date.now()), SWEEP_INTERVAL).unref()
+  }
+
+  async publish (channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings): Promise<Partial<Position>> {
+    const now = Date.now()
+    const resultKey = idempotencyKey === undefined ? '' : `${channel}\n${idempotencyKey}`
+    const earlier = this.#results.get(resultKey)
+    if (earlier !== undefined && earlier.until > now) return earlier.position
+    let position: Partial<Position> = {}
+    if (history !== undefined) {
+      const stream = this.#stream(channel, now)
+      publication.offset = ++stream.top
+      publication.epoch = stream.epoch
+      stream.entries.push(publication)
+      if (stream.entries.length > history.size) stream.entries.shift()
+      stream.entriesUntil = now + history.ttl
+      position = { offset: publication.offset, epoch: publication.epoch }
+    }
+    if (resultKey !== '') this.#results.set(resultKey, { position, until: now + IDEMPOTENCY_TTL })
+    if (this.#subscribed.has(channel)) this.#listener?.deliver(channel, publication)
+    return position
+  }
+
+  async subscribe (channel: string): Promise<void> {
+    this.#subscribed.add(channel)
+  }
+
+  unsubscribe (channel: string): void {
+    this.#subscribed.delete(channel)
+  }
+
+  async history (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History> {
+    const { epoch, top, entries } = this.#stream(channel, Date.now())
+    if (since !== undefined && since.epoch !== '' && since.epoch !== epoch) throw new UnrecoverablePositionError(channel)
+    const wanted = since === undefined ? [...entries] : entries.filter(({ offset }) => reverse ? offset < since.offset : offset > since.offset)
+    if (reverse) wanted.reverse()
+    return { publications: wanted.slice(0, limit), offset: top, epoch }
+  }
+
+  async close (): Promise<void> {
+    clearInterval(this.#sweeper)
+  }
+
+  #stream (channel: string, now: number): Stream {
+    let stream = this.#streams.get(channel)
+    if (stream === undefined || (stream.positionUntil <= now && !this.#subscribed.has(channel))) {
+      stream = { epoch: newEpoch(), top: 0, entries: [], entriesUntil: 0, positionUntil: 0 }
+      this.#streams.set(channel, stream)
+    }
+    if (stream.entriesUntil <= now) stream.entries = []
+    stream.positionUntil = now + POSITION_TTL
+    return stream
+  }
+
+  #sweep (now: number): void {
+    for (const [channel, stream] of this.#streams) {
+      if (stream.entriesUntil <= now) stream.entries = []
+      if (stream.positionUntil <= now && !this.#subscribed.has(channel)) this.#streams.delete(channel)
+    }
+    for (const [key, { until }] of this.#results) {
+      if (until <= now) this.#results.delete(key)
+    }
+  }
+}

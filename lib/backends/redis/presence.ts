@@ -1,0 +1,46 @@
+import { countMembers, PRESENCE_TTL } from '../../model/presence.ts'
+import type { Member, Presence } from '../../model/presence.ts'
+import { runScript } from './commands.ts'
+import type { RedisCommands } from './commands.ts'
+import type { RedisKeys } from './keys.ts'
+import { addMembers, listMembers, removeMember } from './scripts.ts'
+
+/** Members in one script call; Redis serves nobody else meanwhile. */
+const BATCH = 500
+
+export class RedisPresence implements Presence {
+  readonly #commands: RedisCommands
+  readonly #keys: RedisKeys
+
+  constructor (commands: RedisCommands, keys: RedisKeys) {
+    this.#commands = commands
+    this.#keys = keys
+  }
+
+  async add (channel: string, members: Member[]): Promise<void> {
+    const batches: Promise<unknown>[] = []
+    for (let i = 0; i < members.length; i += BATCH) {
+      const batch = members.slice(i, i + BATCH).flatMap(member => [member.client, JSON.stringify(member)])
+      batches.push(runScript(this.#commands, addMembers, this.#keysOf(channel), [String(PRESENCE_TTL), ...batch]))
+    }
+    // All in one turn: who is removed after this call is removed after its last batch, too.
+    await Promise.all(batches)
+  }
+
+  async remove (channel: string, client: string): Promise<void> {
+    await runScript(this.#commands, removeMember, this.#keysOf(channel), [client])
+  }
+
+  async list (channel: string): Promise<Member[]> {
+    const members = await runScript(this.#commands, listMembers, this.#keysOf(channel), [])
+    return (members as string[]).map(json => JSON.parse(json))
+  }
+
+  async stats (channel: string): Promise<{ clients: number, users: number }> {
+    return countMembers(await this.list(channel))
+  }
+
+  #keysOf (channel: string): [string, string] {
+    return [this.#keys.members(channel), this.#keys.membersUntil(channel)]
+  }
+}

@@ -1,0 +1,37 @@
+import { normalizeIP } from '@fastify/rate-limit'
+import type { FastifyRequest } from 'fastify'
+import { remoteAddress } from '../../google/client-address.ts'
+import { runScript } from './commands.ts'
+import type { RedisCommands } from './commands.ts'
+import type { RedisKeys } from './keys.ts'
+import { countInWindow } from './scripts.ts'
+
+interface Count { current: number, ttl: number }
+type Counted = (error: Error | null, result?: Count) => void
+
+/** What @fastify/rate-limit asks of a store. */
+export type RateLimitStore = new () => {
+  incr (address: string, callback: Counted, timeWindow: number): void
+  child (): InstanceType<RateLimitStore>
+}
+
+/** On node-redis; @fastify/rate-limit's own Redis store needs ioredis. */
+export function createRateLimitStore (commands: RedisCommands, keys: RedisKeys): RateLimitStore {
+  return class RedisRateLimitStore {
+    incr (address: string, callback: Counted, timeWindow: number): void {
+      runScript(commands, countInWindow, [keys.rateLimit(address)], [String(timeWindow)]).then(reply => {
+        const [current, ttl] = reply as [number, number]
+        callback(null, { current, ttl })
+      }, callback)
+    }
+
+    /** All our routes count together. */
+    child (): this { return this }
+  }
+}
+
+/** By what upgrades are counted. */
+export function clientAddress (request: FastifyRequest): string {
+  // An IPv6 client has a whole /64 of addresses.
+  return normalizeIP(remoteAddress(request) ?? 'unknown')
+}

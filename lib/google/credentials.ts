@@ -1,0 +1,32 @@
+import type { AuthClient } from 'google-auth-library'
+import { CredentialsError } from '../observability/otel/report.ts'
+
+const SCOPE = 'https://www.googleapis.com/auth/cloud-platform'
+/** ms that the metadata server or the token endpoint may take. */
+const TOKEN_TIMEOUT = 3_000
+
+/** HTTP headers that say who we are, with a token that is valid now, whenever it is called. @throws CredentialsError */
+export type GoogleHeaders = () => Promise<Record<string, string>>
+
+/** By application default credentials. The library keeps a token until it is about to expire; without the project it would start gcloud to ask. */
+export function googleHeaders ({ GoogleAuth }: typeof import('google-auth-library'), projectId: string): GoogleHeaders {
+  const auth = new GoogleAuth({ scopes: SCOPE, projectId })
+  let client: AuthClient | undefined
+  const headers = async () => {
+    client ??= await auth.getClient()
+    return Object.fromEntries((await client.getRequestHeaders()).entries())
+  }
+  return async () => {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_resolve, reject) => {
+      timer = setTimeout(() => reject(new Error(`none within ${TOKEN_TIMEOUT / 1_000} s`)), TOKEN_TIMEOUT)
+    })
+    try {
+      return await Promise.race([headers(), late])
+    } catch (error) {
+      throw new CredentialsError((error as Error).message, { cause: error })
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}

@@ -1,0 +1,136 @@
+import { randomUUID } from 'node:crypto'
+import { LABELS, OPERATION, SPAN_ID, TRACE, TRACE_SAMPLED } from './log-entry.ts'
+import { detectCloudRun } from './cloud-run.ts'
+import type { CloudRun } from './cloud-run.ts'
+
+export interface LoggingClient {
+  /** Lines of JSON as Cloud Logging reads them from stdout, in one request. Rejects within a few seconds if they were not taken. */
+  write (lines: readonly string[]): Promise<void>
+  close (): void
+}
+
+/** What of `v2.LoggingServiceV2Client` is used here. */
+interface ApiClient {
+  initialize (): Promise<unknown>
+  getProjectId (): Promise<string>
+  writeLogEntries (request: object, options: object): Promise<unknown>
+  close (): Promise<void>
+}
+
+/** What tests give the API's client to make it talk to a server of theirs. Nothing else sets it. */
+export const internalClientOptions: Record<string, unknown> = {}
+
+/** Code of the error when the package is not there. */
+export const MISSING = 'ERR_MODULE_NOT_FOUND'
+
+/** ms for one request, which is not repeated: by default the client would go on for ten minutes. */
+const CALL_TIMEOUT = 5_000
+/** ms for loading the client, which takes up to a second of CPU, and for its credentials. */
+const OPEN_TIMEOUT = 10_000
+const LOG_NAME = 'fastify-cloud-run-websocket'
+
+/** Loads `@google-cloud/logging`, which is not done before there is something to write. */
+export function openLoggingClient (): Promise<LoggingClient> {
+  return intime(OPEN_TIMEOUT, open(), 'The client of Cloud Logging was not ready')
+}
+
+async function open (): Promise<LoggingClient> {
+  const run = await detectCloudRun()
+  const { v2 } = await import('@google-cloud/logging')
+  const client = new v2.LoggingServiceV2Client(internalClientOptions) as unknown as ApiClient
+  await client.initialize() // else it is done by the first call, and fails with a rejection that nobody can handle
+  const project = run?.project ?? await client.getProjectId()
+  const common = {
+    logName: `projects/${project}/logs/${LOG_NAME}`,
+    resource: resourceOf(run, project),
+    ...(run?.instance !== undefined && { labels: { instanceId: run.instance } }),
+    partialSuccess: true
+  }
+  const process = randomUUID()
+  let count = 0
+  // Google sorts entries of the same time by this id.
+  const insertId = () => `${process}-${String(++count).padStart(10, '0')}`
+  return {
+    async write (lines) {
+      const entries = lines.map(line => toApiEntry(JSON.parse(line), insertId()))
+      await intime(CALL_TIMEOUT + 500, client.writeLogEntries({ ...common, entries }, { timeout: CALL_TIMEOUT, retry: null }), 'Cloud Logging did not answer')
+    },
+    close () {
+      client.close().catch(() => {}) // nothing more is sent, and the process is about to end
+    }
+  }
+}
+
+/** What to do about it, by the gRPC code of the error (grpc.github.io/grpc/core/md_doc_statuscodes.html). */
+export function adviceFor (code: unknown): string {
+  if (code === MISSING) return 'Install the client: npm install @google-cloud/logging'
+  if (code === 7) return 'Grant the service account of the service the role: gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/logging.logWriter'
+  return 'It is tried again by itself'
+}
+
+/** As Cloud Run labels what it reads from stdout; elsewhere there is only the project to name. */
+function resourceOf (run: CloudRun | undefined, project: string): object {
+  if (run === undefined) return { type: 'global', labels: { project_id: project } }
+  const { service, revision, configuration, region = '' } = run
+  return {
+    type: 'cloud_run_revision',
+    labels: { project_id: project, service_name: service, revision_name: revision, location: region, configuration_name: configuration }
+  }
+}
+
+/** The fields that are taken out of a line on stdout are fields of their own here; the rest is the payload. */
+export function toApiEntry (line: Record<string, unknown>, insertId: string): object {
+  const { severity, time, httpRequest, [TRACE]: trace, [SPAN_ID]: spanId, [TRACE_SAMPLED]: traceSampled, [LABELS]: labels, [OPERATION]: operation, ...payload } = line
+  return {
+    severity,
+    timestamp: timestamp(time as string),
+    insertId,
+    ...(trace !== undefined && { trace, spanId, traceSampled }),
+    ...(labels !== undefined && { labels }),
+    ...(operation !== undefined && { operation }),
+    ...(httpRequest !== undefined && { httpRequest: withDuration(httpRequest as { latency?: string }) }),
+    jsonPayload: struct(payload)
+  }
+}
+
+function timestamp (time: string): object {
+  const ms = Date.parse(time)
+  return { seconds: Math.floor(ms / 1_000), nanos: ms % 1_000 * 1_000_000 }
+}
+
+function withDuration ({ latency, ...request }: { latency?: string }): object {
+  if (latency === undefined) return request
+  const [seconds, fraction = ''] = latency.slice(0, -1).split('.')
+  return { ...request, latency: { seconds: Number(seconds), nanos: Number(fraction.padEnd(9, '0')) } }
+}
+
+/** google.protobuf.Struct, whose members say of which type they are. */
+function struct (fields: object): object {
+  return { fields: Object.fromEntries(Object.entries(fields).map(([name, value]) => [wellFormed(name), valueOf(value)])) }
+}
+
+function valueOf (value: unknown): object {
+  if (typeof value === 'string') return { stringValue: wellFormed(value) }
+  if (typeof value === 'number') return { numberValue: value }
+  if (typeof value === 'boolean') return { boolValue: value }
+  if (Array.isArray(value)) return { listValue: { values: value.map(valueOf) } }
+  return value === null ? { nullValue: 0 } : { structValue: struct(value as object) }
+}
+
+/** What a client sent may hold half a character; it would not be UTF-8, and Google would refuse the whole request. TypeScript's library does not know the method yet. */
+function wellFormed (text: string): string {
+  return (text as string & { toWellFormed (): string }).toWellFormed()
+}
+
+/** Rejects after `ms`, whatever the promise does. */
+async function intime<T> (ms: number, promise: Promise<T>, message: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`${message} within ${ms / 1_000} s`)), ms).unref()
+  })
+  try {
+    return await Promise.race([promise, timeout])
+  } finally {
+    clearTimeout(timer)
+  }
+}

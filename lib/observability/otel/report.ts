@@ -1,0 +1,113 @@
+import type { PushMetricExporter } from '@opentelemetry/sdk-metrics'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Logs } from '../logs.ts'
+
+const RESPONSES = 'http.client.response.finish'
+
+/** Why metrics do not arrive. */
+export type TelemetryCause = 'package' | 'setup' | 'credentials' | 'unauthenticated' | 'forbidden' | 'rate_limit' | 'refused' | 'unavailable' | 'no_answer' | 'flush'
+
+export interface TelemetryFailure {
+  readonly cause: TelemetryCause
+  /** HTTP status of the answer, if there was one. */
+  readonly status?: number | undefined
+  /** What was wrong and what to do. */
+  readonly text: string
+}
+
+/** Tells each cause once, until all metrics arrive again. */
+export class TelemetryReport {
+  readonly #logs: Logs
+  readonly #told = new Set<TelemetryCause>()
+
+  constructor (logs: Logs) {
+    this.#logs = logs
+  }
+
+  started (url: string, interval: number): void {
+    this.#logs.telemetryStarted(url, interval)
+  }
+
+  failed ({ cause, status, text }: TelemetryFailure): void {
+    if (this.#told.has(cause)) return
+    this.#told.add(cause)
+    this.#logs.telemetryFailed(cause, status, text)
+  }
+
+  arrived (): void {
+    if (this.#told.size === 0) return
+    this.#told.clear()
+    this.#logs.telemetryRecovered()
+  }
+}
+
+/** The same exporter, whose results are reported. What is too much for one request it gets in batches, one right after the other. */
+export function reported (exporter: PushMetricExporter, url: string, google: boolean, report: TelemetryReport): PushMetricExporter {
+  const { host, pathname, search } = new URL(url)
+  // An exporter that has given up does not say with which status it was refused.
+  let status: number | undefined
+  let exporting = false
+  let whole = true
+  const answered = (message: unknown): void => {
+    const { request, response } = message as { request: ClientRequest, response: IncomingMessage }
+    if (request.path === pathname + search && request.getHeader('host') === host) status = response.statusCode
+  }
+  return {
+    export (data, done) {
+      status = undefined
+      exporting = true
+      subscribe(RESPONSES, answered)
+      exporter.export(data, result => {
+        unsubscribe(RESPONSES, answered)
+        exporting = false
+        if (result.code !== 0) {
+          whole = false
+          report.failed(exportFailure(result.error, status, url, google))
+        }
+        done(result)
+        setImmediate(() => {
+          if (exporting) return // the next batch
+          if (whole) report.arrived()
+          whole = true
+        })
+      })
+    },
+    forceFlush: () => exporter.forceFlush(),
+    shutdown: () => exporter.shutdown(),
+    selectAggregation: type => exporter.selectAggregation!(type),
+    selectAggregationTemporality: type => exporter.selectAggregationTemporality!(type)
+  }
+}
+
+export const setupFailure = (error: unknown, packages: readonly string[]): TelemetryFailure => {
+  const { code, message } = error as { code?: string, message?: string }
+  // Errors that come through a loader in a thread of its own have lost their code.
+  const missing = code === 'ERR_MODULE_NOT_FOUND' || /^Cannot find (?:package|module) /.test(message ?? '')
+  return missing
+    ? { cause: 'package', text: `a package is missing. Run: npm install ${packages.join(' ')}; or set the option telemetry to false` }
+    : { cause: 'setup', text: message ?? String(error) }
+}
+
+/** Of one export: by the status of the last answer, or by the error where none came. */
+export function exportFailure (error: Error | undefined, status: number | undefined, url: string, google: boolean): TelemetryFailure {
+  const reason = error?.message ?? 'no reason given'
+  if (error instanceof CredentialsError) return { cause: 'credentials', text: `no Google credentials: ${reason}. On Cloud Run set a service account of the service; elsewhere GOOGLE_APPLICATION_CREDENTIALS` }
+  if (status === undefined) return { cause: 'no_answer', text: `no answer from ${url} (${reason}). ${google ? 'Check the egress of the service: it has to reach Google APIs' : 'Is the collector running, and does it take OTLP over HTTP there?'}` }
+  if (status === 401) return { cause: 'unauthenticated', status, text: `${url} does not take the credentials (401). ${google ? 'Check the service account of the service' : 'Set OTEL_EXPORTER_OTLP_HEADERS'}` }
+  if (status === 403) {
+    return {
+      cause: 'forbidden',
+      status,
+      text: google
+        ? "permission denied (403). Grant the service's account roles/telemetry.writer and roles/serviceusage.serviceUsageConsumer (gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/telemetry.writer), and run gcloud services enable telemetry.googleapis.com"
+        : `${url} denies permission (403)`
+    }
+  }
+  if (status === 429) return { cause: 'rate_limit', status, text: `${url} takes no more for now (429). Raise OTEL_METRIC_EXPORT_INTERVAL, or the quota` }
+  if (status >= 500) return { cause: 'unavailable', status, text: `${url} is unavailable (${status}). Nothing to do here: the next export tries again, and counters lose nothing` }
+  return { cause: 'refused', status, text: `${url} refuses what is sent (${status}): ${(error as { data?: string } | undefined)?.data || reason}`.slice(0, 1_000) }
+}
+
+/** No token was to be had. */
+export class CredentialsError extends Error {}

@@ -1,0 +1,93 @@
+import { parse } from '@lukeed/ms'
+import { inspect } from 'node:util'
+import { InvalidOptionError, UnknownOptionError } from '../model/errors.ts'
+
+/** Milliseconds, or text such as `'57m'`, `'10s'` or `'250ms'`. */
+export type Duration = number | string
+
+/** Checks one value and gives its resolved form. `name` is the option's full name, such as `heartbeat.interval`. */
+export type Check<T> = (value: unknown, name: string) => T
+
+export function invalid (name: string, value: unknown, allowed: string): Error {
+  const shown = inspect(value, { depth: 1, breakLength: Infinity })
+  // The password of a URL must not end up in a log; it may hold anything, a second @ too.
+  return new InvalidOptionError(name, shown.replace(/(['"`])([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1$2***@'), allowed)
+}
+
+/** undefined for what is no duration. */
+export function milliseconds (value: unknown): number | undefined {
+  const ms = typeof value === 'string' ? parse(value) : value
+  return typeof ms === 'number' && Number.isFinite(ms) ? Math.round(ms) : undefined
+}
+
+export const duration = (min: number, max = Infinity): Check<number> => (value, name) => {
+  const ms = milliseconds(value)
+  if (ms !== undefined && ms >= min && ms <= max) return ms
+  throw invalid(name, value, `a duration of at least ${min} ms${max === Infinity ? '' : ` and at most ${max} ms`}: a number of milliseconds or text such as '57m', '10s', '250ms'`)
+}
+
+export const integer = (min: number): Check<number> => (value, name) => {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= min) return value
+  throw invalid(name, value, `a whole number of at least ${min}`)
+}
+
+export const ratio: Check<number> = (value, name) => {
+  if (typeof value === 'number' && value > 0 && value <= 1) return value
+  throw invalid(name, value, 'a number above 0 and up to 1')
+}
+
+export const boolean: Check<boolean> = (value, name) => {
+  if (typeof value === 'boolean') return value
+  throw invalid(name, value, 'true or false')
+}
+
+export const routePath: Check<string> = (value, name) => {
+  if (typeof value === 'string' && value.startsWith('/')) return value
+  throw invalid(name, value, "a path that starts with '/', or false")
+}
+
+export const text = (pattern: RegExp, allowed: string): Check<string> => (value, name) => {
+  if (typeof value === 'string' && pattern.test(value)) return value
+  throw invalid(name, value, allowed)
+}
+
+export function fn<T> (): Check<T> {
+  return (value, name) => {
+    if (typeof value === 'function') return value as T
+    throw invalid(name, value, 'a function')
+  }
+}
+
+/** Either one of these very values, or what `check` takes. */
+export function orLiteral<const L extends string | boolean, T> (literals: readonly L[], check: Check<T>): Check<L | T> {
+  return (value, name) => literals.includes(value as L) ? value as L : check(value, name)
+}
+
+export function literal<const L extends readonly (string | boolean)[]> (...literals: L): Check<L[number]> {
+  return (value, name) => {
+    if (literals.includes(value as L[number])) return value as L[number]
+    throw invalid(name, value, literals.map(one => inspect(one)).join(' or '))
+  }
+}
+
+export function plainObject (value: unknown, name: string, allowed: string): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>
+  throw invalid(name, value, allowed)
+}
+
+/** An object with these fields and no others; a field that is undefined takes its default. */
+export function fields<T extends object> (checks: { [K in keyof T]-?: Check<T[K]> }, defaults: T): Check<T> {
+  return (value, name) => {
+    const prefix = name === '' ? '' : `${name}.`
+    const known = Object.keys(checks)
+    const given = plainObject(value, name === '' ? 'options' : name, `an object with ${known.join(', ')}`)
+    for (const key of Object.keys(given)) {
+      if (!Object.hasOwn(checks, key)) throw new UnknownOptionError(prefix + key, known.map(one => prefix + one).join(', '))
+    }
+    const resolved = { ...defaults }
+    for (const key of known as (keyof T & string)[]) {
+      if (given[key] !== undefined) resolved[key] = checks[key](given[key], prefix + key)
+    }
+    return Object.freeze(resolved)
+  }
+}

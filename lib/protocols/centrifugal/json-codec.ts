@@ -1,0 +1,73 @@
+import { commandSchema } from './schema.ts'
+import type { Command, Field, FieldType, Reply, Schema } from './schema.ts'
+import type { Codec } from './codec.ts'
+import type { Payload } from '../../model/publication.ts'
+
+const NEWLINE = Buffer.from('\n')
+
+/** One JSON document per line. */
+export const jsonCodec: Codec = {
+  name: 'json',
+  index: 1,
+  binary: false,
+
+  decode (frame) {
+    const lines = frame.toString().split('\n').filter(line => line !== '')
+    return lines.map(line => checkMessage(JSON.parse(line), commandSchema) as Command)
+  },
+
+  encode (reply: Reply) {
+    return Buffer.from(toJson(reply))
+  },
+
+  join (frames) {
+    return Buffer.concat(frames.flatMap((frame, i) => i === 0 ? [frame] : [NEWLINE, frame]))
+  }
+}
+
+/** As JSON.stringify, but a payload that is JSON already is put in as it is. */
+function toJson (value: unknown): string {
+  if (isPayload(value)) return payloadToJson(value)
+  if (Array.isArray(value)) return `[${value.map(toJson).join(',')}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  let members = ''
+  for (const [name, member] of Object.entries(value)) {
+    if (member !== undefined) members += `${members === '' ? '' : ','}${JSON.stringify(name)}:${toJson(member)}`
+  }
+  return `{${members}}`
+}
+
+function isPayload (value: unknown): value is Payload {
+  return (value as Payload | null)?.payload instanceof Buffer
+}
+
+/** Our payloads hold no raw newline, which would end the document. Bytes that are not JSON can not be sent as they are: base64. */
+export function payloadToJson ({ kind, payload }: Payload): string {
+  if (kind === 'json') return payload.toString()
+  return JSON.stringify(kind === 'text' ? payload.toString() : payload.toString('base64'))
+}
+
+/** Takes the known fields of a message and insists on their types; null is absent. */
+function checkMessage (value: unknown, schema: Schema): object {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('not an object')
+  const message: Record<string, unknown> = {}
+  for (const [name, member] of Object.entries(value)) {
+    const field = Object.hasOwn(schema, name) ? schema[name] : undefined
+    if (field !== undefined && (member !== null || field.type === 'data')) message[name] = checkField(member, field)
+  }
+  return message
+}
+
+function checkField (value: unknown, { type, many }: Field): unknown {
+  if (many !== 'map') return checkValue(value, type)
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('not a map')
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, checkValue(member, type)]))
+}
+
+function checkValue (value: unknown, type: FieldType): unknown {
+  if (typeof type === 'object') return checkMessage(value, type)
+  if (type === 'data') return { value }
+  const right = type === 'bool' ? typeof value === 'boolean' : type === 'string' ? typeof value === 'string' : Number.isSafeInteger(value) && (type.startsWith('int') || (value as number) >= 0)
+  if (!right) throw new TypeError(`not a ${type}`)
+  return value
+}

@@ -1,0 +1,260 @@
+import { createError } from '@fastify/error'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Options } from '../../index.ts'
+import { startApp } from '../helpers/app.ts'
+import { randomPrefix } from '../helpers/prefix.ts'
+import { startRedis } from '../helpers/redis.ts'
+import { until } from '../helpers/until.ts'
+import { connect, rejected } from '../helpers/ws-client.ts'
+import type { Refusal } from '../helpers/ws-client.ts'
+
+const outcome = (t: Test, url: string, headers: Record<string, string> = {}): Promise<'open' | Refusal> =>
+  connect(t, url, { headers }).then(() => 'open' as const, () => rejected(url, { headers }))
+
+/** Settles each as open or with the status code that refused it. */
+async function statuses (t: Test, url: string, headers: Array<Record<string, string>>): Promise<Array<'open' | number>> {
+  return Promise.all(headers.map(async (one) => {
+    try {
+      await connect(t, url, { headers: one })
+      return 'open'
+    } catch (error) {
+      return Number(/\d{3}$/.exec((error as Error).message)?.[0])
+    }
+  }))
+}
+
+for (const [name, authenticate] of [
+  ['without authenticate', undefined],
+  ['with an authenticate that ends for all at once', (() => {
+    let arrived = 0
+    let release = () => {}
+    const all = new Promise<void>(resolve => { release = resolve })
+    return async () => {
+      if (++arrived === 60) release()
+      await all
+      return {}
+    }
+  })()],
+  ['with an authenticate that is synchronous', () => ({ user: 'ann' })]
+] as Array<[string, Options['authenticate']]>) {
+  t.test(`maxConnections is exact under many upgrades at once, ${name}`, async (t) => {
+    const { app, url } = await startApp(t, { maxConnections: 10, authenticate })
+    const results = await statuses(t, `${url}/ws`, Array(60).fill({}))
+    t.equal(results.filter(result => result === 'open').length, 10)
+    t.equal(results.filter(result => result === 503).length, 50)
+    t.equal([...app.realtime.connections].length, 10)
+  })
+}
+
+t.test('a full instance says when to come again, answers its probes, and has room when somebody leaves', async (t) => {
+  const { app, url } = await startApp(t, { maxConnections: 2 })
+  const [first] = await Promise.all([connect(t, `${url}/ws`), connect(t, `${url}/ws`)])
+  const after = new Set<string>()
+  for (let i = 0; i < 40; i++) {
+    const { statusCode, headers, body } = await rejected(`${url}/ws`)
+    t.equal(statusCode, 503)
+    t.match(JSON.parse(body), { statusCode: 503, code: 'FST_CRWS_CAPACITY', error: 'Service Unavailable', message: /2 connections/ })
+    after.add(String(headers['retry-after']))
+  }
+  t.ok([...after].every(seconds => /^[1-5]$/.test(seconds)), 'Retry-After in seconds')
+  t.ok(after.size > 1, 'not the same for all')
+  const health = await fetch(`${url.replace('ws', 'http')}/health`)
+  t.equal(health.status, 200)
+  t.match(await health.json(), { status: 'ok', connections: 2 })
+  t.match((await app.inject('/ready')).json(), { reasons: ['full'] })
+  first.socket.close()
+  await until(() => [...app.realtime.connections].length === 1, 'room for one')
+  await connect(t, `${url}/ws`)
+})
+
+t.test('by default only pages of the same host may connect', async (t) => {
+  const { url } = await startApp(t)
+  const { host, port } = new URL(url)
+  for (const [headers, expected] of [
+    [{}, 'open'],
+    [{ origin: `http://${host}` }, 'open'],
+    [{ origin: `https://${host}` }, 'open'],
+    [{ origin: 'https://chat.example.com', host: 'chat.example.com' }, 'open'],
+    [{ origin: 'https://chat.example.com', host: 'chat.example.com:443' }, 'open'],
+    [{ origin: 'http://chat.example.com', host: 'chat.example.com:80' }, 'open'],
+    [{ origin: 'https://chat.example.com', host: 'CHAT.example.com' }, 'open'],
+    [{ origin: 'https://chat.example.com', host: 'chat.example.com:8443' }, 403],
+    [{ origin: 'https://chat.example.com.evil.example', host: 'chat.example.com' }, 403],
+    [{ origin: 'https://evil.example' }, 403],
+    [{ origin: `http://localhost:${port}` }, 403],
+    [{ origin: 'null' }, 403],
+    [{ origin: '' }, 403],
+    [{ origin: 'file://' }, 403],
+    [{ origin: 'not a url' }, 403]
+  ] as Array<[Record<string, string>, 'open' | number]>) {
+    t.strictSame(await statuses(t, `${url}/ws`, [headers]), [expected], JSON.stringify(headers))
+  }
+  const { body } = await rejected(`${url}/ws`, { headers: { origin: 'https://evil.example' } })
+  t.match(JSON.parse(body), { code: 'FST_CRWS_ORIGIN', message: /https:\/\/evil\.example.*allowedOrigins/ })
+})
+
+t.test('the host behind a proxy counts when trustProxy says so', async (t) => {
+  const { url } = await startApp(t, {}, { trustProxy: true })
+  const headers = { origin: 'https://chat.example.com', 'x-forwarded-host': 'chat.example.com' }
+  t.strictSame(await statuses(t, `${url}/ws`, [headers]), ['open'])
+  const untrusting = await startApp(t)
+  t.strictSame(await statuses(t, `${untrusting.url}/ws`, [headers]), [403])
+})
+
+t.test('allowedOrigins takes texts, regular expressions and everything', async (t) => {
+  const any = await startApp(t, { allowedOrigins: '*' })
+  t.strictSame(await statuses(t, `${any.url}/ws`, [{ origin: 'https://evil.example' }, { origin: 'null' }]), ['open', 'open'])
+  const none = await startApp(t, { allowedOrigins: [] })
+  t.strictSame(await statuses(t, `${none.url}/ws`, [{ origin: 'https://a.example' }, {}]), [403, 'open'])
+  const some = await startApp(t, { allowedOrigins: ['https://A.example', /^https:\/\/[a-z]+\.b\.example$/g] })
+  for (const [origin, expected] of [
+    ['https://a.example', 'open'], ['https://A.EXAMPLE', 'open'], ['http://a.example', 403], ['https://a.example:8443', 403],
+    ['https://x.b.example', 'open'], ['https://y.b.example', 'open'], ['https://b.example', 403], ['https://x.b.example.evil.example', 403]
+  ] as const) {
+    t.strictSame(await statuses(t, `${some.url}/ws`, [{ origin }]), [expected], origin)
+  }
+})
+
+t.test('an authenticate that throws refuses the upgrade and tells no secrets', async (t) => {
+  const PaymentError = createError('APP_PAYMENT', 'pay first', 402)
+  const { app, url } = await startApp(t, {
+    authenticate: async (request) => {
+      switch (request.headers['x-case']) {
+        case 'error': throw new Error('the database password is 1234')
+        case 'status': throw Object.assign(new Error('not you'), { statusCode: 403 })
+        case 'coded': throw new PaymentError()
+        case 'nothing': throw undefined // eslint-disable-line no-throw-literal
+        case 'text': throw 'text' // eslint-disable-line no-throw-literal
+        case 'impossible': throw Object.assign(new Error('x'), { statusCode: 99 })
+        default: return JSON.parse(request.headers['x-case'] as string)
+      }
+    }
+  })
+  const refusal = (what: string) => rejected(`${url}/ws`, { headers: { 'x-case': what } })
+  for (const what of ['error', 'nothing', 'text']) {
+    const { statusCode, body } = await refusal(what)
+    t.equal(statusCode, 401, what)
+    t.strictSame(JSON.parse(body), { statusCode: 401, code: 'FST_CRWS_UNAUTHORIZED', error: 'Unauthorized', message: 'Not authenticated: the credentials were not accepted' })
+  }
+  t.match(await refusal('status'), { statusCode: 403, body: /not you/ })
+  t.equal((await refusal('impossible')).statusCode, 500, 'a status code that is none')
+  t.match(await refusal('coded'), { statusCode: 402, body: /pay first/ })
+  for (const identity of ['5', 'null', '"ann"', '{"user":5}', '{"expiresAt":"soon"}', '{"expiresAt":null}', '{"channels":5}', '{"channels":"room"}', '{"channels":["room",5]}', '{"channels":null}']) {
+    const { statusCode } = await refusal(identity)
+    t.ok(statusCode >= 400 && statusCode < 600, `${identity} is no identity`)
+  }
+  t.equal([...app.realtime.connections].length, 0)
+  t.equal(await outcome(t, `${url}/ws`, { 'x-case': '{}' }), 'open')
+  t.equal(await outcome(t, `${url}/ws`, { 'x-case': '{"user":"ann","expiresAt":99999999999}' }), 'open')
+})
+
+t.test('an identity with an info that JSON can not carry refuses the upgrade', async (t) => {
+  const cycle: Record<string, unknown> = {}
+  cycle.self = cycle
+  let info: unknown
+  const { app, url } = await startApp(t, { authenticate: () => ({ user: 'ann', info }) })
+  for (info of [{ id: 1n }, cycle, () => {}]) {
+    t.match(await rejected(`${url}/ws`), { statusCode: 401, body: /FST_CRWS_UNAUTHORIZED.*the credentials were not accepted/ })
+  }
+  t.equal([...app.realtime.connections].length, 0)
+  info = { name: 'Ann' }
+  t.equal(await outcome(t, `${url}/ws`), 'open')
+})
+
+t.test('an authenticate whose client has gone ends without a trace', async (t) => {
+  let release = () => {}
+  const held = new Promise<void>(resolve => { release = resolve })
+  let asked = 0
+  const { app, url } = await startApp(t, {
+    authenticate: async () => {
+      asked++
+      await held
+      return {}
+    }
+  })
+  const impatient = rejected(`${url}/ws`, { handshakeTimeout: 50 })
+  await t.rejects(impatient)
+  t.equal(asked, 1)
+  release()
+  await connect(t, `${url}/ws`)
+  await until(() => [...app.realtime.connections].length === 1, 'only the one that waited')
+})
+
+const limit = (max: number): Options => ({ rateLimit: { connections: { max, timeWindow: '1m' } } })
+
+t.test('connections are limited per client address', async (t) => {
+  const { url } = await startApp(t, limit(3))
+  t.strictSame((await statuses(t, `${url}/ws`, Array(5).fill({}))).sort(), [429, 429, 'open', 'open', 'open'])
+  const { statusCode, headers, body } = await rejected(`${url}/ws`)
+  t.equal(statusCode, 429)
+  t.match(headers['retry-after'], /^\d+$/)
+  t.match(JSON.parse(body), { statusCode: 429, code: 'FST_CRWS_RATE_LIMIT', message: /at most 3/ })
+  t.equal((await fetch(`${url.replace('ws', 'http')}/health`)).status, 200)
+})
+
+t.test('without a limit nobody is refused', async (t) => {
+  const { app, url } = await startApp(t, { rateLimit: false })
+  t.notOk(app.hasDecorator('rateLimit'))
+  t.strictSame(await statuses(t, `${url}/ws`, Array(20).fill({})), Array(20).fill('open'))
+})
+
+t.test('on Cloud Run the address is the last one of X-Forwarded-For, which a client can not forge', async (t) => {
+  process.env.K_SERVICE = 'chat'
+  t.teardown(() => { delete process.env.K_SERVICE })
+  const { url } = await startApp(t, limit(1))
+  const from = (forwarded: string) => statuses(t, `${url}/ws`, [{ 'x-forwarded-for': forwarded }])
+  t.strictSame(await from('203.0.113.1'), ['open'])
+  t.strictSame(await from('203.0.113.2'), ['open'], 'another client')
+  t.strictSame(await from('203.0.113.1'), [429])
+  t.strictSame(await from('198.51.100.7, 203.0.113.1'), [429], 'what the client wrote before it does not help')
+  t.strictSame(await from('203.0.113.1, 203.0.113.3'), ['open'])
+  t.strictSame(await statuses(t, `${url}/ws`, [{}, {}]).then(results => results.sort()), [429, 'open'], 'without the header the peer counts')
+  t.strictSame(await from(' , '), [429], 'an empty one is none')
+
+  const trusting = await startApp(t, limit(1), { trustProxy: true })
+  t.strictSame(await statuses(t, `${trusting.url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), ['open'])
+  t.strictSame(await statuses(t, `${trusting.url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), [429], "the host's trustProxy decides")
+})
+
+t.test('elsewhere X-Forwarded-For is not believed', async (t) => {
+  const { url } = await startApp(t, limit(1))
+  t.strictSame(await statuses(t, `${url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), ['open'])
+  t.strictSame(await statuses(t, `${url}/ws`, [{ 'x-forwarded-for': '203.0.113.2' }]), [429])
+})
+
+t.test('instances share the count through Redis; without Redis nobody is refused', async (t) => {
+  const redis = await startRedis(t)
+  const options: Options = { redis: redis.url, prefix: randomPrefix(), ...limit(4) }
+  const [a, b] = await Promise.all([startApp(t, options), startApp(t, options)])
+  t.strictSame(await statuses(t, `${a.url}/ws`, Array(2).fill({})), ['open', 'open'])
+  t.strictSame(await statuses(t, `${b.url}/ws`, Array(2).fill({})), ['open', 'open'])
+  t.strictSame(await statuses(t, `${a.url}/ws`, [{}]), [429])
+  t.strictSame(await statuses(t, `${b.url}/ws`, [{}]), [429])
+  await redis.kill()
+  await until(async () => (await a.app.inject('/ready')).statusCode === 503, 'the instance knows that Redis is away')
+  t.strictSame(await statuses(t, `${a.url}/ws`, Array(8).fill({})), Array(8).fill('open'))
+})
+
+t.test('during a drain nobody is let in, also not who was already authenticating', async (t) => {
+  let release = () => {}
+  const held = new Promise<void>(resolve => { release = resolve })
+  let asked = 0
+  const { app, url } = await startApp(t, {
+    authenticate: async ({ headers }) => {
+      if (headers['x-slow'] === undefined) return {}
+      asked++
+      await held
+      return {}
+    }
+  })
+  const silent = await connect(t, `${url}/ws`)
+  silent.socket.pause() // keeps the drain going
+  const waiting = rejected(`${url}/ws`, { headers: { 'x-slow': '1' } })
+  await until(() => asked === 1, 'authenticate was asked')
+  const closed = app.close()
+  await until(() => [...app.realtime.connections].every(({ open }) => !open), 'the drain has begun')
+  release()
+  t.match(await waiting, { statusCode: 503, body: /FST_CRWS_DRAINING/, headers: { 'retry-after': /^[1-5]$/ } })
+  await closed
+})

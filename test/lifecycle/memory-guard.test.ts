@@ -1,0 +1,98 @@
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t from 'tap'
+import type { Connection, End } from '../../index.ts'
+import type { Logs } from '../../lib/observability/logs.ts'
+import { Memory } from '../../lib/lifecycle/memory-guard.ts'
+import { startApp } from '../helpers/app.ts'
+import { until } from '../helpers/until.ts'
+import { connect, rejected } from '../helpers/ws-client.ts'
+
+const MB = 1_000_000
+const heartbeat = { interval: 500, timeout: '1m' } // a look at memory every 100 ms
+
+function newLog () {
+  const entries: Array<Record<string, any>> = []
+  return { entries, logger: { stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } } }
+}
+
+t.test('an instance that runs out of memory takes no more connections until some is free, and keeps those it has', async (t) => {
+  setFlagsFromString('--expose_gc')
+  const collectGarbage = runInNewContext('gc') as () => void
+  collectGarbage()
+  const { logger, entries } = newLog()
+  const memoryLimit = Math.round((process.memoryUsage.rss() + 200 * MB) / 0.9)
+  const { app, url } = await startApp(t, { memoryLimit, heartbeat }, { logger })
+  const client = await connect(t, `${url}/ws`)
+  const ballast = Array.from({ length: 7_500 }, () => Buffer.alloc(40_000, 1)) // so small that the allocator keeps their memory
+  await until(() => entries.some(({ event }) => event === 'memory.short'), 'it is seen')
+  const { statusCode, headers, body } = await rejected(`${url}/ws`)
+  t.match({ statusCode, ...JSON.parse(body) }, { statusCode: 503, code: 'FST_CRWS_MEMORY', message: /short of memory.*another instance/ })
+  t.match(headers['retry-after'], /^[1-5]$/)
+  const ready = await app.inject('/ready')
+  t.equal(ready.statusCode, 503)
+  t.strictSame(ready.json().reasons, ['memory'])
+  t.equal((await app.inject('/health')).statusCode, 200)
+  t.match(entries.find(({ event }) => event === 'connection.rejected'), { level: 40, error: 'capacity' })
+  ballast.length = 0
+  await until(() => {
+    collectGarbage()
+    return entries.some(({ event }) => event === 'memory.freed')
+  }, 'it is seen')
+  await connect(t, `${url}/ws`)
+  t.equal((await app.inject('/ready')).statusCode, 200)
+  t.equal(client.socket.readyState, client.socket.OPEN)
+  const told = entries.filter(({ event = '' }) => event.startsWith('memory.'))
+  t.match(told, [{ event: 'memory.short', level: 40, limit: memoryLimit }, { event: 'memory.freed', level: 30, limit: memoryLimit }])
+  t.ok(told[0]!.used > memoryLimit * 0.9)
+})
+
+t.test('where resident memory does not fall, room for connections comes with those that leave', async (t) => {
+  const told: string[] = []
+  const memory = new Memory(process.memoryUsage.rss(), { memoryShort: () => told.push('short'), memoryFreed: () => told.push('freed') } as unknown as Logs)
+  const check = (connections: number) => {
+    memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))
+    return memory.short
+  }
+  t.strictSame([20, 19, 18].map(check), [true, true, false], 'a tenth has to leave')
+  t.strictSame([19, 20].map(check), [false, true], 'as many as when it was short')
+  t.strictSame(told, ['short', 'freed', 'short'])
+  t.strictSame([0, 0].map(check), [false, false])
+})
+
+t.test('memory that is short again and again does not creep up to the limit', async (t) => {
+  let resident = 0
+  t.intercept(process, 'memoryUsage', { value: () => ({ rss: resident, heapUsed: 500, external: 0 }) })
+  const memory = new Memory(1_000, { memoryShort: () => {}, memoryFreed: () => {} } as unknown as Logs)
+  const short = (bytes: number, connections: number) => {
+    resident = bytes
+    memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))
+    return memory.short
+  }
+  t.strictSame([short(905, 100), short(905, 80)], [true, false])
+  t.strictSame([short(924, 90), short(926, 90)], [false, true], 'by a fiftieth of the limit it may grow')
+  t.strictSame([short(926, 70), short(924, 70), short(926, 70)], [false, false, true], 'not by another one')
+  t.equal(short(840, 70), false)
+})
+
+t.test('of clients that owe too much together the slowest are dropped', async (t) => {
+  const ends = new Map<Connection, End>()
+  const { app, url } = await startApp(t, { memoryLimit: 300 * MB, maxBufferedBytes: 1_000 * MB, heartbeat, onDisconnect: (connection, end) => { ends.set(connection, end) } })
+  const clients = await Promise.all(['slowest', 'slow', 'reader'].map(() => connect(t, `${url}/ws`)))
+  const [slowest, slow, reader] = Array.from(app.realtime.connections) as [Connection, Connection, Connection]
+  for (const { socket } of clients) socket.pause()
+  const part = 'x'.repeat(10 * MB)
+  for (let i = 0; i < 8; i++) slowest.send(part)
+  for (let i = 0; i < 4; i++) slow.send(part)
+  await until(() => ends.size > 0, 'one is gone')
+  t.match(ends.get(slowest), { code: 3008, cause: 'slow' })
+  t.ok(slow.open && reader.open, 'the others may stay')
+  t.equal(ends.size, 1)
+})
+
+t.test('without a limit nothing is refused', async (t) => {
+  const { url } = await startApp(t, { memoryLimit: false, heartbeat })
+  const client = await connect(t, `${url}/ws`)
+  await new Promise(resolve => client.socket.once('ping', resolve))
+  await connect(t, `${url}/ws`)
+})

@@ -1,0 +1,84 @@
+import Fastify from 'fastify'
+import t from 'tap'
+import cloudRunWebSocket from '../../index.ts'
+import { startServer } from '../helpers/server-process.ts'
+import { until } from '../helpers/until.ts'
+import { connect } from '../helpers/ws-client.ts'
+
+t.setTimeout(300_000)
+const parallel = { timeout: 240_000 }
+
+const listeners = () => (['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGUSR2', 'uncaughtException', 'unhandledRejection', 'beforeExit'] as const).map(event => process.listenerCount(event))
+
+await t.test('only SIGTERM and SIGINT are listened to, once for all apps, until the last one is closed', async (t) => {
+  const before = listeners()
+  const apps = [Fastify(), Fastify()] as const
+  t.teardown(() => Promise.all(apps.map(app => app.close())))
+  for (const app of apps) {
+    await app.register(cloudRunWebSocket)
+    t.strictSame(listeners(), before.map((count, i) => i < 2 ? count + 1 : count))
+  }
+  await apps[0].close()
+  t.strictSame(listeners(), before.map((count, i) => i < 2 ? count + 1 : count))
+  await apps[1].close()
+  t.strictSame(listeners(), before)
+  const again = Fastify()
+  t.teardown(() => again.close())
+  await again.register(cloudRunWebSocket)
+  t.strictSame(listeners(), before.map((count, i) => i < 2 ? count + 1 : count), 'and again for the next one')
+})
+
+await t.test('without shutdown.signals, or without shutdown, nothing is listened to', async (t) => {
+  const before = listeners()
+  for (const shutdown of [false, { signals: false }] as const) {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    await app.register(cloudRunWebSocket, { shutdown })
+    t.strictSame(listeners(), before)
+  }
+})
+
+// Starting a process takes a while on a busy machine; what these wait for overlaps.
+t.jobs = 4
+
+t.test('with shutdown.signals false a signal keeps its meaning', parallel, async (t) => {
+  const server = await startServer(t, { options: { shutdown: { signals: false } } })
+  server.child.kill('SIGTERM')
+  t.strictSame(await server.exited, { code: null, signal: 'SIGTERM' })
+})
+
+t.test('other signals keep their meaning', parallel, async (t) => {
+  const server = await startServer(t)
+  server.child.kill('SIGHUP')
+  t.strictSame(await server.exited, { code: null, signal: 'SIGHUP' })
+})
+
+t.test("an exception of the host's still ends the process as it always does", parallel, async (t) => {
+  const server = await startServer(t)
+  server.child.send('throw')
+  t.strictSame(await server.exited, { code: 1, signal: null })
+})
+
+t.test('a hook of the host that fails is logged, and the process ends with 0', parallel, async (t) => {
+  const server = await startServer(t, { fail: true, sources: true })
+  const client = await connect(t, `${server.urls[0]}/ws`)
+  server.child.kill('SIGTERM')
+  t.strictSame(await server.exited, { code: 0, signal: null })
+  t.equal((await client.closed).code, 1001)
+  t.match(server.log.find(({ msg }) => msg === 'Shutdown failed'), { level: 50, err: { message: 'the hook failed', stack: /server\.mjs/ } })
+})
+
+t.test('an app that does not listen ends too', parallel, async (t) => {
+  const server = await startServer(t, { listen: false })
+  server.child.kill('SIGINT')
+  t.strictSame(await server.exited, { code: 0, signal: null })
+})
+
+t.test('who cannot wait sends the signal again', parallel, async (t) => {
+  const server = await startServer(t, { hang: 'onClose', options: { shutdown: { timeout: '1h' } } })
+  await connect(t, `${server.urls[0]}/ws`)
+  server.child.kill('SIGTERM')
+  await until(() => server.log.some(({ event }) => event === 'drain.finished'), 'the drain has ended')
+  server.child.kill('SIGTERM')
+  t.strictSame(await server.exited, { code: 1, signal: null })
+})

@@ -1,0 +1,260 @@
+import { setTimeout } from 'node:timers/promises'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { End, Options } from '../../index.ts'
+import { cloudLogging } from '../../lib/google/cloud-logging.ts'
+import { CommonAge } from '../../lib/observability/hints/common-age.ts'
+import { Hints } from '../../lib/observability/hints/hints.ts'
+import { Logs } from '../../lib/observability/logs.ts'
+import { resolveOptions } from '../../lib/options/options.ts'
+import { Plateau } from '../../lib/observability/hints/plateau.ts'
+import { startApp } from '../helpers/app.ts'
+import { randomPrefix } from '../helpers/prefix.ts'
+import { startRedis } from '../helpers/redis.ts'
+import { until } from '../helpers/until.ts'
+import { connect } from '../helpers/ws-client.ts'
+
+type Entry = Record<string, any>
+
+const MINUTE = 60_000
+const HOUR = 3_600_000
+
+function newLog () {
+  const entries: Entry[] = []
+  const logger = { ...cloudLogging(), stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } }
+  const hints = () => entries.filter(({ event }) => event === 'hint')
+  return { logger, hints, given: (hint: string) => until(() => hints().find(entry => entry.hint === hint)!, `the hint ${hint}`) }
+}
+
+/** Hints by themselves, and the names of those that were given. */
+function newHints (options: Options = {}, env: NodeJS.ProcessEnv = { K_SERVICE: 'chat' }) {
+  const given: Entry[] = []
+  const log = { warn: (fields: Entry, msg: string) => given.push({ ...fields, msg }) } as never
+  const logs = new Logs({ log, cloud: false, close: async () => {} }, resolveOptions({}, {}).logging)
+  return { hints: new Hints(resolveOptions(options, {}), logs, env), given, names: () => given.map(({ hint }) => hint) }
+}
+
+const end = (cause: End['cause']): End => ({ code: 1006, reason: '', cause })
+
+function onCloudRun (t: Test, more: Record<string, string> = {}): void {
+  const env = { K_SERVICE: 'chat', GCE_METADATA_HOST: '127.0.0.1:1', ...more }
+  Object.assign(process.env, env)
+  t.teardown(() => { for (const name of Object.keys(env)) delete process.env[name] })
+}
+
+/** The clock stands still, and goes on by so many ms. */
+function stopClock (t: Test) {
+  const now = Date.now()
+  let shift = 0
+  t.intercept(Date, 'now', { value: () => now + shift })
+  return (ms: number) => { shift += ms }
+}
+
+t.test('on Cloud Run a service without Redis, and one with too little concurrency, are told so at the start', async t => {
+  onCloudRun(t, { CLOUD_RUN_CONCURRENCY: '80' })
+  const { logger, hints } = newLog()
+  await startApp(t, {}, { logger })
+  t.match(hints(), [
+    { severity: 'WARNING', hint: 'no_redis', command: 'gcloud run services update chat --update-env-vars=REDIS_URL=redis://HOST:6379', message: /REDIS_URL.*gcloud run services update chat --max-instances=1/ },
+    { severity: 'WARNING', hint: 'concurrency', command: 'gcloud run services update chat --concurrency=1000', concurrency: 80, maxConnections: 950 }
+  ])
+  t.equal(hints().length, 2)
+})
+
+t.test('a service that is set right, and a laptop, are told nothing at the start', async t => {
+  const right = newHints({ redis: 'redis://127.0.0.1:1' }, { K_SERVICE: 'chat', CLOUD_RUN_CONCURRENCY: '1000' })
+  const alone = newHints({}, { K_SERVICE: 'chat', CLOUD_RUN_MAX_INSTANCES: '1' })
+  const laptop = newHints({}, { K_SERVICE: '', CLOUD_RUN_CONCURRENCY: '80' })
+  for (const { hints, names } of [right, alone, laptop]) {
+    hints.started(0)
+    t.strictSame(names(), [])
+  }
+})
+
+t.test('connections that are cut at one age are a request timeout', async t => {
+  const advance = stopClock(t)
+  onCloudRun(t)
+  const { logger, given, hints } = newLog()
+  const { app, url } = await startApp(t, { requestTimeout: '60m' }, { logger })
+  const clients = []
+  for (let i = 0; i < 20; i++) {
+    clients.push(await connect(t, `${url}/ws`))
+    advance(2_000)
+  }
+  advance(260_000) // the first of them is 300 s old
+  for (const [i, { socket }] of clients.entries()) {
+    t.notOk(hints().some(({ hint }) => hint === 'request_timeout'))
+    socket.terminate()
+    await until(() => [...app.realtime.connections].length === 19 - i, 'it is gone')
+    advance(2_000)
+  }
+  t.match(await given('request_timeout'), { severity: 'WARNING', age: 300, command: 'gcloud run services update chat --timeout=3600', message: /break at an age of 300 s/ })
+  t.equal(hints().filter(({ hint }) => hint === 'request_timeout').length, 1)
+})
+
+t.test('clients that vanish when they like are no request timeout', async t => {
+  const gone = (ages: number[], spacing = 2_000) => {
+    const commonAge = new CommonAge()
+    return ages.map((age, i) => commonAge.add(age, i * spacing)).at(-1)
+  }
+  const times = (n: number, age: (i: number) => number) => Array.from({ length: n }, (_, i) => age(i))
+  t.equal(gone(times(20, i => 300_000 + i * 50)), 300_700)
+  t.equal(gone([...times(5, i => 20_000 + i * 9_000), ...times(15, () => 300_000)]), 300_000, 'most of them will do')
+  t.equal(gone([...times(6, i => 20_000 + i * 9_000), ...times(14, () => 300_000)]), undefined)
+  t.equal(gone(times(19, () => 300_000)), undefined, 'they are too few')
+  t.equal(gone(times(20, i => 300_000 + i * 200)), undefined, 'the ages are too far apart')
+  t.equal(gone(times(20, i => 20_000 + i * 100)), undefined, 'for young ones sooner')
+  t.equal(gone(times(20, () => 5_000)), undefined, 'those of a broken client')
+  t.equal(gone(times(500, () => 300_000), 10), undefined, 'one event that took all')
+  for (let run = 0; run < 200; run++) t.equal(gone(times(100, () => Math.random() * 600_000)), undefined)
+})
+
+t.test('what ends at the request timeout, or otherwise than by breaking, is none', async t => {
+  const { hints, names } = newHints({ maxConnectionAge: false, requestTimeout: '5m' })
+  for (let i = 0; i < 50; i++) {
+    hints.ended(end('abnormal'), 300_000, i * 2_000)
+    hints.ended(end('client'), 200_000, i * 2_000)
+  }
+  t.strictSame(names(), [])
+})
+
+t.test('a process that stands still without work is not given the CPU', async t => {
+  onCloudRun(t)
+  const { logger, given, hints } = newLog()
+  await startApp(t, { heartbeat: { interval: 50, timeout: 50 } }, { logger })
+  const nap = new Int32Array(new SharedArrayBuffer(4))
+  // Three times is enough, but a nap around which this process has imported something does not count.
+  for (let i = 0; i < 8 && !hints().some(({ hint }) => hint === 'cpu_throttling'); i++) {
+    await setTimeout(100) // it sweeps in time
+    Atomics.wait(nap, 0, 0, 1_150)
+    await setTimeout(0) // it sweeps, late
+  }
+  t.match(await given('cpu_throttling'), { severity: 'WARNING', late: Number, command: 'gcloud run services update chat --no-cpu-throttling' })
+})
+
+t.test('a process that is busy, or stands still now and then, is not short of CPU', async t => {
+  const busy = newHints()
+  const seldom = newHints()
+  const laptop = newHints({}, {})
+  for (let i = 1; i < 100; i++) {
+    busy.hints.swept(i * 5_000, 2_000, 0, i * 1_500)
+    seldom.hints.swept(i * 6 * MINUTE, 2_000, 0, i)
+    laptop.hints.swept(i * 5_000, 2_000, 0, i)
+  }
+  for (const { names } of [busy, seldom, laptop]) t.strictSame(names(), [])
+  const { hints, names } = newHints()
+  for (let i = 1; i < 3; i++) hints.swept(i * MINUTE, 2_000, 0, 100 + i)
+  t.strictSame(names(), [], 'twice is not enough')
+  hints.swept(3 * MINUTE, 2_000, 0, 104)
+  t.strictSame(names(), ['cpu_throttling'])
+})
+
+t.test('a number of connections that stands at a default of gcloud while they come and go is its concurrency', async t => {
+  const { hints, given } = newHints()
+  let now = 0
+  const sweep = (connections: number) => {
+    now += 1_000
+    hints.swept(now, 0, connections, 0)
+  }
+  for (let i = 0; i <= 80; i++) sweep(i)
+  for (let i = 0; i < 310; i++) {
+    if (i % 15 === 0) hints.ended(end('client'), 60_000, now)
+    sweep(i % 30 === 0 ? 79 : 80)
+  }
+  t.match(given, [{ hint: 'concurrency', concurrency: 80, maxConnections: 950, command: 'gcloud run services update chat --concurrency=1000' }])
+
+  const others: Array<[why: string, env: NodeJS.ProcessEnv, connections: (i: number) => number, ends: boolean]> = [
+    ['it is known', { K_SERVICE: 'chat', CLOUD_RUN_CONCURRENCY: '1000' }, () => 80, true],
+    ['a laptop', {}, () => 80, true],
+    ['no default', { K_SERVICE: 'chat' }, () => 81, true],
+    ['nobody goes', { K_SERVICE: 'chat' }, () => 80, false],
+    ['it goes up and down', { K_SERVICE: 'chat' }, i => 80 - i % 3, true],
+    ['it goes up', { K_SERVICE: 'chat' }, i => 80 + Math.floor(i / 100), true]
+  ]
+  for (const [why, env, connections, ends] of others) {
+    const { hints, names } = newHints({}, env)
+    for (let i = 0; i < 1_000; i++) {
+      if (ends) hints.ended(end('client'), 60_000, i * 1_000)
+      hints.swept(i * 1_000, 0, connections(i), 0)
+    }
+    t.strictSame(names(), [], why)
+  }
+  const full = newHints({ maxConnections: 80 })
+  const plateau = new Plateau()
+  for (let i = 0; i < 400; i++) {
+    full.hints.ended(end('client'), 60_000, i * 1_000)
+    full.hints.swept(i * 1_000, 0, 80, 0)
+    plateau.ended()
+    plateau.swept(80, i * 1_000)
+  }
+  t.equal(plateau.swept(80, 400_000), 80)
+  t.strictSame(full.names(), [], 'that is our own limit')
+})
+
+t.test('an instance that is not ready for long says why', async t => {
+  const advance = stopClock(t)
+  const redis = await startRedis(t)
+  const { logger, given, hints } = newLog()
+  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), maxConnections: 1 }, { logger })
+  const ready = async () => (await app.inject('/ready')).json().reasons
+  const client = await connect(t, `${url}/ws`)
+  t.strictSame(await ready(), ['full'])
+  advance(110_000)
+  await ready()
+  t.strictSame(hints(), [])
+  client.socket.close()
+  await until(async () => (await ready()).length === 0, 'it is ready for a moment')
+  await connect(t, `${url}/ws`)
+  await ready()
+  advance(110_000)
+  await ready()
+  t.strictSame(hints(), [], 'it begins anew')
+  advance(20_000)
+  await ready()
+  t.match(await given('not_ready_full'), { severity: 'WARNING', seconds: Number, reasons: ['full'], command: 'gcloud run services update SERVICE --max-instances=100' })
+  await redis.kill()
+  await until(async () => (await ready()).includes('redis'), 'Redis is away')
+  t.match(await given('not_ready_redis'), { severity: 'WARNING', reasons: ['full', 'redis'], command: /--network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only/ })
+  t.equal(hints().length, 2)
+})
+
+t.test('a start or a drain that takes long is nothing to mend', async t => {
+  const { hints, names } = newHints()
+  for (const reason of ['starting', 'draining']) for (let i = 0; i < 10; i++) hints.probed([reason], i * MINUTE)
+  t.strictSame(names(), [])
+})
+
+t.test('many peers that fall silent together are a network that broke', async t => {
+  const { logger, given, hints } = newLog()
+  const { app, url } = await startApp(t, { heartbeat: { interval: 500, timeout: 100 } }, { logger })
+  const clients = await Promise.all(Array.from({ length: 25 }, () => connect(t, `${url}/ws`)))
+  for (const { socket } of clients) socket.pause()
+  t.match(await given('dead_connections'), { severity: 'WARNING', dead: Number, connections: Number, command: 'gcloud run services update SERVICE --no-cpu-throttling --cpu=2' })
+  await until(() => [...app.realtime.connections].length === 0, 'all are gone')
+  t.equal(hints().length, 1)
+})
+
+t.test('some that fall silent are not', async t => {
+  const { hints, names } = newHints()
+  let now = 0
+  const interval = (dead: number, connections: number) => {
+    for (let i = 0; i < dead; i++) hints.ended(end('heartbeat'), 100_000, now)
+    for (let i = 0; i < 25; i++) hints.swept(now += 1_000, 0, connections, 0)
+  }
+  interval(9, 10)
+  interval(9, 10)
+  interval(0, 700)
+  interval(50, 700)
+  interval(0, 700)
+  interval(0, 700)
+  t.strictSame(names(), [])
+  interval(10, 0)
+  interval(10, 0)
+  t.strictSame(names(), ['dead_connections'])
+})
+
+t.test('a hint is given again after an hour, and not before', async t => {
+  const { hints, names } = newHints()
+  for (const time of [0, HOUR - 1, HOUR, HOUR + 1]) hints.started(time)
+  t.strictSame(names(), ['no_redis', 'no_redis'])
+})

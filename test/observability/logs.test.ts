@@ -1,0 +1,269 @@
+import { isDeepStrictEqual } from 'node:util'
+import t from 'tap'
+import type { Options } from '../../index.ts'
+import { logEvents } from '../../lib/observability/logs.ts'
+import { startApp } from '../helpers/app.ts'
+import { randomPrefix } from '../helpers/prefix.ts'
+import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
+import { command, startRedis } from '../helpers/redis.ts'
+import { until } from '../helpers/until.ts'
+import { connect, rejected } from '../helpers/ws-client.ts'
+
+type Entry = Record<string, any>
+
+const levels = { info: 30, warn: 40, error: 50 }
+
+function newLog () {
+  const entries: Entry[] = []
+  const logger = { stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } }
+  const of = (event: keyof typeof logEvents, fields: object = {}): Promise<Entry> =>
+    until(() => entries.find(entry => isDeepStrictEqual(entry, { ...entry, event, ...fields }))!, `an entry for ${event}`)
+  return { entries, logger, of, ours: () => entries.filter(({ event }) => event !== undefined) }
+}
+
+const fieldsOf = ({ level: _level, time: _time, pid: _pid, hostname: _hostname, msg: _msg, ...fields }: Entry) => fields
+
+t.test('a connection is logged from its beginning to its end', async (t) => {
+  const { logger, of, ours, entries } = newLog()
+  const { url } = await startApp(t, { authenticate: () => ({ user: 'ann' }), onMessage: (connection, data) => connection.send(`${data}!`) }, { logger })
+  const client = await connect(t, `${url}/ws?a=1`)
+  client.send('hi')
+  await client.next()
+  client.socket.close(4000, 'bye')
+  const closed = await of('connection.closed')
+  const opened = await of('connection.opened')
+  t.match(fieldsOf(opened), { event: 'connection.opened', connection: /^[0-9a-f-]{36}$/, user: 'ann', protocol: 'plain', reqId: /^req-/ })
+  t.equal(Object.keys(fieldsOf(opened)).length, 5)
+  t.ok(entries.some(({ reqId, req }) => reqId === opened.reqId && req?.url === '/ws?a=1'), "it is the id of Fastify's own entry")
+  const { age, ...rest } = fieldsOf(closed)
+  t.strictSame(rest, {
+    event: 'connection.closed', connection: opened.connection, user: 'ann', protocol: 'plain', cause: 'client', code: 4000, reason: 'bye', received: 1, sent: 1, bytesReceived: 2, bytesSent: 3
+  })
+  t.ok(age >= 0 && age < 60)
+  t.strictSame(ours().map(({ level }) => level), [30, 30])
+})
+
+t.test('what is refused is a warning that says why', async (t) => {
+  const { logger, ours } = newLog()
+  const { url } = await startApp(t, {
+    maxConnections: 1,
+    rateLimit: { connections: { max: 5, timeWindow: '1m' } },
+    authenticate: ({ headers }) => {
+      if (headers['x-bad'] !== undefined) throw new Error('the token has expired')
+      return {}
+    }
+  }, { logger })
+  await rejected(`${url}/ws`, { headers: { origin: 'https://evil.example' } })
+  await rejected(`${url}/ws`, { headers: { 'x-bad': '1' } })
+  await connect(t, `${url}/ws`)
+  await rejected(`${url}/ws?x`)
+  for (let i = 0; i < 5; i++) await rejected(`${url}/ws`)
+  const refused = ours().filter(({ event }) => event === 'connection.rejected')
+  t.match(refused, [
+    { level: 40, error: 'origin', path: '/ws', origin: 'https://evil.example', reqId: /^req-/ },
+    { level: 40, error: 'auth', msg: /the token has expired/ },
+    { level: 40, error: 'capacity', path: '/ws', msg: /1 connections/ }
+  ])
+  t.match(refused.at(-1), { level: 40, msg: /./ })
+  t.ok(refused.every(({ level }) => level === 40))
+})
+
+t.test('an address that connects too often is named', async (t) => {
+  const { logger, of } = newLog()
+  const { url } = await startApp(t, { rateLimit: { connections: { max: 1, timeWindow: '1m' } } }, { logger })
+  await connect(t, `${url}/ws`)
+  await rejected(`${url}/ws`)
+  t.match(fieldsOf(await of('connection.rejected')), { error: 'rate_limit', reqId: /^req-/, path: '/ws' })
+  t.match((await of('connection.rejected')).msg, /too many connections from 127\.0\.0\.1/)
+})
+
+t.test('a client that does not read is a warning', async (t) => {
+  const { logger, of } = newLog()
+  const { url } = await startApp(t, { maxBufferedBytes: 1_000, onMessage: (connection) => { while (connection.send('x'.repeat(100_000))); } }, { logger })
+  const client = await connect(t, `${url}/ws`)
+  client.send('go')
+  const slow = await of('connection.slow')
+  t.match(fieldsOf(slow), { connection: /.+/, user: '', protocol: 'plain', bufferedBytes: Number })
+  t.ok(slow.bufferedBytes > 1_000)
+  t.equal(slow.level, 40)
+  t.match(await of('connection.closed'), { cause: 'slow', code: 3008 })
+})
+
+t.test('a handler that fails is an error with its stack', async (t) => {
+  const { logger, of } = newLog()
+  const { url } = await startApp(t, { onMessage: () => { throw new TypeError('boom') } }, { logger })
+  const client = await connect(t, `${url}/ws`)
+  client.send('x')
+  t.match(await of('connection.failed'), { level: 50, connection: /.+/, user: '', protocol: 'plain', err: { type: 'TypeError', message: 'boom', stack: /logs\.test\.ts/ }, msg: /boom/ })
+})
+
+t.test('a drain is logged with its numbers', async (t) => {
+  const { logger, of } = newLog()
+  const { app, url } = await startApp(t, {}, { logger })
+  await connect(t, `${url}/ws`)
+  const silent = await connect(t, `${url}/ws`)
+  silent.socket.pause()
+  await app.close()
+  t.match(fieldsOf(await of('drain.started')), { connections: 2, timeout: 2_000 })
+  const finished = await of('drain.finished')
+  t.match(fieldsOf(finished), { connections: 2, duration: Number })
+  t.ok(finished.terminated >= 1)
+  t.equal(finished.level, 30)
+})
+
+t.test('an upgrade that comes after app.close() is a warning', async (t) => {
+  const { logger, of } = newLog()
+  const { app, url } = await startApp(t, {}, { logger })
+  const silent = await connect(t, `${url}/ws`)
+  silent.socket.pause()
+  const closed = app.close()
+  await until(() => [...app.realtime.connections].every(({ open }) => !open), 'the drain has begun')
+  await rejected(`${url}/ws?late`)
+  t.match(await of('connection.rejected'), { level: 40, error: 'draining', path: '/ws' })
+  await closed
+})
+
+t.test('Redis going away and coming back is logged once each, and what was lost', async (t) => {
+  const redis = await startRedis(t)
+  const { logger, of, ours, entries } = newLog()
+  const prefix = randomPrefix()
+  const options: Options = { redis: redis.url, prefix, channels: { chat: { history: { size: 5, ttl: '1m' } } } }
+  const { app, url } = await startApp(t, options, { logger })
+  t.match(await of('bridge.up'), { level: 30, away: 0 })
+  await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections
+  await connection!.subscribe('chat:1')
+  await app.realtime.publish('chat:1', 1)
+  entries.length = 0
+  await redis.kill()
+  t.match(await of('bridge.down'), { level: 50, reason: /.+/, msg: /Redis is away/ })
+  await redis.restart()
+  const up = await of('bridge.up')
+  t.ok(up.away > 0)
+  t.match(await of('publications.missed', { channel: 'chat:1' }), { level: 40, count: 1, reason: /Redis has lost the history/ })
+  t.strictSame(ours().filter(({ event }) => event.startsWith('bridge.')).map(({ event }) => event), ['bridge.down', 'bridge.up'])
+
+  entries.length = 0
+  await command(redis.port, ['PUBLISH', `${prefix}:pub:{chat:1}`, 'not ours'])
+  t.match(await of('publications.missed', { channel: 'chat:1' }), { count: 1, reason: /not in the form/ })
+})
+
+t.test('a command of another instance that fails is a warning', async (t) => {
+  const redis = await startRedis(t)
+  const { logger, of, entries } = newLog()
+  const options: Options = { redis: redis.url, prefix: randomPrefix() }
+  const [{ app, url }, other] = await Promise.all([startApp(t, { ...options, authenticate: () => ({ user: 'ann' }) }, { logger }), startApp(t, options)])
+  await connect(t, `${url}/ws`)
+  // As an instance of a later version would send it.
+  const pubsub = `${options.prefix}:pub:{\u0000control}`
+  await until(async () => (await command(redis.port, ['PUBSUB', 'NUMSUB', pubsub])).endsWith(',2'), 'both listen')
+  const send = async (json: string) => command(redis.port, ['PUBLISH', pubsub, `0  j ${Date.now()} other 1\n${json}`])
+  await send('{"type":"dance","user":"ann"}')
+  t.match(await of('control.failed'), { level: 40, command: /dance/, err: { stack: /control/ }, msg: /a kind that this version does not know/ })
+  entries.length = 0
+  await send('no json')
+  t.match(await of('control.failed'), { level: 40, command: 'no json' })
+  await other.app.realtime.subscribe('ann', 'news')
+  await until(() => [...app.realtime.connections][0]!.channels.has('news'), 'it goes on working')
+})
+
+t.test('a call that the host forgot to await leaves a warning', async (t) => {
+  const { logger, of, entries } = newLog()
+  const { app, url } = await startApp(t, {}, { logger })
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections
+  for (const forgotten of [
+    () => app.realtime.publish('', 1),
+    () => app.realtime.broadcast(['a', ''], 1),
+    () => app.realtime.broadcast('news' as never, 1),
+    () => app.realtime.publish('a', 1, { idempotencyKey: null as never }),
+    () => app.realtime.publish('a', 1, { tags: { n: 1 } as never }),
+    () => app.realtime.publish('a', 1, { history: 'no' as never }),
+    () => app.realtime.history(''),
+    () => app.realtime.presence(''),
+    () => app.realtime.presenceStats(''),
+    () => app.realtime.sessions.get(''),
+    () => app.realtime.sessions.set('', {}),
+    () => app.realtime.sessions.set('ann', [] as never),
+    () => app.realtime.sessions.delete(''),
+    () => app.realtime.subscribe('', 'a'),
+    () => connection!.subscribe(''),
+    () => connection!.unsubscribe('')
+  ]) {
+    entries.length = 0
+    forgotten()
+    t.match(await of('call.failed'), { level: 40, call: String, err: { code: /^FST_CRWS_INVALID_/ } })
+  }
+  client.socket.close()
+  await until(() => !connection!.open, 'the client is gone')
+  entries.length = 0
+  await connection!.subscribe('a').catch(() => {})
+  t.notOk(entries.some(({ event }) => event === 'call.failed'), 'a client that has gone is no news')
+})
+
+t.test('what a client does is never an error', async (t) => {
+  const { logger, entries } = newLog()
+  const { app, url } = await startApp(t, {
+    maxPayload: 100,
+    maxBufferedBytes: 1_000,
+    heartbeat: { interval: 50, timeout: 100 },
+    rateLimit: { messages: { max: 5, timeWindow: '1h' }, connections: { max: 30, timeWindow: '1h' } },
+    authenticate: ({ headers }) => {
+      if (headers['x-bad'] !== undefined) throw new Error('no')
+      return {}
+    },
+    onMessage: (connection) => { while (connection.send('x'.repeat(100_000))); }
+  }, { logger })
+  await rejected(`${url}/ws`, { headers: { 'x-bad': '1' } })
+  await rejected(`${url}/ws`, { headers: { origin: 'https://evil.example' } })
+  await rejected(`${url}/nowhere`)
+  await fetch(`${url.replace('ws', 'http')}/ws`)
+  for (const bytes of [frame(TEXT, 'x', { masked: false }), frame(3, 'x'), frame(TEXT, Buffer.from([0xff])), frame(TEXT, 'x'.repeat(101)), frame(TEXT, 'go')]) {
+    const raw = await openRaw(t, url)
+    raw.socket.write(upgradeRequest('/ws'))
+    await raw.head()
+    raw.socket.write(bytes)
+    raw.socket.pause()
+  }
+  for (const bytes of ['garbage\r\n\r\n', upgradeRequest('/ws', { 'Sec-WebSocket-Key': undefined }), upgradeRequest('/%')]) {
+    const raw = await openRaw(t, url)
+    raw.socket.write(bytes)
+    await raw.ended
+  }
+  const reset = await openRaw(t, url)
+  reset.socket.write(upgradeRequest('/ws'))
+  await reset.head()
+  reset.socket.resetAndDestroy()
+  await connect(t, `${url}/ws`, { autoPong: false })
+  const flooder = await connect(t, `${url}/ws`)
+  for (let i = 0; i < 50; i++) flooder.send('x')
+  await until(() => [...app.realtime.connections].length === 0, 'all are gone', 30_000)
+  t.strictSame(entries.filter(({ level }) => level >= 50), [])
+  t.ok(entries.filter(({ event }) => event === 'connection.closed').length >= 7)
+})
+
+t.test('logging false writes no entry', async (t) => {
+  const { logger, ours } = newLog()
+  const { app, url } = await startApp(t, { logging: false, onMessage: () => { throw new Error('boom') } }, { logger })
+  const client = await connect(t, `${url}/ws`)
+  client.send('x')
+  t.equal((await client.closed).code, 1011)
+  await rejected(`${url}/ws`, { headers: { origin: 'https://evil.example' } })
+  await app.close()
+  t.strictSame(ours(), [])
+})
+
+t.test('messages have entries through any logger, where the host wants them', async (t) => {
+  const { logger, of } = newLog()
+  const { url } = await startApp(t, { logging: { messages: { ratio: 1 } }, onMessage: (connection, data) => connection.send(data) }, { logger })
+  const client = await connect(t, `${url}/ws`)
+  client.send('hi')
+  await client.next()
+  const received = await of('message.received')
+  t.strictSame(fieldsOf(received), { event: 'message.received', connection: received.connection, user: '', protocol: 'plain', bytes: 2, binary: false })
+  t.match(await of('message.sent'), { level: 30, bytes: 2 })
+})
+
+t.test('every event has the level of the list', async (t) => {
+  t.strictSame([...new Set(Object.values(logEvents))].sort(), Object.keys(levels).sort())
+})

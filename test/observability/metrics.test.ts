@@ -1,0 +1,270 @@
+import { metrics } from '@opentelemetry/api'
+import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
+import type { DataPoint, Histogram, MetricData } from '@opentelemetry/sdk-metrics'
+import { EventEmitter } from 'node:events'
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import type { Test } from 'tap'
+import type { Options } from '../../index.ts'
+import { metricNames } from '../../lib/observability/instruments.ts'
+import { startApp } from '../helpers/app.ts'
+import { exportedMetric, shapesOf } from '../helpers/metric-shapes.ts'
+import { randomPrefix } from '../helpers/prefix.ts'
+import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
+import { command, startRedis } from '../helpers/redis.ts'
+import { until } from '../helpers/until.ts'
+import { connect, rejected } from '../helpers/ws-client.ts'
+
+EventEmitter.defaultMaxListeners = 100
+
+/** What .ci/otel3.mjs expects of another SDK too. */
+const expected = JSON.parse(readFileSync(new URL('../fixtures/metrics.json', import.meta.url), 'utf8'))
+
+/** A real SDK, registered before the plugin is. */
+function startSdk (t: Test) {
+  const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+  const provider = new MeterProvider({ readers: [new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 })] })
+  metrics.setGlobalMeterProvider(provider)
+  t.teardown(async () => {
+    metrics.disable()
+    await provider.shutdown()
+  })
+  const collect = async () => {
+    exporter.reset()
+    await provider.forceFlush()
+    const scope = exporter.getMetrics()[0]?.scopeMetrics.find(({ scope }) => scope.name === 'fastify-cloud-run-websocket')
+    return new Map(scope?.metrics.map(metric => [metric.descriptor.name, metric]))
+  }
+  return collect
+}
+
+/** Value by attributes. */
+function points (metric: MetricData | undefined): Record<string, number> {
+  const all = (metric?.dataPoints ?? []) as Array<DataPoint<number | Histogram>>
+  return Object.fromEntries(all.map(({ attributes, value }) => [Object.values(attributes).join(' '), typeof value === 'number' ? value : value.count]))
+}
+
+const total = (metric: MetricData | undefined) => Object.values(points(metric)).reduce((sum, value) => sum + value, 0)
+
+/** How often each command was answered, by its name and error type. */
+const commands = (metric: MetricData | undefined) => Object.fromEntries(metric?.dataPoints.map(({ attributes, value }) =>
+  [`${attributes['websocket.command']} ${attributes['error.type'] ?? ''}`, (value as { count: number }).count]) ?? [])
+
+t.test('every metric has its name, unit and attributes', async (t) => {
+  const collect = startSdk(t)
+  const redis = await startRedis(t)
+  const options: Options = {
+    redis: redis.url,
+    prefix: randomPrefix(),
+    channels: { chat: { history: { size: 10, ttl: '1m' } } },
+    allowedOrigins: ['https://a.example'],
+    onMessage: (connection, data) => connection.send(`${data}!`)
+  }
+  const a = await startApp(t, { ...options, maxConnections: 77 })
+  const client = await connect(t, `${a.url}/ws`)
+  client.send('four')
+  t.equal(await client.next(), 'four!')
+  await rejected(`${a.url}/ws`, { headers: { origin: 'https://b.example' } })
+  const [connection] = a.app.realtime.connections
+  const { epoch } = await a.app.realtime.publish('chat:1', 'x')
+  await connection!.subscribe('chat:1', { since: { offset: 0, epoch: epoch! } })
+  await connection!.subscribe('chat:2', { since: { offset: 5, epoch: 'other' } })
+
+  let all = await collect()
+  const seen = [...all.values()]
+  t.strictSame(points(all.get(metricNames.active)), { plain: 1, json: 0, protobuf: 0 })
+  t.strictSame(points(all.get(metricNames.limit)), { '': 77 })
+  t.strictSame(points(all.get(metricNames.messages)), { 'plain receive': 1, 'plain transmit': 2, 'json receive': 0, 'json transmit': 0, 'protobuf receive': 0, 'protobuf transmit': 0 })
+  t.strictSame(points(all.get(metricNames.io)), { receive: 4, transmit: 6 })
+  t.strictSame(points(all.get(metricNames.subscriptions)), { '': 2 })
+  t.strictSame(points(all.get(metricNames.rejected)), { origin: 1 })
+  t.strictSame(points(all.get(metricNames.recoveries)), { recovered: 1, unrecovered: 1 })
+  t.strictSame(points(all.get(metricNames.up)), { '': 1 })
+  t.strictSame(Object.keys(points(all.get(metricNames.publishDuration))), [''])
+
+  // Another instance in this process has the same instruments; what it publishes is seen here.
+  const b = await startApp(t, { ...options, telemetry: false })
+  await b.app.realtime.publish('chat:1', 'from b')
+  await until(() => client.messages.includes('from b'), 'it has arrived')
+  await command(redis.port, ['PUBLISH', `${options.prefix}:pub:{chat:1}`, 'not ours'])
+  await until(async () => total((await collect()).get(metricNames.missed)) === 1, 'what can not be read is counted')
+
+  await redis.kill()
+  await until(async () => points((await collect()).get(metricNames.up))[''] === 0, 'the bridge is down')
+  await t.rejects(a.app.realtime.publish('chat:1', 'x'), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
+  client.socket.close()
+  await until(() => [...a.app.realtime.connections].length === 0, 'the client is gone')
+  all = await collect()
+  t.equal(points(all.get(metricNames.publishDuration)).FST_CRWS_REDIS_UNAVAILABLE, 1)
+  t.strictSame(points(all.get(metricNames.duration)), { 'plain client': 1 })
+  t.strictSame(points(all.get(metricNames.deliveryLag)), { '': 1 })
+  t.strictSame(points(all.get(metricNames.active)), { plain: 0, json: 0, protobuf: 0 })
+  t.strictSame(points(all.get(metricNames.io)), { receive: 4, transmit: 12 }, 'what ended connections did still counts')
+  const sdk = await connect(t, `${a.url}/connection/websocket`)
+  sdk.send('{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"nowhere:1"}}')
+  await until(() => sdk.messages.length === 2, 'both commands are answered')
+  t.strictSame(await sdk.next().then(reply => JSON.parse(String(reply)).connect.pong), true)
+  all = new Map([...all, ...await collect()])
+  t.strictSame(commands(all.get(metricNames.commandDuration)), { 'connect ': 1, 'subscribe 102': 1 })
+  await a.app.close()
+  const closed = await collect()
+  t.strictSame(points(closed.get(metricNames.drainDuration)), { '': 1 })
+
+  seen.push(...all.values(), ...closed.values())
+  t.strictSame(Object.keys(expected).sort(), Object.values(metricNames).sort())
+  t.strictSame(shapesOf(seen.map(exportedMetric)), expected, 'all of them, and no others')
+  t.ok(seen.every(({ descriptor }) => descriptor.description !== ''))
+})
+
+t.test('what is read after app.close() is how it ended', async (t) => {
+  const collect = startSdk(t)
+  const { app, url } = await startApp(t, { onMessage: (connection, data) => connection.send(data) })
+  const clients = await Promise.all([1, 2, 3].map(() => connect(t, `${url}/ws`)))
+  t.match(points((await collect()).get(metricNames.active)), { plain: 3 })
+  for (const client of clients) {
+    client.send('hi')
+    await client.next()
+  }
+  await app.close()
+  for (const time of ['first', 'second']) {
+    const all = await collect()
+    t.match(points(all.get(metricNames.active)), { plain: 0 }, time)
+    t.match(points(all.get(metricNames.messages)), { 'plain receive': 3, 'plain transmit': 6 }, 'with the notice that each got')
+  }
+})
+
+t.test('the counters are at zero again after every way in which a connection can end', async (t) => {
+  const collect = startSdk(t)
+  let refuse = false
+  const { app, url } = await startApp(t, {
+    maxPayload: 1_000,
+    maxBufferedBytes: 50_000,
+    maxConnections: 12,
+    allowedOrigins: [],
+    heartbeat: { interval: 100, timeout: 300 },
+    rateLimit: { connections: { max: 100, timeWindow: '1m' }, messages: { max: 20, timeWindow: '1h' } },
+    authenticate: ({ headers }) => {
+      if (refuse) throw new Error('no')
+      return { user: 'ann', ...(headers['x-expires'] !== undefined && { expiresAt: Date.now() / 1_000 - 1 }) }
+    },
+    onConnect: async (connection) => {
+      await connection.subscribe('a')
+      await connection.subscribe('b')
+    },
+    onMessage: (connection, data) => {
+      if (data === 'throw') throw new Error('boom')
+      if (data === 'close') connection.close(4000, 'enough')
+      if (data === 'disconnect') return app.realtime.disconnect({ client: connection.id })
+      if (data === 'slow') while (connection.send('x'.repeat(10_000)));
+    }
+  })
+  const open = async (headers: Record<string, string> = {}, autoPong = true) => connect(t, `${url}/ws`, { headers, autoPong })
+  const subscriptions = async () => points((await collect()).get(metricNames.subscriptions))['']
+  const staying = await Promise.all(Array.from({ length: 3 }, () => open()))
+  await until(async () => await subscriptions() === 6, 'all are in both channels')
+
+  const endings: Record<string, () => Promise<unknown>> = {
+    client: async () => { (await open()).socket.close() },
+    abnormal: async () => { (await open()).socket.terminate() },
+    error: async () => { (await open()).send('throw') },
+    server: async () => {
+      (await open()).send('close')
+      ;(await open()).send('disconnect')
+    },
+    policy: async () => {
+      (await open()).send('x'.repeat(1_001))
+      const flooder = await open()
+      for (let i = 0; i < 100; i++) flooder.send('x')
+      const raw = await openRaw(t, url)
+      raw.socket.write(Buffer.concat([Buffer.from(upgradeRequest('/ws')), frame(TEXT, Buffer.from([0xff]))]))
+      await open({ 'x-expires': '1' })
+    },
+    slow: async () => {
+      const slow = await open()
+      slow.send('slow')
+      slow.socket.pause()
+    },
+    heartbeat: async () => { await open({}, false) }
+  }
+  for (const end of Object.values(endings)) await end()
+  await until(() => [...app.realtime.connections].length === 3, 'all these are gone', 30_000)
+
+  await rejected(`${url}/ws`, { headers: { origin: 'https://a.example' } })
+  refuse = true
+  await rejected(`${url}/ws`)
+  refuse = false
+  const more = await Promise.all(Array.from({ length: 9 }, () => open()))
+  await rejected(`${url}/ws`)
+  for (const client of more) client.socket.close()
+  await until(() => [...app.realtime.connections].length === 3, 'the last ones stay')
+  await until(async () => {
+    try {
+      (await open()).socket.close()
+      return false
+    } catch {
+      return true
+    }
+  }, 'the rate limit')
+
+  await until(() => [...app.realtime.connections].length === 3, 'the last ones stay')
+  t.equal(await subscriptions(), 6)
+  const before = await collect()
+  t.strictSame(points(before.get(metricNames.active)), { plain: 3, json: 0, protobuf: 0 })
+  const rejections = points(before.get(metricNames.rejected))
+  t.match(rejections, { origin: 1, auth: 1 })
+  t.ok(rejections.capacity! >= 1)
+  t.ok(rejections.rate_limit! >= 1)
+  const causes = points(before.get(metricNames.duration))
+  t.strictSame(Object.keys(causes).sort(), Object.keys(endings).map(cause => `plain ${cause}`).sort(), 'every cause')
+  t.match(causes, { 'plain abnormal': 1, 'plain error': 1, 'plain server': 2, 'plain policy': 4, 'plain slow': 1, 'plain heartbeat': 1 })
+
+  staying[0]!.socket.pause() // is cut by the drain
+  const drained = app.close()
+  // The gauges are read while the app closes; afterwards there is nothing left to read.
+  await until(async () => (await collect()).get(metricNames.drainDuration) !== undefined, 'the drain has ended')
+  await drained
+  const after = await collect()
+  t.equal(points(after.get(metricNames.duration))['plain drain'], 3)
+  t.strictSame([...app.realtime.connections], [])
+})
+
+t.test('at the deadline connections are counted as such, and every counter is at zero', async (t) => {
+  const collect = startSdk(t)
+  const { app, url } = await startApp(t, { maxConnectionAge: 1_000, heartbeat: { interval: '10s', timeout: 50 }, onConnect: connection => connection.subscribe('a') })
+  await Promise.all(Array.from({ length: 5 }, () => connect(t, `${url}/ws`)))
+  await until(() => [...app.realtime.connections].length === 0, 'all are gone')
+  const all = await collect()
+  t.strictSame(points(all.get(metricNames.duration)), { 'plain deadline': 5 })
+  t.strictSame(points(all.get(metricNames.active)), { plain: 0, json: 0, protobuf: 0 })
+  t.strictSame(points(all.get(metricNames.subscriptions)), { '': 0 })
+})
+
+t.test('upgrades that come after app.close() are counted', async (t) => {
+  const collect = startSdk(t)
+  const { app, url } = await startApp(t)
+  const silent = await connect(t, `${url}/ws`)
+  silent.socket.pause()
+  const closed = app.close()
+  await until(() => [...app.realtime.connections].every(({ open }) => !open), 'the drain has begun')
+  await rejected(`${url}/ws`)
+  t.strictSame(points((await collect()).get(metricNames.rejected)), { draining: 1 })
+  await closed
+})
+
+t.test('telemetry false gives nothing', async (t) => {
+  const collect = startSdk(t)
+  const { app, url } = await startApp(t, { telemetry: false })
+  const client = await connect(t, `${url}/ws`)
+  client.socket.close()
+  await client.closed
+  await app.close()
+  t.strictSame([...await collect()], [])
+})
+
+t.test('without an SDK nothing is missed', async (t) => {
+  metrics.disable()
+  const { app, url } = await startApp(t)
+  await connect(t, `${url}/ws`)
+  await app.close()
+  t.strictSame([...app.realtime.connections], [])
+})

@@ -1,0 +1,39 @@
+import { createClient, createCluster } from 'redis'
+import t from 'tap'
+import { redisSource } from '../../lib/options/redis-source.ts'
+
+t.test('Redis is named by a URL, options, cluster options or a client', async (t) => {
+  t.strictSame(redisSource('redis://10.0.0.3:6379', 'redis'), { kind: 'standalone', options: { url: 'redis://10.0.0.3:6379' } })
+  t.match(redisSource('rediss://ada:secret@redis.example/2', 'redis'), { kind: 'standalone' })
+  t.strictSame(redisSource({}, 'redis'), { kind: 'standalone', options: {} })
+  t.strictSame(redisSource({ url: 'redis://a', database: 1 }, 'redis'), { kind: 'standalone', options: { url: 'redis://a', database: 1 } })
+  t.strictSame(redisSource({ socket: { host: 'a', port: 1 } }, 'redis'), { kind: 'standalone', options: { socket: { host: 'a', port: 1 } } })
+  t.strictSame(redisSource({ rootNodes: [{ url: 'redis://a' }] }, 'redis'), { kind: 'cluster', options: { rootNodes: [{ url: 'redis://a' }] } })
+  const client = createClient()
+  t.equal(redisSource(client, 'redis')?.kind, 'client')
+  t.equal(redisSource(client.duplicate(), 'redis')?.kind, 'client')
+  t.equal(redisSource(createCluster({ rootNodes: [{ url: 'redis://a' }] }), 'redis')?.kind, 'cluster-client')
+  t.equal(redisSource(false, 'redis'), undefined)
+})
+
+t.test('anything else is refused, with its name and without its password', async (t) => {
+  const refused = (value: unknown, message: RegExp) => {
+    t.throws(() => redisSource(value, 'redis'), { code: 'FST_CRWS_INVALID_OPTION', message }, String(message))
+  }
+  for (const value of ['', 'localhost:6379', 'http://localhost', 'redis']) refused(value, /"redis": got '.*', allowed is a URL that starts with 'redis:\/\/' or 'rediss:\/\/'/)
+  for (const value of [true, null, 6379, [], ['redis://a'], () => {}]) refused(value, /"redis": got .*a URL such as/)
+  for (const rootNodes of [[], 'redis://a', undefined, {}]) refused({ rootNodes }, /"redis.rootNodes"/)
+  for (const url of ['localhost', 1, null]) refused({ url }, /"redis.url"/)
+  t.throws(() => redisSource('http://ada:secret@localhost', 'redis'), { message: /^(?!.*secret).*http:\/\/\*\*\*@localhost/ })
+})
+
+t.test('the environment names it by REDIS_URL, or else by REDISHOST and REDISPORT', async (t) => {
+  const from = redisSource.fromEnvironment
+  t.equal(from({}), undefined)
+  t.equal(from({ REDIS_URL: '', REDISHOST: '', REDISPORT: '1' }), undefined)
+  t.strictSame(from({ REDIS_URL: 'redis://a', REDISHOST: 'b' }), { kind: 'standalone', options: { url: 'redis://a' } })
+  t.strictSame(from({ REDISHOST: 'b' }), { kind: 'standalone', options: { socket: { host: 'b', port: 6379 } } })
+  t.strictSame(from({ REDISHOST: 'b', REDISPORT: '7000' }), { kind: 'standalone', options: { socket: { host: 'b', port: 7000 } } })
+  t.throws(() => from({ REDISHOST: 'b', REDISPORT: 'tcp://b' }), { code: 'FST_CRWS_INVALID_OPTION', message: /REDISPORT/ })
+  t.throws(() => from({ REDIS_URL: 'b' }), { code: 'FST_CRWS_INVALID_OPTION', message: /REDIS_URL/ })
+})

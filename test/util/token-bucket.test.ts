@@ -1,0 +1,36 @@
+import t from 'tap'
+import { TokenBucket } from '../../lib/util/token-bucket.ts'
+import { range } from '../backends/broker-contract.ts'
+
+const limit = { max: 5, timeWindow: 1_000 }
+
+t.test('a burst up to the maximum passes, and no more', async (t) => {
+  const bucket = new TokenBucket(limit, 0)
+  t.strictSame(range(1, 7).map(() => bucket.take(limit, 0)), [true, true, true, true, true, false, false])
+})
+
+t.test('it is refilled evenly', async (t) => {
+  const bucket = new TokenBucket(limit, 0)
+  for (let i = 0; i < 5; i++) bucket.take(limit, 0)
+  t.equal(bucket.take(limit, 199), false)
+  t.equal(bucket.take(limit, 200), true)
+  t.equal(bucket.take(limit, 200), false)
+  t.strictSame([600, 600, 600].map(now => bucket.take(limit, now)), [true, true, false])
+})
+
+t.test('being refused costs nothing', async (t) => {
+  const bucket = new TokenBucket(limit, 0)
+  for (let i = 0; i < 5; i++) bucket.take(limit, 0)
+  for (let now = 1; now < 200; now++) t.equal(bucket.take(limit, now), false)
+  t.equal(bucket.take(limit, 201), true)
+})
+
+t.test('it never holds more than the maximum', async (t) => {
+  const bucket = new TokenBucket(limit, 0)
+  t.strictSame(range(1, 6).map(() => bucket.take(limit, 1_000_000)), [true, true, true, true, true, false])
+})
+
+t.test('at the allowed pace all pass for ever', async (t) => {
+  const bucket = new TokenBucket(limit, 0)
+  t.ok(range(1, 10_000).every(i => bucket.take(limit, i * 200)))
+})

@@ -2,7 +2,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { Admission } from './lib/http/admission.ts'
 import { createBackend } from './lib/backends/backend.ts'
-import { Bridge } from './lib/core/broker-events.ts'
+import { BrokerEvents } from './lib/core/broker-events.ts'
 import { START_TIMEOUT } from './lib/model/broker.ts'
 import { ChannelNamespaces } from './lib/model/channel-rules.ts'
 import { Commands } from './lib/protocols/centrifugal/commands.ts'
@@ -14,8 +14,8 @@ import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
 import { Heartbeat } from './lib/lifecycle/heartbeat.ts'
 import { Hints } from './lib/observability/hints/hints.ts'
 import { Hub } from './lib/hub/hub.ts'
-import { Instance } from './lib/core/connections.ts'
-import { Instances } from './lib/core/instance-registry.ts'
+import { Connections } from './lib/core/connections.ts'
+import { InstanceRegistry } from './lib/core/instance-registry.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
 import { openLogs } from './lib/observability/log-destination.ts'
 import { Logs } from './lib/observability/logs.ts'
@@ -28,7 +28,10 @@ import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { Publisher } from './lib/core/publisher.ts'
 import { Realtime } from './lib/core/realtime.ts'
 import { addFoundation, addWebSocketRoute, createLimiter, refuseUpgrades, wantsProtobuf } from './lib/http/route.ts'
+import { SdkEncoder } from './lib/protocols/centrifugal/encoder.ts'
 import { SdkProtocol } from './lib/protocols/centrifugal/protocol.ts'
+import { Subscriptions } from './lib/core/subscriptions.ts'
+import { randomBytes } from 'node:crypto'
 import { onShutdownSignal } from './lib/lifecycle/signals.ts'
 import { Telemetry } from './lib/observability/otel/telemetry.ts'
 import { setupFailure, TelemetryReport } from './lib/observability/otel/report.ts'
@@ -70,37 +73,52 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const tracing = new Tracing(namespaces, options.redis === undefined ? 'memory' : 'redis')
   const hints = new Hints(options, logs)
   const telemetry = new Telemetry(logs)
-  const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
-  const publisher = new Publisher(broker, namespaces, metrics, tracing)
-  const instance = new Instance(options, hub, presence, publisher, namespaces, metrics, logs, hints)
-  const instances = new Instances(instance, hub, presence)
-  const control = new Control(broker, publisher, instance)
-  const drain = new Drain(instance, metrics, logs, () => app.websocketServer.clients)
+  const instance = randomBytes(6).toString('base64url')
+  const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2, {
+    active: true,
+    delivered (channel, publication) {
+      tracing.processed(tracing.process(channel, publication))
+      if (publication.instance !== instance) metrics.delivered(Date.now() - publication.time)
+    },
+    missed (channel, count, reason) {
+      metrics.missed(count)
+      logs.missed(channel, count, reason)
+    }
+  })
+  const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces)
+  const connections = new Connections(options, subscriptions, metrics, logs, hints)
+  const publisher = new Publisher(instance, broker, namespaces, metrics, tracing)
+  const registry = new InstanceRegistry(instance, connections, hub, presence)
+  const control = new Control(instance, broker, connections, logs)
+  const drain = new Drain(connections, metrics, logs, () => app.websocketServer.clients)
   const memory = new Memory(options.memoryLimit, logs)
-  const heartbeat = new Heartbeat(instance, hub, instances, control, hints, memory)
-  const admission = new Admission(options, instance, drain, memory, metrics, logs, tracing)
-  app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, logs))
+  const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, hints, memory)
+  const admission = new Admission(options, connections, drain, memory, metrics, logs, tracing)
+  app.decorate('realtime', new Realtime(publisher, presence, sessions, connections, registry, control, logs))
 
   await addFoundation(app, options)
   const limiter = await createLimiter(app, options, rateLimitStore, admission)
   if (path !== false) {
-    const plain = new PlainProtocol(instance)
-    addWebSocketRoute(app, path, () => plain, instance, admission, limiter, tracing)
+    const plain = new PlainProtocol(options, connections, metrics)
+    addWebSocketRoute(app, path, () => plain, connections, admission, limiter, tracing)
   }
   if (sdkPath !== false) {
-    const commands = new Commands(instance, namespaces, publisher, presence, options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token))
-    const json = new SdkProtocol(jsonCodec, commands, instance, metrics)
-    const protobuf = new SdkProtocol(protobufCodec, commands, instance, metrics)
-    addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, limiter, tracing)
+    const commands = new Commands(
+      options, connections, subscriptions, namespaces, publisher, presence,
+      options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token), metrics, logs
+    )
+    const json = new SdkProtocol(new SdkEncoder(jsonCodec), commands, metrics)
+    const protobuf = new SdkProtocol(new SdkEncoder(protobufCodec), commands, metrics)
+    addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, connections, admission, limiter, tracing)
   }
-  if (healthPath !== false) addHealthRoute(app, healthPath, instance)
-  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, memory, hints)
+  if (healthPath !== false) addHealthRoute(app, healthPath, connections, instance)
+  if (readyPath !== false) addReadyRoute(app, readyPath, instance, connections, broker, control, drain, memory, hints)
 
   const startBy = Date.now() + START_TIMEOUT
-  await broker.start(new Bridge(instance, hub, control, metrics, logs, tracing))
+  await broker.start(new BrokerEvents(connections, subscriptions, control, logs))
   // Without Redis the app starts all the same; the heartbeat goes on with both.
-  await within(startBy - Date.now(), Promise.all([control.listen(), instances.record()]))
-  metrics.observe({ connections: instance.connections, hub, broker, limit: options.maxConnections })
+  await within(startBy - Date.now(), Promise.all([control.listen(), registry.record()]))
+  metrics.observe({ connections, hub, broker, limit: options.maxConnections })
   hints.started(Date.now())
   heartbeat.start()
   let telemetryTimer: NodeJS.Timeout | undefined
@@ -136,7 +154,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     forgetSignals()
     heartbeat.stop()
     metrics.close()
-    await instances.remove().catch(() => {}) // while Redis is away; the record expires
+    await registry.remove().catch(() => {}) // while Redis is away; the record expires
     await broker.close()
   })
 }
@@ -148,7 +166,7 @@ export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export type { Duration } from './lib/options/checks.ts'
 export type { RedisClientLike, RedisOption } from './lib/options/redis-source.ts'
-export type { Connection, SubscribeResult } from './lib/core/connection.ts'
+export type { Connection, SubscribeResult } from './lib/model/connection.ts'
 export type { CloseCause, End } from './lib/model/close-codes.ts'
 export type { Realtime, Sessions } from './lib/core/realtime.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/core/publisher.ts'

@@ -3,7 +3,7 @@ import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import type { Drain } from '../lifecycle/drain.ts'
 import { CapacityError, DrainingError, InvalidArgumentError, InvalidDataError, MemoryError, OriginError, UnauthorizedError, UpgradeRequiredError } from '../model/errors.ts'
-import type { Instance } from '../core/connections.ts'
+import type { Connections } from '../core/connections.ts'
 import type { Logs } from '../observability/logs.ts'
 import type { Memory } from '../lifecycle/memory-guard.ts'
 import type { Metrics, Rejection } from '../observability/metrics.ts'
@@ -28,7 +28,7 @@ export function retryAfter (): string {
 /** Who may open a connection here: hooks ahead of the upgrade, each of which lets a request through or answers it. */
 export class Admission {
   readonly #options: ResolvedOptions
-  readonly #instance: Instance
+  readonly #connections: Connections
   readonly #drain: Drain
   readonly #memory: Memory
   readonly #metrics: Metrics
@@ -36,9 +36,9 @@ export class Admission {
   readonly #tracing: Tracing
   readonly #identities = new WeakMap<FastifyRequest, Identity>()
 
-  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, memory: Memory, metrics: Metrics, logs: Logs, tracing: Tracing) {
+  constructor (options: ResolvedOptions, connections: Connections, drain: Drain, memory: Memory, metrics: Metrics, logs: Logs, tracing: Tracing) {
     this.#options = options
-    this.#instance = instance
+    this.#connections = connections
     this.#drain = drain
     this.#memory = memory
     this.#metrics = metrics
@@ -95,7 +95,7 @@ export class Admission {
 
   #refuseWithoutRoom (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined {
     if (this.#drain.started) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'draining', new DrainingError())
-    if (this.#instance.full) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'capacity', new CapacityError(this.#options.maxConnections))
+    if (this.#connections.full) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'capacity', new CapacityError(this.#options.maxConnections))
     if (this.#memory.short) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'capacity', new MemoryError())
   }
 

@@ -10,7 +10,7 @@ import { retryAfter } from './admission.ts'
 import type { Admission, HttpError } from './admission.ts'
 import { closeCodes } from '../model/close-codes.ts'
 import { RateLimitError } from '../model/errors.ts'
-import type { Instance } from '../core/connections.ts'
+import type { Connections } from '../core/connections.ts'
 import type { ResolvedLimit, ResolvedOptions } from '../options/options.ts'
 import type { Protocol } from '../core/protocol.ts'
 import { clientAddress } from '../backends/redis/rate-limit-store.ts'
@@ -72,7 +72,7 @@ function endAnswered (_request: IncomingMessage, socket: Duplex & { _httpMessage
 }
 
 /** A WebSocket route, through the host's router: its hooks, prefix and encapsulation hold. */
-export function addWebSocketRoute (app: FastifyInstance, path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol, instance: Instance, admission: Admission, limiter: Limiter, tracing: Tracing): void {
+export function addWebSocketRoute (app: FastifyInstance, path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol, connections: Connections, admission: Admission, limiter: Limiter, tracing: Tracing): void {
   app.route({
     method: 'GET',
     url: path,
@@ -85,7 +85,7 @@ export function addWebSocketRoute (app: FastifyInstance, path: string, choose: (
       // The host's own @fastify/websocket would close it at app.close() without a code; that is the drain's work.
       app.websocketServer.clients?.delete(socket) // there are none where the host has turned its clientTracking off
       forgetUpgrade(socket)
-      tracing.accepted(request, () => instance.accept(socket, choose(socket, request), admission.identity(request), request))
+      tracing.accepted(request, () => connections.accept(socket, choose(socket, request), admission.identity(request), request))
     }
   })
 }

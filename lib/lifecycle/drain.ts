@@ -1,6 +1,6 @@
 import type { WebSocket } from 'ws'
 import { closeCodes } from '../model/close-codes.ts'
-import type { Instance } from '../core/connections.ts'
+import type { Connections } from '../core/connections.ts'
 import type { Logs } from '../observability/logs.ts'
 import type { Metrics } from '../observability/metrics.ts'
 import { within } from '../util/timeout.ts'
@@ -16,7 +16,7 @@ const SETTLE_BY = 0.8
 
 /** Closes all connections so that their clients do not come back all at once, within the time there is. */
 export class Drain {
-  readonly #instance: Instance
+  readonly #connections: Connections
   readonly #metrics: Metrics
   readonly #logs: Logs
   /** WebSockets that are not ours but would keep the server from closing; undefined where the host's server does not track them. */
@@ -24,8 +24,8 @@ export class Drain {
   #done: Promise<void> | undefined
   #deadline = 0
 
-  constructor (instance: Instance, metrics: Metrics, logs: Logs, others: () => ReadonlySet<WebSocket> | undefined) {
-    this.#instance = instance
+  constructor (connections: Connections, metrics: Metrics, logs: Logs, others: () => ReadonlySet<WebSocket> | undefined) {
+    this.#connections = connections
     this.#metrics = metrics
     this.#logs = logs
     this.#others = others
@@ -48,7 +48,7 @@ export class Drain {
   }
 
   async #run (timeout: number): Promise<void> {
-    const { connections } = this.#instance
+    const connections = this.#connections
     const startedAt = Date.now()
     this.#deadline = startedAt + timeout
     const total = connections.size
@@ -58,16 +58,16 @@ export class Drain {
     await this.#until(() => connections.size === 0 && !this.#others()?.size, startedAt + timeout * CUT_BY)
     this.cutOthers()
     const silent = connections.size
-    for (const connection of connections.values()) connection.cut('drain')
+    for (const connection of connections) connection.terminate('drain')
     await this.#until(() => connections.size === 0, startedAt + timeout * SETTLE_BY) // their ends come a moment later
-    await within(startedAt + timeout * SETTLE_BY - Date.now(), this.#instance.settled())
+    await within(startedAt + timeout * SETTLE_BY - Date.now(), this.#connections.settled())
     const duration = Date.now() - startedAt
     this.#metrics.drained(duration)
     this.#logs.drainFinished(total, silent, duration)
   }
 
   async #closeAll (by: number): Promise<void> {
-    const open = Array.from(this.#instance.connections.values())
+    const open = Array.from(this.#connections)
     const batch = Math.max(MIN_BATCH, Math.ceil(open.length / Math.max(1, (by - Date.now()) / BATCH_INTERVAL)))
     for (let i = 0; i < open.length; i += batch) {
       if (i > 0) await sleep(BATCH_INTERVAL)

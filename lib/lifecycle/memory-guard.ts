@@ -39,10 +39,10 @@ export class Memory {
   /** Whether a new connection might be one too many. */
   get short (): boolean { return this.#short }
 
-  check (connections: ReadonlyMap<string, Connection>): void {
+  check (connections: Iterable<Connection> & { readonly size: number }): void {
     if (this.#limit === false) return
     const { rss, heapUsed, external } = process.memoryUsage()
-    if (rss > this.#limit * TIGHT) this.#cutSlowest(Array.from(connections.values()), this.#limit * OWED)
+    if (rss > this.#limit * TIGHT) this.#cutSlowest(Array.from(connections), this.#limit * OWED)
     const short = this.#isShort({ resident: rss, live: heapUsed + external, connections: connections.size }, this.#limit)
     if (short === this.#short) return
     this.#short = short
@@ -66,13 +66,13 @@ export class Memory {
 
   /** Each of them may owe less than one is allowed to, and all together too much. What several were sent counts for each of them. */
   #cutSlowest (connections: Connection[], allowed: number): void {
-    let owed = connections.reduce((sum, connection) => sum + connection.owed, 0)
+    let owed = connections.reduce((sum, connection) => sum + connection.outbox.bufferedBytes, 0)
     if (owed <= allowed) return
-    for (const connection of connections.toSorted((a, b) => b.owed - a.owed)) {
+    for (const connection of connections.toSorted((a, b) => b.outbox.bufferedBytes - a.outbox.bufferedBytes)) {
       if (owed <= allowed) break
-      owed -= connection.owed
-      this.#logs.slow(connection, connection.owed)
-      connection.cut('slow')
+      owed -= connection.outbox.bufferedBytes
+      this.#logs.slow(connection, connection.outbox.bufferedBytes)
+      connection.terminate('slow')
     }
   }
 }

@@ -45,6 +45,11 @@ export interface Position {
   epoch: string
 }
 
+/** A publication before it has a position. */
+export function newPublication (instance: string, { kind, payload }: Pick<Publication, 'kind' | 'payload'>): Publication {
+  return { kind, payload, time: Date.now(), instance, sequence: 0, offset: 0, epoch: '' }
+}
+
 /** Random, so that positions of a history that was lost are never taken for positions of the one that replaced it. */
 export function newEpoch (): string {
   return randomBytes(6).toString('base64url')

@@ -7,7 +7,7 @@ export type Rejection = 'capacity' | 'origin' | 'auth' | 'rate_limit' | 'drainin
 
 /** What the gauges read. */
 export interface Observed {
-  readonly connections: ReadonlyMap<string, Connection>
+  readonly connections: Iterable<Connection>
   readonly hub: { readonly subscriptions: number, readonly skipped: number }
   readonly broker: { readonly up: boolean }
   readonly limit: number
@@ -107,7 +107,7 @@ export class Metrics {
     const samples: Sample[] = [['missed', this.#missed]]
     for (const [type, count] of this.#rejected) samples.push(['rejected', count, { 'error.type': type }])
     for (const [outcome, count] of this.#recoveries) samples.push(['recoveries', count, { 'websocket.recovery.outcome': outcome }])
-    const connections = Array.from(this.#observed?.connections.values() ?? [])
+    const connections = Array.from(this.#observed?.connections ?? [])
     const all = new Traffic()
     for (const protocol of PROTOCOLS) {
       const living = connections.filter(connection => connection.protocol === protocol)

@@ -1,7 +1,8 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import type { Connection, End } from '../../index.ts'
+import type { End } from '../../index.ts'
+import type { Connection } from '../../lib/core/connection.ts'
 import type { Logs } from '../../lib/observability/logs.ts'
 import { Memory } from '../../lib/lifecycle/memory-guard.ts'
 import { startApp } from '../helpers/app.ts'
@@ -14,6 +15,11 @@ const heartbeat = { interval: 500, timeout: '1m' } // a look at memory every 100
 function newLog () {
   const entries: Array<Record<string, any>> = []
   return { entries, logger: { stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } } }
+}
+
+/** So many connections, with nothing outstanding. */
+function connectionsWithout (count: number): Set<Connection> {
+  return new Set(Array.from({ length: count }, () => ({ outbox: { bufferedBytes: 0 } }) as Connection))
 }
 
 t.test('an instance that runs out of memory takes no more connections until some is free, and keeps those it has', async (t) => {
@@ -51,7 +57,7 @@ t.test('where resident memory does not fall, room for connections comes with tho
   const told: string[] = []
   const memory = new Memory(process.memoryUsage.rss(), { memoryShort: () => told.push('short'), memoryFreed: () => told.push('freed') } as unknown as Logs)
   const check = (connections: number) => {
-    memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))
+    memory.check(connectionsWithout(connections))
     return memory.short
   }
   t.strictSame([20, 19, 18].map(check), [true, true, false], 'a tenth has to leave')
@@ -66,7 +72,7 @@ t.test('memory that is short again and again does not creep up to the limit', as
   const memory = new Memory(1_000, { memoryShort: () => {}, memoryFreed: () => {} } as unknown as Logs)
   const short = (bytes: number, connections: number) => {
     resident = bytes
-    memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))
+    memory.check(connectionsWithout(connections))
     return memory.short
   }
   t.strictSame([short(905, 100), short(905, 80)], [true, false])

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import { IDEMPOTENCY_TTL, POSITION_TTL, START_TIMEOUT } from '../../model/broker.ts'
-import type { Broker, BrokerListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
+import type { Broker, BrokerListener, ChannelListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
 import { RedisNoAnswerError, UnrecoverablePositionError } from '../../model/errors.ts'
 import { decodePublication, encodePublication, newEpoch } from '../../model/publication.ts'
 import type { Position, Publication } from '../../model/publication.ts'
@@ -98,9 +98,9 @@ export class RedisBroker implements Broker {
     }
   }
 
-  async subscribe (channel: string, hasHistory: boolean): Promise<void> {
+  async subscribe (channel: string, hasHistory: boolean, listener: ChannelListener): Promise<void> {
     const pubsub = this.#keys.pubsub(channel)
-    const feed = new RedisFeed(channel, hasHistory, this.#listener!)
+    const feed = new RedisFeed(channel, hasHistory, listener)
     this.#feeds.set(pubsub, feed)
     try {
       await this.#subscriber.subscribe(pubsub)
@@ -150,7 +150,7 @@ export class RedisBroker implements Broker {
     const second = bytes.indexOf(SPACE, first + 1)
     const publication = decodePublication(bytes.subarray(second + 1), Number(bytes.toString('latin1', 0, first)), bytes.toString('latin1', first + 1, second))
     // Somebody else writes to our keys.
-    if (publication === undefined || Number.isNaN(publication.offset)) return this.#listener?.missed(feed.channel, 1, 'it is not in the form of this package')
+    if (publication === undefined || Number.isNaN(publication.offset)) return feed.listener.missed(1, 'it is not in the form of this package')
     feed.receive(publication)
     if (feed.broken) this.#check(feed)
   }
@@ -228,8 +228,8 @@ export class RedisBroker implements Broker {
     }
   }
 
-  #keepsUp ({ channel }: RedisFeed): boolean {
-    return this.#listener?.keepsUp(channel) ?? true
+  #keepsUp ({ listener }: RedisFeed): boolean {
+    return listener.canAccept()
   }
 
   /** Who takes nothing holds up the others for a moment only; with what comes then it is soon closed. */

@@ -1,4 +1,4 @@
-import type { BrokerListener, History } from '../../model/broker.ts'
+import type { ChannelListener, History } from '../../model/broker.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 
 /** Publications that may wait for a repair; more of them mean that it does not come in time. */
@@ -13,7 +13,7 @@ const MAX_INSTANCES = 1_000
 export class RedisFeed {
   readonly channel: string
   readonly #hasHistory: boolean
-  readonly #listener: BrokerListener
+  readonly listener: ChannelListener
   /** Of the last publication delivered; undefined until the first read. */
   #position: Position | undefined
   /** Set while something may be missing: what arrives meanwhile. */
@@ -25,10 +25,10 @@ export class RedisFeed {
   /** In a channel without history: the last sequence of each publishing instance. */
   readonly #sequences = new Map<string, number>()
 
-  constructor (channel: string, hasHistory: boolean, listener: BrokerListener) {
+  constructor (channel: string, hasHistory: boolean, listener: ChannelListener) {
     this.channel = channel
     this.#hasHistory = hasHistory
-    this.#listener = listener
+    this.listener = listener
     if (hasHistory) this.#waiting = []
   }
 
@@ -93,8 +93,8 @@ export class RedisFeed {
       this.#waiting = waiting?.filter(publication => publication.epoch !== old)
       for (const publication of waiting ?? []) if (publication.epoch === old) this.#advance(publication)
     }
-    this.#listener.renewed(this.channel)
-    this.#listener.missed(this.channel, 1, 'Redis has lost the history of this channel')
+    this.listener.positionLost()
+    this.listener.missed(1, 'Redis has lost the history of this channel')
     this.#position = { offset, epoch }
   }
 
@@ -126,8 +126,8 @@ export class RedisFeed {
   #skipTo (offset: number): void {
     const position = this.#position
     if (position === undefined || offset <= position.offset) return
-    this.#listener.renewed(this.channel)
-    this.#listener.missed(this.channel, offset - position.offset, 'the history of this channel no longer holds them')
+    this.listener.positionLost()
+    this.listener.missed(offset - position.offset, 'the history of this channel no longer holds them')
     position.offset = offset
   }
 
@@ -138,20 +138,20 @@ export class RedisFeed {
 
   #deliver (publication: Publication): void {
     const { offset, epoch } = publication
-    if (this.#position !== undefined && this.#position.epoch !== epoch) this.#listener.renewed(this.channel)
+    if (this.#position !== undefined && this.#position.epoch !== epoch) this.listener.positionLost()
     this.#position = { offset, epoch }
     this.checkedAt = Date.now()
-    this.#listener.deliver(this.channel, publication)
+    this.listener.deliver(publication)
   }
 
   #receiveUnnumbered (publication: Publication): void {
     const { instance, sequence } = publication
-    if (sequence === 0) return this.#listener.deliver(this.channel, publication)
+    if (sequence === 0) return this.listener.deliver(publication)
     const last = this.#sequences.get(instance)
-    if (last !== undefined && sequence > last + 1) this.#listener.missed(this.channel, sequence - last - 1, 'Redis Pub/Sub lost them and this channel has no history')
+    if (last !== undefined && sequence > last + 1) this.listener.missed(sequence - last - 1, 'Redis Pub/Sub lost them and this channel has no history')
     if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()
     // An instance starts again at 1 when it has not published here for long.
     if (last === undefined || sequence > last || sequence === 1) this.#sequences.set(instance, sequence)
-    this.#listener.deliver(this.channel, publication)
+    this.listener.deliver(publication)
   }
 }

@@ -3,8 +3,13 @@ import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './e
 import type { Command, CommandData } from './schema.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { connect, refresh } from './connect.ts'
-import { memberOf } from '../../core/connections.ts'
-import type { Instance } from '../../core/connections.ts'
+import { memberOf } from '../../core/subscriptions.ts'
+import type { Subscriptions } from '../../core/subscriptions.ts'
+import type { Connections } from '../../core/connections.ts'
+import type { Subscription } from '../../hub/subscription.ts'
+import type { Logs } from '../../observability/logs.ts'
+import type { Metrics } from '../../observability/metrics.ts'
+import type { ResolvedOptions } from '../../options/options.ts'
 import type { ResolvedLimit } from '../../options/options.ts'
 import type { Presence } from '../../model/presence.ts'
 import { encodePayload } from '../../model/publication.ts'
@@ -33,15 +38,26 @@ const MAX_BUCKETS = 256
 
 /** What SDK clients can ask for. Each command answers by `done`, or throws what it answers instead. */
 export class Commands {
-  readonly instance: Instance
+  readonly options: ResolvedOptions
+  readonly connections: Connections
+  readonly subscriptions: Subscriptions
   readonly tokens: Tokens | undefined
+  readonly metrics: Metrics
+  readonly logs: Logs
   readonly #namespaces: ChannelNamespaces
   readonly #publisher: Publisher
   readonly #presence: Presence
 
-  constructor (instance: Instance, namespaces: ChannelNamespaces, publisher: Publisher, presence: Presence, tokens: Tokens | undefined) {
-    this.instance = instance
+  constructor (
+    options: ResolvedOptions, connections: Connections, subscriptions: Subscriptions, namespaces: ChannelNamespaces, publisher: Publisher, presence: Presence,
+    tokens: Tokens | undefined, metrics: Metrics, logs: Logs
+  ) {
+    this.options = options
+    this.connections = connections
+    this.subscriptions = subscriptions
     this.tokens = tokens
+    this.metrics = metrics
+    this.logs = logs
     this.#namespaces = namespaces
     this.#publisher = publisher
     this.#presence = presence
@@ -82,14 +98,11 @@ export class Commands {
   async unsubscribe (session: SdkSession, request: Request<'unsubscribe'>, done: Done): Promise<void> {
     const { channel = '' } = request
     if (channel === '') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-    const { connection, subscriptions } = session
+    const { connection } = session
     // Whatever its name, the client is not in there afterwards; SDKs take an error here for a broken connection.
-    await connection.inTurn(channel, async () => {
-      if (subscriptions.get(channel)?.serverSide === false) {
-        const left = this.instance.leave(connection, channel)
-        subscriptions.delete(channel)
-        await left
-      }
+    await connection.turns.take(channel, async () => {
+      const subscription = connection.subscriptions.get(channel)
+      if (subscription?.serverSide === false) await this.subscriptions.end(connection, subscription)
       done({})
     })
   }
@@ -100,9 +113,9 @@ export class Commands {
     if (request.type) throw new ReplyError(clientErrors.notAvailable)
     const { connection } = session
     if (request.data === undefined) throw new ReplyError(clientErrors.badRequest)
-    await connection.settled(channel)
+    await connection.turns.settled(channel)
     const { payload, options } = await this.#mayPublish(session, channel, request.data)
-    const stored = this.#publisher.publishPayload(channel, payload, options, memberOf(connection, session.subscriptions.get(channel)?.info))
+    const stored = this.#publisher.publish(channel, payload, options, memberOf(connection, connection.subscriptions.get(channel)?.info))
     if (++session.publishing < MAX_PUBLISHING) next()
     try {
       await stored
@@ -132,31 +145,31 @@ export class Commands {
   }
 
   async rpc (session: SdkSession, request: Request<'rpc'>, done: Done): Promise<void> {
-    const { onRpc } = this.instance.options
+    const { onRpc } = this.options
     if (onRpc === undefined) throw new ReplyError(clientErrors.notAvailable)
     const data = payloadOf(await onRpc(session.connection, request.method ?? '', dataOf(request.data)))
     done(data === undefined ? {} : { data })
   }
 
   async send (session: SdkSession, request: Request<'send'>): Promise<void> {
-    const { onMessage } = this.instance.options
+    const { onMessage } = this.options
     if (onMessage === undefined) throw new DisconnectError('unsupported')
     await onMessage(session.connection, dataOf(request.data))
   }
 
   /** Ends a client-side subscription from here. */
-  drop (session: SdkSession, channel: string, why: { code: number, reason: string }): void {
-    this.instance.leave(session.connection, channel)
-    session.subscriptions.delete(channel)
+  drop (session: SdkSession, subscription: Subscription, why: { code: number, reason: string }): void {
+    const { channel } = subscription
+    this.subscriptions.end(session.connection, subscription)
     session.push({ channel, unsubscribe: why })
   }
 
   /** Ends subscriptions that were not refreshed. */
   expire (session: SdkSession, now: number): void {
     session.nextExpiry = Infinity
-    for (const [channel, subscription] of session.subscriptions) {
+    for (const subscription of Array.from(session.connection.subscriptions.values())) {
       const end = endOf(subscription)
-      if (now >= end) this.drop(session, channel, unsubscribeCodes.expired)
+      if (now >= end) this.drop(session, subscription, unsubscribeCodes.expired)
       else session.nextExpiry = Math.min(session.nextExpiry, end)
     }
   }
@@ -165,8 +178,8 @@ export class Commands {
   async #subscribedChannel (session: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'): Promise<string> {
     const channel = channelOf(request)
     if (!this.knownRules(channel)[feature]) throw new ReplyError(clientErrors.notAvailable)
-    await session.connection.settled(channel) // its subscribe may be in the same frame
-    if (!session.connection.channels.has(channel)) throw new ReplyError(clientErrors.permissionDenied)
+    await session.connection.turns.settled(channel) // its subscribe may be in the same frame
+    if (session.connection.subscriptions.get(channel)?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied)
     return channel
   }
 
@@ -178,7 +191,7 @@ export class Commands {
     const allowed = isForUser(channel, connection.user) && (typeof publish === 'function' ? await publish(connection, channel, data) : publish)
     if (!allowed) throw new ReplyError(clientErrors.permissionDenied)
     if (publishLimit !== undefined && !takeOne(session.publishBuckets, channel, publishLimit)) throw new ReplyError(clientErrors.tooManyRequests)
-    const change = await this.instance.options.onPublish?.(connection, channel, data)
+    const change = await this.options.onPublish?.(connection, channel, data)
     if (change === false) throw new ReplyError(clientErrors.permissionDenied)
     if (typeof change !== 'object' || change === null) return { payload: payloadOfCommand(sent), options: {} }
     const { data: changed, ...options } = change

@@ -8,6 +8,7 @@ import { payloadOf, subscribeReply, ttl } from './replies.ts'
 import { dataOf, EXPIRY_GRACE } from './requests.ts'
 import type { Done } from './requests.ts'
 import type { SdkSession } from './session.ts'
+import type { Subscription } from '../../hub/subscription.ts'
 import { expiresAt, TokenExpiredError, TokenInvalidError } from '../../options/token-options.ts'
 import type { ConnectionClaims, Tokens } from '../../options/token-options.ts'
 
@@ -19,19 +20,19 @@ export async function connect (commands: Commands, session: SdkSession, request:
   if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
   session.phase = 'connecting'
   session.positions = request.subs ?? {}
-  const { instance, tokens } = commands
+  const { options, connections, tokens } = commands
   const { connection } = session
   const upgrade = session.request!
   const identity = await credentials(tokens, session, request)
-  instance.identified(connection, identity, upgrade)
+  connections.identified(connection, identity, upgrade)
   const expiry = setExpiry(session, identity.expiresAt)
   await Promise.all((identity.channels ?? []).map(channel => connection.subscribe(channel)))
-  session.welcomed = true
-  const answer = await instance.options.onConnect?.(connection, upgrade, connectDetails(request))
+  session.connected = true
+  const answer = await options.onConnect?.(connection, upgrade, connectDetails(request))
   session.request = undefined // the host has seen it; nobody else needs it
   if (!connection.open) return
-  const { subs, live } = admitDeferred(commands, session)
-  const { interval } = instance.options.heartbeat
+  const { subs, live } = admitServerSide(commands, session)
+  const { interval } = options.heartbeat
   session.phase = 'connected'
   done({
     client: connection.id,
@@ -41,8 +42,8 @@ export async function connect (commands: Commands, session: SdkSession, request:
     ...(Object.keys(subs).length > 0 && { subs }),
     ...dataOfAnswer(answer)
   })
-  for (const [channel, publications] of live) session.pushAll(channel, publications)
-  for (const channel of Object.keys(subs)) instance.joined(connection, channel)
+  for (const [{ channel }, publications] of live) session.pushAll(channel, publications)
+  for (const [subscription] of live) commands.subscriptions.announceJoin(connection, subscription)
 }
 
 /** A new token for a connection that lives by one. */
@@ -112,21 +113,21 @@ function dataOfAnswer (answer: unknown) {
 }
 
 /** Synchronous, so that nothing is published between the reply and what comes live. */
-function admitDeferred ({ instance }: Commands, session: SdkSession): { subs: Record<string, SubscribeReply>, live: [string, Publication[]][] } {
+function admitServerSide ({ options, metrics }: Commands, session: SdkSession): { subs: Record<string, SubscribeReply>, live: [Subscription, Publication[]][] } {
   const subs: Record<string, SubscribeReply> = {}
-  const live: [string, Publication[]][] = []
+  const live: [Subscription, Publication[]][] = []
   let bytes = 0
-  for (const [channel, joining] of session.deferred) {
-    bytes += joining.bytes
-    if (bytes > instance.options.maxBufferedBytes / 2) joining.giveUp()
+  for (const subscription of session.connection.subscriptions.values()) {
+    const { channel } = subscription
+    bytes += subscription.recoveryBytes
+    if (bytes > options.maxBufferedBytes / 2) subscription.giveUpRecovery()
     const recovering = session.positions[channel]?.recover === true
-    const caughtUp = joining.admit()
-    if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-    if (recovering) instance.recovery(caughtUp.recovered)
-    subs[channel] = subscribeReply(caughtUp, recovering)
-    live.push([channel, caughtUp.live])
+    const recovery = subscription.admit()
+    if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+    if (recovering) metrics.recovery(recovery.recovered)
+    subs[channel] = subscribeReply(recovery, recovering)
+    live.push([subscription, recovery.live])
   }
-  session.deferred.clear()
   session.positions = {}
   return { subs, live }
 }

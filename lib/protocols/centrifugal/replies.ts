@@ -1,5 +1,5 @@
 import type { ClientInfo, ReplyPublication, SubscribeReply } from './schema.ts'
-import type { CaughtUp } from '../../hub/catch-up.ts'
+import type { Recovery } from '../../hub/recovery.ts'
 import type { Member } from '../../model/presence.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload, Publication } from '../../model/publication.ts'
@@ -28,7 +28,7 @@ export function replyPublication ({ kind, payload, offset, epoch, tags, publishe
 }
 
 /** Where a subscriber begins. Recovered publications come with the offset that it named, so that it goes on by applying them. */
-export function subscribeReply ({ recovered, missed, offset, epoch }: CaughtUp, recovering: boolean): SubscribeReply {
+export function subscribeReply ({ recovered, missed, offset, epoch }: Recovery, recovering: boolean): SubscribeReply {
   if (epoch === '') return {}
   return {
     recoverable: true,

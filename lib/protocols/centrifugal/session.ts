@@ -1,27 +1,19 @@
 import type { FastifyRequest } from 'fastify'
-import type { Push, SubscribeRequest } from './schema.ts'
 import type { Connection } from '../../core/connection.ts'
-import type { Joining } from '../../hub/joining.ts'
-import type { Identity } from '../../options/options.ts'
-import { framesOf } from '../../core/protocol.ts'
+import type { Session } from '../../core/session.ts'
+import { topOf } from '../../hub/recovery.ts'
+import type { Subscription } from '../../hub/subscription.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import type { SubscribeResult } from '../../model/connection.ts'
+import { framesOf } from '../../model/encoder.ts'
 import type { Position, Publication } from '../../model/publication.ts'
-import { EXPIRY_GRACE } from './requests.ts'
-import type { SdkProtocol } from './protocol.ts'
+import type { Identity } from '../../options/options.ts'
 import type { TokenBucket } from '../../util/token-bucket.ts'
-
-/** One channel of an SDK connection. */
-export interface Subscription {
-  /** The host subscribed it; the client can not subscribe to it again, and must begin anew where a client-side one subscribes again. */
-  readonly serverSide: boolean
-  /** Whether it is told who joins and leaves. */
-  joinLeave: boolean
-  /** What others see of it in this channel. */
-  info: unknown
-  /** Unix time in ms; Infinity: never. */
-  expiresAt: number
-  /** Whether the client is to bring a new token before it expires. */
-  readonly refreshable: boolean
-}
+import { unsubscribeCodes } from './errors.ts'
+import type { SdkProtocol } from './protocol.ts'
+import { subscribeReply } from './replies.ts'
+import { EXPIRY_GRACE } from './requests.ts'
+import type { Push, SubscribeRequest } from './schema.ts'
 
 /** Unix time in ms at which it is ended from here: a client that can refresh it may be about to. */
 export function endOf ({ expiresAt, refreshable }: Subscription): number {
@@ -29,22 +21,18 @@ export function endOf ({ expiresAt, refreshable }: Subscription): number {
 }
 
 /** What an SDK connection knows of itself. */
-export class SdkSession {
+export class SdkSession implements Session {
+  readonly positioned = true
   /** It must connect first; once, and all else waits for that. */
   phase: 'new' | 'connecting' | 'connected' | 'failed' = 'new'
   /** Until it has connected: the upgrade's request, and what `authenticate` said of it. */
   request: FastifyRequest | undefined
   readonly identity: Identity | undefined
-  /** Channels, those on their way in included. */
-  readonly subscriptions = new Map<string, Subscription>()
-  /** Server-side subscriptions that wait for the reply to connect. */
-  readonly deferred = new Map<string, Joining>()
   /** Where the client was in server-side subscriptions, as it says in connect. */
   positions: Record<string, SubscribeRequest> = {}
   /** Whether it pings natively, for tools that do not speak the protocol. */
   readonly nativePing: boolean
-  /** Whether the host was told that it is there, so that it is told when it is gone. */
-  welcomed = false
+  connected = false
   /** Unix time in ms from which on a pong is not counted as a command. */
   freePongAt = 0
   /** Whether the connection lives by a token that the client refreshes. */
@@ -68,24 +56,61 @@ export class SdkSession {
     this.nativePing = (request.query as Record<string, unknown> | undefined)?.cf_ws_frame_ping_pong === 'true'
   }
 
+  get hasFailed (): boolean { return this.phase === 'failed' }
+
+  handle (data: Buffer, binary: boolean): Promise<void> {
+    return this.#protocol.handle(this, data, binary)
+  }
+
+  ping (): void {
+    if (this.nativePing) this.connection.ping()
+    else this.connection.write(this.#protocol.encoder.ping)
+  }
+
+  sweep (now: number): void {
+    if (now >= this.nextExpiry) this.#protocol.commands.expire(this, now)
+  }
+
   /** Where to recover a server-side subscription from. */
   positionOf (channel: string): Position | undefined {
     const position = this.positions[channel]
     return this.phase === 'connecting' && position?.recover ? { offset: position.offset ?? 0, epoch: position.epoch ?? '' } : undefined
   }
 
-  /** The host has taken back what it had subscribed. */
-  takeDeferred (channel: string): Joining | undefined {
-    const joining = this.deferred.get(channel)
-    if (this.deferred.delete(channel)) this.subscriptions.delete(channel)
-    return joining
+  /** A server-side subscription: with the reply to connect, or by a push. */
+  subscribed (subscription: Subscription): SubscribeResult {
+    if (this.phase !== 'connected') return {}
+    const { channel, since } = subscription
+    const recovery = subscription.admit()
+    /* c8 ignore next 4 -- a publication would have to be lost in the very moment of this call; connect and subscribe, where it can be provoked, are tested */
+    if (recovery === undefined) {
+      this.connection.end(sdkOnlyCloseCodes.insufficientState)
+      return {}
+    }
+    const { recoverable = false, positioned = false, epoch = '', offset = 0 } = subscribeReply(recovery, false)
+    this.push({ channel, subscribe: { recoverable, positioned, epoch, offset } })
+    this.pushAll(channel, [...recovery.missed, ...recovery.live])
+    this.#protocol.commands.subscriptions.announceJoin(this.connection, subscription)
+    if (since === undefined) return {}
+    this.#protocol.commands.metrics.recovery(recovery.recovered)
+    return { recovered: recovery.recovered, offset: topOf(recovery), epoch }
+  }
+
+  unsubscribed (channel: string): void {
+    this.push({ channel, unsubscribe: unsubscribeCodes.server })
+  }
+
+  /** The client subscribes again and recovers what can be recovered; where the app has subscribed it, it connects again. */
+  positionLost (subscription: Subscription): void {
+    if (subscription.serverSide) this.connection.end(sdkOnlyCloseCodes.insufficientState)
+    else this.#protocol.commands.drop(this, subscription, unsubscribeCodes.insufficientState)
   }
 
   push (push: Push): void {
-    this.connection.write(this.#protocol.frame({ push }))
+    this.connection.write(this.#protocol.encoder.frame({ push }))
   }
 
   pushAll (channel: string, publications: Publication[]): void {
-    for (const frame of framesOf(this.#protocol, channel, publications)) this.connection.write(frame)
+    for (const frame of framesOf(this.#protocol.encoder, channel, publications)) this.connection.write(frame)
   }
 }

@@ -8,7 +8,8 @@ import { payloadOf, subscribeReply, ttl } from './replies.ts'
 import { channelOf, dataOf, isForUser } from './requests.ts'
 import type { Done } from './requests.ts'
 import { endOf } from './session.ts'
-import type { SdkSession, Subscription } from './session.ts'
+import type { SdkSession } from './session.ts'
+import { Subscription } from '../../hub/subscription.ts'
 import { expiresAt, TokenExpiredError, TokenInvalidError } from '../../options/token-options.ts'
 import type { SubscriptionClaims } from '../../options/token-options.ts'
 
@@ -20,64 +21,56 @@ const REJECT_UNRECOVERED = 2
 /** In turn with other commands of the same channel; late answers of what was given up touch nothing, as every step looks again whether the connection is open. */
 export async function subscribe (commands: Commands, session: SdkSession, request: SubscribeRequest, done: Done): Promise<void> {
   const channel = checkRequest(request)
-  const { connection, subscriptions } = session
-  const subscription: Subscription = { serverSide: false, joinLeave: false, info: undefined, expiresAt: Infinity, refreshable: false }
-  const known = subscriptions.get(channel)
+  const { connection } = session
+  const known = connection.subscriptions.get(channel)
   // An unsubscribe that is under way makes room for it: it is looked at again in turn.
-  if (known !== undefined && !connection.busy(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
-  await connection.inTurn(channel, async () => {
-    if (subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
-    if (subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
-    subscriptions.set(channel, subscription)
+  if (known !== undefined && !connection.turns.busy(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
+  await connection.turns.take(channel, async () => {
+    if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
+    if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
+    const subscription = new Subscription(connection, channel, false)
+    connection.addSubscription(subscription)
     try {
       await enter(commands, session, channel, request, subscription, done)
     } catch (error) {
-      subscriptions.delete(channel)
-      await commands.instance.leave(connection, channel) // if it failed with the answer
+      await commands.subscriptions.end(connection, subscription)
       throw error
     }
   })
 }
 
 async function enter (commands: Commands, session: SdkSession, channel: string, request: SubscribeRequest, subscription: Subscription, done: Done): Promise<void> {
-  const { instance } = commands
   const { connection } = session
   const { data, info, expiresAt: until } = await authorize(commands, session, channel, request, subscription)
   subscription.info = info
   subscription.joinLeave = commands.rules(channel).joinLeave
   const recovering = request.recover === true && commands.rules(channel).history !== undefined
-  const since = recovering ? { offset: request.offset ?? 0, epoch: request.epoch ?? '' } : undefined
+  subscription.since = recovering ? { offset: request.offset ?? 0, epoch: request.epoch ?? '' } : undefined
   const payload = payloadOf(data) // before anybody is in: it may throw
   payloadOf(info)
-  const joining = await instance.join(connection, channel, since, info)
-  if (until !== undefined && until * 1_000 <= Date.now()) { // on its way in
-    await instance.turnAway(connection, channel, joining)
-    throw new ReplyError(clientErrors.expired)
-  }
+  await commands.subscriptions.join(connection, subscription)
+  if (until !== undefined && until * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired) // on its way in
   const onlyRecovered = recovering && ((request.flag ?? 0) & REJECT_UNRECOVERED) !== 0
-  const caughtUp = joining.admit(onlyRecovered)
-  if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-  if (recovering) instance.recovery(caughtUp.recovered)
-  if (onlyRecovered && !caughtUp.recovered) {
-    await instance.turnAway(connection, channel, joining)
-    throw new ReplyError(clientErrors.unrecoverablePosition)
-  }
+  const recovery = subscription.admit(onlyRecovered)
+  if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  if (recovering) commands.metrics.recovery(recovery.recovered)
+  if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
   if (until !== undefined) expireAt(session, subscription, until)
   done({
-    ...subscribeReply(caughtUp, recovering),
+    ...subscribeReply(recovery, recovering),
     ...(subscription.refreshable && { expires: true, ttl: ttl(subscription.expiresAt) }),
     ...(payload !== undefined && { data: payload })
   })
-  session.pushAll(channel, caughtUp.live)
-  instance.joined(connection, channel)
+  session.pushAll(channel, recovery.live)
+  commands.subscriptions.announceJoin(connection, subscription)
 }
 
 /** A new token for a subscription that lives by one. */
 export async function subRefresh (commands: Commands, session: SdkSession, request: { channel?: string, token?: string, type?: number }, done: Done): Promise<void> {
   const channel = channelOf(request)
   if (request.type) throw new ReplyError(clientErrors.notAvailable)
-  await session.connection.settled(channel) // its subscribe may be in the same frame
-  const subscription = session.subscriptions.get(channel)
+  await session.connection.turns.settled(channel) // its subscribe may be in the same frame
+  const subscription = session.connection.subscriptions.get(channel)
   if (subscription === undefined) throw new ReplyError(clientErrors.permissionDenied)
   if (request.token === undefined || request.token === '') throw new ReplyError(clientErrors.badRequest)
   if (!subscription.refreshable) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
@@ -115,7 +108,7 @@ async function authorize (commands: Commands, session: SdkSession, channel: stri
   } else if (rules.token || !(typeof rules.subscribe === 'function' ? await rules.subscribe(connection, channel) : rules.subscribe)) {
     throw new ReplyError(clientErrors.permissionDenied)
   }
-  const answer = await commands.instance.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
+  const answer = await commands.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
   if (answer === false) throw new ReplyError(clientErrors.permissionDenied)
   if (typeof answer === 'object' && answer !== null) grant = merge(grant, answer)
   if (grant.expiresAt !== undefined && grant.expiresAt * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
@@ -131,7 +124,7 @@ function merge (grant: SubscribeGrant, { data = grant.data, info = grant.info, e
 async function grantByToken (commands: Commands, session: SdkSession, channel: string, token: string, subscription: Subscription): Promise<SubscribeGrant> {
   const claims = await verify(commands, session, channel, token, new ReplyError(clientErrors.permissionDenied))
   const until = expiresAt(claims)
-  Object.assign(subscription, { refreshable: until !== undefined })
+  subscription.refreshable = until !== undefined
   const { info, data } = claims
   return { ...(info !== undefined && { info }), ...(data !== undefined && { data }), ...(until !== undefined && { expiresAt: until }) }
 }

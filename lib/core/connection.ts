@@ -81,9 +81,9 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     this.trace = upgrade.trace
     this.#socket = socket
     this.#owner = owner
-    const { maxBufferedBytes, maxPayload, rateLimit } = owner.options
+    const { maxBufferedBytes, maxPayload } = owner.options
     this.outbox = new Outbox(socket, this, maxBufferedBytes)
-    this.inbox = new Inbox(socket, this, maxPayload, rateLimit.messages, upgrade.bucket)
+    this.inbox = new Inbox(socket, this, maxPayload, upgrade.rate)
   }
 
   get user (): string { return this.#user }
@@ -148,8 +148,9 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     for (const subscription of this.#subscriptions.values()) subscription.flush()
   }
 
-  positionLost (subscription: Subscription): void {
-    this.session.positionLost(subscription)
+  positionLost (channel: string): void {
+    const subscription = this.subscriptions.get(channel)
+    if (subscription !== undefined) this.session.positionLost(subscription)
   }
 
   run (task: () => unknown): void {
@@ -266,5 +267,5 @@ export interface Upgrade {
   readonly deadline: number
   readonly pingAt: number
   readonly trace: TraceContext | undefined
-  readonly bucket: TokenBucket | undefined
+  readonly rate: TokenBucket | undefined
 }

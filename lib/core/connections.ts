@@ -55,7 +55,7 @@ export class Connections implements ConnectionOwner {
       // Spread over half an interval, so that connections that came together are not pinged together.
       pingAt: now + interval * (1 + Math.random()) / 2,
       trace: this.logs.traceOf(request),
-      bucket: messages === false ? undefined : new TokenBucket(messages, now)
+      rate: messages === false ? undefined : new TokenBucket(messages, now)
     }
     const connection = new Connection(socket, protocol.encoder, this, upgrade)
     this.#byId.set(connection.id, connection)

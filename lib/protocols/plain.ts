@@ -21,19 +21,22 @@ import type { ResolvedOptions } from '../options/options.ts'
 export const plainEncoder: Encoder = {
   name: 'plain',
   index: 0,
-  endOf: how => {
+  endOf (how) {
     const { code, reason, cause } = typeof how === 'string' ? closeCodes[how] : how
     return { code, reason, cause }
   },
-  publication: (_channel, { payload, kind }) => ({ payload, binary: kind === 'binary' }),
+  publication (_channel, { payload, kind }) {
+    return { payload, binary: kind === 'binary' }
+  },
   event: () => undefined,
-  message: data => {
+  message (data) {
     const { payload, kind } = encodePayload(data)
     return { payload, binary: kind === 'binary' }
   },
-  closingMessage: ({ reason, cause }) => cause === 'drain' || cause === 'deadline'
-    ? plainEncoder.message({ type: 'shutdown', message: reason, reconnect: true })
-    : undefined
+  closingMessage ({ reason, cause }) {
+    if (cause !== 'drain' && cause !== 'deadline') return undefined
+    return plainEncoder.message({ type: 'shutdown', message: reason, reconnect: true })
+  }
 }
 
 export class PlainProtocol implements Protocol {
@@ -78,9 +81,11 @@ class PlainSession implements Session {
   handle (data: Buffer, binary: boolean): unknown {
     const { onMessage } = this.#protocol.options
     if (onMessage === undefined) return this.#connection.end('unsupported')
-    if (this.#connection.inbox.take()) return onMessage(this.#connection, binary ? data : data.toString())
+    const { inbox } = this.#connection
+    if (inbox.rate === undefined || inbox.rate.take(Date.now())) return onMessage(this.#connection, binary ? data : data.toString())
+    inbox.refused()
     // Sent once per burst, so that a flood is not answered by a flood.
-    if (this.#connection.inbox.dropped === 1) this.#connection.write(this.#protocol.tooFast)
+    if (inbox.rate.refused === 1) this.#connection.write(this.#protocol.tooFast)
   }
 
   ping (): void {

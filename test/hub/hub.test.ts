@@ -73,7 +73,7 @@ class TestSubscriber implements Subscriber {
   write ({ payload }: Frame): boolean { return this.received.push(String(payload)) > 0 }
   flush (): void { for (const subscription of this.subscriptions.values()) subscription.flush() }
   drained (): void { for (const subscription of this.subscriptions.values()) subscription.sendSkipped() }
-  positionLost ({ channel }: Subscription): void { this.positionsLost.push(channel) }
+  positionLost (channel: string): void { this.positionsLost.push(channel) }
   leave (channel: string): void { this.subscriptions.get(channel)?.end() }
 }
 

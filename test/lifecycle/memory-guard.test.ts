@@ -6,6 +6,7 @@ import type { Connection } from '../../lib/core/connection.ts'
 import type { Logs } from '../../lib/observability/logs.ts'
 import { Memory } from '../../lib/lifecycle/memory-guard.ts'
 import { startApp } from '../helpers/app.ts'
+import { connectionsOf } from '../helpers/connections.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
@@ -82,10 +83,10 @@ t.test('memory that is short again and again does not creep up to the limit', as
 })
 
 t.test('of clients that owe too much together the slowest are dropped', async (t) => {
-  const ends = new Map<Connection, End>()
+  const ends = new Map<unknown, End>()
   const { app, url } = await startApp(t, { memoryLimit: 300 * MB, maxBufferedBytes: 1_000 * MB, heartbeat, onDisconnect: (connection, end) => { ends.set(connection, end) } })
   const clients = await Promise.all(['slowest', 'slow', 'reader'].map(() => connect(t, `${url}/ws`)))
-  const [slowest, slow, reader] = Array.from(app.realtime.connections) as [Connection, Connection, Connection]
+  const [slowest, slow, reader] = connectionsOf(app) as [Connection, Connection, Connection]
   for (const { socket } of clients) socket.pause()
   const part = 'x'.repeat(10 * MB)
   for (let i = 0; i < 8; i++) slowest.send(part)

@@ -1,7 +1,7 @@
 import { normalizeIP } from '@fastify/rate-limit'
 import type { FastifyRequest } from 'fastify'
 import { remoteAddress } from '../../google/client-address.ts'
-import { runScript } from './commands.ts'
+import { runScript } from './script-runner.ts'
 import type { RedisCommands } from './commands.ts'
 import type { RedisKeys } from './keys.ts'
 import { countInWindow } from './scripts.ts'

@@ -205,5 +205,5 @@ function takeOne (buckets: Map<string, TokenBucket>, channel: string, limit: Res
     if (buckets.size >= MAX_BUCKETS) buckets.delete(buckets.keys().next().value!) // the oldest
     buckets.set(channel, bucket = new TokenBucket(limit, Date.now()))
   }
-  return bucket.take(limit, Date.now())
+  return bucket.take(Date.now())
 }

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
+import { randomBytes } from 'node:crypto'
 import { Admission } from './lib/http/admission.ts'
 import { createBackend } from './lib/backends/backend.ts'
 import { Bridge } from './lib/core/broker-events.ts'
@@ -23,6 +24,7 @@ import { Memory } from './lib/lifecycle/memory-guard.ts'
 import { Metrics } from './lib/observability/metrics.ts'
 import { resolveOptions } from './lib/options/options.ts'
 import type { Options } from './lib/options/options.ts'
+import { Observer } from './lib/observability/observer.ts'
 import { PlainProtocol } from './lib/protocols/plain.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { Publisher } from './lib/core/publisher.ts'
@@ -70,16 +72,18 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const tracing = new Tracing(namespaces, options.redis === undefined ? 'memory' : 'redis')
   const hints = new Hints(options, logs)
   const telemetry = new Telemetry(logs)
+  const id = randomBytes(6).toString('base64url')
+  const observer = new Observer(id, logs, metrics, tracing, hints)
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2)
-  const publisher = new Publisher(broker, namespaces, metrics, tracing)
-  const instance = new Instance(options, hub, presence, publisher, namespaces, metrics, logs, hints)
+  const publisher = new Publisher(id, broker, namespaces, observer)
+  const instance = new Instance(options, hub, presence, publisher, namespaces, observer)
   const instances = new Instances(instance, hub, presence)
   const control = new Control(broker, publisher, instance)
-  const drain = new Drain(instance, metrics, logs, () => app.websocketServer.clients)
-  const memory = new Memory(options.memoryLimit, logs)
-  const heartbeat = new Heartbeat(instance, hub, instances, control, hints, memory)
-  const admission = new Admission(options, instance, drain, memory, metrics, logs, tracing)
-  app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, logs))
+  const drain = new Drain(instance, observer, () => app.websocketServer.clients)
+  const memory = new Memory(options.memoryLimit, observer)
+  const heartbeat = new Heartbeat(instance, hub, instances, control, observer, memory)
+  const admission = new Admission(options, instance, drain, memory, observer)
+  app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, observer))
 
   await addFoundation(app, options)
   const limiter = await createLimiter(app, options, rateLimitStore, admission)
@@ -89,15 +93,15 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   }
   if (sdkPath !== false) {
     const commands = new Commands(instance, namespaces, publisher, presence, options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token))
-    const json = new SdkProtocol(jsonCodec, commands, instance, metrics)
-    const protobuf = new SdkProtocol(protobufCodec, commands, instance, metrics)
+    const json = new SdkProtocol(jsonCodec, commands, instance, observer)
+    const protobuf = new SdkProtocol(protobufCodec, commands, instance, observer)
     addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, limiter, tracing)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)
-  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, memory, hints)
+  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, memory, observer)
 
   const startBy = Date.now() + START_TIMEOUT
-  await broker.start(new Bridge(instance, hub, control, metrics, logs, tracing))
+  await broker.start(new Bridge(instance, hub, control, observer))
   // Without Redis the app starts all the same; the heartbeat goes on with both.
   await within(startBy - Date.now(), Promise.all([control.listen(), instances.record()]))
   metrics.observe({ connections: instance.connections, hub, broker, limit: options.maxConnections })
@@ -106,13 +110,13 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   let telemetryTimer: NodeJS.Timeout | undefined
   if (options.telemetry !== false) {
     // Where the host has registered nothing there is nobody to tell before our SDK comes, and the start does not wait for the import.
-    const bindToHost = async () => { if (OPENTELEMETRY in globalThis) await Promise.all([metrics.bind(), tracing.bind()]) }
+    const bindToHost = async () => { if (OPENTELEMETRY in globalThis) await observer.bind() }
     await bindToHost()
     app.addHook('onReady', bindToHost)
     app.addHook('onListen', async () => {
       await bindToHost()
       telemetryTimer = setTimeout(() => {
-        tracing.bind().then(() => telemetry.start()).then(() => metrics.bind()).catch(error => new TelemetryReport(logs).failed(setupFailure(error, ['@opentelemetry/api'])))
+        observer.bind().then(() => telemetry.start()).then(() => observer.bind()).catch(error => new TelemetryReport(logs).failed(setupFailure(error, ['@opentelemetry/api'])))
       }, TELEMETRY_DELAY).unref()
     })
   }
@@ -125,7 +129,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     }, app.log)
     : () => {}
   app.addHook('preClose', async () => {
-    refuseUpgrades(app, [path, sdkPath].filter(one => one !== false).map(one => app.prefix + one), admission, tracing)
+    refuseUpgrades(app, [path, sdkPath].filter(one => one !== false).map(one => app.prefix + one), admission)
     await drain.start(timeout)
     drain.cutOthers() // a handler of the host's may have taken one meanwhile
     clearTimeout(telemetryTimer)

@@ -126,11 +126,11 @@ export class Connection {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER
    */
   subscribe (channel: string, options: { since?: Position } = {}): Promise<SubscribeResult> {
-    return this.#instance.logs.watch('subscribe', () => this.#instance.subscribe(this, channel, options.since))
+    return this.#instance.observer.watch('subscribe', () => this.#instance.subscribe(this, channel, options.since))
   }
 
   unsubscribe (channel: string): Promise<void> {
-    return this.#instance.logs.watch('unsubscribe', () => this.#instance.unsubscribe(this, channel))
+    return this.#instance.observer.watch('unsubscribe', () => this.#instance.unsubscribe(this, channel))
   }
 
   /** Code 1000, or 3000 to 4999; a reason of at most 123 bytes. @throws FST_CRWS_INVALID_ARGUMENT */
@@ -185,7 +185,7 @@ export class Connection {
     this.#raw.write(batch.bytes)
     this.sent += batch.frames.length
     this.bytesSent += batch.size
-    if (this.#instance.logs.messages) for (const { payload, binary } of batch.frames) this.#instance.logs.message('sent', this, payload, binary)
+    if (this.#instance.observer.messages) for (const { payload, binary } of batch.frames) this.#instance.observer.message('sent', this, payload, binary)
     if (this.#raw.writableLength > Math.min(MAX_CORKED, this.#instance.options.maxBufferedBytes)) this.#checkBuffered()
   }
 
@@ -224,7 +224,7 @@ export class Connection {
     this.#socket.send(payload, binary ? BINARY : TEXT)
     this.sent++
     this.bytesSent += payload.length
-    if (this.#instance.logs.messages) this.#instance.logs.message('sent', this, payload, binary)
+    if (this.#instance.observer.messages) this.#instance.observer.message('sent', this, payload, binary)
   }
 
   /** What is corked is not owed. The next waits again if the socket has taken it all. */
@@ -239,7 +239,7 @@ export class Connection {
     this.#letGo()
     const { owed } = this
     if (owed <= this.#instance.options.maxBufferedBytes) return
-    this.#instance.logs.slow(this, owed)
+    this.#instance.observer.slow(this, owed)
     this.end('slow')
   }
 
@@ -352,7 +352,7 @@ export class Connection {
     this.pongBy = 0
     this.received++
     this.bytesReceived += data.length
-    if (this.#instance.logs.messages) this.#instance.logs.message('received', this, data, binary)
+    if (this.#instance.observer.messages) this.#instance.observer.message('received', this, data, binary)
     if (this.#unwanted) return
     // Only of use where the host has brought its own WebSocket server with a larger limit.
     if (data.length > this.#instance.options.maxPayload) return this.end('tooBig')
@@ -418,7 +418,7 @@ export class Connection {
 
   #taskFailed (error: unknown): void {
     if (!this.open && error instanceof ConnectionClosedError) return // the client went meanwhile: no fault of the handler's
-    this.#instance.logs.failed(this, error)
+    this.#instance.observer.failed(this, error)
     this.end('internalError')
   }
 }

@@ -6,11 +6,9 @@ import type { End } from '../model/close-codes.ts'
 import { Connection } from './connection.ts'
 import type { SubscribeResult } from './connection.ts'
 import { ConnectionClosedError, InvalidArgumentError } from '../model/errors.ts'
-import type { Hints } from '../observability/hints/hints.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Joining } from '../hub/joining.ts'
-import type { Logs } from '../observability/logs.ts'
-import type { Metrics } from '../observability/metrics.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Identity, ResolvedOptions } from '../options/options.ts'
 import type { Member, Presence } from '../model/presence.ts'
 import type { Protocol } from './protocol.ts'
@@ -26,28 +24,24 @@ export class Instance {
   readonly id: string
   readonly startedAt: number = Date.now()
   readonly options: ResolvedOptions
-  readonly logs: Logs
+  readonly observer: Observer
   readonly connections = new Map<string, Connection>()
   readonly #users = new Map<string, Set<Connection>>()
   readonly #hub: Hub
   readonly #presence: Presence
   readonly #namespaces: ChannelNamespaces
-  readonly #metrics: Metrics
-  readonly #hints: Hints
   readonly #publisher: Publisher
   /** Connections whose end the host is still handling. */
   readonly #ending = new Set<Promise<void>>()
 
-  constructor (options: ResolvedOptions, hub: Hub, presence: Presence, publisher: Publisher, namespaces: ChannelNamespaces, metrics: Metrics, logs: Logs, hints: Hints) {
+  constructor (options: ResolvedOptions, hub: Hub, presence: Presence, publisher: Publisher, namespaces: ChannelNamespaces, observer: Observer) {
     this.id = publisher.instance
     this.#publisher = publisher
     this.options = options
     this.#hub = hub
     this.#presence = presence
     this.#namespaces = namespaces
-    this.#metrics = metrics
-    this.#hints = hints
-    this.logs = logs
+    this.observer = observer
   }
 
   get full (): boolean { return this.connections.size >= this.options.maxConnections }
@@ -59,7 +53,7 @@ export class Instance {
     const deadline = maxConnectionAge === false ? Infinity : now + maxConnectionAge * (1 - Math.random() * AGE_JITTER)
     const bucket = messages === false ? undefined : new TokenBucket(messages, now)
     const connection = new Connection(socket, wire, this, deadline, bucket)
-    connection.trace = this.logs.traceOf(request)
+    connection.trace = this.observer.traceOf(request)
     // Spread over half an interval, so that connections that came together are not pinged together.
     connection.pingAt = now + interval * (1 + Math.random()) / 2
     this.connections.set(connection.id, connection)
@@ -70,7 +64,7 @@ export class Instance {
   identified (connection: Connection, identity: Identity, request: FastifyRequest): void {
     connection.identify(identity)
     if (connection.user !== '') this.#ofUser(connection.user).add(connection)
-    this.logs.opened(connection, request)
+    this.observer.opened(connection, request)
   }
 
   /** Called by the connection, once, however it ended. */
@@ -82,9 +76,7 @@ export class Instance {
     if (ofUser?.size === 0) this.#users.delete(user)
     for (const [channel, joining] of connection.session?.deferred ?? []) this.turnAway(connection, channel, joining)
     for (const channel of connection.channels) this.#left(connection, channel)
-    this.#metrics.connectionEnded(connection, end)
-    this.logs.closed(connection, end)
-    this.#hints.ended(end, Date.now() - connection.connectedAt, Date.now())
+    this.observer.ended(connection, end)
     const { onDisconnect } = this.options
     if (onDisconnect === undefined || connection.session?.welcomed === false) return
     connection.run(() => onDisconnect(connection, end))
@@ -164,7 +156,7 @@ export class Instance {
 
   /** Whether a subscriber that named its position got all that it missed. */
   recovery (recovered: boolean): void {
-    this.#metrics.recovery(recovered)
+    this.observer.recovered(recovered)
   }
 
   /** Called by the protocol when it has admitted the connection. */

@@ -47,7 +47,7 @@ export class Control {
 
   receive ({ payload }: Publication): void {
     const json = payload.toString()
-    this.#run(json).catch((error: unknown) => this.#instance.logs.controlFailed(json, error))
+    this.#run(json).catch((error: unknown) => this.#instance.observer.controlFailed(json, error))
   }
 
   async #run (json: string): Promise<void> {

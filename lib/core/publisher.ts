@@ -1,15 +1,12 @@
-import { randomBytes } from 'node:crypto'
 import { inspect } from 'node:util'
 import type { Broker, History, HistoryQuery } from '../model/broker.ts'
 import { checkChannel, CONTROL_CHANNEL } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
-import type { Metrics } from '../observability/metrics.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Member } from '../model/presence.ts'
 import { decodePayload, encodePayload, isTags } from '../model/publication.ts'
 import type { Payload, Position, Publication } from '../model/publication.ts'
-import { traceparent, within } from '../observability/tracing.ts'
-import type { Tracing } from '../observability/tracing.ts'
 
 export interface PublishOptions {
   /** A second publish with the same key within five minutes publishes nothing and gives the first one's position. */
@@ -45,16 +42,15 @@ export interface ChannelHistory extends Position {
 export class Publisher {
   readonly #broker: Broker
   readonly #namespaces: ChannelNamespaces
-  readonly #metrics: Metrics
-  readonly #tracing: Tracing
+  readonly #observer: Observer
   /** Id of this instance. */
-  readonly instance: string = randomBytes(6).toString('base64url')
+  readonly instance: string
 
-  constructor (broker: Broker, namespaces: ChannelNamespaces, metrics: Metrics, tracing: Tracing) {
+  constructor (instance: string, broker: Broker, namespaces: ChannelNamespaces, observer: Observer) {
+    this.instance = instance
     this.#broker = broker
     this.#namespaces = namespaces
-    this.#metrics = metrics
-    this.#tracing = tracing
+    this.#observer = observer
   }
 
   async publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
@@ -76,24 +72,10 @@ export class Publisher {
   async publishPayload (channel: string, payload: Payload, options: PublishOptions = {}, publisher?: Member): Promise<Partial<Position>> {
     const { idempotencyKey, tags, history = true } = checkOptions(options)
     const settings = { history: history ? this.#namespaces.history(channel) : undefined, idempotencyKey }
-    // Commands between instances are no publications of the host's.
-    const span = channel === CONTROL_CHANNEL ? undefined : this.#tracing.send(channel, payload.payload)
-    const parent = traceparent(span)
-    const publication: Publication = {
-      ...this.#publication(payload), ...(tags !== undefined && { tags }), ...(publisher !== undefined && { publisher }), ...(parent !== undefined && { trace: parent })
-    }
-    const startedAt = performance.now()
-    let errorType: string | undefined
-    try {
-      return await within(span, () => this.#broker.publish(channel, publication, settings))
-    } catch (error) {
-      errorType = (error as { code?: string }).code ?? 'other'
-      throw error
-    } finally {
-      // Commands between instances are no publications of the host's.
-      if (channel !== CONTROL_CHANNEL) this.#metrics.published(performance.now() - startedAt, errorType)
-      this.#tracing.sent(span, errorType)
-    }
+    const publication: Publication = { ...this.#publication(payload), ...(tags !== undefined && { tags }), ...(publisher !== undefined && { publisher }) }
+    // Commands between instances are no publications of the app.
+    if (!this.#observer.recording || channel === CONTROL_CHANNEL) return this.#broker.publish(channel, publication, settings)
+    return this.#observer.publishing(channel, publication, traced => this.#broker.publish(channel, traced, settings))
   }
 
   #publication (payload: Pick<Publication, 'kind' | 'payload'>): Publication {

@@ -5,7 +5,7 @@ import type { Command, Control, Target } from './control.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
 import type { Instance } from './connections.ts'
 import type { InstanceInfo, Instances } from './instance-registry.ts'
-import type { Logs } from '../observability/logs.ts'
+import type { Observer } from '../observability/observer.ts'
 import { milliseconds } from '../options/checks.ts'
 import type { Duration } from '../options/checks.ts'
 import type { Member, Presence } from '../model/presence.ts'
@@ -21,19 +21,19 @@ export class Realtime {
   readonly #instance: Instance
   readonly #instances: Instances
   readonly #control: Control
-  readonly #logs: Logs
+  readonly #observer: Observer
   /** State of a user that every instance sees. */
   readonly sessions: Sessions
 
   /** @internal */
-  constructor (publisher: Publisher, presence: Presence, sessions: SessionStore, instance: Instance, instances: Instances, control: Control, logs: Logs) {
+  constructor (publisher: Publisher, presence: Presence, sessions: SessionStore, instance: Instance, instances: Instances, control: Control, observer: Observer) {
     this.#publisher = publisher
     this.#presence = presence
-    this.sessions = new Sessions(sessions, logs)
+    this.sessions = new Sessions(sessions, observer)
     this.#instance = instance
     this.#instances = instances
     this.#control = control
-    this.#logs = logs
+    this.#observer = observer
   }
 
   /** The connections of this instance. */
@@ -44,26 +44,26 @@ export class Realtime {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_DATA, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
-    return this.#logs.watch('publish', () => this.#publisher.publish(channel, data, options))
+    return this.#observer.watch('publish', () => this.#publisher.publish(channel, data, options))
   }
 
   /** The same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat it. */
   broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]> {
-    return this.#logs.watch('broadcast', () => Promise.all(checkChannels(channels).map(channel => this.#publisher.publish(channel, data, options))))
+    return this.#observer.watch('broadcast', () => Promise.all(checkChannels(channels).map(channel => this.#publisher.publish(channel, data, options))))
   }
 
   /** @throws FST_CRWS_UNRECOVERABLE_POSITION when `since` names an epoch that is gone. */
   history (channel: string, options?: HistoryOptions): Promise<ChannelHistory> {
-    return this.#logs.watch('history', () => this.#publisher.history(channel, options))
+    return this.#observer.watch('history', () => this.#publisher.history(channel, options))
   }
 
   /** Who is in the channel, on all instances: one entry per connection. Of an instance that crashed for up to 60 s more. */
   presence (channel: string): Promise<Member[]> {
-    return this.#logs.watch('presence', () => this.#presence.list(checkChannel(channel)))
+    return this.#observer.watch('presence', () => this.#presence.list(checkChannel(channel)))
   }
 
   presenceStats (channel: string): Promise<{ clients: number, users: number }> {
-    return this.#logs.watch('presenceStats', () => this.#presence.stats(checkChannel(channel)))
+    return this.#observer.watch('presenceStats', () => this.#presence.stats(checkChannel(channel)))
   }
 
   /** Subscribes every connection that the user has now, on any instance. Resolves when the command is stored. */
@@ -81,29 +81,29 @@ export class Realtime {
   }
 
   #send (command: () => Command): Promise<void> {
-    return this.#logs.watch('control', () => this.#control.send(command()))
+    return this.#observer.watch('control', () => this.#control.send(command()))
   }
 
   /** All instances; figures of the others are up to five seconds old, and a crashed one stays for up to 60 s. */
   info (): Promise<InstanceInfo[]> {
-    return this.#logs.watch('info', () => this.#instances.list())
+    return this.#observer.watch('info', () => this.#instances.list())
   }
 }
 
 /** `app.realtime.sessions` */
 export class Sessions {
   readonly #store: SessionStore
-  readonly #logs: Logs
+  readonly #observer: Observer
 
   /** @internal */
-  constructor (store: SessionStore, logs: Logs) {
+  constructor (store: SessionStore, observer: Observer) {
     this.#store = store
-    this.#logs = logs
+    this.#observer = observer
   }
 
   /** The user's fields, or undefined without a session. */
   get (user: string): Promise<SessionFields | undefined> {
-    return this.#logs.watch('sessions.get', async () => {
+    return this.#observer.watch('sessions.get', async () => {
       const fields = await this.#store.get(checkUser(user))
       return fields.size === 0 ? undefined : decodeFields(fields)
     })
@@ -111,11 +111,11 @@ export class Sessions {
 
   /** Sets these fields and keeps the others; undefined removes one. The session ends `ttl` (default one hour) after it was last set. */
   set (user: string, fields: SessionFields, { ttl = SESSION_TTL }: { ttl?: Duration } = {}): Promise<void> {
-    return this.#logs.watch('sessions.set', () => this.#store.set(checkUser(user), encodeFields(fields), checkTtl(ttl)))
+    return this.#observer.watch('sessions.set', () => this.#store.set(checkUser(user), encodeFields(fields), checkTtl(ttl)))
   }
 
   delete (user: string): Promise<void> {
-    return this.#logs.watch('sessions.delete', () => this.#store.delete(checkUser(user)))
+    return this.#observer.watch('sessions.delete', () => this.#store.delete(checkUser(user)))
   }
 }
 

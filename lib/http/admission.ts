@@ -4,12 +4,11 @@ import type { IncomingMessage } from 'node:http'
 import type { Drain } from '../lifecycle/drain.ts'
 import { CapacityError, DrainingError, InvalidArgumentError, InvalidDataError, MemoryError, OriginError, UnauthorizedError, UpgradeRequiredError } from '../model/errors.ts'
 import type { Instance } from '../core/connections.ts'
-import type { Logs } from '../observability/logs.ts'
 import type { Memory } from '../lifecycle/memory-guard.ts'
-import type { Metrics, Rejection } from '../observability/metrics.ts'
+import type { Rejection } from '../observability/metrics.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Identity, ResolvedOptions } from '../options/options.ts'
 import { encodePayload } from '../model/publication.ts'
-import type { Tracing } from '../observability/tracing.ts'
 
 /** Seconds after which a refused client should try again; its load balancer will have found another instance by then. */
 const RETRY_AFTER = 1
@@ -31,19 +30,15 @@ export class Admission {
   readonly #instance: Instance
   readonly #drain: Drain
   readonly #memory: Memory
-  readonly #metrics: Metrics
-  readonly #logs: Logs
-  readonly #tracing: Tracing
+  readonly #observer: Observer
   readonly #identities = new WeakMap<FastifyRequest, Identity>()
 
-  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, memory: Memory, metrics: Metrics, logs: Logs, tracing: Tracing) {
+  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, memory: Memory, observer: Observer) {
     this.#options = options
     this.#instance = instance
     this.#drain = drain
     this.#memory = memory
-    this.#metrics = metrics
-    this.#logs = logs
-    this.#tracing = tracing
+    this.#observer = observer
   }
 
   /** First of all, as it costs the least: is there room, is it a WebSocket, is it from here? */
@@ -70,16 +65,13 @@ export class Admission {
   }
 
   readonly rateLimited = (request: FastifyRequest, address: string): void => {
-    this.#metrics.rejected('rate_limit')
-    this.#tracing.rejected(request, 'rate_limit')
-    this.#logs.rejected(request.id, request, 'rate_limit', `too many connections from ${address}`, 429)
+    this.#observer.rejected(request, 'rate_limit', `too many connections from ${address}`, 429)
   }
 
   /** For an upgrade that comes after `app.close()` and never becomes a request of Fastify's. */
-  closing (request: IncomingMessage): HttpError {
+  closing (request: IncomingMessage, path: string): HttpError {
     const error = new DrainingError()
-    this.#metrics.rejected('draining')
-    this.#logs.rejected(undefined, request, 'draining', error.message, 503)
+    this.#observer.rejectedAfterClose(request, path, error.message)
     return error
   }
 
@@ -100,9 +92,7 @@ export class Admission {
   }
 
   #refuse (request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error): FastifyReply {
-    this.#metrics.rejected(type)
-    this.#tracing.rejected(request, type)
-    this.#logs.rejected(request.id, request, type, cause instanceof Error ? cause.message : String(cause), error.statusCode ?? 500)
+    this.#observer.rejected(request, type, cause instanceof Error ? cause.message : String(cause), error.statusCode ?? 500)
     return answer(reply, error)
   }
 

@@ -108,15 +108,14 @@ function connectionLimit ({ max, timeWindow }: ResolvedLimit, admission: Admissi
 }
 
 /** From `app.close()` on Fastify answers everything with 503, but does not say when to come again. */
-export function refuseUpgrades (app: FastifyInstance, paths: string[], admission: Admission, tracing: Tracing): void {
+export function refuseUpgrades (app: FastifyInstance, paths: string[], admission: Admission): void {
   const others = app.server.listeners('upgrade')
   app.server.removeAllListeners('upgrade')
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const [path = ''] = request.url?.split('?', 1) ?? []
     // Where the host's @fastify/websocket has taken its listener away, nobody else would ever answer.
     if (paths.includes(path) || others.every(other => other === endAnswered)) {
-      tracing.closing(request, path)
-      return refuse(socket, admission.closing(request))
+      return refuse(socket, admission.closing(request, path))
     }
     for (const other of others) other.call(app.server, request, socket, head)
   })

@@ -1,8 +1,7 @@
 import type { WebSocket } from 'ws'
 import { closeCodes } from '../model/close-codes.ts'
 import type { Instance } from '../core/connections.ts'
-import type { Logs } from '../observability/logs.ts'
-import type { Metrics } from '../observability/metrics.ts'
+import type { Observer } from '../observability/observer.ts'
 import { within } from '../util/timeout.ts'
 
 /** ms between two batches of closings. */
@@ -17,17 +16,15 @@ const SETTLE_BY = 0.8
 /** Closes all connections so that their clients do not come back all at once, within the time there is. */
 export class Drain {
   readonly #instance: Instance
-  readonly #metrics: Metrics
-  readonly #logs: Logs
+  readonly #observer: Observer
   /** WebSockets that are not ours but would keep the server from closing; undefined where the host's server does not track them. */
   readonly #others: () => ReadonlySet<WebSocket> | undefined
   #done: Promise<void> | undefined
   #deadline = 0
 
-  constructor (instance: Instance, metrics: Metrics, logs: Logs, others: () => ReadonlySet<WebSocket> | undefined) {
+  constructor (instance: Instance, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined) {
     this.#instance = instance
-    this.#metrics = metrics
-    this.#logs = logs
+    this.#observer = observer
     this.#others = others
   }
 
@@ -52,7 +49,7 @@ export class Drain {
     const startedAt = Date.now()
     this.#deadline = startedAt + timeout
     const total = connections.size
-    this.#logs.drainStarted(total, timeout)
+    this.#observer.drainStarted(total, timeout)
     for (const socket of this.#others() ?? []) socket.close(closeCodes.drain.code, closeCodes.drain.reason)
     await this.#closeAll(startedAt + timeout * CLOSE_BY)
     await this.#until(() => connections.size === 0 && !this.#others()?.size, startedAt + timeout * CUT_BY)
@@ -61,9 +58,7 @@ export class Drain {
     for (const connection of connections.values()) connection.cut('drain')
     await this.#until(() => connections.size === 0, startedAt + timeout * SETTLE_BY) // their ends come a moment later
     await within(startedAt + timeout * SETTLE_BY - Date.now(), this.#instance.settled())
-    const duration = Date.now() - startedAt
-    this.#metrics.drained(duration)
-    this.#logs.drainFinished(total, silent, duration)
+    this.#observer.drained(total, silent, Date.now() - startedAt)
   }
 
   async #closeAll (by: number): Promise<void> {

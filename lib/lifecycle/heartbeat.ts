@@ -1,9 +1,9 @@
 import type { Control } from '../core/control.ts'
-import type { Hints } from '../observability/hints/hints.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Instance } from '../core/connections.ts'
 import type { Instances } from '../core/instance-registry.ts'
 import type { Memory } from './memory-guard.ts'
+import type { Observer } from '../observability/observer.ts'
 import { PRESENCE_REFRESH } from '../model/presence.ts'
 
 /** ms between two sweeps at the most. */
@@ -17,7 +17,7 @@ export class Heartbeat {
   readonly #hub: Hub
   readonly #instances: Instances
   readonly #control: Control
-  readonly #hints: Hints
+  readonly #observer: Observer
   readonly #memory: Memory
   /** ms between two sweeps, and so by how much something may come too late; pings and their deadlines are that much early. */
   readonly #tick: number
@@ -26,12 +26,12 @@ export class Heartbeat {
   #refreshedAt = 0
   #recordedAt = 0
 
-  constructor (instance: Instance, hub: Hub, instances: Instances, control: Control, hints: Hints, memory: Memory) {
+  constructor (instance: Instance, hub: Hub, instances: Instances, control: Control, observer: Observer, memory: Memory) {
     this.#instance = instance
     this.#hub = hub
     this.#instances = instances
     this.#control = control
-    this.#hints = hints
+    this.#observer = observer
     this.#memory = memory
     const { interval, timeout } = instance.options.heartbeat
     this.#tick = Math.max(1, Math.floor(Math.min(MAX_TICK, interval / 5, timeout / 5)))
@@ -54,7 +54,7 @@ export class Heartbeat {
     for (const connection of this.#instance.connections.values()) connection.sweep(now, late, interval - this.#tick, timeout - this.#tick)
     this.#memory.check(this.#instance.connections)
     this.#hub.sweep(now)
-    this.#hints.swept(now, late, this.#instance.connections.size)
+    this.#observer.swept(now, late, this.#instance.connections.size)
     if (now - this.#refreshedAt >= PRESENCE_REFRESH) {
       this.#refreshedAt = now
       // Without Redis there is nothing to refresh; the bridge's return does it then.

@@ -1,5 +1,5 @@
 import type { Connection } from '../core/connection.ts'
-import type { Logs } from '../observability/logs.ts'
+import type { Observer } from '../observability/observer.ts'
 
 /** Share of the limit from which on no more connections are taken, and the one below which they are again. */
 const SHORT = 0.9
@@ -26,14 +26,14 @@ interface Use {
  */
 export class Memory {
   readonly #limit: number | false
-  readonly #logs: Logs
+  readonly #observer: Observer
   #short = false
   /** What was in use when it was short last; undefined as soon as resident memory has fallen. */
   #full: Use | undefined
 
-  constructor (limit: number | false, logs: Logs) {
+  constructor (limit: number | false, observer: Observer) {
     this.#limit = limit
-    this.#logs = logs
+    this.#observer = observer
   }
 
   /** Whether a new connection might be one too many. */
@@ -46,8 +46,8 @@ export class Memory {
     const short = this.#isShort({ resident: rss, live: heapUsed + external, connections: connections.size }, this.#limit)
     if (short === this.#short) return
     this.#short = short
-    if (short) this.#logs.memoryShort(rss, this.#limit)
-    else this.#logs.memoryFreed(rss, this.#limit)
+    if (short) this.#observer.memoryShort(rss, this.#limit)
+    else this.#observer.memoryFreed(rss, this.#limit)
   }
 
   #isShort (use: Use, limit: number): boolean {
@@ -71,7 +71,7 @@ export class Memory {
     for (const connection of connections.toSorted((a, b) => b.owed - a.owed)) {
       if (owed <= allowed) break
       owed -= connection.owed
-      this.#logs.slow(connection, connection.owed)
+      this.#observer.slow(connection, connection.owed)
       connection.cut('slow')
     }
   }

@@ -2,7 +2,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import type { Connection, End } from '../../index.ts'
-import type { Logs } from '../../lib/observability/logs.ts'
+import type { Observer } from '../../lib/observability/observer.ts'
 import { Memory } from '../../lib/lifecycle/memory-guard.ts'
 import { startApp } from '../helpers/app.ts'
 import { until } from '../helpers/until.ts'
@@ -49,7 +49,7 @@ t.test('an instance that runs out of memory takes no more connections until some
 
 t.test('where resident memory does not fall, room for connections comes with those that leave', async (t) => {
   const told: string[] = []
-  const memory = new Memory(process.memoryUsage.rss(), { memoryShort: () => told.push('short'), memoryFreed: () => told.push('freed') } as unknown as Logs)
+  const memory = new Memory(process.memoryUsage.rss(), { memoryShort: () => told.push('short'), memoryFreed: () => told.push('freed') } as unknown as Observer)
   const check = (connections: number) => {
     memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))
     return memory.short
@@ -63,7 +63,7 @@ t.test('where resident memory does not fall, room for connections comes with tho
 t.test('memory that is short again and again does not creep up to the limit', async (t) => {
   let resident = 0
   t.intercept(process, 'memoryUsage', { value: () => ({ rss: resident, heapUsed: 500, external: 0 }) })
-  const memory = new Memory(1_000, { memoryShort: () => {}, memoryFreed: () => {} } as unknown as Logs)
+  const memory = new Memory(1_000, { memoryShort: () => {}, memoryFreed: () => {} } as unknown as Observer)
   const short = (bytes: number, connections: number) => {
     resident = bytes
     memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))

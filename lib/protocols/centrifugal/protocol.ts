@@ -10,8 +10,8 @@ import type { CommandName, Commands } from './commands.ts'
 import type { Connection, SubscribeResult } from '../../core/connection.ts'
 import type { Instance } from '../../core/connections.ts'
 import type { Joining } from '../../hub/joining.ts'
-import { EXPECTED } from '../../observability/logs.ts'
-import type { Metrics } from '../../observability/metrics.ts'
+import { ALREADY_REPORTED } from '../../observability/logs.ts'
+import type { Observer } from '../../observability/observer.ts'
 import type { Identity } from '../../options/options.ts'
 import type { Frame, Protocol } from '../../core/protocol.ts'
 import { encodePayload } from '../../model/publication.ts'
@@ -38,16 +38,16 @@ export class SdkProtocol implements Protocol {
   readonly #codec: Codec
   readonly #commands: Commands
   readonly #instance: Instance
-  readonly #metrics: Metrics
+  readonly #observer: Observer
   readonly #ping: Frame
 
-  constructor (codec: Codec, commands: Commands, instance: Instance, metrics: Metrics) {
+  constructor (codec: Codec, commands: Commands, instance: Instance, observer: Observer) {
     this.name = codec.name
     this.index = codec.index
     this.#codec = codec
     this.#commands = commands
     this.#instance = instance
-    this.#metrics = metrics
+    this.#observer = observer
     this.#ping = this.frame({})
   }
 
@@ -188,7 +188,7 @@ export class SdkProtocol implements Protocol {
     } catch (error) {
       errorType = this.#failed(session, id, name, error)
     }
-    this.#metrics.commandDone(name, performance.now() - startedAt, errorType)
+    if (this.#observer.recording) this.#observer.commandDone(name, performance.now() - startedAt, errorType)
   }
 
   /** Answers what went wrong; the type of the error for the metric. */
@@ -218,7 +218,7 @@ export class SdkProtocol implements Protocol {
     if (typeof code === 'number' && Number.isInteger(code) && code >= 400 && code < 2_000) return { code, message: message || 'error' }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
-    if (!EXPECTED.has(code as string)) this.#instance.logs.failed(connection, error)
+    if (!ALREADY_REPORTED.has(code as string)) this.#observer.failed(connection, error)
     return clientErrors.internal
   }
 

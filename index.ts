@@ -2,6 +2,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { randomBytes } from 'node:crypto'
 import { Admission } from './lib/http/admission.ts'
+import { Availability } from './lib/lifecycle/availability.ts'
 import { createBackend } from './lib/backends/backend.ts'
 import { Bridge } from './lib/core/broker-events.ts'
 import { START_TIMEOUT } from './lib/model/broker.ts'
@@ -82,11 +83,12 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const drain = new Drain(instance, observer, () => app.websocketServer.clients)
   const memory = new Memory(options.memoryLimit, observer)
   const heartbeat = new Heartbeat(instance, hub, instances, control, observer, memory)
-  const admission = new Admission(options, instance, drain, memory, observer)
+  const availability = new Availability(instance, drain, memory, broker, control)
+  const admission = new Admission(options, availability, observer)
   app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, observer))
 
   await addFoundation(app, options)
-  const limiter = await createLimiter(app, options, rateLimitStore, admission)
+  const limiter = await createLimiter(app, options, rateLimitStore, observer)
   if (path !== false) {
     const plain = new PlainProtocol(instance)
     addWebSocketRoute(app, path, () => plain, instance, admission, limiter, tracing)
@@ -98,7 +100,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, limiter, tracing)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)
-  if (readyPath !== false) addReadyRoute(app, readyPath, instance, broker, control, drain, memory, observer)
+  if (readyPath !== false) addReadyRoute(app, readyPath, id, availability, observer)
 
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new Bridge(instance, hub, control, observer))

@@ -15,6 +15,7 @@ import type { ResolvedLimit, ResolvedOptions } from '../options/options.ts'
 import type { Protocol } from '../core/protocol.ts'
 import { clientAddress } from '../backends/redis/rate-limit-store.ts'
 import type { RateLimitStore } from '../backends/redis/rate-limit-store.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Tracing } from '../observability/tracing.ts'
 
 const JSON_SUBPROTOCOL = 'centrifuge-json'
@@ -40,9 +41,9 @@ function handlerFailed (error: Error, socket: WebSocket, request: FastifyRequest
 }
 
 /** One for all routes of ours, which count together; out of sight of the host's routes, which are not ours to count. */
-export async function createLimiter (app: FastifyInstance, { rateLimit: { connections } }: ResolvedOptions, store: RateLimitStore | undefined, admission: Admission): Promise<Limiter> {
+export async function createLimiter (app: FastifyInstance, { rateLimit: { connections } }: ResolvedOptions, store: RateLimitStore | undefined, observer: Observer): Promise<Limiter> {
   if (connections === false) return { hook: [], config: {} }
-  const limit = connectionLimit(connections, admission)
+  const limit = connectionLimit(connections, observer)
   if (app.hasDecorator('rateLimit')) return { hook: [], config: { rateLimit: limit } }
   const hook: onRequestAsyncHookHandler[] = []
   await app.register(async (scope) => {
@@ -96,13 +97,13 @@ function forgetUpgrade (socket: WebSocket): void {
   raw._httpMessage?.detachSocket(raw)
 }
 
-function connectionLimit ({ max, timeWindow }: ResolvedLimit, admission: Admission) {
+function connectionLimit ({ max, timeWindow }: ResolvedLimit, observer: Observer) {
   return {
     max,
     timeWindow,
     keyGenerator: clientAddress,
     skipOnError: true, // without Redis nobody is counted; readiness keeps new connections away meanwhile
-    onExceeded: admission.rateLimited,
+    onExceeded: (request: FastifyRequest, address: string) => observer.rejected(request, 'rate_limit', `too many connections from ${address}`, 429),
     errorResponseBuilder: (_request: unknown, { max, after }: { max: number, after: string }) => new RateLimitError(max, after)
   }
 }
@@ -115,7 +116,7 @@ export function refuseUpgrades (app: FastifyInstance, paths: string[], admission
     const [path = ''] = request.url?.split('?', 1) ?? []
     // Where the host's @fastify/websocket has taken its listener away, nobody else would ever answer.
     if (paths.includes(path) || others.every(other => other === endAnswered)) {
-      return refuse(socket, admission.closing(request, path))
+      return refuse(socket, admission.rejectAfterClose(request, path))
     }
     for (const other of others) other.call(app.server, request, socket, head)
   })

@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { randomBytes } from 'node:crypto'
 import { Admission } from './lib/http/admission.ts'
 import { Availability } from './lib/lifecycle/availability.ts'
+import { chooseSubprotocol, wantsProtobuf } from './lib/protocols/centrifugal/encoding.ts'
 import { createBackend } from './lib/backends/backend.ts'
 import { Bridge } from './lib/core/broker-events.ts'
 import { START_TIMEOUT } from './lib/model/broker.ts'
@@ -30,7 +31,8 @@ import { PlainProtocol } from './lib/protocols/plain.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { Publisher } from './lib/core/publisher.ts'
 import { Realtime } from './lib/core/realtime.ts'
-import { addFoundation, addWebSocketRoute, createLimiter, refuseUpgrades, wantsProtobuf } from './lib/http/route.ts'
+import { createLimiter } from './lib/http/rate-limit.ts'
+import { registerWebSocketServer, WebSocketRoutes } from './lib/http/route.ts'
 import { SdkProtocol } from './lib/protocols/centrifugal/protocol.ts'
 import { onShutdownSignal } from './lib/lifecycle/signals.ts'
 import { Telemetry } from './lib/observability/otel/telemetry.ts'
@@ -87,17 +89,18 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const admission = new Admission(options, availability, observer)
   app.decorate('realtime', new Realtime(publisher, presence, sessions, instance, instances, control, observer))
 
-  await addFoundation(app, options)
-  const limiter = await createLimiter(app, options, rateLimitStore, observer)
+  await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol)
+  const limiter = await createLimiter(app, options.rateLimit.connections, rateLimitStore, observer)
+  const routes = new WebSocketRoutes(app, instance, admission, limiter, tracing)
   if (path !== false) {
     const plain = new PlainProtocol(instance)
-    addWebSocketRoute(app, path, () => plain, instance, admission, limiter, tracing)
+    routes.add(path, () => plain)
   }
   if (sdkPath !== false) {
     const commands = new Commands(instance, namespaces, publisher, presence, options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token))
     const json = new SdkProtocol(jsonCodec, commands, instance, observer)
     const protobuf = new SdkProtocol(protobufCodec, commands, instance, observer)
-    addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, limiter, tracing)
+    routes.add(sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)
   if (readyPath !== false) addReadyRoute(app, readyPath, id, availability, observer)
@@ -131,7 +134,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     }, app.log)
     : () => {}
   app.addHook('preClose', async () => {
-    refuseUpgrades(app, [path, sdkPath].filter(one => one !== false).map(one => app.prefix + one), admission)
+    routes.refuseUpgrades()
     await drain.start(timeout)
     drain.cutOthers() // a handler of the host's may have taken one meanwhile
     clearTimeout(telemetryTimer)

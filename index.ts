@@ -34,7 +34,7 @@ import { Realtime } from './lib/core/realtime.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
 import { registerWebSocketServer, WebSocketRoutes } from './lib/http/route.ts'
 import { SdkProtocol } from './lib/protocols/centrifugal/protocol.ts'
-import { onShutdownSignal } from './lib/lifecycle/signals.ts'
+import { addShutdown } from './lib/lifecycle/shutdown.ts'
 import { Telemetry } from './lib/observability/otel/telemetry.ts'
 import { setupFailure, TelemetryReport } from './lib/observability/otel/report.ts'
 import { Tracing } from './lib/observability/tracing.ts'
@@ -47,14 +47,8 @@ declare module 'fastify' {
   }
 }
 
-/** ms that closing may take where the drain was turned off. */
-const NO_DRAIN = 500
 /** ms after listening: importing an SDK keeps the event loop busy for some tenths of a second, so the first probes and connections go before. */
 const TELEMETRY_DELAY = 1_000
-/** ms that the last export may take, of what the drain has left over: at least and at most. */
-const MIN_FLUSH = 500
-const MAX_FLUSH = 3_000
-
 /** Where OpenTelemetry's API keeps what is registered with it, whichever copy of it that was. */
 const OPENTELEMETRY = Symbol.for('opentelemetry.js.api.1')
 
@@ -126,27 +120,18 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     })
   }
 
-  const timeout = shutdown === false ? NO_DRAIN : shutdown.timeout
-  const forgetSignals = shutdown !== false && shutdown.signals
-    ? onShutdownSignal(timeout, async () => {
-      await drain.start(timeout)
-      await app.close()
-    }, app.log)
-    : () => {}
-  app.addHook('preClose', async () => {
-    routes.refuseUpgrades()
-    await drain.start(timeout)
-    drain.cutOthers() // a handler of the host's may have taken one meanwhile
-    clearTimeout(telemetryTimer)
-    // Not in onClose: for that Fastify waits until every request has been answered, and there may not be the time.
-    await Promise.all([telemetry.close(Math.min(MAX_FLUSH, Math.max(MIN_FLUSH, drain.left))), logs.close()])
-  })
-  app.addHook('onClose', async () => {
-    forgetSignals()
-    heartbeat.stop()
-    metrics.close()
-    await instances.remove().catch(() => {}) // while Redis is away; the record expires
-    await broker.close()
+  addShutdown(app, shutdown, drain, {
+    refuseUpgrades: () => routes.refuseUpgrades(),
+    flush: budget => {
+      clearTimeout(telemetryTimer)
+      return Promise.all([telemetry.close(budget), logs.close()])
+    },
+    release: async () => {
+      heartbeat.stop()
+      metrics.close()
+      await instances.remove().catch(() => {}) // fails while Redis is down; the record expires
+      await broker.close()
+    }
   })
 }
 

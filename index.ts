@@ -22,7 +22,7 @@ import { Instances } from './lib/core/instance-registry.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
 import { openLogs } from './lib/observability/log-destination.ts'
 import { Logs } from './lib/observability/logs.ts'
-import { Memory } from './lib/lifecycle/memory-guard.ts'
+import { MemoryGuard } from './lib/lifecycle/memory-guard.ts'
 import { Metrics } from './lib/observability/metrics.ts'
 import { resolveOptions } from './lib/options/options.ts'
 import type { Options } from './lib/options/options.ts'
@@ -77,7 +77,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const instances = new Instances(instance, hub, presence)
   const control = new Control(broker, publisher, instance)
   const drain = new Drain(instance, observer, () => app.websocketServer.clients)
-  const memory = new Memory(options.memoryLimit, observer)
+  const memory = new MemoryGuard(options.memoryLimit, observer)
   const heartbeat = new Heartbeat(instance, hub, instances, control, observer, memory)
   const availability = new Availability(instance, drain, memory, broker, control)
   const admission = new Admission(options, availability, observer)

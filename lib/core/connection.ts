@@ -199,8 +199,8 @@ export class Connection {
     this.#raw.uncork()
   }
 
-  /** @internal Bytes that it was sent and has not taken. */
-  get owed (): number { return this.#socket.bufferedAmount }
+  /** @internal Bytes written but not yet accepted by the socket (`ws.bufferedAmount`). */
+  get bufferedBytes (): number { return this.#socket.bufferedAmount }
 
   /** @internal Whether it has not taken yet what it was sent; the hub is told when it has. */
   isCongested (): boolean {
@@ -237,9 +237,9 @@ export class Connection {
   /** A client that owes too much is dropped, and recovers what it missed when it connects again. */
   #checkBuffered (): void {
     this.#letGo()
-    const { owed } = this
-    if (owed <= this.#instance.options.maxBufferedBytes) return
-    this.#instance.observer.slow(this, owed)
+    const { bufferedBytes } = this
+    if (bufferedBytes <= this.#instance.options.maxBufferedBytes) return
+    this.#instance.observer.slow(this, bufferedBytes)
     this.end('slow')
   }
 
@@ -279,7 +279,7 @@ export class Connection {
   }
 
   /** @internal Without waiting for the peer; the close frame still leaves if the socket takes it at once. */
-  cut (how: CloseName): void {
+  terminate (how: CloseName): void {
     this.end(how)
     this.#socket.terminate()
   }
@@ -319,7 +319,7 @@ export class Connection {
     } else if (now >= this.#limit) {
       this.end(this.#limitFor)
     } else if (this.pongBy !== 0 && now >= this.pongBy + late && !this.#socket.isPaused) {
-      this.cut('noPong')
+      this.terminate('noPong')
     } else if (now >= this.pingAt && this.pongBy === 0) {
       this.pingAt = now + interval
       this.pongBy = now + timeout

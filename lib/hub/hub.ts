@@ -166,7 +166,7 @@ export class Hub {
     if (channel === undefined || channel.waits) return true // less than a batch waits
     for (const connection of channel.connections) {
       this.flushTo(connection)
-      if (connection.open && connection.owed > this.#maxRecovery) return false
+      if (connection.open && connection.bufferedBytes > this.#maxRecovery) return false
     }
     return true
   }

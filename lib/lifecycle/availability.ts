@@ -2,7 +2,7 @@ import type { Broker } from '../model/broker.ts'
 import type { Control } from '../core/control.ts'
 import type { Drain } from './drain.ts'
 import type { Instance } from '../core/connections.ts'
-import type { Memory } from './memory-guard.ts'
+import type { MemoryGuard } from './memory-guard.ts'
 
 /** Reasons for which `/ready` answers 503, in the order of its list. */
 const REASONS = ['starting', 'draining', 'full', 'memory', 'redis'] as const
@@ -19,12 +19,12 @@ export type Refusal = typeof REFUSALS[number]
 export class Availability {
   readonly #instance: Instance
   readonly #drain: Drain
-  readonly #memory: Memory
+  readonly #memory: MemoryGuard
   readonly #broker: Broker
   readonly #control: Control
   #started = false
 
-  constructor (instance: Instance, drain: Drain, memory: Memory, broker: Broker, control: Control) {
+  constructor (instance: Instance, drain: Drain, memory: MemoryGuard, broker: Broker, control: Control) {
     this.#instance = instance
     this.#drain = drain
     this.#memory = memory

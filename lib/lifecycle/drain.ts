@@ -67,7 +67,7 @@ export class Drain {
     await this.#until(() => connections.size === 0 && !this.#others()?.size, startedAt + terminateBy)
     this.terminateOthers()
     const silent = connections.size
-    for (const connection of connections.values()) connection.cut('drain')
+    for (const connection of connections.values()) connection.terminate('drain')
     await this.#until(() => connections.size === 0, startedAt + settleBy) // sockets report their end a moment later
     await within(startedAt + settleBy - Date.now(), this.#instance.settled())
     this.#observer.drained(total, silent, Date.now() - startedAt)

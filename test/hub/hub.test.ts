@@ -48,7 +48,7 @@ function newConnection ({ events = false } = {}) {
     open: true,
     congested: false,
     isCongested: () => connection.congested,
-    owed: 0,
+    bufferedBytes: 0,
     flushedBy: 0,
     joined: (name: string) => channels.add(name),
     wantsEvents: () => events,
@@ -66,7 +66,7 @@ function newConnection ({ events = false } = {}) {
       received.push(...frames.map(({ payload }) => String(payload)))
     }
   }
-  return connection as unknown as Connection & { received: string[], renewed: string[], open: boolean, congested: boolean, owed: number, encoded: () => number, channels: Set<string>, writes: number }
+  return connection as unknown as Connection & { received: string[], renewed: string[], open: boolean, congested: boolean, bufferedBytes: number, encoded: () => number, channels: Set<string>, writes: number }
 }
 
 /** Steps that the test takes by hand, oldest first. */
@@ -504,7 +504,7 @@ t.test('a channel keeps up while nobody owes more than half of what may be owed'
   const [one, other] = [newConnection(), newConnection()]
   for (const connection of [one, other]) await enter(hub, connection, 'x', settle)
   t.equal(hub.keepsUp('x'), true)
-  other.owed = 1_001
+  other.bufferedBytes = 1_001
   t.equal(hub.keepsUp('x'), false)
   await publish('x', '1')
   deliver()

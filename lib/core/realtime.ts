@@ -7,7 +7,7 @@ import { encodePayload } from '../model/publication.ts'
 import type { Position } from '../model/publication.ts'
 import { decodeFields, encodeFields, SESSION_TTL } from '../model/sessions.ts'
 import type { SessionFields, SessionStore } from '../model/sessions.ts'
-import type { Logs } from '../observability/logs.ts'
+import type { Observer } from '../observability/observer.ts'
 import { milliseconds } from '../options/checks.ts'
 import type { Duration } from '../options/checks.ts'
 import type { Connections } from './connections.ts'
@@ -22,21 +22,21 @@ export class Realtime {
   readonly #connections: Connections
   readonly #registry: InstanceRegistry
   readonly #control: Control
-  readonly #logs: Logs
+  readonly #observer: Observer
   /** State of a user that every instance sees. */
   readonly sessions: Sessions
 
   /** @internal */
   constructor (
-    publisher: Publisher, presence: Presence, sessions: SessionStore, connections: Connections, registry: InstanceRegistry, control: Control, logs: Logs
+    publisher: Publisher, presence: Presence, sessions: SessionStore, connections: Connections, registry: InstanceRegistry, control: Control, observer: Observer
   ) {
     this.#publisher = publisher
     this.#presence = presence
-    this.sessions = new Sessions(sessions, logs)
+    this.sessions = new Sessions(sessions, observer)
     this.#connections = connections
     this.#registry = registry
     this.#control = control
-    this.#logs = logs
+    this.#observer = observer
   }
 
   /** The connections of this instance. */
@@ -49,7 +49,7 @@ export class Realtime {
    * FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
-    return this.#logs.watch('publish', () => this.#publisher.publish(checkChannel(channel), encodePayload(data), options))
+    return this.#observer.watch('publish', () => this.#publisher.publish(checkChannel(channel), encodePayload(data), options))
   }
 
   /**
@@ -57,7 +57,7 @@ export class Realtime {
    * @throws as `publish`
    */
   broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]> {
-    return this.#logs.watch('broadcast', () => {
+    return this.#observer.watch('broadcast', () => {
       const payload = encodePayload(data)
       return Promise.all(checkChannels(channels).map(async channel => this.#publisher.publish(checkChannel(channel), payload, options)))
     })
@@ -69,7 +69,7 @@ export class Realtime {
    * gone, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   history (channel: string, options?: HistoryOptions): Promise<ChannelHistory> {
-    return this.#logs.watch('history', () => this.#publisher.history(channel, options))
+    return this.#observer.watch('history', () => this.#publisher.history(channel, options))
   }
 
   /**
@@ -78,7 +78,7 @@ export class Realtime {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   presence (channel: string): Promise<Member[]> {
-    return this.#logs.watch('presence', () => this.#presence.list(checkChannel(channel)))
+    return this.#observer.watch('presence', () => this.#presence.list(checkChannel(channel)))
   }
 
   /**
@@ -86,7 +86,7 @@ export class Realtime {
    * @throws as `presence`
    */
   presenceStats (channel: string): Promise<{ clients: number, users: number }> {
-    return this.#logs.watch('presenceStats', () => this.#presence.stats(checkChannel(channel)))
+    return this.#observer.watch('presenceStats', () => this.#presence.stats(checkChannel(channel)))
   }
 
   /**
@@ -123,23 +123,23 @@ export class Realtime {
    * @throws FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   info (): Promise<InstanceInfo[]> {
-    return this.#logs.watch('info', () => this.#registry.list())
+    return this.#observer.watch('info', () => this.#registry.list())
   }
 
   #send (command: () => Command): Promise<void> {
-    return this.#logs.watch('control', () => this.#control.send(command()))
+    return this.#observer.watch('control', () => this.#control.send(command()))
   }
 }
 
 /** `app.realtime.sessions`: fields of a user that every instance sees. */
 export class Sessions {
   readonly #store: SessionStore
-  readonly #logs: Logs
+  readonly #observer: Observer
 
   /** @internal */
-  constructor (store: SessionStore, logs: Logs) {
+  constructor (store: SessionStore, observer: Observer) {
     this.#store = store
-    this.#logs = logs
+    this.#observer = observer
   }
 
   /**
@@ -147,7 +147,7 @@ export class Sessions {
    * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   get (user: string): Promise<SessionFields | undefined> {
-    return this.#logs.watch('sessions.get', async () => {
+    return this.#observer.watch('sessions.get', async () => {
       const fields = await this.#store.get(checkUser(user))
       return fields.size === 0 ? undefined : decodeFields(fields)
     })
@@ -159,7 +159,7 @@ export class Sessions {
    * @throws as `get`; FST_CRWS_INVALID_DATA if JSON cannot carry a field
    */
   set (user: string, fields: SessionFields, { ttl = SESSION_TTL }: { ttl?: Duration | undefined } = {}): Promise<void> {
-    return this.#logs.watch('sessions.set', () => this.#store.set(checkUser(user), encodeFields(fields), checkTtl(ttl)))
+    return this.#observer.watch('sessions.set', () => this.#store.set(checkUser(user), encodeFields(fields), checkTtl(ttl)))
   }
 
   /**
@@ -167,7 +167,7 @@ export class Sessions {
    * @throws as `get`
    */
   delete (user: string): Promise<void> {
-    return this.#logs.watch('sessions.delete', () => this.#store.delete(checkUser(user)))
+    return this.#observer.watch('sessions.delete', () => this.#store.delete(checkUser(user)))
   }
 }
 

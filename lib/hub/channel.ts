@@ -9,8 +9,8 @@ import type { SubscribedChannel, Subscription } from './subscription.ts'
 
 /** What the hub tells of deliveries. */
 export interface DeliveryObserver {
-  /** False while nobody measures or traces deliveries. */
-  readonly active: boolean
+  /** False while nobody measures or traces deliveries: then `delivered` is not called. */
+  readonly recording: boolean
   /** A publication was handed to the subscribers of this instance. */
   delivered (channel: string, publication: Publication): void
   /** `count` publications are lost for good. */
@@ -94,7 +94,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
       // One larger piece would put every client over its limit at once.
       if (pending.bytes >= this.#maxRecovery / 2) this.flush()
     }
-    if (this.#observer.active) this.#observer.delivered(this.name, publication)
+    if (this.#observer.recording) this.#observer.delivered(this.name, publication)
   }
 
   /** Sends what is pending to every subscriber: encoded and framed once per encoder, the same bytes for all. */

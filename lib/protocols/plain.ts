@@ -10,7 +10,7 @@ import type { SubscribeResult } from '../model/connection.ts'
 import type { Encoder, Frame } from '../model/encoder.ts'
 import { MessageRateError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
-import type { Metrics } from '../observability/metrics.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/options.ts'
 
@@ -42,14 +42,14 @@ export const plainEncoder: Encoder = {
 export class PlainProtocol implements Protocol {
   readonly encoder = plainEncoder
   readonly options: ResolvedOptions
-  readonly metrics: Metrics
+  readonly observer: Observer
   /** Tells a client that a message was dropped. */
   readonly tooFast: Frame
   readonly #connections: Connections
 
-  constructor (options: ResolvedOptions, connections: Connections, metrics: Metrics) {
+  constructor (options: ResolvedOptions, connections: Connections, observer: Observer) {
     this.options = options
-    this.metrics = metrics
+    this.observer = observer
     this.#connections = connections
     const { messages } = options.rateLimit
     const { code, message } = messages === false ? new MessageRateError(0, 0) : new MessageRateError(messages.max, messages.timeWindow)
@@ -104,7 +104,7 @@ class PlainSession implements Session {
     }
     if (recovery.epoch === '') return {} // no position was read
     const { recovered, epoch } = recovery
-    this.#protocol.metrics.recovery(recovered)
+    this.#protocol.observer.recovered(recovered)
     return { recovered, offset: topOf(recovery), epoch }
   }
 

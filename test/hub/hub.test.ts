@@ -140,7 +140,7 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
       return history
     }
   }
-  const hub = new Hub(broker, namespaces, maxRecovery, { active: false, delivered: () => {}, missed: () => {} })
+  const hub = new Hub(broker, namespaces, maxRecovery, { recording: false, delivered: () => {}, missed: () => {} })
   await broker.start({ stateChanged: () => {} })
   t.teardown(() => broker.close())
   let published = 0

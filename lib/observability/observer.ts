@@ -192,13 +192,6 @@ export class Observer {
     this.#findSdk()
   }
 
-  /** Calls `run`. A promise that the app forgets to await must not end the process when it rejects: a client could cause that. */
-  watch<T> (call: string, run: () => T | Promise<T>): Promise<T> {
-    const promise = (async () => run())()
-    promise.catch((error: unknown) => this.callFailed(call, error))
-    return promise
-  }
-
   /** Also at every sweep: an app may register its tracer provider after it has begun to listen. */
   #findSdk (): void {
     this.recording = this.#metrics.bound || this.#tracing.registered

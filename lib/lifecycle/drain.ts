@@ -33,7 +33,7 @@ export class Drain {
   /** Unix time in ms. */
   #deadline = 0
 
-  /** `others`: WebSockets of the app's own routes, which would keep the server open; undefined where the server does not track them. */
+  /** `others`: WebSockets of the app's routes, which would keep the server open; undefined if it does not track them. */
   constructor (instance: Instance, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined) {
     this.#instance = instance
     this.#observer = observer
@@ -45,7 +45,7 @@ export class Drain {
   /** ms of the timeout that are left for the steps after the drain. */
   get left (): number { return Math.max(0, this.#deadline - Date.now()) }
 
-  /** Resolves when no connection is left, and within the budget whatever clients and handlers do. A second call joins the first. */
+  /** Resolves when no connection is left, within the budget whatever clients and handlers do. May be called twice. */
   start (budget: DrainBudget): Promise<void> {
     this.#done ??= this.#run(budget)
     return this.#done

@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import cloudRunWebSocket from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
+import { collectLog } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { command, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
@@ -108,10 +109,10 @@ t.test('more than one reason is said', async (t) => {
 })
 
 t.test('probes do not fill the log', async (t) => {
-  const lines: string[] = []
-  const { app } = await startApp(t, {}, { logger: { stream: { write: (line: string) => { lines.push(line) } } } })
-  lines.length = 0
+  const { logger, entries } = collectLog()
+  const { app } = await startApp(t, {}, { logger })
+  entries.length = 0
   await app.inject('/health')
   await app.inject('/ready')
-  t.strictSame(lines, [])
+  t.strictSame(entries, [])
 })

@@ -34,10 +34,8 @@ await t.test('app.close() tells every client to come back, and says so to the ho
   const clients = await Promise.all(Array.from({ length: 15 }, () => connect(t, `${url}/ws`)))
   await app.close()
   t.strictSame(ends, Array(15).fill({ code: 1001, reason: 'shutdown', cause: 'drain' }), 'when it resolves every end has been handled')
-  for (const client of clients) {
-    t.strictSame(await client.closed, { code: 1001, reason: 'shutdown' })
-    t.strictSame(client.messages.map(message => JSON.parse(String(message))), [notice])
-  }
+  t.strictSame(await Promise.all(clients.map(({ closed }) => closed)), Array(15).fill({ code: 1001, reason: 'shutdown' }))
+  t.strictSame(clients.map(({ messages }) => messages.map(message => JSON.parse(String(message)))), Array(15).fill([notice]))
   t.strictSame([...app.realtime.connections], [])
 })
 
@@ -115,7 +113,7 @@ await t.test('without a drain connections are closed all the same', async (t) =>
   const { app, url } = await startApp(t, { shutdown: false })
   const clients = await Promise.all(Array.from({ length: 30 }, () => connect(t, `${url}/ws`)))
   await app.close()
-  for (const client of clients) t.strictSame(await client.closed, { code: 1001, reason: 'shutdown' })
+  t.strictSame(await Promise.all(clients.map(({ closed }) => closed)), Array(30).fill({ code: 1001, reason: 'shutdown' }))
 })
 
 for (const prefix of ['', '/v1']) {
@@ -169,7 +167,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const { log } = await stop(t, { sources: signal === 'SIGTERM' }, signal, async ([url]) => {
       clients.push(...await Promise.all(Array.from({ length: 150 }, () => connect(t, `${url}/ws`))))
     })
-    for (const client of clients) t.strictSame(await client.closed, { code: 1001, reason: 'shutdown' })
+    t.strictSame(await Promise.all(clients.map(({ closed }) => closed)), Array(150).fill({ code: 1001, reason: 'shutdown' }))
     t.ok(clients.every(({ messages }) => String(messages) === JSON.stringify(notice)))
     t.match(log.filter(({ event }) => String(event).startsWith('drain.')), [
       { event: 'drain.started', connections: 150, timeout: 4_000 },

@@ -33,7 +33,7 @@ export class Drain {
   /** Unix time in ms. */
   #deadline = 0
 
-  /** `others`: WebSockets of the app's routes, which would keep the server open; undefined if it does not track them. */
+  /** `others`: WebSockets of the app's own routes, which would keep the server open. undefined if it tracks none. */
   constructor (instance: Instance, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined) {
     this.#instance = instance
     this.#observer = observer

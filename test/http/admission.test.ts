@@ -47,7 +47,7 @@ for (const [name, authenticate] of [
   })
 }
 
-t.test('a full instance says when to come again, answers its probes, and has room when somebody leaves', async (t) => {
+t.test('a full instance sends Retry-After, answers its probes, and has room when a client leaves', async (t) => {
   const { app, url } = await startApp(t, { maxConnections: 2 })
   const [first] = await Promise.all([connect(t, `${url}/ws`), connect(t, `${url}/ws`)])
   const refusals = []
@@ -101,7 +101,7 @@ t.test('the host behind a proxy counts when trustProxy says so', async (t) => {
   t.strictSame(await statuses(t, `${untrusting.url}/ws`, [headers]), [403])
 })
 
-t.test('allowedOrigins takes texts, regular expressions and everything', async (t) => {
+t.test('allowedOrigins takes strings, regular expressions and everything', async (t) => {
   const any = await startApp(t, { allowedOrigins: '*' })
   t.strictSame(await statuses(t, `${any.url}/ws`, [{ origin: 'https://evil.example' }, { origin: 'null' }]), ['open', 'open'])
   const none = await startApp(t, { allowedOrigins: [] })
@@ -163,7 +163,7 @@ t.test('an identity with an info that JSON can not carry refuses the upgrade', a
   t.equal(await outcome(t, `${url}/ws`), 'open')
 })
 
-t.test('an authenticate whose client has gone ends without a trace', async (t) => {
+t.test('an upgrade whose client has gone during authenticate leaves no connection', async (t) => {
   let release = () => {}
   const held = new Promise<void>(resolve => { release = resolve })
   let asked = 0
@@ -194,7 +194,7 @@ t.test('connections are limited per client address', async (t) => {
   t.equal((await fetch(`${url.replace('ws', 'http')}/health`)).status, 200)
 })
 
-t.test('without a limit nobody is refused', async (t) => {
+t.test('without a limit no upgrade is rejected', async (t) => {
   const { app, url } = await startApp(t, { rateLimit: false })
   t.notOk(app.hasDecorator('rateLimit'))
   t.strictSame(await statuses(t, `${url}/ws`, Array(20).fill({})), Array(20).fill('open'))
@@ -218,13 +218,13 @@ t.test('on Cloud Run the address is the last one of X-Forwarded-For, which a cli
   t.strictSame(await statuses(t, `${trusting.url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), [429], "the host's trustProxy decides")
 })
 
-t.test('elsewhere X-Forwarded-For is not believed', async (t) => {
+t.test('elsewhere X-Forwarded-For is not trusted', async (t) => {
   const { url } = await startApp(t, limit(1))
   t.strictSame(await statuses(t, `${url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), ['open'])
   t.strictSame(await statuses(t, `${url}/ws`, [{ 'x-forwarded-for': '203.0.113.2' }]), [429])
 })
 
-t.test('instances share the count through Redis; without Redis nobody is refused', async (t) => {
+t.test('instances share the count through Redis; while Redis is down no upgrade is rejected', async (t) => {
   const redis = await startRedis(t)
   const options: Options = { redis: redis.url, prefix: randomPrefix(), ...limit(4) }
   const [a, b] = await Promise.all([startApp(t, options), startApp(t, options)])
@@ -237,7 +237,7 @@ t.test('instances share the count through Redis; without Redis nobody is refused
   t.strictSame(await statuses(t, `${a.url}/ws`, Array(8).fill({})), Array(8).fill('open'))
 })
 
-t.test('during a drain nobody is let in, also not who was already authenticating', async (t) => {
+t.test('during a drain no upgrade is accepted, nor one that was already authenticating', async (t) => {
   let release = () => {}
   const held = new Promise<void>(resolve => { release = resolve })
   let asked = 0

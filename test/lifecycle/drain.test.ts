@@ -23,7 +23,7 @@ const parallel = { timeout: 240_000 }
 const notice = { type: 'shutdown', message: 'shutdown', reconnect: true }
 const shutdown: Options['shutdown'] = { timeout: '4s' }
 
-await t.test('app.close() tells every client to come back, and says so to the host', async (t) => {
+await t.test('app.close() tells every client to reconnect, and calls onDisconnect', async (t) => {
   const ends: End[] = []
   const { app, url } = await startApp(t, {
     onDisconnect: async (_connection, end) => {
@@ -39,7 +39,7 @@ await t.test('app.close() tells every client to come back, and says so to the ho
   t.strictSame([...app.realtime.connections], [])
 })
 
-await t.test('closings are spread over the time there is', async (t) => {
+await t.test('closings are spread over the time budget', async (t) => {
   const { app, url } = await startApp(t)
   const clients = await Promise.all(Array.from({ length: 100 }, () => connect(t, `${url}/ws`)))
   const stillOpen = new Set<number>()
@@ -52,7 +52,7 @@ await t.test('closings are spread over the time there is', async (t) => {
   t.ok(stillOpen.size >= 4, `seen by the clients: ${[...stillOpen].join(', ')} still open`)
 })
 
-await t.test('who does not answer is cut, and the host handles that end too before the app is closed', async (t) => {
+await t.test('a client that does not answer is terminated, and its onDisconnect ends before the app is closed', async (t) => {
   const ends: End[] = []
   const { app, url } = await startApp(t, {
     onDisconnect: async (_connection, end) => {
@@ -66,7 +66,7 @@ await t.test('who does not answer is cut, and the host handles that end too befo
   t.strictSame(ends, [{ code: 1001, reason: 'shutdown', cause: 'drain' }])
 })
 
-await t.test('an onDisconnect that hangs does not keep the app', async (t) => {
+await t.test('an onDisconnect that hangs does not keep the app open', async (t) => {
   let asked = 0
   const { app, url } = await startApp(t, {
     shutdown: { signals: false, timeout: 500 },
@@ -80,7 +80,7 @@ await t.test('an onDisconnect that hangs does not keep the app', async (t) => {
   t.equal(asked, 1)
 })
 
-await t.test("WebSockets of the host's own routes, and of paths that have none, do not keep the app", async (t) => {
+await t.test("WebSockets of the app's own routes, and of paths without a route, do not keep the app open", async (t) => {
   const app = Fastify()
   await app.register(cloudRunWebSocket, { shutdown: { signals: false, timeout: 2_000 } })
   app.get('/mine', { websocket: true }, () => {})
@@ -117,7 +117,7 @@ await t.test('without a drain connections are closed all the same', async (t) =>
 })
 
 for (const prefix of ['', '/v1']) {
-  await t.test(`after app.close() upgrades to ${prefix}/ws are told when to come again`, async (t) => {
+  await t.test(`after app.close() upgrades to ${prefix}/ws get a Retry-After`, async (t) => {
     const app = Fastify()
     t.teardown(() => app.close())
     let isDraining = () => false
@@ -217,7 +217,7 @@ t.test('SIGTERM with an onDisconnect that hangs', parallel, async (t) => {
   await stop(t, { hang: 'onDisconnect' }, 'SIGTERM', async ([url]) => { await connect(t, `${url}/ws`) })
 })
 
-t.test('SIGTERM with a request of which only half came', parallel, async (t) => {
+t.test('SIGTERM with half a request', parallel, async (t) => {
   await stop(t, {}, 'SIGTERM', async ([url]) => {
     const socket = createConnection(Number(new URL(url!).port), '127.0.0.1')
     t.teardown(() => socket.destroy())

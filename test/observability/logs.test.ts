@@ -42,7 +42,7 @@ t.test('a connection is logged from its beginning to its end', async (t) => {
   t.strictSame(ours().map(({ level }) => level), [30, 30])
 })
 
-t.test('what is refused is a warning that says why', async (t) => {
+t.test('a rejected upgrade is a warning with the reason', async (t) => {
   const { logger, ours } = newLog()
   const { url } = await startApp(t, {
     maxConnections: 1,
@@ -166,7 +166,7 @@ t.test('a command of another instance that fails is a warning', async (t) => {
   await until(() => [...app.realtime.connections][0]!.channels.has('news'), 'it goes on working')
 })
 
-t.test('a call that the host forgot to await leaves a warning', async (t) => {
+t.test('a rejected call that the app did not await is a warning', async (t) => {
   const { logger, of, entries } = newLog()
   const { app, url } = await startApp(t, {}, { logger })
   const client = await connect(t, `${url}/ws`)
@@ -255,7 +255,7 @@ t.test('logging false writes no entry', async (t) => {
   t.strictSame(ours(), [])
 })
 
-t.test('messages have entries through any logger, where the host wants them', async (t) => {
+t.test('messages are logged if the app asks for it, through any logger', async (t) => {
   const { logger, of } = newLog()
   const { url } = await startApp(t, { logging: { messages: { ratio: 1 } }, onMessage: (connection, data) => connection.send(data) }, { logger })
   const client = await connect(t, `${url}/ws`)

@@ -5,8 +5,8 @@ const JSON_SUBPROTOCOL = 'centrifuge-json'
 const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf'
 
 /**
- * Chooses ours among the offered subprotocols, else the first, as `ws` does by default: a client whose subprotocol is not echoed
- * gives up.
+ * Chooses ours among the offered subprotocols, else the first, as `ws` does by default: a client whose subprotocol is
+ * not echoed gives up.
  */
 export function chooseSubprotocol (offered: ReadonlySet<string>): string | false {
   return [PROTOBUF_SUBPROTOCOL, JSON_SUBPROTOCOL, ...offered].find(one => offered.has(one)) ?? false

@@ -1,5 +1,5 @@
 import type { BrokerListener } from '../model/broker.ts'
-import type { Logs } from '../observability/logs.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Connections } from './connections.ts'
 import type { Control } from './control.ts'
 import type { Subscriptions } from './subscriptions.ts'
@@ -9,22 +9,18 @@ export class BrokerEvents implements BrokerListener {
   readonly #connections: Connections
   readonly #subscriptions: Subscriptions
   readonly #control: Control
-  readonly #logs: Logs
-  #downSince = 0
+  readonly #observer: Observer
 
-  constructor (connections: Connections, subscriptions: Subscriptions, control: Control, logs: Logs) {
+  constructor (connections: Connections, subscriptions: Subscriptions, control: Control, observer: Observer) {
     this.#connections = connections
     this.#subscriptions = subscriptions
     this.#control = control
-    this.#logs = logs
+    this.#observer = observer
   }
 
   stateChanged (up: boolean, reason: string): void {
-    if (!up) {
-      this.#downSince = Date.now()
-      return this.#logs.bridgeDown(reason)
-    }
-    this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
+    if (!up) return this.#observer.brokerDown(reason)
+    this.#observer.brokerUp()
     // If Redis goes down again meanwhile, its next return does both.
     this.#control.listen().catch(() => {})
     this.#subscriptions.refreshPresence(this.#connections).catch(() => {}) // Redis may have come back empty

@@ -9,7 +9,7 @@ import type { Connection as PublicConnection, ProtocolName, SubscribeResult } fr
 import type { Encoder, Frame } from '../model/encoder.ts'
 import { ConnectionClosedError } from '../model/errors.ts'
 import type { Position } from '../model/publication.ts'
-import type { Logs } from '../observability/logs.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/options.ts'
 import type { TokenBucket } from '../util/token-bucket.ts'
@@ -27,7 +27,7 @@ const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
 /** What a connection needs of the instance. */
 export interface ConnectionOwner {
   readonly options: ResolvedOptions
-  readonly logs: Logs
+  readonly observer: Observer
   /** Subscribes the connection on behalf of the app. */
   subscribe (connection: Connection, channel: string, since: Position | undefined): Promise<SubscribeResult>
   /** Unsubscribes the connection on behalf of the app. */
@@ -81,9 +81,9 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     this.trace = upgrade.trace
     this.#socket = socket
     this.#owner = owner
-    const { maxBufferedBytes, maxPayload, rateLimit } = owner.options
+    const { maxBufferedBytes, maxPayload } = owner.options
     this.outbox = new Outbox(socket, this, maxBufferedBytes)
-    this.inbox = new Inbox(socket, this, maxPayload, rateLimit.messages, upgrade.bucket)
+    this.inbox = new Inbox(socket, this, maxPayload, upgrade.rate)
   }
 
   get user (): string { return this.#user }
@@ -94,7 +94,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   get bytesReceived (): number { return this.inbox.bytesReceived }
   get sent (): number { return this.outbox.sent }
   get bytesSent (): number { return this.outbox.bytesSent }
-  get logsMessages (): boolean { return this.#owner.logs.messages }
+  get logsMessages (): boolean { return this.#owner.observer.messages }
 
   get channels (): ReadonlySet<string> {
     if (this.#channelsAtEnd !== undefined) return this.#channelsAtEnd
@@ -120,11 +120,11 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   }
 
   subscribe (channel: string, options: { since?: Position | undefined } = {}): Promise<SubscribeResult> {
-    return this.#owner.logs.watch('subscribe', () => this.#owner.subscribe(this, channel, options.since))
+    return this.#owner.subscribe(this, channel, options.since)
   }
 
   unsubscribe (channel: string): Promise<void> {
-    return this.#owner.logs.watch('unsubscribe', () => this.#owner.unsubscribe(this, channel))
+    return this.#owner.unsubscribe(this, channel)
   }
 
   close (code?: number, reason: string = closeCodes.normal.reason): void {
@@ -148,8 +148,9 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     for (const subscription of this.#subscriptions.values()) subscription.flush()
   }
 
-  positionLost (subscription: Subscription): void {
-    this.session.positionLost(subscription)
+  positionLost (channel: string): void {
+    const subscription = this.subscriptions.get(channel)
+    if (subscription !== undefined) this.session.positionLost(subscription)
   }
 
   run (task: () => unknown): void {
@@ -215,15 +216,15 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   }
 
   messageReceived (data: Buffer, binary: boolean): void {
-    this.#owner.logs.message('received', this, data, binary)
+    this.#owner.observer.message('received', this, data, binary)
   }
 
   frameSent ({ payload, binary }: Frame): void {
-    this.#owner.logs.message('sent', this, payload, binary)
+    this.#owner.observer.message('sent', this, payload, binary)
   }
 
   tooSlow (bufferedBytes: number): void {
-    this.#owner.logs.slow(this, bufferedBytes)
+    this.#owner.observer.slow(this, bufferedBytes)
     this.end('slow')
   }
 
@@ -256,7 +257,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
 
   taskFailed (error: unknown): void {
     if (!this.open && error instanceof ConnectionClosedError) return // the client left meanwhile: the handler did not fail
-    this.#owner.logs.failed(this, error)
+    this.#owner.observer.failed(this, error)
     this.end('internalError')
   }
 }
@@ -266,5 +267,5 @@ export interface Upgrade {
   readonly deadline: number
   readonly pingAt: number
   readonly trace: TraceContext | undefined
-  readonly bucket: TokenBucket | undefined
+  readonly rate: TokenBucket | undefined
 }

@@ -1,16 +1,13 @@
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { End } from '../model/close-codes.ts'
-import type { SubscribeResult } from '../model/connection.ts'
-import type { Position } from '../model/publication.ts'
-import type { Hints } from '../observability/hints/hints.ts'
-import type { Logs } from '../observability/logs.ts'
-import type { Metrics } from '../observability/metrics.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/options.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionOwner } from './connection.ts'
+import { guarded } from './guard.ts'
 import type { Protocol } from './protocol.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
@@ -20,21 +17,21 @@ const AGE_JITTER = 0.1
 /** The connections of this instance, from the upgrade to the end. */
 export class Connections implements ConnectionOwner {
   readonly options: ResolvedOptions
-  readonly logs: Logs
-  readonly #metrics: Metrics
-  readonly #hints: Hints
+  readonly observer: Observer
+  readonly subscribe: ConnectionOwner['subscribe']
+  readonly unsubscribe: ConnectionOwner['unsubscribe']
   readonly #subscriptions: Subscriptions
   readonly #byId = new Map<string, Connection>()
   readonly #byUser = new Map<string, Set<Connection>>()
   /** Connections whose end the app is still handling. */
   readonly #ending = new Set<Promise<void>>()
 
-  constructor (options: ResolvedOptions, subscriptions: Subscriptions, metrics: Metrics, logs: Logs, hints: Hints) {
+  constructor (options: ResolvedOptions, subscriptions: Subscriptions, observer: Observer) {
     this.options = options
     this.#subscriptions = subscriptions
-    this.#metrics = metrics
-    this.logs = logs
-    this.#hints = hints
+    this.subscribe = guarded(observer, 'subscribe', (connection, channel, since) => subscriptions.subscribe(connection, channel, since))
+    this.unsubscribe = guarded(observer, 'unsubscribe', (connection, channel) => subscriptions.unsubscribe(connection, channel))
+    this.observer = observer
   }
 
   get size (): number { return this.#byId.size }
@@ -54,8 +51,8 @@ export class Connections implements ConnectionOwner {
       deadline: maxConnectionAge === false ? Infinity : now + maxConnectionAge * (1 - Math.random() * AGE_JITTER),
       // Spread over half an interval, so that connections that came together are not pinged together.
       pingAt: now + interval * (1 + Math.random()) / 2,
-      trace: this.logs.traceOf(request),
-      bucket: messages === false ? undefined : new TokenBucket(messages, now)
+      trace: this.observer.traceOf(request),
+      rate: messages === false ? undefined : new TokenBucket(messages, now)
     }
     const connection = new Connection(socket, protocol.encoder, this, upgrade)
     this.#byId.set(connection.id, connection)
@@ -66,15 +63,7 @@ export class Connections implements ConnectionOwner {
   identified (connection: Connection, identity: Identity, request: FastifyRequest): void {
     connection.identify(identity)
     if (connection.user !== '') this.#ofUser(connection.user).add(connection)
-    this.logs.opened(connection, request)
-  }
-
-  subscribe (connection: Connection, channel: string, since: Position | undefined): Promise<SubscribeResult> {
-    return this.#subscriptions.subscribe(connection, channel, since)
-  }
-
-  unsubscribe (connection: Connection, channel: string): Promise<void> {
-    return this.#subscriptions.unsubscribe(connection, channel)
+    this.observer.opened(connection, request)
   }
 
   ended (connection: Connection, end: End): void {
@@ -84,9 +73,7 @@ export class Connections implements ConnectionOwner {
     ofUser?.delete(connection)
     if (ofUser?.size === 0) this.#byUser.delete(user)
     for (const subscription of Array.from(connection.subscriptions.values())) this.#subscriptions.end(connection, subscription)
-    this.#metrics.connectionEnded(connection, end)
-    this.logs.closed(connection, end)
-    this.#hints.ended(end, Date.now() - connection.connectedAt, Date.now())
+    this.observer.ended(connection, end)
     const { onDisconnect } = this.options
     if (onDisconnect === undefined || !connection.session.connected) return
     connection.run(() => onDisconnect(connection, end))

@@ -1,7 +1,7 @@
 import type { Broker, ChannelListener, HistorySettings } from '../model/broker.ts'
 import { encodePayload, newPublication } from '../model/publication.ts'
 import type { Publication } from '../model/publication.ts'
-import type { Logs } from '../observability/logs.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Connection } from './connection.ts'
 import type { Connections } from './connections.ts'
 
@@ -22,15 +22,15 @@ export class Control implements ChannelListener {
   readonly #instance: string
   readonly #broker: Broker
   readonly #connections: Connections
-  readonly #logs: Logs
+  readonly #observer: Observer
   #listening: Promise<void> | undefined
   #listens = false
 
-  constructor (instance: string, broker: Broker, connections: Connections, logs: Logs) {
+  constructor (instance: string, broker: Broker, connections: Connections, observer: Observer) {
     this.#instance = instance
     this.#broker = broker
     this.#connections = connections
-    this.#logs = logs
+    this.#observer = observer
   }
 
   /** True once commands arrive, at the latest when Redis is back. */
@@ -52,13 +52,13 @@ export class Control implements ChannelListener {
 
   deliver ({ payload }: Publication): void {
     const json = payload.toString()
-    this.#run(json).catch((error: unknown) => this.#logs.controlFailed(json, error))
+    this.#run(json).catch((error: unknown) => this.#observer.controlFailed(json, error))
   }
 
   canAccept (): boolean { return true }
 
   missed (count: number, reason: string): void {
-    this.#logs.missed(CONTROL_CHANNEL, count, reason)
+    this.#observer.commandsMissed(CONTROL_CHANNEL, count, reason)
   }
 
   positionLost (): void {}

@@ -2,7 +2,6 @@ import type { WebSocket } from 'ws'
 import type { CloseName } from '../model/close-codes.ts'
 import { isPromise, TaskQueue } from '../util/task-queue.ts'
 import type { TokenBucket } from '../util/token-bucket.ts'
-import type { ResolvedLimit } from '../options/options.ts'
 import type { Session } from './session.ts'
 
 /** Messages that may wait for the handler of an earlier one. Then the socket is paused until half of them are done. */
@@ -35,41 +34,42 @@ export class Inbox {
   /** Messages received, and the bytes of their payloads. */
   received = 0
   bytesReceived = 0
-  /** Messages dropped for coming too fast, less those handled since. */
-  dropped = 0
+  /** Limits messages and commands; undefined: no limit. After a refusal `refused` must be called. */
+  readonly rate: TokenBucket | undefined
   readonly owner: InboxOwner
   readonly #socket: WebSocket
   readonly #tasks = new TaskQueue()
   readonly #maxPayload: number
-  readonly #limit: ResolvedLimit | false
-  readonly #bucket: TokenBucket | undefined
 
-  constructor (socket: WebSocket, owner: InboxOwner, maxPayload: number, limit: ResolvedLimit | false, bucket: TokenBucket | undefined) {
+  constructor (socket: WebSocket, owner: InboxOwner, maxPayload: number, rate: TokenBucket | undefined) {
     this.owner = owner
     this.#socket = socket
     this.#maxPayload = maxPayload
-    this.#limit = limit
-    this.#bucket = bucket
+    this.rate = rate
     inboxes.set(socket, this)
     // @fastify/websocket's own listener logs a client's mistakes as errors, and keeps the upgrade's request in memory.
     socket.removeAllListeners('error')
-    socket.on('message', onMessage).on('pong', onPong).on('error', onError).on('close', onClose)
+    socket.on('message', Inbox.#receive).on('pong', onPong).on('error', onError).on('close', onClose)
   }
 
-  receive (data: Buffer, binary: boolean): void {
-    this.received++
-    this.bytesReceived += data.length
-    this.owner.pongBy = 0
-    if (this.owner.logsMessages) this.owner.messageReceived(data, binary)
-    if (this.owner.discardsMessages) return
+  /** Receives one message. Static: one listener for all sockets, no closure per connection. */
+  static #receive (this: WebSocket, data: Buffer, binary: boolean): void {
+    const inbox = inboxes.get(this)
+    if (inbox === undefined) return // it is closed
+    const { owner } = inbox
+    inbox.received++
+    inbox.bytesReceived += data.length
+    owner.pongBy = 0
+    if (owner.logsMessages) owner.messageReceived(data, binary)
+    if (owner.discardsMessages) return
     // Of use only where the app has registered a WebSocket server of its own with a larger limit.
-    if (data.length > this.#maxPayload) return this.owner.end('tooBig')
-    if (!this.#tasks.idle) return this.#receiveLater(data, binary)
+    if (data.length > inbox.#maxPayload) return owner.end('tooBig')
+    if (!inbox.#tasks.idle) return inbox.#receiveLater(data, binary)
     try {
-      const result = this.owner.session.handle(data, binary)
-      if (isPromise(result)) this.#tasks.waitFor(this.#whenDone(result))
+      const result = owner.session.handle(data, binary)
+      if (result !== undefined && isPromise(result)) inbox.#tasks.waitFor(inbox.#whenDone(result))
     } catch (error) {
-      this.owner.taskFailed(error)
+      owner.taskFailed(error)
     }
   }
 
@@ -86,17 +86,16 @@ export class Inbox {
     })
   }
 
-  /**
-   * False if one more message or command comes too fast. A client with more messages dropped than a burst may have is closed.
-   */
+  /** False if one more message or command comes too fast. */
   take (): boolean {
-    if (this.#limit === false || this.#bucket === undefined || this.#bucket.take(this.#limit, Date.now())) {
-      if (this.dropped > 0) this.dropped--
-      return true
-    }
-    this.dropped++
-    if (this.dropped > this.#limit.max) this.owner.end('flooding')
+    if (this.rate === undefined || this.rate.take(Date.now())) return true
+    this.refused()
     return false
+  }
+
+  /** Closes a client of which more was refused than it may send at once. */
+  refused (): void {
+    if (this.rate !== undefined && this.rate.refused > this.rate.rate.max) this.owner.end('flooding')
   }
 
   #receiveLater (data: Buffer, binary: boolean): void {
@@ -118,7 +117,6 @@ export class Inbox {
 /** One set of listeners for all sockets: no closures per connection. */
 const inboxes = new WeakMap<WebSocket, Inbox>()
 
-function onMessage (this: WebSocket, data: Buffer, binary: boolean): void { inboxes.get(this)?.receive(data, binary) }
 function onPong (this: WebSocket): void {
   const inbox = inboxes.get(this)
   if (inbox !== undefined) inbox.owner.pongBy = 0

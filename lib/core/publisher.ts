@@ -6,9 +6,7 @@ import { InvalidArgumentError } from '../model/errors.ts'
 import type { Member } from '../model/presence.ts'
 import { decodePayload, isTags } from '../model/publication.ts'
 import type { Payload, Position, Publication } from '../model/publication.ts'
-import type { Metrics } from '../observability/metrics.ts'
-import { traceparent, within } from '../observability/tracing.ts'
-import type { Tracing } from '../observability/tracing.ts'
+import type { Observer } from '../observability/observer.ts'
 
 /** Options of `app.realtime.publish` and `broadcast`. */
 export interface PublishOptions {
@@ -50,23 +48,19 @@ export class Publisher {
   readonly #instance: string
   readonly #broker: Broker
   readonly #namespaces: ChannelNamespaces
-  readonly #metrics: Metrics
-  readonly #tracing: Tracing
+  readonly #observer: Observer
 
-  constructor (instance: string, broker: Broker, namespaces: ChannelNamespaces, metrics: Metrics, tracing: Tracing) {
+  constructor (instance: string, broker: Broker, namespaces: ChannelNamespaces, observer: Observer) {
     this.#instance = instance
     this.#broker = broker
     this.#namespaces = namespaces
-    this.#metrics = metrics
-    this.#tracing = tracing
+    this.#observer = observer
   }
 
   /** @param publisher The SDK client that publishes; undefined for the app. */
   async publish (channel: string, { kind, payload }: Payload, options?: PublishOptions, publisher?: Member): Promise<Partial<Position>> {
     const { idempotencyKey, tags, history = true } = options === undefined ? {} : checkOptions(options)
     const settings = { history: history ? this.#namespaces.rules(channel).history : undefined, idempotencyKey }
-    const span = this.#tracing.send(channel, payload)
-    const trace = traceparent(span)
     const publication: Publication = {
       kind,
       payload,
@@ -76,20 +70,10 @@ export class Publisher {
       offset: 0,
       epoch: '',
       ...(tags !== undefined && { tags }),
-      ...(publisher !== undefined && { publisher }),
-      ...(trace !== undefined && { trace })
+      ...(publisher !== undefined && { publisher })
     }
-    const startedAt = performance.now()
-    let errorType: string | undefined
-    try {
-      return await within(span, () => this.#broker.publish(channel, publication, settings))
-    } catch (error) {
-      errorType = (error as { code?: string }).code ?? 'other'
-      throw error
-    } finally {
-      this.#metrics.published(performance.now() - startedAt, errorType)
-      this.#tracing.sent(span, errorType)
-    }
+    if (!this.#observer.recording) return this.#broker.publish(channel, publication, settings)
+    return this.#observer.publishing(channel, publication, traced => this.#broker.publish(channel, traced, settings))
   }
 
   async history (channel: string, { limit = Number.MAX_SAFE_INTEGER, since, reverse }: HistoryOptions = {}): Promise<ChannelHistory> {

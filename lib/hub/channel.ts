@@ -9,8 +9,8 @@ import type { SubscribedChannel, Subscription } from './subscription.ts'
 
 /** What the hub tells of deliveries. */
 export interface DeliveryObserver {
-  /** False while nobody measures or traces deliveries. */
-  readonly active: boolean
+  /** False while nobody measures or traces deliveries: then `delivered` is not called. */
+  readonly recording: boolean
   /** A publication was handed to the subscribers of this instance. */
   delivered (channel: string, publication: Publication): void
   /** `count` publications are lost for good. */
@@ -84,8 +84,8 @@ export class Channel implements ChannelListener, SubscribedChannel {
       for (const subscription of this.joining) subscription.buffer(publication)
       if (this.#pending === undefined) {
         this.#pending = { publications: [], bytes: 0, frames: [], batches: [] }
-        if (this.#batchDelay === 0) makeDue(this)
-        else this.#timer = setTimeout(makeDue, this.#batchDelay, this).unref()
+        if (this.#batchDelay > 0) this.#timer = setTimeout(makeDue, this.#batchDelay, this).unref()
+        else if (due.add(this).size === 1) setImmediate(setImmediate, flushDue)
       }
       const pending = this.#pending
       pending.publications.push(publication)
@@ -94,7 +94,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
       // One larger piece would put every client over its limit at once.
       if (pending.bytes >= this.#maxRecovery / 2) this.flush()
     }
-    if (this.#observer.active) this.#observer.delivered(this.name, publication)
+    if (this.#observer.recording) this.#observer.delivered(this.name, publication)
   }
 
   /** Sends what is pending to every subscriber: encoded and framed once per encoder, the same bytes for all. */
@@ -134,7 +134,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
 
   positionLost (): void {
     this.flush()
-    for (const subscription of Array.from(this.subscriptions)) subscription.subscriber.positionLost(subscription)
+    for (const subscription of Array.from(this.subscriptions)) subscription.subscriber.positionLost(this.name)
   }
 
   /** Sends a subscriber what it did not get yet of the pending publications. */
@@ -195,8 +195,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
  * same write. Writing to hundreds of sockets takes longer than all else in a turn, so what is published in it goes to Redis before.
  */
 function makeDue (channel: Channel): void {
-  if (due.size === 0) setImmediate(setImmediate, flushDue)
-  due.add(channel)
+  if (due.add(channel).size === 1) setImmediate(setImmediate, flushDue)
 }
 
 /** Flushes with one write per connection, also for one that is subscribed to several of these channels. */

@@ -1,5 +1,4 @@
 import type { Batch, Encoder, Frame } from '../model/encoder.ts'
-import type { Subscription } from './subscription.ts'
 
 /** Where the hub writes what all subscribers of a channel get. */
 export interface SubscriberOutbox {
@@ -26,5 +25,5 @@ export interface Subscriber {
   /** Sends what is pending in all its channels. */
   flush (): void
   /** The subscriber missed publications in this channel, or its position is void: it must recover. */
-  positionLost (subscription: Subscription): void
+  positionLost (channel: string): void
 }

@@ -10,7 +10,7 @@ import type { SubscribeResult } from '../model/connection.ts'
 import type { Encoder, Frame } from '../model/encoder.ts'
 import { MessageRateError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
-import type { Metrics } from '../observability/metrics.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/options.ts'
 
@@ -21,32 +21,35 @@ import type { ResolvedOptions } from '../options/options.ts'
 export const plainEncoder: Encoder = {
   name: 'plain',
   index: 0,
-  endOf: how => {
+  endOf (how) {
     const { code, reason, cause } = typeof how === 'string' ? closeCodes[how] : how
     return { code, reason, cause }
   },
-  publication: (_channel, { payload, kind }) => ({ payload, binary: kind === 'binary' }),
+  publication (_channel, { payload, kind }) {
+    return { payload, binary: kind === 'binary' }
+  },
   event: () => undefined,
-  message: data => {
+  message (data) {
     const { payload, kind } = encodePayload(data)
     return { payload, binary: kind === 'binary' }
   },
-  closingMessage: ({ reason, cause }) => cause === 'drain' || cause === 'deadline'
-    ? plainEncoder.message({ type: 'shutdown', message: reason, reconnect: true })
-    : undefined
+  closingMessage ({ reason, cause }) {
+    if (cause !== 'drain' && cause !== 'deadline') return undefined
+    return plainEncoder.message({ type: 'shutdown', message: reason, reconnect: true })
+  }
 }
 
 export class PlainProtocol implements Protocol {
   readonly encoder = plainEncoder
   readonly options: ResolvedOptions
-  readonly metrics: Metrics
+  readonly observer: Observer
   /** Tells a client that a message was dropped. */
   readonly tooFast: Frame
   readonly #connections: Connections
 
-  constructor (options: ResolvedOptions, connections: Connections, metrics: Metrics) {
+  constructor (options: ResolvedOptions, connections: Connections, observer: Observer) {
     this.options = options
-    this.metrics = metrics
+    this.observer = observer
     this.#connections = connections
     const { messages } = options.rateLimit
     const { code, message } = messages === false ? new MessageRateError(0, 0) : new MessageRateError(messages.max, messages.timeWindow)
@@ -78,9 +81,11 @@ class PlainSession implements Session {
   handle (data: Buffer, binary: boolean): unknown {
     const { onMessage } = this.#protocol.options
     if (onMessage === undefined) return this.#connection.end('unsupported')
-    if (this.#connection.inbox.take()) return onMessage(this.#connection, binary ? data : data.toString())
+    const { inbox } = this.#connection
+    if (inbox.rate === undefined || inbox.rate.take(Date.now())) return onMessage(this.#connection, binary ? data : data.toString())
+    inbox.refused()
     // Sent once per burst, so that a flood is not answered by a flood.
-    if (this.#connection.inbox.dropped === 1) this.#connection.write(this.#protocol.tooFast)
+    if (inbox.rate.refused === 1) this.#connection.write(this.#protocol.tooFast)
   }
 
   ping (): void {
@@ -99,7 +104,7 @@ class PlainSession implements Session {
     }
     if (recovery.epoch === '') return {} // no position was read
     const { recovered, epoch } = recovery
-    this.#protocol.metrics.recovery(recovered)
+    this.#protocol.observer.recovered(recovered)
     return { recovered, offset: topOf(recovery), epoch }
   }
 

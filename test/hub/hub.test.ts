@@ -73,7 +73,7 @@ class TestSubscriber implements Subscriber {
   write ({ payload }: Frame): boolean { return this.received.push(String(payload)) > 0 }
   flush (): void { for (const subscription of this.subscriptions.values()) subscription.flush() }
   drained (): void { for (const subscription of this.subscriptions.values()) subscription.sendSkipped() }
-  positionLost ({ channel }: Subscription): void { this.positionsLost.push(channel) }
+  positionLost (channel: string): void { this.positionsLost.push(channel) }
   leave (channel: string): void { this.subscriptions.get(channel)?.end() }
 }
 
@@ -140,7 +140,7 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
       return history
     }
   }
-  const hub = new Hub(broker, namespaces, maxRecovery, { active: false, delivered: () => {}, missed: () => {} })
+  const hub = new Hub(broker, namespaces, maxRecovery, { recording: false, delivered: () => {}, missed: () => {} })
   await broker.start({ stateChanged: () => {} })
   t.teardown(() => broker.close())
   let published = 0

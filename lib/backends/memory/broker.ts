@@ -1,5 +1,5 @@
 import { IDEMPOTENCY_TTL, POSITION_TTL } from '../../model/broker.ts'
-import type { Broker, ChannelListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
+import type { Broker, BrokerListener, ChannelListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
 import { UnrecoverablePositionError } from '../../model/errors.ts'
 import { newEpoch } from '../../model/publication.ts'
 import type { Position, Publication } from '../../model/publication.ts'
@@ -29,7 +29,7 @@ export class MemoryBroker implements Broker {
   readonly #results = new Map<string, Result>()
   #sweeper: NodeJS.Timeout | undefined
 
-  async start (): Promise<void> {
+  async start (_listener: BrokerListener): Promise<void> {
     this.#sweeper = setInterval(() => this.#sweep(Date.now()), SWEEP_INTERVAL).unref()
   }
 

@@ -7,8 +7,7 @@ import { memberOf } from '../../core/subscriptions.ts'
 import type { Subscriptions } from '../../core/subscriptions.ts'
 import type { Connections } from '../../core/connections.ts'
 import type { Subscription } from '../../hub/subscription.ts'
-import type { Logs } from '../../observability/logs.ts'
-import type { Metrics } from '../../observability/metrics.ts'
+import type { Observer } from '../../observability/observer.ts'
 import type { ResolvedOptions } from '../../options/options.ts'
 import type { ResolvedLimit } from '../../options/options.ts'
 import type { Presence } from '../../model/presence.ts'
@@ -42,22 +41,20 @@ export class Commands {
   readonly connections: Connections
   readonly subscriptions: Subscriptions
   readonly tokens: Tokens | undefined
-  readonly metrics: Metrics
-  readonly logs: Logs
+  readonly observer: Observer
   readonly #namespaces: ChannelNamespaces
   readonly #publisher: Publisher
   readonly #presence: Presence
 
   constructor (
     options: ResolvedOptions, connections: Connections, subscriptions: Subscriptions, namespaces: ChannelNamespaces, publisher: Publisher, presence: Presence,
-    tokens: Tokens | undefined, metrics: Metrics, logs: Logs
+    tokens: Tokens | undefined, observer: Observer
   ) {
     this.options = options
     this.connections = connections
     this.subscriptions = subscriptions
     this.tokens = tokens
-    this.metrics = metrics
-    this.logs = logs
+    this.observer = observer
     this.#namespaces = namespaces
     this.#publisher = publisher
     this.#presence = presence
@@ -205,5 +202,5 @@ function takeOne (buckets: Map<string, TokenBucket>, channel: string, limit: Res
     if (buckets.size >= MAX_BUCKETS) buckets.delete(buckets.keys().next().value!) // the oldest
     buckets.set(channel, bucket = new TokenBucket(limit, Date.now()))
   }
-  return bucket.take(limit, Date.now())
+  return bucket.take(Date.now())
 }

@@ -113,7 +113,7 @@ function dataOfAnswer (answer: unknown) {
 }
 
 /** Synchronous, so that nothing is published between the reply and what comes live. */
-function admitServerSide ({ options, metrics }: Commands, session: SdkSession): { subs: Record<string, SubscribeReply>, live: [Subscription, Publication[]][] } {
+function admitServerSide ({ options, observer }: Commands, session: SdkSession): { subs: Record<string, SubscribeReply>, live: [Subscription, Publication[]][] } {
   const subs: Record<string, SubscribeReply> = {}
   const live: [Subscription, Publication[]][] = []
   let bytes = 0
@@ -124,7 +124,7 @@ function admitServerSide ({ options, metrics }: Commands, session: SdkSession): 
     const recovering = session.positions[channel]?.recover === true
     const recovery = subscription.admit()
     if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-    if (recovering) metrics.recovery(recovery.recovered)
+    if (recovering) observer.recovered(recovery.recovered)
     subs[channel] = subscribeReply(recovery, recovering)
     live.push([subscription, recovery.live])
   }

@@ -3,8 +3,8 @@ import type { Connection } from '../../core/connection.ts'
 import type { Protocol } from '../../core/protocol.ts'
 import type { Session } from '../../core/session.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { EXPECTED } from '../../observability/logs.ts'
-import type { Metrics } from '../../observability/metrics.ts'
+import { ALREADY_REPORTED } from '../../observability/logs.ts'
+import type { Observer } from '../../observability/observer.ts'
 import type { Identity } from '../../options/options.ts'
 import { commandNames } from './commands.ts'
 import type { CommandName, Commands } from './commands.ts'
@@ -25,12 +25,12 @@ const ORDERED = new Set<CommandName>(['connect', 'publish', 'send'])
 export class SdkProtocol implements Protocol {
   readonly encoder: SdkEncoder
   readonly commands: Commands
-  readonly #metrics: Metrics
+  readonly #observer: Observer
 
-  constructor (encoder: SdkEncoder, commands: Commands, metrics: Metrics) {
+  constructor (encoder: SdkEncoder, commands: Commands, observer: Observer) {
     this.encoder = encoder
     this.commands = commands
-    this.#metrics = metrics
+    this.#observer = observer
   }
 
   open (connection: Connection, identity: Identity | undefined, request: FastifyRequest): Session {
@@ -85,7 +85,7 @@ export class SdkProtocol implements Protocol {
     } catch (error) {
       errorType = this.#failed(session, id, name, error)
     }
-    this.#metrics.commandDone(name, performance.now() - startedAt, errorType)
+    if (this.#observer.recording) this.#observer.commandDone(name, performance.now() - startedAt, errorType)
   }
 
   /** Answers what went wrong; the type of the error for the metric. */
@@ -115,7 +115,7 @@ export class SdkProtocol implements Protocol {
     if (typeof code === 'number' && Number.isInteger(code) && code >= 400 && code < 2_000) return { code, message: message || 'error' }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
-    if (!EXPECTED.has(code as string)) this.commands.logs.failed(connection, error)
+    if (!ALREADY_REPORTED.has(code as string)) this.#observer.failed(connection, error)
     return clientErrors.internal
   }
 

@@ -92,7 +92,7 @@ export class SdkSession implements Session {
     this.pushAll(channel, [...recovery.missed, ...recovery.live])
     this.#protocol.commands.subscriptions.announceJoin(this.connection, subscription)
     if (since === undefined) return {}
-    this.#protocol.commands.metrics.recovery(recovery.recovered)
+    this.#protocol.commands.observer.recovered(recovery.recovered)
     return { recovered: recovery.recovered, offset: topOf(recovery), epoch }
   }
 

@@ -53,7 +53,7 @@ async function enter (commands: Commands, session: SdkSession, channel: string, 
   const onlyRecovered = recovering && ((request.flag ?? 0) & REJECT_UNRECOVERED) !== 0
   const recovery = subscription.admit(onlyRecovered)
   if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-  if (recovering) commands.metrics.recovery(recovery.recovered)
+  if (recovering) commands.observer.recovered(recovery.recovered)
   if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
   if (until !== undefined) expireAt(session, subscription, until)
   done({

@@ -157,19 +157,20 @@ t.test('messages of different connections do not wait for each other', async (t)
 
 t.test('a first message in the same packet as the upgrade is not lost, however slow the app is', async (t) => {
   const log: unknown[] = []
+  const bytes = Buffer.concat([Buffer.from(upgradeRequest('/ws')), frame(TEXT, 'first'), frame(TEXT, 'second')])
   const { url } = await startApp(t, {
-    authenticate: async () => {
-      await wait(50)
+    authenticate: async ({ socket }) => {
+      await until(() => socket.bytesRead === bytes.length, 'both messages are there')
       return { user: 'ann' }
     },
     onConnect: async () => {
-      await wait(50)
+      await endOfTurn()
       log.push('connected')
     },
     onMessage: (_connection, data) => { log.push(data) }
   })
   const raw = await openRaw(t, url)
-  raw.socket.write(Buffer.concat([Buffer.from(upgradeRequest('/ws')), frame(TEXT, 'first'), frame(TEXT, 'second')]))
+  raw.socket.write(bytes)
   t.match(await raw.head(), /^HTTP\/1\.1 101 /)
   await until(() => log.length === 3, 'both messages')
   t.strictSame(log, ['connected', 'first', 'second'])

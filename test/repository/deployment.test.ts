@@ -201,7 +201,8 @@ t.test('a wrong option stops before anything is asked or made', async (t) => {
     [['--service', 'Chat'], '--service must be 2 to 24 small letters, digits and -, not Chat'],
     [['--source', '/nowhere'], 'there is no Dockerfile in /nowhere']
   ]
-  for (const [args, message] of wrong) t.strictSame(await gcloud.run(script, args), { code: 1, stdout: '', stderr: `deploy.sh: ${message}\n` })
+  const runs = await Promise.all(wrong.map(([args]) => gcloud.run(script, args)))
+  t.strictSame(runs, wrong.map(([, message]) => ({ code: 1, stdout: '', stderr: `deploy.sh: ${message}\n` })))
   t.strictSame(gcloud.calls(), [])
   const { code, stdout } = await gcloud.run(script, ['--help'])
   t.equal(code, 0)

@@ -31,7 +31,8 @@ const NO_SERVER = 1
 
 t.setTimeout(600_000)
 
-// The example imports the built package by its name. Both are copied into a folder of the test's own, where no other build interferes.
+// The example imports the built package by its name. Both are copied into a folder of the test's own, where no other
+// build interferes.
 const folder = await mkdtemp(join(tmpdir(), 'example-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
 await Promise.all([

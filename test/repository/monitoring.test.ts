@@ -42,7 +42,8 @@ function all (value: unknown, key: string): string[] {
 const runbookQueries = Array.from(runbook.matchAll(/`([^`\n]*\{"[^`\n]*)`/g), ([, query]) => query!)
 const queries = [...all(tiles, 'prometheusQuery'), ...alerts.map(queryOf), ...runbookQueries]
 
-// What the plugin emits, as the README lists it. catalogue.test.ts and ../observability/metrics.test.ts compare that list with the code.
+// What the plugin emits, as the README lists it. catalogue.test.ts and ../observability/metrics.test.ts compare that
+// list with the code.
 
 interface Emitted { kind: string, attributes: string[] }
 

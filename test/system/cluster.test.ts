@@ -11,7 +11,7 @@ import type { Client } from '../helpers/ws-client.ts'
 
 t.setTimeout(240_000)
 
-/** Two instances with one Redis. A client names its user in the header x-user, and in x-channels where it is subscribed from the start. */
+/** Two instances with one Redis. The header x-user names a client's user, x-channels its first subscriptions. */
 async function startCluster (t: Test, options: Options = {}, redisOptions: RedisOptions = {}) {
   const redis = await startRedis(t, redisOptions)
   const all: Options = {

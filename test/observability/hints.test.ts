@@ -173,7 +173,7 @@ t.test('an instance that is not ready for long hints at the reason', async t => 
 
 t.test('memory that stays short gives a hint', async t => {
   const { hints, names } = newHints()
-  for (let i = 0; i < 2; i++) hints.probed(['memory'], i * MINUTE)
+  for (let i = 0; i < 3; i++) hints.probed(['memory'], i * MINUTE)
   t.strictSame(names(), ['not_ready_memory'])
 })
 

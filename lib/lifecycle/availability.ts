@@ -12,8 +12,8 @@ const REASONS = ['starting', 'draining', 'full', 'memory', 'redis'] as const
  */
 const REFUSALS = ['draining', 'full', 'memory'] as const
 
-export type Reason = typeof REASONS[number]
-export type Refusal = typeof REFUSALS[number]
+type Reason = typeof REASONS[number]
+type Refusal = typeof REFUSALS[number]
 
 /** Whether this instance takes new connections, and if not, why. */
 export class Availability {

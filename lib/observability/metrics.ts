@@ -17,7 +17,7 @@ export interface MeasuredConnection {
 }
 
 /** State of the instance that is read when metrics are collected. */
-export interface Measured {
+interface Measured {
   readonly connections: Iterable<MeasuredConnection>
   readonly hub: { readonly subscriptions: number, readonly skipped: number }
   readonly broker: { readonly up: boolean }

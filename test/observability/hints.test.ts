@@ -171,6 +171,12 @@ t.test('an instance that is not ready for long hints at the reason', async t => 
   t.equal(hints().length, 2)
 })
 
+t.test('memory that stays short gives a hint', async t => {
+  const { hints, names } = newHints()
+  for (let i = 0; i < 3; i++) hints.probed(['memory'], i * MINUTE)
+  t.strictSame(names(), ['not_ready_memory'])
+})
+
 t.test('a start or a drain that takes long gives no hint', async t => {
   const { hints, names } = newHints()
   for (const reason of ['starting', 'draining']) for (let i = 0; i < 10; i++) hints.probed([reason], i * MINUTE)

@@ -17,7 +17,7 @@ const OK = 4 // :0\r\n
 /** As in lib/backends/redis/keys.ts, with the prefix that is the default. */
 const key = (kind, name) => `ws:${kind}:{${name}}`
 
-/** As in lib/publication.ts: text that the host publishes, or JSON of an SDK client that is named. */
+/** As in lib/backends/redis/wire-format.ts: a string that the app publishes, or one of an SDK client that is named. */
 const envelope = (payload, sequence, publisher) => `t ${TIME} ${INSTANCE} ${sequence}${publisher === undefined ? '' : ` ${JSON.stringify({ publisher: { client: CLIENT, user: publisher } })}`}\n${text(payload)}`
 
 const evalsha = (keys, args) => array(['EVALSHA', SHA, keys.length, ...keys, ...args])

@@ -50,6 +50,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   readonly turns = new Turns()
   /** Unix time in milliseconds at which it is closed for its age; Infinity: never. */
   readonly deadline: number
+  readonly logsMessages: boolean
   /** Trace context of the upgrade request; set only when logs go to Cloud Logging. */
   readonly trace: TraceContext | undefined
   flushedBy = 0
@@ -77,6 +78,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   constructor (socket: WebSocket, encoder: Encoder, owner: ConnectionOwner, upgrade: Upgrade) {
     this.encoder = encoder
     this.deadline = upgrade.deadline
+    this.logsMessages = owner.observer.messages
     this.pingAt = upgrade.pingAt
     this.trace = upgrade.trace
     this.#socket = socket
@@ -94,7 +96,6 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   get bytesReceived (): number { return this.inbox.bytesReceived }
   get sent (): number { return this.outbox.sent }
   get bytesSent (): number { return this.outbox.bytesSent }
-  get logsMessages (): boolean { return this.#owner.observer.messages }
 
   get channels (): ReadonlySet<string> {
     if (this.#channelsAtEnd !== undefined) return this.#channelsAtEnd

@@ -37,6 +37,8 @@ export class Outbox {
   readonly #socket: WebSocket
   /** The TCP or TLS socket under it. */
   readonly #raw: Duplex
+  /** True if `ws` compresses. It does so for each connection anew. */
+  readonly #compresses: boolean
   readonly #maxBufferedBytes: number
   #closed = false
   /** Frames that wait for `release`. */
@@ -46,6 +48,7 @@ export class Outbox {
     this.#socket = socket
     this.#raw = (socket as unknown as { _socket: Duplex })._socket
     this.#owner = owner
+    this.#compresses = socket.extensions !== ''
     this.#maxBufferedBytes = maxBufferedBytes
   }
 
@@ -82,7 +85,7 @@ export class Outbox {
    */
   writeBatch (batch: Batch): void {
     if (!this.#writable) return
-    if (this.#socket.extensions !== '') {
+    if (this.#compresses) {
       for (const frame of batch.frames) this.#send(frame)
       return this.#checkBuffered()
     }

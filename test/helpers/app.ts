@@ -11,7 +11,7 @@ export interface App {
   url: string
 }
 
-/** One instance that listens. No signal handlers unless asked for: several instances live in a test's process. */
+/** Starts an instance that listens. It has no signal handlers by default: a test's process has several instances. */
 export async function startApp (t: Test, options: Options = {}, fastifyOptions: FastifyServerOptions = {}): Promise<App> {
   const app = Fastify(fastifyOptions)
   t.teardown(() => app.close())

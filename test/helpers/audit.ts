@@ -2,12 +2,12 @@ import type { Position } from '../../index.ts'
 import type { SdkSubscription } from './sdk.ts'
 import { until } from './until.ts'
 
-/** What was published to one channel with history: ids by offset, as the publishes were acknowledged. */
+/** The publications of one channel with history: ids by offset, as the publishes were acknowledged. */
 export class Ledger {
   readonly ids = new Map<number, number>()
   #next = 0
 
-  /** Publishes the next id; `publish` must not be repeated where it is not known whether it took effect. */
+  /** Publishes the next id. `publish` must not repeat a publish that may have taken effect. */
   async publish (publish: (id: number) => Promise<Partial<Position>>): Promise<void> {
     const id = this.#next++
     const { offset } = await publish(id)
@@ -21,19 +21,22 @@ export interface Audit {
   lost: number
   twice: number
   disordered: number
-  /** Publications that were not what was published at this offset. */
+  /** Publications that differ from the one published at their offset. */
   wrong: number
-  /** Answers `recovered: true` after which something was missing. */
+  /** Replies with `recovered: true` after which a publication was missing. */
   lies: number
   recovered: number
   unrecovered: number
 }
 
-/** Waits until every subscriber has the last publication, and compares what each got with what was published. Data are the ids. */
+/** Waits until every subscriber has the last publication, then compares what each received with the ledger. */
 export async function audit (subscriptions: SdkSubscription[], ledger: Ledger): Promise<Audit> {
   const { top } = ledger
-  const behind = () => subscriptions.filter(({ events, offsets }) => (offsets.at(-1) ?? 0) < top && (events.subscribed.at(-1)?.streamPosition?.offset ?? 0) < top)
-  await until(() => behind().length === 0, `all subscribers at ${top}`, 60_000).catch(() => {}) // the audit says how many are missing
+  const isBehind = ({ events, offsets }: SdkSubscription) => {
+    return (offsets.at(-1) ?? 0) < top && (events.subscribed.at(-1)?.streamPosition?.offset ?? 0) < top
+  }
+  // At the timeout the audit goes on, and counts what is missing.
+  await until(() => !subscriptions.some(isBehind), `all subscribers at ${top}`, 60_000).catch(() => {})
   const result: Audit = { lost: 0, twice: 0, disordered: 0, wrong: 0, lies: 0, recovered: 0, unrecovered: 0 }
   for (const subscription of subscriptions) auditOne(subscription, ledger, result)
   return result

@@ -6,19 +6,19 @@ import type { Test } from 'tap'
 export interface Balancer {
   /** ws://127.0.0.1:port */
   url: string
-  /** Where new connections go, in turn; those that are there stay. */
+  /** New connections go to these in turn. Connections that exist stay where they are. */
   targets: string[]
   /** Cuts every connection, as a network does. */
   cut (): void
 }
 
-/** A TCP load balancer of the test's own. A target that does not answer is passed over. */
+/** A TCP load balancer. It skips a target that does not answer. */
 export async function startBalancer (t: Test, targets: string[]): Promise<Balancer> {
   const sockets = new Set<Socket>()
   let turn = 0
   const track = (socket: Socket) => {
     sockets.add(socket)
-    socket.on('error', () => {}) // its end is all that counts
+    socket.on('error', () => {}) // 'close' follows
     socket.on('close', () => sockets.delete(socket))
   }
   const forward = (client: Socket, tries: number) => {

@@ -5,7 +5,10 @@ import { promisify } from 'node:util'
 
 const root = resolve(import.meta.dirname, '../..')
 
-/** This package as `npm run build` bundles it, without types and checks; in a folder of the test's own, because what is in dist may be old. */
+/**
+ * Builds this package as `npm run build` does, without types and checks. It goes into a folder of the test's own: dist may be old,
+ * or be replaced meanwhile.
+ */
 export async function buildPackage (folder: string): Promise<void> {
   const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   const [, bundler, options] = /&& (esbuild) (.*)$/.exec(scripts.build)!

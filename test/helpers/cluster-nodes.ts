@@ -8,7 +8,10 @@ import { command } from './redis.ts'
 import type { RedisCluster } from './redis.ts'
 import { until } from './until.ts'
 
-/** An instance that listens and one that publishes, and a channel with history at each node, in the order of the nodes. */
+/**
+ * Starts an instance that listens and one that publishes. There is a channel with history on each node, in the order of the
+ * nodes.
+ */
 export async function setUpCluster (t: Test, cluster: RedisCluster) {
   const prefix = randomPrefix()
   const keys = new RedisKeys(prefix)
@@ -35,7 +38,7 @@ export async function owns (port: number, key: string): Promise<boolean> {
   return command(port, ['EXISTS', key]).then(() => true, () => false)
 }
 
-/** Publishes, again and again if need be, until Redis has said yes. */
+/** Publishes repeatedly until Redis has stored the publication. */
 export function publishUntilStored (node: Node, channel: string, data: unknown, settings: HistorySettings = history) {
   return until(() => node.publish(channel, data, { history: settings, idempotencyKey: `key ${data}` }), `${data} is stored`, 60_000)
 }

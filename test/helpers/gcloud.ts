@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type { Test } from 'tap'
 import { findProgram } from './programs.js'
 
-/** Records each call, and remembers what was made: to make the same thing twice is an error, as with the real one. */
+/** Records each call and remembers what was created. Creating a thing twice is an error, as with the real gcloud. */
 const SCRIPT = `set -eu
 state=\${0%/*}/state
 printf '%s\\x1f' "$@" >> "$state/calls"
@@ -56,12 +56,18 @@ esac
 export interface Gcloud {
   /** Every call so far, as its arguments. */
   calls (): string[][]
-  /** What it answers or has kept: project, apis, auth, address, help, denied (calls that begin like this fail), 'secrets NAME', 'policy KIND NAME'. */
+  /**
+   * Reads an answer or a stored value: project, apis, auth, address, help, denied (calls that begin with it fail), 'secrets NAME',
+   * 'policy KIND NAME'.
+   */
   get (name: string): string
   set (name: string, value: string): void
   /** Runs a bash script that finds this gcloud, or none, and never the machine's own. */
-  run (script: string, args: string[], settings?: { installed?: boolean, env?: Record<string, string> }): Promise<{ code: number, stdout: string, stderr: string }>
+  run (script: string, args: string[], settings?: RunSettings): Promise<RunResult>
 }
+
+interface RunSettings { installed?: boolean, env?: Record<string, string> }
+interface RunResult { code: number, stdout: string, stderr: string }
 
 /** A gcloud with the empty project `demo`. */
 export async function fakeGcloud (t: Test): Promise<Gcloud> {
@@ -74,14 +80,21 @@ export async function fakeGcloud (t: Test): Promise<Gcloud> {
   await writeFile(join(withGcloud, 'gcloud'), `#!${join(bin, 'bash')}\n${SCRIPT}`, { mode: 0o755 })
   const get = (name: string) => existsSync(join(state, name)) ? readFileSync(join(state, name), 'utf8') : ''
   const set = (name: string, value: string) => writeFileSync(join(state, name), value)
-  const given = { 'projects demo': '', 'compute networks subnets default': '', auth: '9f2c1d6e-0a5b', address: '10.0.0.3:6379', help: '--liveness-probe --readiness-probe' }
+  const given = {
+    'projects demo': '',
+    'compute networks subnets default': '',
+    auth: '9f2c1d6e-0a5b',
+    address: '10.0.0.3:6379',
+    help: '--liveness-probe --readiness-probe'
+  }
   for (const [name, value] of Object.entries(given)) set(name, value)
   return {
     get,
     set,
     calls: () => get('calls').split('\x1e').slice(0, -1).map(call => call.split('\x1f').slice(0, -1)),
     run: (script, args, { installed = true, env = {} } = {}) => new Promise((resolve) => {
-      execFile(join(bin, 'bash'), ['--norc', script, ...args], { env: { ...env, PATH: installed ? `${withGcloud}:${bin}` : bin } }, (error, stdout, stderr) => {
+      const PATH = installed ? `${withGcloud}:${bin}` : bin
+      execFile(join(bin, 'bash'), ['--norc', script, ...args], { env: { ...env, PATH } }, (error, stdout, stderr) => {
         resolve({ code: error === null ? 0 : Number(error.code), stdout, stderr })
       })
     })

@@ -6,19 +6,47 @@ import protobuf from 'protobufjs'
 import type { Test } from 'tap'
 import { internalClientOptions } from '../../lib/google/logging-client.ts'
 
+/** google.protobuf.Struct and its Value, as far as log entries use them. */
+export interface Struct { fields?: Record<string, StructValue> }
+interface StructValue {
+  structValue?: Struct
+  listValue?: { values?: StructValue[] }
+  nullValue?: unknown
+  stringValue?: string
+  numberValue?: number
+  boolValue?: boolean
+}
+
+export interface LogEntry {
+  [field: string]: unknown
+  jsonPayload: Struct
+  insertId: string
+  timestamp: { seconds: number }
+  operation: { id: string }
+}
+
+export interface WriteRequest {
+  logName: string
+  resource: Record<string, unknown>
+  labels: Record<string, string>
+  entries: LogEntry[]
+}
+
 export interface LoggingServer {
-  /** What it was asked to write, request by request. */
-  readonly requests: Array<{ logName: string, resource: Record<string, any>, labels: Record<string, string>, entries: Array<Record<string, any>> }>
-  /** How it answers from now on: well, with this error, or never. */
+  /** The requests that came. */
+  readonly requests: WriteRequest[]
+  /** Sets how it answers from now on: well, with this error, or never. */
   behave (how: keyof typeof status | 'hang'): void
   stop (): void
 }
 
 const root = createRequire(import.meta.url).resolve('@google-cloud/logging')
 const protos: protobuf.INamespace = createRequire(root)('@google-cloud/logging-api/build/protos/protos.json')
-const { WriteLogEntriesRequest, WriteLogEntriesResponse } = protobuf.Root.fromJSON(protos).lookup('google.logging.v2') as unknown as Record<string, protobuf.Type>
+const types = protobuf.Root.fromJSON(protos)
+const WriteLogEntriesRequest = types.lookupType('google.logging.v2.WriteLogEntriesRequest')
+const WriteLogEntriesResponse = types.lookupType('google.logging.v2.WriteLogEntriesResponse')
 
-/** Cloud Logging's gRPC server on loopback, by Google's own protos. From now on the client of this process talks to it. */
+/** Starts Cloud Logging's gRPC server on loopback, by Google's own protos. This process's client talks to it from now on. */
 export async function startLoggingServer (t: Test): Promise<LoggingServer> {
   let how: keyof typeof status | 'hang' = 'OK'
   const requests: LoggingServer['requests'] = []
@@ -28,13 +56,15 @@ export async function startLoggingServer (t: Test): Promise<LoggingServer> {
       path: '/google.logging.v2.LoggingServiceV2/WriteLogEntries',
       requestStream: false,
       responseStream: false,
-      requestSerialize: (request: object) => Buffer.from(WriteLogEntriesRequest!.encode(request).finish()),
-      requestDeserialize: (bytes: Buffer) => WriteLogEntriesRequest!.toObject(WriteLogEntriesRequest!.decode(bytes), { enums: String, longs: Number }),
-      responseSerialize: () => Buffer.from(WriteLogEntriesResponse!.encode({}).finish()),
+      requestSerialize: (request: object) => Buffer.from(WriteLogEntriesRequest.encode(request).finish()),
+      requestDeserialize: (bytes: Buffer) => {
+        return WriteLogEntriesRequest.toObject(WriteLogEntriesRequest.decode(bytes), { enums: String, longs: Number })
+      },
+      responseSerialize: () => Buffer.from(WriteLogEntriesResponse.encode({}).finish()),
       responseDeserialize: () => ({})
     }
   }, {
-    WriteLogEntries ({ request }: ServerUnaryCall<LoggingServer['requests'][number], object>, answer: sendUnaryData<object>) {
+    WriteLogEntries ({ request }: ServerUnaryCall<WriteRequest, object>, answer: sendUnaryData<object>) {
       requests.push(request)
       if (how === 'OK') answer(null, {})
       else if (how !== 'hang') answer({ code: status[how], details: `the server says ${how}` })
@@ -46,12 +76,12 @@ export async function startLoggingServer (t: Test): Promise<LoggingServer> {
   return { requests, behave: (next) => { how = next }, stop: () => server.forceShutdown() }
 }
 
-/** google.protobuf.Struct as the object that it stands for. */
-export function plain ({ fields = {} }: { fields?: Record<string, any> }): Record<string, any> {
+/** The object that a google.protobuf.Struct stands for. */
+export function plain ({ fields = {} }: Struct): Record<string, unknown> {
   return Object.fromEntries(Object.entries(fields).map(([name, value]) => [name, plainValue(value)]))
 }
 
-function plainValue (value: Record<string, any>): unknown {
+function plainValue (value: StructValue): unknown {
   if (value.structValue !== undefined) return plain(value.structValue)
   if (value.listValue !== undefined) return (value.listValue.values ?? []).map(plainValue)
   return value.nullValue !== undefined ? null : value.stringValue ?? value.numberValue ?? value.boolValue

@@ -6,11 +6,11 @@ import type { Test } from 'tap'
 /** Google's metadata server on loopback. Its `env` makes this package and Google's own libraries ask it. */
 export interface MetadataServer {
   readonly env: Record<string, string>
-  /** Paths that were asked for, below /computeMetadata/v1. */
+  /** The requested paths below /computeMetadata/v1. */
   readonly asked: string[]
-  /** Answers by path; `undefined` gives 404, 'hang' never answers. */
+  /** Answers by path: `undefined` gives 404, 'hang' never answers. */
   readonly values: Record<string, string | undefined>
-  /** Of its tokens. */
+  /** How long its tokens live. */
   readonly lifetime: { seconds: number }
 }
 
@@ -35,7 +35,8 @@ export async function startMetadataServer (t: Test): Promise<MetadataServer> {
       : values[path]
     if (value === 'hang') return
     const known = value !== undefined && request.headers['metadata-flavor'] === 'Google'
-    response.writeHead(known ? 200 : 404, { 'metadata-flavor': 'Google', 'content-type': value?.startsWith('{') ? 'application/json' : 'text/plain' })
+    const type = value?.startsWith('{') ? 'application/json' : 'text/plain'
+    response.writeHead(known ? 200 : 404, { 'metadata-flavor': 'Google', 'content-type': type })
     response.end(known ? value : 'not found')
   })
   server.listen(0, '127.0.0.1')
@@ -44,5 +45,7 @@ export async function startMetadataServer (t: Test): Promise<MetadataServer> {
     server.close()
     server.closeAllConnections()
   })
-  return { asked, values, lifetime, env: { GCE_METADATA_HOST: `127.0.0.1:${(server.address() as AddressInfo).port}`, METADATA_SERVER_DETECTION: 'assume-present' } }
+  const { port } = server.address() as AddressInfo
+  const env = { GCE_METADATA_HOST: `127.0.0.1:${port}`, METADATA_SERVER_DETECTION: 'assume-present' }
+  return { asked, values, lifetime, env }
 }

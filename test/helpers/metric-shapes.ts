@@ -1,6 +1,6 @@
 import type { MetricData } from '@opentelemetry/sdk-metrics'
 
-/** What holds of a metric whatever its values are. */
+/** Properties of a metric that do not depend on its values. */
 export interface MetricShape {
   kind: 'Counter' | 'UpDownCounter' | 'Gauge' | 'Histogram'
   unit: string
@@ -14,7 +14,7 @@ export interface ExportedMetric extends Pick<MetricShape, 'kind' | 'unit' | 'bou
   points: Array<{ attributes: object }>
 }
 
-/** As in fixtures/metrics.json. Attributes are those of all points together, so the same metric may come again. */
+/** The form of fixtures/metrics.json. Attributes are those of all points, so a metric may be listed more than once. */
 export function shapesOf (metrics: Iterable<ExportedMetric>): Record<string, MetricShape> {
   const shapes: Record<string, MetricShape> = {}
   for (const { name, kind, unit, points, bounds } of metrics) {
@@ -25,7 +25,7 @@ export function shapesOf (metrics: Iterable<ExportedMetric>): Record<string, Met
   return shapes
 }
 
-/** From an exporter in memory, of whichever SDK. */
+/** Converts what an in-memory exporter holds, of any version of the SDK. */
 export function exportedMetric (data: MetricData): ExportedMetric {
   const { descriptor: { name, unit }, dataPoints } = data
   const { buckets } = (dataPoints[0]?.value ?? {}) as { buckets?: { boundaries: number[] } }

@@ -18,7 +18,10 @@ const { root } = protobuf.parse(`
   message AnyValue { oneof value { string string_value = 1; bool bool_value = 2; int64 int_value = 3; double double_value = 4; } }
   message ScopeMetrics { Scope scope = 1; repeated Metric metrics = 2; }
   message Scope { string name = 1; }
-  message Metric { string name = 1; string description = 2; string unit = 3; oneof data { Numbers gauge = 5; Numbers sum = 7; Histograms histogram = 9; } }
+  message Metric {
+    string name = 1; string description = 2; string unit = 3;
+    oneof data { Numbers gauge = 5; Numbers sum = 7; Histograms histogram = 9; }
+  }
   message Numbers { repeated NumberPoint points = 1; int32 temporality = 2; bool monotonic = 3; }
   message Histograms { repeated HistogramPoint points = 1; int32 temporality = 2; }
   message NumberPoint { double as_double = 4; sfixed64 as_int = 6; repeated KeyValue attributes = 7; }
@@ -28,9 +31,18 @@ const Request = root.lookupType('Request')
 
 type Attributes = Record<string, unknown>
 
+// What the messages above are as objects.
+interface KeyValue { key: string, value: Record<string, unknown> }
+interface Point { attributes?: KeyValue[], asInt?: number, asDouble?: number, count?: number, bounds?: number[] }
+interface Data { points?: Point[], monotonic?: boolean }
+interface Metric { name: string, unit: string, gauge?: Data, sum?: Data, histogram?: Data }
+interface ExportRequest {
+  resourceMetrics?: Array<{ resource?: { attributes?: KeyValue[] }, scopeMetrics?: Array<{ metrics: Metric[] }> }>
+}
+
 export interface OtlpPoint {
   attributes: Attributes
-  /** Of a histogram: how many. */
+  /** The count of a histogram. */
   value: number
 }
 
@@ -48,24 +60,25 @@ export interface OtlpRequest {
 export interface OtlpServer {
   /** http://127.0.0.1:port */
   readonly url: string
-  /** What was taken or refused. */
+  /** Every request, accepted or refused. */
   readonly requests: OtlpRequest[]
-  /** HTTP status of the answers, or 'hang' for none. */
+  /** HTTP status of the answers, or 'hang' for no answer. */
   status: number | 'hang'
-  /** Of the next answers, before `status`. */
+  /** HTTP statuses of the next answers; `status` follows. */
   statuses: number[]
-  /** The last point of this metric that came, by the values of its attributes. */
+  /** The values of a metric in the last request that has it, by the values of their attributes. */
   latest (name: string): Record<string, number>
 }
 
-/** A backend of metrics by OTLP over HTTP in Protobuf, such as a collector or Google's Telemetry API. */
+/** Starts a backend that takes metrics by OTLP over HTTP in Protobuf, as a collector and Google's Telemetry API do. */
 export async function startOtlpServer (t: Test): Promise<OtlpServer> {
   const server = createServer(async (request, response) => {
     const body = await buffer(request)
     const status = otlp.statuses.shift() ?? otlp.status
-    otlp.requests.push({ path: request.url!, headers: request.headers, ...decode(request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body) })
+    const bytes = request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body
+    otlp.requests.push({ path: request.url!, headers: request.headers, ...decode(bytes) })
     if (status === 'hang') return
-    // With a time to wait that is longer than an export may take, so that it is tried once.
+    // The exporter has to wait for longer than an export may take, so it does not try again.
     response.writeHead(status, { 'content-type': 'application/x-protobuf', ...status >= 429 && { 'retry-after': '60' } })
     response.end()
   })
@@ -89,23 +102,25 @@ export async function startOtlpServer (t: Test): Promise<OtlpServer> {
 }
 
 function decode (bytes: Buffer): Pick<OtlpRequest, 'resource' | 'metrics'> {
-  const message = Request.toObject(Request.decode(bytes), { longs: Number, defaults: false }) as any
-  const [{ resource, scopeMetrics = [] } = {} as any] = message.resourceMetrics ?? []
-  return { resource: attributesOf(resource?.attributes), metrics: scopeMetrics.flatMap(({ metrics }: any) => metrics.map(metricOf)) }
+  const { resourceMetrics = [] }: ExportRequest = Request.toObject(Request.decode(bytes), { longs: Number, defaults: false })
+  const [{ resource, scopeMetrics = [] } = {}] = resourceMetrics
+  return { resource: attributesOf(resource?.attributes), metrics: scopeMetrics.flatMap(({ metrics }) => metrics.map(metricOf)) }
 }
 
-function metricOf ({ name, unit, gauge, sum, histogram }: any): OtlpMetric {
-  const { points = [], monotonic = false } = gauge ?? sum ?? histogram
+function metricOf ({ name, unit, gauge, sum, histogram }: Metric): OtlpMetric {
+  const { points = [], monotonic = false } = gauge ?? sum ?? histogram ?? {}
   const kind: MetricShape['kind'] = gauge ? 'Gauge' : histogram ? 'Histogram' : monotonic ? 'Counter' : 'UpDownCounter'
   return {
     name,
     unit,
     kind,
-    points: points.map((point: any) => ({ attributes: attributesOf(point.attributes), value: point.count ?? point.asInt ?? point.asDouble ?? 0 })),
-    ...histogram && { bounds: points[0]?.bounds }
+    points: points.map(({ attributes, count, asInt, asDouble }) => {
+      return { attributes: attributesOf(attributes), value: count ?? asInt ?? asDouble ?? 0 }
+    }),
+    ...histogram && { bounds: points[0]?.bounds ?? [] }
   }
 }
 
-function attributesOf (pairs: any[] = []): Attributes {
+function attributesOf (pairs: KeyValue[] = []): Attributes {
   return Object.fromEntries(pairs.map(({ key, value }) => [key, Object.values(value)[0]]))
 }

@@ -7,22 +7,22 @@ import { until } from './until.ts'
 
 export interface RawSocket {
   socket: Socket
-  /** Everything that came. */
+  /** Everything received so far. */
   received (): Buffer
-  /** Resolves with everything that came up to the end of the connection. */
+  /** Resolves at the end of the connection, with everything received. */
   ended: Promise<Buffer>
-  /** Resolves when the answer to the upgrade is there. */
+  /** Resolves with the head of the answer to the upgrade. */
   head (): Promise<string>
 }
 
-/** A TCP connection, for what no WebSocket client would send. */
+/** Opens a TCP connection, for bytes that no WebSocket client would send. */
 export async function openRaw (t: Test, url: string): Promise<RawSocket> {
   const { hostname, port } = new URL(url)
   const socket = connect(Number(port), hostname)
   t.teardown(() => socket.destroy())
   const chunks: Buffer[] = []
   socket.on('data', chunk => chunks.push(chunk))
-  socket.on('error', () => {}) // a reset ends it like any other end
+  socket.on('error', () => {}) // 'close' follows a reset too
   await once(socket, 'connect')
   const received = () => Buffer.concat(chunks)
   const ended = new Promise<Buffer>(resolve => socket.on('close', () => resolve(received())))
@@ -33,7 +33,7 @@ export async function openRaw (t: Test, url: string): Promise<RawSocket> {
   return { socket, received, ended, head }
 }
 
-/** Headers that are undefined are left out. */
+/** The bytes of an upgrade. Headers that are undefined are left out. */
 export function upgradeRequest (path: string, headers: Record<string, string | undefined> = {}): string {
   const all: Record<string, string | undefined> = {
     Host: 'localhost',

@@ -11,7 +11,7 @@ import type { Test } from 'tap'
 import { until } from './until.ts'
 
 export interface RedisOptions {
-  /** Keep every write over `kill()` and `restart()`. */
+  /** Keeps every write across `kill()` and `restart()`. */
   persist?: boolean
   /** More arguments for redis-server. */
   args?: string[]
@@ -26,7 +26,7 @@ export interface RedisServer {
   stop (): Promise<void>
   /** Starts again on the same port with the same data directory; kills first if it still runs. */
   restart (): Promise<void>
-  /** The process stands still, its connections stay open: what a half-open link looks like. */
+  /** Stops the process while its connections stay open, as on a half-open link. */
   freeze (): void
   thaw (): void
 }
@@ -36,7 +36,7 @@ export interface RedisCluster {
   rootNodes: Array<{ url: string }>
 }
 
-/** A redis-server of the test's own, on a free port, gone when the test ends. */
+/** Starts a redis-server of the test's own on a free port. It ends with the test. */
 export async function startRedis (t: Test, options: RedisOptions = {}): Promise<RedisServer> {
   const dir = await mkdtemp(join(tmpdir(), 'redis-'))
   const port = await freePort()
@@ -48,7 +48,8 @@ export async function startRedis (t: Test, options: RedisOptions = {}): Promise<
 
   let log = ''
   const launch = () => {
-    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] /* an orphan must not hold the test runner's output open */ })
+    // stderr is ignored: an orphan must not keep the test runner's output open.
+    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] })
     child.stdout.setEncoding('utf8').on('data', (chunk) => { log += chunk })
     return child
   }
@@ -62,12 +63,12 @@ export async function startRedis (t: Test, options: RedisOptions = {}): Promise<
     if (hasEnded()) return
     const exit = once(child, 'exit')
     child.kill(signal)
-    // A frozen process takes no SIGTERM before it goes on.
+    // A frozen process handles SIGTERM only after SIGCONT.
     child.kill('SIGCONT')
     await exit
   }
 
-  // A test process that ends before its teardown must leave nothing behind.
+  // Cleans up when the test process ends before its teardown.
   const onExit = () => {
     child.kill('SIGKILL')
     rmSync(dir, { recursive: true, force: true })
@@ -95,7 +96,7 @@ export async function startRedis (t: Test, options: RedisOptions = {}): Promise<
   }
 }
 
-/** A real cluster of three masters without replicas. */
+/** Starts a real cluster of three masters without replicas. */
 export async function startRedisCluster (t: Test, options: RedisOptions = {}): Promise<RedisCluster> {
   const args = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', ...options.args ?? []]
   const nodes = await Promise.all([1, 2, 3].map(() => startRedis(t, { ...options, args })))
@@ -118,10 +119,10 @@ export async function ping (port: number, timeout = 1000): Promise<boolean> {
 /** Sends one command over a connection of its own; rejects when there is no answer before the deadline. */
 export async function command (port: number, args: string[], timeout = 1000): Promise<string> {
   const client = createClient({
-    // Connecting to a frozen server works, its kernel accepts; so the handshake waits, and the deadline is for both.
+    // The kernel accepts connections for a frozen server, so only the handshake waits. The deadline covers both.
     socket: { host: '127.0.0.1', port, reconnectStrategy: false }
   })
-  client.on('error', () => {}) // the rejection below says it
+  client.on('error', () => {}) // the promise below rejects
   const deadline = AbortSignal.timeout(timeout)
   try {
     return await Promise.race([
@@ -133,7 +134,7 @@ export async function command (port: number, args: string[], timeout = 1000): Pr
   }
 }
 
-// Below 32768, where no system hands out ports for outgoing connections: a port stays free while its server is down.
+// A port below 32768, where no system takes ports for outgoing connections: it stays free while its server is down.
 // A cluster node also listens on port + 10000.
 async function freePort (): Promise<number> {
   for (;;) {

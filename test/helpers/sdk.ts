@@ -1,5 +1,8 @@
 import { Centrifuge as JsonClient } from 'centrifuge'
-import type { Centrifuge, ClientEvents, Options as SdkOptions, PublicationContext, SubscribedContext, Subscription, SubscriptionEvents, SubscriptionOptions } from 'centrifuge'
+import type {
+  Centrifuge, ClientEvents, Options as SdkOptions, PublicationContext, SubscribedContext, Subscription, SubscriptionEvents,
+  SubscriptionOptions
+} from 'centrifuge'
 import { Centrifuge as ProtobufClient } from 'centrifuge/build/protobuf'
 import type { Test } from 'tap'
 import WebSocket from 'ws'
@@ -14,14 +17,16 @@ export const encodings: readonly Encoding[] = ['json', 'protobuf']
 
 type Events<Map> = { [Name in keyof Map]: Map[Name] extends (context: infer Context) => void ? Context[] : never }
 
-const clientEvents = ['connecting', 'connected', 'disconnected', 'message', 'error', 'subscribed', 'subscribing', 'unsubscribed', 'publication', 'join', 'leave'] as const
+const clientEvents = [
+  'connecting', 'connected', 'disconnected', 'message', 'error', 'subscribed', 'subscribing', 'unsubscribed', 'publication', 'join', 'leave'
+] as const
 const subscriptionEvents = ['subscribing', 'subscribed', 'unsubscribed', 'publication', 'join', 'leave', 'error'] as const
 
-/** One channel of an SDK client, and everything that happened to it. */
+/** One subscription of an SDK client, with all of its events. */
 export class SdkSubscription {
   readonly sub: Subscription
   readonly events: Events<Pick<SubscriptionEvents, typeof subscriptionEvents[number]>>
-  /** The positions it began with and the publications it got, in the order in which they came. */
+  /** The `subscribed` and `publication` events, in the order in which they came. */
   readonly log: Array<SubscribedContext | PublicationContext> = []
   readonly #dec: (data: unknown) => unknown
 
@@ -34,7 +39,7 @@ export class SdkSubscription {
     sub.subscribe()
   }
 
-  /** Any publication's data, decoded. */
+  /** Decodes the data of any publication. */
   dec (publication: PublicationContext): unknown { return this.#dec(publication.data) }
 
   /** Data of the publications, in the order in which they came. */
@@ -46,20 +51,20 @@ export class SdkSubscription {
     return this
   }
 
-  /** Subscribed `times` times. */
+  /** Waits until it was subscribed `times` times. */
   async subscribed (times = 1): Promise<this> {
     await until(() => this.events.subscribed.length >= times, `subscribed ${times} times to ${this.sub.channel}`, 60_000)
     return this
   }
 
-  /** Why it has ended for good. */
+  /** Waits for its end, and returns the reason. */
   async unsubscribed (): Promise<{ code: number, reason: string }> {
     const end = await until(() => this.events.unsubscribed[0], `unsubscribed from ${this.sub.channel}`, 30_000)
     return { code: end!.code, reason: end!.reason }
   }
 }
 
-/** A client as the SDK's users have it. Data is encoded and decoded as they do it: SDKs that speak Protobuf carry bytes. */
+/** A client as an app has it. Data is encoded and decoded as apps do it: SDKs that speak Protobuf carry bytes. */
 export class SdkClient {
   readonly client: Centrifuge
   readonly encoding: Encoding
@@ -69,19 +74,24 @@ export class SdkClient {
     this.encoding = encoding
     const Client = encoding === 'json' ? JsonClient : ProtobufClient as unknown as typeof JsonClient
     this.client = new Client(url.includes('?') ? url : `${url}/connection/websocket`, {
-      websocket: WebSocket, minReconnectDelay: 20, maxReconnectDelay: 500, timeout: 20_000, ...options, ...(data !== undefined && { data: this.enc(data) })
+      websocket: WebSocket,
+      minReconnectDelay: 20,
+      maxReconnectDelay: 500,
+      timeout: 20_000,
+      ...options,
+      ...(data !== undefined && { data: this.enc(data) })
     })
     this.events = collect(this.client as never, clientEvents)
     this.client.connect()
   }
 
-  /** Data as the SDK takes it. */
+  /** Encodes data as the SDK takes it. */
   enc = (data: unknown): unknown => {
     if (this.encoding === 'json' || data instanceof Uint8Array) return data
     return new TextEncoder().encode(JSON.stringify(data))
   }
 
-  /** Data as the SDK gives it; a Buffer where it is not JSON. */
+  /** Decodes data as the SDK returns it; gives a Buffer where it is not JSON. */
   dec = (data: unknown): unknown => {
     if (this.encoding === 'json' || data === undefined || data === null) return data
     const bytes = Buffer.from(data as Uint8Array)
@@ -100,15 +110,15 @@ export class SdkClient {
   /** The id of its newest connection. */
   get id (): string { return this.events.connected.at(-1)?.client ?? '' }
 
-  /** Why it has given up. */
+  /** Waits until it has given up, and returns the reason. */
   async disconnected (): Promise<{ code: number, reason: string }> {
     const end = await until(() => this.events.disconnected[0], 'disconnected', 60_000)
     return { code: end!.code, reason: end!.reason }
   }
 
   subscribe (channel: string, { data, ...options }: SubscriptionOptions = {}): SdkSubscription {
-    const delays = { minResubscribeDelay: 20, maxResubscribeDelay: 500 }
-    return new SdkSubscription(this.client.newSubscription(channel, { ...delays, ...options, ...(data !== undefined && { data: this.enc(data) }) }), this.dec)
+    const all = { minResubscribeDelay: 20, maxResubscribeDelay: 500, ...options, ...(data !== undefined && { data: this.enc(data) }) }
+    return new SdkSubscription(this.client.newSubscription(channel, all), this.dec)
   }
 
   async publish (channel: string, data: unknown): Promise<void> {
@@ -124,10 +134,14 @@ export class SdkClient {
   get messages (): unknown[] { return this.events.message.map(({ data }) => this.dec(data)) }
 
   /** Data of the publications of one server-side subscription. */
-  data (channel: string): unknown[] { return this.events.publication.filter(one => one.channel === channel).map(({ data }) => this.dec(data)) }
+  data (channel: string): unknown[] {
+    return this.events.publication.filter(one => one.channel === channel).map(({ data }) => this.dec(data))
+  }
 }
 
-function collect<Map, Name extends keyof Map> (emitter: { on (name: Name, listener: (context: never) => void): unknown }, names: readonly Name[]): Events<Pick<Map, Name>> {
+interface Emitter<Name> { on (name: Name, listener: (context: never) => void): unknown }
+
+function collect<Map, Name extends keyof Map> (emitter: Emitter<Name>, names: readonly Name[]): Events<Pick<Map, Name>> {
   const events = {} as Record<Name, unknown[]>
   for (const name of names) {
     const contexts: unknown[] = events[name] = []
@@ -136,14 +150,14 @@ function collect<Map, Name extends keyof Map> (emitter: { on (name: Name, listen
   return events as Events<Pick<Map, Name>>
 }
 
-/** A client that connects at once, to the SDK route unless the URL has a query,, and goes when the test ends. */
+/** A client that connects at once and disconnects with the test. A URL without a query gets the path of the SDK route. */
 export function sdkClient (t: Test, url: string, encoding: Encoding, options: Partial<SdkOptions> = {}): SdkClient {
   const client = new SdkClient(url, encoding, options)
   t.teardown(() => client.client.disconnect())
   return client
 }
 
-/** Instances of one service: without Redis there can be but one. */
+/** Starts instances of one service. Without Redis there can only be one. */
 export async function startInstances (t: Test, n: number, options: Options = {}, redis?: { url: string }): Promise<App[]> {
   const prefix = randomPrefix()
   return Promise.all(Array.from({ length: n }, () => startApp(t, { prefix, redis: redis?.url ?? false, ...options })))

@@ -12,13 +12,13 @@ import { buildPackage } from './built-package.ts'
 
 export interface ServerSettings {
   options?: Options
-  /** Apps in the process, each at a port of its own. */
+  /** Number of apps in the process, each on a port of its own. */
   apps?: number
   hang?: 'onDisconnect' | 'onClose'
   fail?: boolean
   listen?: boolean
   env?: Record<string, string>
-  /** Run it from the TypeScript sources, with this process's own loaders, so that its coverage counts. Takes seconds of CPU to start. */
+  /** Runs the TypeScript sources with this process's loaders, so that coverage counts. The start takes seconds of CPU. */
   sources?: boolean
 }
 
@@ -26,14 +26,14 @@ export interface ServerProcess {
   child: ChildProcess
   /** ws://127.0.0.1:port of each app. */
   urls: string[]
-  /** What was logged, parsed. */
+  /** The log entries, parsed. */
   log: Array<Record<string, unknown>>
   exited: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
 }
 
 let build: Promise<string> | undefined
 
-/** What users install, made once for the tests of this process. */
+/** Builds the package as users install it, once for the tests of this process. */
 async function builtPlugin (): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'built-'))
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }))
@@ -41,13 +41,19 @@ async function builtPlugin (): Promise<string> {
   return pathToFileURL(join(folder, 'dist/index.js')).href
 }
 
-/** A real process with a real app. */
+/** Starts a real process with a real app. */
 export async function startServer (t: Test, settings: ServerSettings = {}): Promise<ServerProcess> {
   const plugin = settings.sources ? new URL('../../index.ts', import.meta.url).href : await (build ??= builtPlugin())
   const { NODE_OPTIONS, ...env } = process.env
   const child = fork(fileURLToPath(new URL('../fixtures/server.mjs', import.meta.url)), {
     stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    env: { ...env, ...settings.sources && { NODE_OPTIONS }, ...settings.env, SERVER_SETTINGS: JSON.stringify(settings), SERVER_PLUGIN: plugin },
+    env: {
+      ...env,
+      ...settings.sources && { NODE_OPTIONS },
+      ...settings.env,
+      SERVER_SETTINGS: JSON.stringify(settings),
+      SERVER_PLUGIN: plugin
+    },
     ...!settings.sources && { execArgv: [] }
   })
   t.teardown(() => child.kill('SIGKILL'))

@@ -1,6 +1,6 @@
-// Makes tap's coverage count the lines of a source that tsx has transformed. tsx writes `"sourcesContent": [null]` into its
-// source maps, and v8-to-istanbul takes the null for the source: an empty file, of which everything is covered. Without the
-// field it reads the source from the disk.
+// Makes tap's coverage count the lines of a source that tsx has transformed. tsx writes `"sourcesContent": [null]` into
+// its source maps, and v8-to-istanbul takes the null for the source: an empty file, of which everything is covered.
+// Without the field it reads the source from the disk.
 import module, { syncBuiltinESMExports } from 'node:module'
 
 const { findSourceMap } = module

@@ -5,16 +5,17 @@ import type { Test } from 'tap'
 import { until } from './until.ts'
 
 export interface Spans {
-  /** All that have ended, in that order. */
+  /** All spans that have ended, in the order of their ends. */
   readonly ended: ReadableSpan[]
-  /** Waits for so many that have this name. */
+  /** Waits for `count` spans of this name. */
   named (name: string, count?: number): Promise<ReadableSpan[]>
 }
 
-/** The SDK as a host registers it, W3C propagation and the context manager included. */
+/** Registers the SDK as an app does, with W3C propagation and the context manager. */
 export function startTracer (t: Test, sampler?: Sampler): Spans {
   const exporter = new InMemorySpanExporter()
-  const provider = new NodeTracerProvider({ spanProcessors: [new SimpleSpanProcessor(exporter)], ...(sampler !== undefined && { sampler }) })
+  const spanProcessors = [new SimpleSpanProcessor(exporter)]
+  const provider = new NodeTracerProvider({ spanProcessors, ...(sampler !== undefined && { sampler }) })
   provider.register()
   t.teardown(async () => {
     trace.disable()

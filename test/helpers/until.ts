@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 
-// Polls until `fn` returns something truthy. A throw counts as "not yet", so assertions may be used inside.
+/** Polls until `fn` returns something truthy. A throw counts as "not yet", so assertions may be used inside. */
 export async function until<T> (fn: () => T | Promise<T>, message: string, timeout = 10_000): Promise<T> {
   const deadline = Date.now() + timeout
   let cause: unknown

@@ -10,9 +10,9 @@ export interface ConnectOptions extends ClientOptions {
 
 export interface Client {
   socket: WebSocket
-  /** Everything that came, also what `next` has handed out. Text frames are strings, binary ones Buffers. */
+  /** All messages received, including those that `next` has returned. Text frames are strings, binary ones Buffers. */
   messages: Array<string | Buffer>
-  /** The oldest message not handed out yet. Rejects at the timeout, or when the socket closes first. */
+  /** Returns the oldest message not returned yet. Rejects at the timeout, or when the socket closes first. */
   next (timeout?: number): Promise<string | Buffer>
   send (data: string | Buffer): void
   closed: Promise<{ code: number, reason: string }>
@@ -24,7 +24,7 @@ export interface Refusal {
   body: string
 }
 
-/** An open WebSocket that misses no message, however early it comes. */
+/** Opens a WebSocket that misses no message, however early the message comes. */
 export async function connect (t: Test, url: string, options: ConnectOptions = {}): Promise<Client> {
   const socket = new WebSocket(url, options.protocols, options)
   t.teardown(() => socket.terminate())
@@ -45,7 +45,7 @@ export async function connect (t: Test, url: string, options: ConnectOptions = {
   })
 
   await once(socket, 'open')
-  // What goes wrong later shows in `closed`.
+  // Later errors show in `closed`.
   socket.on('error', () => {})
 
   return {
@@ -66,7 +66,7 @@ export async function connect (t: Test, url: string, options: ConnectOptions = {
   }
 }
 
-/** The answer to an upgrade that the server refuses. */
+/** Returns the answer to an upgrade that the server refuses. */
 export async function rejected (url: string, options: ConnectOptions = {}): Promise<Refusal> {
   const socket = new WebSocket(url, options.protocols, options)
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
@@ -78,7 +78,7 @@ export async function rejected (url: string, options: ConnectOptions = {}): Prom
     })
   })
   const body = await text(response)
-  // With a listener for 'unexpected-response', ending the request is ours.
+  // With a listener for 'unexpected-response' we must end the request.
   socket.terminate()
   return { statusCode: response.statusCode!, headers: response.headers, body }
 }

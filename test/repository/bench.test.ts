@@ -7,9 +7,9 @@ import { buildPackage } from '../helpers/built-package.ts'
 
 /** ms: each command starts many processes. */
 const TIMEOUT = 300_000
-// Without tap's own options, which would have every process read its loaders.
+// Without tap's NODE_OPTIONS: every process would load tap's loaders.
 const { NODE_OPTIONS: _, ...env } = process.env
-// A build of its own: what is in dist may be old, or be replaced meanwhile.
+// A build of the test's own: dist may be old, or be replaced meanwhile.
 const build = join(t.testdir(), 'build')
 const plugin = join(build, 'dist/index.js')
 

@@ -24,7 +24,9 @@ const first = (rows: string[][]) => rows.map(([cell]) => cell)
 
 /** The rows of a table of close codes. */
 function closeRows (heading: string) {
-  return table(heading).map(([code, reason, cause, again = '']) => ({ code: Number(code), reason, cause, reconnect: again.startsWith('yes') }))
+  return table(heading).map(([code, reason, cause, again = '']) => {
+    return { code: Number(code), reason, cause, reconnect: again.startsWith('yes') }
+  })
 }
 
 function byCode (codes: readonly CloseCode[]) {
@@ -40,7 +42,8 @@ t.test('the README gives the defaults of plain options', async (t) => {
   const numbers = new Map(Object.entries(defaults).filter(([, value]) => typeof value === 'number'))
   const given = table('Options').filter(([name = '', text = '']) => numbers.has(name) && /^[\d_]+$/.test(text))
   t.ok(given.length > 0)
-  t.strictSame(given.map(([name, text = '']) => [name, Number(text.replaceAll('_', ''))]), given.map(([name = '']) => [name, numbers.get(name)]))
+  const defaultsGiven = given.map(([name, text = '']) => [name, Number(text.replaceAll('_', ''))])
+  t.strictSame(defaultsGiven, given.map(([name = '']) => [name, numbers.get(name)]))
   const textOf = (option: string) => table('Options').find(([name]) => name === option)?.[1]
   t.equal(textOf('prefix'), `'${defaults.prefix}'`)
   t.equal(textOf('path'), `'${defaults.path}'`)
@@ -58,7 +61,8 @@ t.test('the README lists every close code with its reason, its cause and what to
 })
 
 t.test('the README lists every close code of the SDK route, and from 3000 the code alone says whether an SDK comes back', async (t) => {
-  const codes = byCode(Array.from(new Map(Object.values({ ...sdkCloseCodes, ...sdkOnlyCloseCodes }).map(close => [close.code, close])).values()))
+  const all = Object.values({ ...sdkCloseCodes, ...sdkOnlyCloseCodes })
+  const codes = byCode(Array.from(new Map(all.map(close => [close.code, close])).values()))
   t.strictSame(closeRows('Close codes for SDKs'), codes)
   t.strictSame(codes.filter(({ code, reconnect }) => code >= 3000 && reconnect !== (code < 3500)), [])
 })

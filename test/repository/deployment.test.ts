@@ -23,11 +23,24 @@ const script = join(example, 'deploy.sh')
 const demo = ['--project', 'demo', '--region', 'europe-west1']
 const read = (...path: string[]) => readFileSync(join(root, ...path), 'utf8')
 
-/** Reads, of all that deploy.sh calls. */
-const isRead = (call: string[]) => /^(?:config get-value|projects (?:describe|get-iam-policy)|services list|secrets (?:describe|get-iam-policy|versions access)|redis instances (?:describe|get-auth-string)|compute networks subnets describe|iam service-accounts describe|run services describe|run deploy --help)\b/.test(call.join(' '))
-const changes = (calls: string[][]) => calls.filter(call => !isRead(call)).map(call => call.filter(word => word !== '--project=demo').join(' '))
+/** The commands of gcloud with which deploy.sh only reads. */
+const READS = [
+  'config get-value', 'projects describe', 'projects get-iam-policy', 'services list',
+  'secrets describe', 'secrets get-iam-policy', 'secrets versions access', 'redis instances describe', 'redis instances get-auth-string',
+  'compute networks subnets describe', 'iam service-accounts describe', 'run services describe', 'run deploy --help'
+]
 
-/** Of `gcloud run deploy`. */
+/** The calls that change something. */
+function changes (calls: string[][]): string[] {
+  return calls.filter(call => !READS.some(read => `${call.join(' ')} `.startsWith(`${read} `)))
+    .map(call => call.filter(word => word !== '--project=demo').join(' '))
+}
+
+const APIS = [
+  'artifactregistry', 'cloudbuild', 'compute', 'iam', 'logging', 'monitoring', 'redis', 'run', 'secretmanager', 'telemetry'
+].map(api => `${api}.googleapis.com`)
+
+/** The flags of `gcloud run deploy`. */
 function flagsOf (calls: string[][]): string[] {
   const call = calls.find(([first, second, third]) => first === 'run' && second === 'deploy' && third === 'chat')
   return call?.slice(3) ?? []
@@ -35,7 +48,7 @@ function flagsOf (calls: string[][]): string[] {
 
 t.setTimeout(120_000)
 
-// What the first run does; several tests look at it.
+// The first run; several tests look at what it does.
 const first = await fakeGcloud(t)
 const firstRun = await first.run(script, demo)
 const firstCalls = first.calls()
@@ -45,13 +58,15 @@ t.test('the first run makes everything, with no more rights than it takes, and d
   t.match(firstRun.stdout, /^Deployed: https:\/\/chat\.example$/m)
   const account = 'serviceAccount:chat-run@demo.iam.gserviceaccount.com'
   t.strictSame(changes(firstCalls).slice(0, -1), [
-    'services enable ' + ['artifactregistry', 'cloudbuild', 'compute', 'iam', 'logging', 'monitoring', 'redis', 'run', 'secretmanager', 'telemetry'].map(api => `${api}.googleapis.com`).join(' '),
+    `services enable ${APIS.join(' ')}`,
     'iam service-accounts create chat-run --display-name=chat: runs the service',
     'iam service-accounts create chat-build --display-name=chat: builds the image',
-    'redis instances create chat-redis --region=europe-west1 --network=default --tier=basic --size=1 --redis-version=redis_7_2 --enable-auth',
+    'redis instances create chat-redis --region=europe-west1 --network=default --tier=basic --size=1 ' +
+      '--redis-version=redis_7_2 --enable-auth',
     'secrets create chat-redis-url --replication-policy=automatic --data-file=-',
     'secrets create chat-token-secret --replication-policy=automatic --data-file=-',
-    'projects add-iam-policy-binding demo --member=serviceAccount:chat-build@demo.iam.gserviceaccount.com --role=roles/run.builder --condition=None',
+    'projects add-iam-policy-binding demo --member=serviceAccount:chat-build@demo.iam.gserviceaccount.com ' +
+      '--role=roles/run.builder --condition=None',
     `projects add-iam-policy-binding demo --member=${account} --role=roles/telemetry.writer --condition=None`,
     `projects add-iam-policy-binding demo --member=${account} --role=roles/serviceusage.serviceUsageConsumer --condition=None`,
     `secrets add-iam-policy-binding chat-redis-url --member=${account} --role=roles/secretmanager.secretAccessor --condition=None`,
@@ -63,7 +78,8 @@ t.test('the first run makes everything, with no more rights than it takes, and d
 t.test('the service gets every setting that WebSockets need', async (t) => {
   t.strictSame(flagsOf(firstCalls), [
     '--region=europe-west1', `--source=${example}`, '--allow-unauthenticated',
-    '--service-account=chat-run@demo.iam.gserviceaccount.com', '--build-service-account=projects/demo/serviceAccounts/chat-build@demo.iam.gserviceaccount.com',
+    '--service-account=chat-run@demo.iam.gserviceaccount.com',
+    '--build-service-account=projects/demo/serviceAccounts/chat-build@demo.iam.gserviceaccount.com',
     '--timeout=3600', '--concurrency=1000', '--min-instances=1', '--max-instances=100',
     '--cpu=1', '--memory=1Gi', '--no-cpu-throttling', '--cpu-boost', '--execution-environment=gen2',
     '--port=8080', '--no-use-http2', '--session-affinity',
@@ -81,7 +97,8 @@ t.test('the secrets are in Secret Manager, and in no command', async (t) => {
   const token = first.get('secrets chat-token-secret')
   t.equal(first.get('secrets chat-redis-url'), 'redis://:9f2c1d6e-0a5b@10.0.0.3:6379')
   t.equal(Buffer.from(token, 'base64').length, 32)
-  for (const secret of [token, '9f2c1d6e-0a5b']) t.notOk((firstRun.stdout + firstRun.stderr + firstCalls.join('\n')).includes(secret))
+  const shown = firstRun.stdout + firstRun.stderr + firstCalls.join('\n')
+  t.strictSame([token, '9f2c1d6e-0a5b'].filter(secret => shown.includes(secret)), [])
 })
 
 t.test('the second run makes nothing twice, and deploys again', async (t) => {
@@ -94,7 +111,8 @@ t.test('the second run makes nothing twice, and deploys again', async (t) => {
   gcloud.set('denied', 'secrets create')
   const stopped = await run()
   t.match(stopped, { code: 1, stderr: /PERMISSION_DENIED: not for you[^]*run it again to go on/ })
-  t.strictSame(stopped.made.slice(-2), ['redis instances create chat-redis', 'secrets create chat-redis-url --replication-policy=automatic'])
+  const lastMade = ['redis instances create chat-redis', 'secrets create chat-redis-url --replication-policy=automatic']
+  t.strictSame(stopped.made.slice(-2), lastMade)
 
   gcloud.set('denied', 'nothing')
   const goesOn = await run()
@@ -107,7 +125,8 @@ t.test('the second run makes nothing twice, and deploys again', async (t) => {
 
   gcloud.set('address', '10.0.0.9:6379')
   gcloud.set('auth', '')
-  t.strictSame(await run(), { code: 0, stderr: '', made: ['secrets versions add chat-redis-url', 'run deploy chat --region=europe-west1'] }, 'a Redis that was made anew has another URL')
+  const made = ['secrets versions add chat-redis-url', 'run deploy chat --region=europe-west1']
+  t.strictSame(await run(), { code: 0, stderr: '', made }, 'a Redis that was made again has another URL')
   t.equal(gcloud.get('secrets chat-redis-url'), 'redis://10.0.0.9:6379', 'without AUTH there is none in it')
 })
 
@@ -128,30 +147,45 @@ t.test('options change what is made, and an older gcloud deploys without the rea
   gcloud.set('project', 'demo')
   gcloud.set('help', '--liveness-probe')
   const { code, stderr } = await gcloud.run(script, [
-    '--service=shop', '--network', 'vpc', '--subnet=run', '--min-instances', '0', '--max-instances=5', '--cpu', '2', '--memory', '2Gi', '--concurrency', '500', '--timeout=300',
-    '--redis-tier', 'standard', '--redis-size', '5', '--role', 'roles/logging.logWriter', '--private'
+    '--service=shop', '--network', 'vpc', '--subnet=run', '--min-instances', '0', '--max-instances=5', '--cpu', '2', '--memory', '2Gi',
+    '--concurrency', '500', '--timeout=300', '--redis-tier', 'standard', '--redis-size', '5', '--role', 'roles/logging.logWriter',
+    '--private'
   ])
   t.equal(code, 0, stderr)
   const calls = changes(gcloud.calls())
-  t.ok(calls.includes('redis instances create shop-redis --region=us-central1 --network=vpc --tier=standard --size=5 --redis-version=redis_7_2 --enable-auth'))
-  t.ok(calls.includes('projects add-iam-policy-binding demo --member=serviceAccount:shop-run@demo.iam.gserviceaccount.com --role=roles/logging.logWriter --condition=None'))
+  const expected = [
+    'redis instances create shop-redis --region=us-central1 --network=vpc --tier=standard --size=5 --redis-version=redis_7_2 --enable-auth',
+    'projects add-iam-policy-binding demo --member=serviceAccount:shop-run@demo.iam.gserviceaccount.com ' +
+      '--role=roles/logging.logWriter --condition=None'
+  ]
+  t.strictSame(expected.filter(call => !calls.includes(call)), [])
   const deploy = calls.at(-1)!.split(' ')
   t.equal(deploy[2], 'shop')
-  for (const flag of ['--network=vpc', '--subnet=run', '--min-instances=0', '--max-instances=5', '--cpu=2', '--memory=2Gi', '--concurrency=500', '--timeout=300', '--no-allow-unauthenticated', '--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=300,CLOUD_RUN_CONCURRENCY=500,CLOUD_RUN_MAX_INSTANCES=5']) {
-    t.ok(deploy.includes(flag), flag)
-  }
+  const flags = [
+    '--network=vpc', '--subnet=run', '--min-instances=0', '--max-instances=5', '--cpu=2', '--memory=2Gi', '--concurrency=500',
+    '--timeout=300', '--no-allow-unauthenticated',
+    '--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=300,CLOUD_RUN_CONCURRENCY=500,CLOUD_RUN_MAX_INSTANCES=5'
+  ]
+  t.strictSame(flags.filter(flag => !deploy.includes(flag)), [])
   t.match(stderr, /knows no --readiness-probe.*gcloud components update/)
   t.notOk(deploy.some(flag => flag.startsWith('--readiness-probe')))
 })
 
-t.test('what is missing is said, with what to do', async (t) => {
+t.test('deploy.sh says what is missing and what to do', async (t) => {
   const gcloud = await fakeGcloud(t)
-  t.match(await gcloud.run(script, demo, { installed: false }), { code: 1, stdout: '', stderr: 'deploy.sh: gcloud is missing; install it as in https://' })
-  t.match(await gcloud.run(script, []), { code: 1, stdout: '', stderr: 'deploy.sh: no project; use --project ID, or: gcloud config set project ID\n' })
-  t.match(await gcloud.run(script, [], { env: { GOOGLE_CLOUD_PROJECT: 'other' } }), { code: 1, stderr: 'deploy.sh: there is no project other, or no access to it' })
-  t.match(await gcloud.run(script, [...demo, '--subnet', 'gone']), { code: 1, stderr: 'deploy.sh: there is no subnet gone in europe-west1; use --network and --subnet, or: gcloud compute networks create' })
+  const withoutGcloud = await gcloud.run(script, demo, { installed: false })
+  t.match(withoutGcloud, { code: 1, stdout: '', stderr: 'deploy.sh: gcloud is missing; install it as in https://' })
+  const withoutProject = await gcloud.run(script, [])
+  const useProject = 'deploy.sh: no project; use --project ID, or: gcloud config set project ID\n'
+  t.match(withoutProject, { code: 1, stdout: '', stderr: useProject })
+  const otherProject = await gcloud.run(script, [], { env: { GOOGLE_CLOUD_PROJECT: 'other' } })
+  t.match(otherProject, { code: 1, stderr: 'deploy.sh: there is no project other, or no access to it' })
+  const withoutSubnet = await gcloud.run(script, [...demo, '--subnet', 'gone'])
+  const useSubnet = 'deploy.sh: there is no subnet gone in europe-west1; use --network and --subnet, or: gcloud compute networks create'
+  t.match(withoutSubnet, { code: 1, stderr: useSubnet })
   gcloud.set('denied', 'redis instances describe')
-  t.match(await gcloud.run(script, demo), { code: 1, stderr: /PERMISSION_DENIED: not for you/ }, 'that Redis can not be seen does not mean that there is none')
+  const denied = await gcloud.run(script, demo)
+  t.match(denied, { code: 1, stderr: /PERMISSION_DENIED: not for you/ }, 'a Redis that gcloud may not read can exist all the same')
   t.notOk(changes(gcloud.calls()).some(call => call.startsWith('redis')))
 })
 
@@ -167,20 +201,24 @@ t.test('a wrong option stops before anything is asked or made', async (t) => {
     [['--service', 'Chat'], '--service must be 2 to 24 small letters, digits and -, not Chat'],
     [['--source', '/nowhere'], 'there is no Dockerfile in /nowhere']
   ]
-  for (const [args, message] of wrong) t.strictSame(await gcloud.run(script, args), { code: 1, stdout: '', stderr: `deploy.sh: ${message}\n` })
+  const runs = await Promise.all(wrong.map(([args]) => gcloud.run(script, args)))
+  t.strictSame(runs, wrong.map(([, message]) => ({ code: 1, stdout: '', stderr: `deploy.sh: ${message}\n` })))
   t.strictSame(gcloud.calls(), [])
   const { code, stdout } = await gcloud.run(script, ['--help'])
   t.equal(code, 0)
-  const options = Array.from(read('example/cloud-run/deploy.sh').matchAll(/^ {4}(--[^=\n]+?)\)/gm), ([, names = '']) => names.split('|')).flat().filter(name => name.startsWith('--') && name !== '--*')
+  const source = read('example/cloud-run/deploy.sh')
+  const patterns = Array.from(source.matchAll(/^ {4}(--[^=\n]+?)\)/gm), ([, names = '']) => names.split('|'))
+  const options = patterns.flat().filter(name => name.startsWith('--') && name !== '--*')
   t.ok(options.length > 15)
-  for (const option of options) t.match(stdout, new RegExp(`^  ${option} `, 'm'), `--help explains ${option}`)
+  t.strictSame(options.filter(option => !new RegExp(`^  ${option} `, 'm').test(stdout)), [], '--help explains every option')
 })
 
 t.test('the README gives a reason for every setting, and names none that is not made', async (t) => {
   const section = read('README.md').split(/^## Deploying$/m)[1]!.split(/^## /m)[0]!
   const nameOf = (flag: string) => flag.split('=')[0]
-  const inTable = section.split('\n').filter(line => line.startsWith('| `--')).flatMap(line => Array.from(line.split('|')[1]!.matchAll(/--[a-z0-9-]+/g), ([flag]) => flag))
-  // These are the user's own choices, and nothing of the plugin's depends on them.
+  const cells = section.split('\n').filter(line => line.startsWith('| `--')).map(line => line.split('|')[1]!)
+  const inTable = cells.flatMap(cell => Array.from(cell.matchAll(/--[a-z0-9-]+/g), ([flag]) => flag))
+  // Users choose these as they like; the plugin does not depend on them.
   const chosen = ['--region', '--source', '--project', '--allow-unauthenticated', '--build-service-account', '--cpu', '--memory', '--port']
   t.strictSame(inTable.toSorted(), flagsOf(firstCalls).map(nameOf).filter(flag => !chosen.includes(flag!)).toSorted())
   const [, command = ''] = /```sh\n(.+deploy\.sh.*)\n```/.exec(section) ?? []
@@ -188,7 +226,7 @@ t.test('the README gives a reason for every setting, and names none that is not 
   t.equal(code, 0, stderr)
 })
 
-t.test('shellcheck has nothing to say, where it is installed', { skip: findProgram('shellcheck') === undefined }, async (t) => {
+t.test('shellcheck finds nothing, where it is installed', { skip: findProgram('shellcheck') === undefined }, async (t) => {
   await t.resolves(promisify(execFile)('shellcheck', [script]))
 })
 
@@ -203,24 +241,23 @@ function lastStage (): Instruction[] {
 
 const valueOf = (name: string) => lastStage().findLast(instruction => instruction.name === name)?.value ?? ''
 
-t.test('the container runs Node itself, as nobody in particular, with production dependencies alone', async (t) => {
+t.test('the container runs Node itself, as a user without rights, with production dependencies alone', async (t) => {
   t.match(valueOf('FROM'), /^node:\d+-slim$/)
   t.equal(valueOf('USER'), 'node')
-  t.equal(JSON.parse(valueOf('CMD'))[0], 'node', 'neither a shell nor npm, which would keep SIGTERM to themselves')
+  t.equal(JSON.parse(valueOf('CMD'))[0], 'node', 'neither a shell nor npm, which do not pass SIGTERM on')
   t.match(valueOf('ENV'), /\bNODE_ENV=production\b/)
   t.notOk(lastStage().some(({ name }) => name === 'RUN' || name === 'ENTRYPOINT'), 'npm is not used where it runs')
   const installs = read('example/cloud-run/Dockerfile').match(/npm (?:ci|install)[^;]*/g)!
   t.equal(installs.length, 2)
-  for (const install of installs) t.match(install, /--omit=dev\b/)
+  t.strictSame(installs.filter(install => !/--omit=dev\b/.test(install)), [])
   t.match(read('example/cloud-run/.dockerignore').split('\n'), ['node_modules'])
 })
 
 t.test('the example asks for the same versions as the plugin is tested with', async (t) => {
   const { devDependencies, dependencies, peerDependencies, version } = JSON.parse(read('package.json'))
   const known = { ...peerDependencies, ...dependencies, ...devDependencies, 'fastify-cloud-run-websocket': `^${version}` }
-  for (const [name, range] of Object.entries(JSON.parse(read('example/cloud-run/package.json')).dependencies)) {
-    if (known[name] !== undefined) t.equal(range, known[name], name)
-  }
+  const asked = Object.entries(JSON.parse(read('example/cloud-run/package.json')).dependencies)
+  t.strictSame(asked.filter(([name, range]) => known[name] !== undefined && range !== known[name]), [])
 })
 
 t.test('the start command of the container, on Cloud Run: probes, a client, and SIGTERM', async (t) => {
@@ -232,7 +269,7 @@ t.test('the start command of the container, on Cloud Run: probes, a client, and 
   const child = spawn(program, args, {
     cwd: app,
     stdio: ['ignore', 'pipe', 'inherit'],
-    // As deploy.sh sets it: the URL in the form of its secret.
+    // As deploy.sh sets it; REDIS_URL has the form of its secret.
     env: {
       PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
       NODE_ENV: 'production',
@@ -261,7 +298,7 @@ t.test('the start command of the container, on Cloud Run: probes, a client, and 
   ada.send(JSON.stringify({ name: 'Ada', text: 'first' }))
   t.match(JSON.parse(String(await ada.next())), { name: 'Ada', text: 'first', time: Number })
   const grace = await connect(t, `ws://127.0.0.1:${port}/ws`)
-  t.match(JSON.parse(String(await grace.next())), { text: 'first' }, 'who comes later sees what was said')
+  t.match(JSON.parse(String(await grace.next())), { text: 'first' }, 'a later client sees what was said')
   grace.send(JSON.stringify({ name: 'Grace', text: 'second' }))
   for (const client of [ada, grace]) t.match(JSON.parse(String(await client.next())), { name: 'Grace', text: 'second' })
   const mallory = await connect(t, `ws://127.0.0.1:${port}/ws`)
@@ -278,7 +315,7 @@ t.test('the start command of the container, on Cloud Run: probes, a client, and 
   t.ok(Date.now() - asked < 10_000, 'before Cloud Run would kill it')
 })
 
-/** What the Dockerfile's last stage has in its folder. node_modules holds what the example's package.json names, and nothing else. */
+/** The folder of the Dockerfile's last stage. node_modules holds only the dependencies in the example's package.json. */
 async function container (t: Test): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'container-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
@@ -290,7 +327,9 @@ async function container (t: Test): Promise<string> {
     if (name !== 'COPY' || value.startsWith('--from=dependencies /app/node_modules ')) continue
     const words = value.split(' ')
     const target = words.pop()!
-    for (const source of words) await cp(join(example, source), join(app, target, target.endsWith('/') ? basename(source) : ''), { recursive: true })
+    for (const source of words) {
+      await cp(join(example, source), join(app, target, target.endsWith('/') ? basename(source) : ''), { recursive: true })
+    }
   }
   for (const name of Object.keys(JSON.parse(read('example/cloud-run/package.json')).dependencies)) {
     const source = name === 'fastify-cloud-run-websocket' ? built : join(root, 'node_modules', name)
@@ -300,7 +339,7 @@ async function container (t: Test): Promise<string> {
   return app
 }
 
-/** Takes what OpenTelemetry sends, so that nothing goes to Google. Its URL. */
+/** Accepts what OpenTelemetry sends, so that nothing goes to Google. Returns its URL. */
 async function startCollector (t: Test): Promise<string> {
   const server = createServer((request, response) => request.resume().once('end', () => response.end()))
   server.listen(0, '127.0.0.1')

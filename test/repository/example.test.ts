@@ -19,19 +19,20 @@ import { sdkClient } from '../helpers/sdk.ts'
 import type { SdkClient } from '../helpers/sdk.ts'
 import { until } from '../helpers/until.ts'
 
-/** For what runs inside of the page. */
+/** For the functions that run inside the page. */
 declare const document: { querySelectorAll (selector: string): ArrayLike<{ textContent: string }> }
 
 const root = resolve(import.meta.dirname, '../..')
-/** For a page to come, or to come back: the browser, two servers and other tests share the machine. */
+/** ms that a page may take to show something: the browser, two servers and other tests share the machine. */
 const PATIENCE = 40_000
 const SECRET = 'of the tests'
-/** A port at which nothing answers. */
-const NOBODY = 1
+/** A port on which nothing listens. */
+const NO_SERVER = 1
 
 t.setTimeout(600_000)
 
-// The example imports the package by its name, as it is built. A copy of the whole, so that nobody's build is in the way.
+// The example imports the built package by its name. Both are copied into a folder of the test's own, where no other
+// build interferes.
 const folder = await mkdtemp(join(tmpdir(), 'example-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
 await Promise.all([
@@ -41,13 +42,16 @@ await Promise.all([
 
 const browser = await chromium.launch({
   executablePath: findProgram('chromium')!,
-  args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+  args: [
+    '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+    '--disable-component-update', '--disable-sync'
+  ]
 })
 t.teardown(() => browser.close())
-// What a page stores is its origin's: people come from different ports.
+// A page's storage belongs to its origin, so people use different ports.
 const context = await browser.newContext({ reducedMotion: 'reduce' })
 
-// Starting takes time: these are for all tests.
+// Starting takes time, so all tests share these.
 const redis = await startRedis(t)
 const [one, two, alone] = await Promise.all([startServer(t, redis.url), startServer(t, redis.url), startServer(t)])
 
@@ -56,7 +60,7 @@ t.test('two windows on two instances', async (t) => {
   const ada = await openWindow(t, proxy, 'Ada', 'general')
   await write(ada, 'before Grace came')
   await shows(ada, ['before Grace came'])
-  // Her first token is old soon: the one after it is fetched below.
+  // Her first token expires soon. The last subtest waits for the next one.
   const frames: string[] = []
   const sockets: unknown[] = []
   const grace = await openWindow(t, two, 'Grace', 'general', async (page) => {
@@ -154,7 +158,7 @@ t.test('two windows on two instances', async (t) => {
     await hasPeople(ada, ['Ada'])
   })
 
-  await t.test('may have other names', async (t) => {
+  await t.test('change their name', async (t) => {
     await ada.getByRole('button', { name: 'Change name' }).click()
     await ada.getByLabel('Name', { exact: true }).fill('Countess')
     await ada.getByRole('button', { name: 'Continue' }).click()
@@ -162,7 +166,7 @@ t.test('two windows on two instances', async (t) => {
     await write(ada, 'still me')
     await shows(ada, ['first', 'second', 'still me'])
     t.equal(await ada.locator('.message.own:has-text("still me") .name').textContent(), 'Countess')
-    t.equal(await ada.locator('#log ol:not([hidden]) .message.own').count(), 3, 'what she said before is hers')
+    t.equal(await ada.locator('#log ol:not([hidden]) .message.own').count(), 3, 'her earlier messages are still hers')
   })
 
   await t.test('get a new token before the old one has expired', async (t) => {
@@ -191,11 +195,11 @@ t.test('one instance needs no Redis and no secret', async (t) => {
   await first.close()
   await hasPeople(second, ['Ada'])
 
-  // After a crash it knows nothing of before, not even the secret of the tokens.
+  // After a crash the instance has lost everything, even the secret of the tokens.
   await alone.kill()
   await hasState(second, 'reconnecting')
   await write(second, 'is anybody there?')
-  proxy.target = NOBODY
+  proxy.target = NO_SERVER
   await alone.start()
   const { token } = await tokenFor('Grace', alone)
   const grace = await sdkClient(t, alone.socketUrl, 'json', { token }).connected()
@@ -208,10 +212,10 @@ t.test('one instance needs no Redis and no secret', async (t) => {
   await shows(second, ['where is Ada?', 'is anybody there?'])
 })
 
-t.test('who gives no proper name gets no token', async (t) => {
-  for (const name of [undefined, '', ' Ada', 'Ada ', 'A\u0000', 'a'.repeat(33), ['Ada', 'Ada'], {}]) {
-    t.equal((await askToken(two, { name })).status, 400, JSON.stringify(name))
-  }
+t.test('a token needs a proper name', async (t) => {
+  const wrong = [undefined, '', ' Ada', 'Ada ', 'A\u0000', 'a'.repeat(33), ['Ada', 'Ada'], {}]
+  const responses = await Promise.all(wrong.map(name => askToken(two, { name })))
+  t.strictSame(responses.map(({ status }) => status), wrong.map(() => 400))
   t.equal((await askToken(two, { name: 'a'.repeat(32) })).status, 200)
 })
 
@@ -225,22 +229,23 @@ t.test('a token of ours makes somebody the same person again, and nothing else d
   t.not(await userFor('nonsense'), user)
 })
 
-t.test('nobody gets in without a token of ours', async (t) => {
+t.test('a client needs a token of ours', async (t) => {
   t.strictSame(await sdkClient(t, two.socketUrl, 'json').disconnected(), { code: 3501, reason: 'bad request' })
-  t.strictSame(await sdkClient(t, two.socketUrl, 'json', { token: await sign({ secret: 'of somebody else' }) }).disconnected(), { code: 3500, reason: 'invalid token' })
+  const forged = sdkClient(t, two.socketUrl, 'json', { token: await sign({ secret: 'of somebody else' }) })
+  t.strictSame(await forged.disconnected(), { code: 3500, reason: 'invalid token' })
   const getToken = () => sign({ user: 'ada' })
   const late = await sdkClient(t, two.socketUrl, 'json', { token: await sign({ user: 'ada', life: '-1 day' }), getToken }).connected()
   t.match(late.events.connected, [{ data: { instance: /^port-/, rooms: ['general', 'random', 'help'] } }])
 })
 
-t.test('what is published is the message, by whom the token names', async (t) => {
+t.test('a message has its own fields and the sender that the token names, and nothing else', async (t) => {
   const [ada, grace] = await Promise.all([connectAs(t, 'Ada'), connectAs(t, 'Grace')])
   const [heard, typing] = [grace.subscribe('room:again'), grace.subscribe('typing:again')]
   await Promise.all([heard.subscribed(), typing.subscribed()])
   const message = { id: 'same', text: 'hello', user: 'grace', name: 'Grace', time: 1, more: true }
   await ada.publish('typing:again', message)
   for (let i = 0; i < 2; i++) await ada.publish('room:again', message)
-  // The id is Ada's own: nobody else can take it from her.
+  // The id belongs to Ada: the same id from Grace is another message.
   await grace.publish('room:again', { id: 'same', text: 'hi' })
   await heard.arrived(2)
   t.match(heard.data, [{ text: 'hello' }, { text: 'hi' }])
@@ -250,27 +255,34 @@ t.test('what is published is the message, by whom the token names', async (t) =>
   t.strictSame(typing.data, [{ user: 'ada', name: 'Ada' }])
 })
 
-t.test('what is wrong is refused, and ends nothing', async (t) => {
+t.test('a wrong channel or message is refused, and the connection stays', async (t) => {
   const client = await connectAs(t, 'Ada')
-  const refused = (channel: string, data: unknown, message: string) => t.rejects(client.publish(channel, data), { message }, `${channel} ${JSON.stringify(data)}`)
-  const rooms = 'room must be 1 to 32 small letters, digits, - or _'
-  for (const room of ['', 'A', 'a b', 'a:b', 'a'.repeat(33), 'a#ada']) {
-    for (const channel of [`room:${room}`, `typing:${room}`]) {
-      t.strictSame(await client.subscribe(channel).unsubscribed(), { code: 400, reason: rooms })
-      await refused(channel, { id: 'a', text: 'a' }, rooms)
-    }
+  const messageOf = (channel: string, data: unknown) => {
+    return client.publish(channel, data).then(() => 'published', (error: Error) => error.message)
   }
+  /** Each publication in the channel is refused with this message. */
+  const areRefused = async (channel: string, list: unknown[], message: string) => {
+    t.strictSame(await Promise.all(list.map(data => messageOf(channel, data))), list.map(() => message))
+  }
+  const rooms = 'room must be 1 to 32 small letters, digits, - or _'
+  const ids = 'id must be 1 to 64 letters, digits, - or _'
+  const wrong = ['', 'A', 'a b', 'a:b', 'a'.repeat(33), 'a#ada'].flatMap(room => [`room:${room}`, `typing:${room}`])
+  const ends = await Promise.all(wrong.map(channel => client.subscribe(channel).unsubscribed()))
+  t.strictSame(ends, wrong.map(() => ({ code: 400, reason: rooms })))
+  const messages = await Promise.all(wrong.map(channel => messageOf(channel, { id: 'a', text: 'a' })))
+  t.strictSame(messages, wrong.map(() => rooms))
   t.match(await client.subscribe('lobby:others').unsubscribed(), { code: 400 })
   t.match(await client.subscribe('others').unsubscribed(), { code: 102 })
-  await refused('lobby:rooms', { room: 'of-mine' }, 'permission denied')
-  for (const id of [undefined, 1, '', 'a b', 'a'.repeat(65)]) await refused('room:wrong', { id, text: 'a' }, 'id must be 1 to 64 letters, digits, - or _')
-  for (const text of [undefined, 1, '', ' \n', 'a'.repeat(2_001), {}]) await refused('room:wrong', { id: 'a', text }, 'text must be 1 to 2000 characters')
-  for (const data of [null, 1, 'text', []]) await refused('room:wrong', data, 'id must be 1 to 64 letters, digits, - or _')
+  await areRefused('lobby:rooms', [{ room: 'of-mine' }], 'permission denied')
+  await areRefused('room:wrong', [undefined, 1, '', 'a b', 'a'.repeat(65)].map(id => ({ id, text: 'a' })), ids)
+  const texts = [undefined, 1, '', ' \n', 'a'.repeat(2_001), {}]
+  await areRefused('room:wrong', texts.map(text => ({ id: 'a', text })), 'text must be 1 to 2000 characters')
+  await areRefused('room:wrong', [null, 1, 'text', []], ids)
   await client.publish('room:wrong', { id: 'a', text: 'a'.repeat(2_000) })
   t.equal(client.events.connected.length, 1)
 })
 
-t.test('a client that goes while it joins leaves no error in the log', async (t) => {
+t.test('a client that disconnects while it subscribes leaves no error in the log', async (t) => {
   for (let i = 0; i < 10; i++) {
     const client = await connectAs(t, 'Ada')
     client.subscribe(`room:room-${i}`)
@@ -280,9 +292,9 @@ t.test('a client that goes while it joins leaves no error in the log', async (t)
   t.strictSame(two.errors, [])
 })
 
-// What the tests are made of
+// Helpers
 
-/** One instance. What it logs as an error fails the test. */
+/** One instance. An error in its log fails the test. */
 async function startServer (t: Test, redisUrl?: string) {
   const port = await freePort()
   const { PATH } = process.env
@@ -320,16 +332,16 @@ async function startServer (t: Test, redisUrl?: string) {
     url: `http://localhost:${port}`,
     socketUrl: `ws://localhost:${port}`,
     errors,
-    /** As a crash. */
+    /** Ends as by a crash. */
     kill: () => end('SIGKILL'),
-    /** As Cloud Run does it; resolves to the exit code. */
+    /** Ends as Cloud Run does it; resolves to the exit code. */
     stop: () => end('SIGTERM'),
-    /** On the same port. */
+    /** Starts again on the same port. */
     start
   }
 }
 
-/** What stands in front of the instances: its address stays, what is behind it changes. */
+/** A proxy in front of the instances: its address stays when its target changes. */
 async function startProxy (t: Test, target: number) {
   const sockets = new Set<Socket>()
   const server = createServer((inside) => {
@@ -353,7 +365,7 @@ async function startProxy (t: Test, target: number) {
   return proxy
 }
 
-/** Below the ports for outgoing connections: it stays free while its server is down. */
+/** A port below those for outgoing connections: it stays free while its server is down. */
 async function freePort (): Promise<number> {
   const port = 22_000 + Math.floor(Math.random() * 10_000)
   const server = createServer().listen(port, '0.0.0.0')
@@ -362,7 +374,9 @@ async function freePort (): Promise<number> {
   return free ? port : freePort()
 }
 
-async function openWindow (t: Test, { url }: { url: string }, name: string, room: string, prepare?: (page: Page) => Promise<void>): Promise<Page> {
+async function openWindow (
+  t: Test, { url }: { url: string }, name: string, room: string, prepare?: (page: Page) => Promise<void>
+): Promise<Page> {
   const page = await context.newPage()
   t.teardown(() => page.close())
   page.on('pageerror', (error) => t.fail(`error on the page of ${name}`, { found: error.stack }))
@@ -386,7 +400,7 @@ function textsOf (page: Page, selector = MESSAGES): Promise<string[]> {
   return page.locator(selector).allTextContents()
 }
 
-/** Exactly these messages, in this order. */
+/** Waits until the page shows exactly these messages, in this order. */
 async function shows (page: Page, texts: string[]) {
   await hasTexts(page, MESSAGES, texts)
 }
@@ -403,17 +417,19 @@ async function hasTexts (page: Page, selector: string, texts: string[]) {
   }, { selector, texts }, async () => `${await textsOf(page, selector)} instead of ${texts}`)
 }
 
-/** So many, or more. */
+/** Waits for so many elements, or more. */
 async function hasCount (page: Page, selector: string, count: number) {
-  await waitFor(page, ({ selector, count }) => document.querySelectorAll(selector).length >= count, { selector, count }, async () => `only ${await textsOf(page, selector)} at ${selector}`)
+  const found = async () => `only ${await textsOf(page, selector)} at ${selector}`
+  await waitFor(page, ({ selector, count }) => document.querySelectorAll(selector).length >= count, { selector, count }, found)
 }
 
-/** Nothing of what was written here waits for the server any more. */
+/** Waits until the server has taken every message that was written here. */
 async function isSent (page: Page) {
-  await waitFor(page, () => document.querySelectorAll('.pending').length === 0, undefined, async () => `${await textsOf(page, '.pending .text')} not sent`)
+  const found = async () => `${await textsOf(page, '.pending .text')} not sent`
+  await waitFor(page, () => document.querySelectorAll('.pending').length === 0, undefined, found)
 }
 
-/** Looks from inside of the page, which costs less than to ask it again and again. */
+/** Polls inside the page, which costs less than to ask the page again and again. */
 async function waitFor<Arg> (page: Page, condition: (arg: Arg) => boolean, arg: Arg, found: () => Promise<string>) {
   try {
     await page.waitForFunction(condition as (arg: unknown) => boolean, arg, { polling: 100, timeout: PATIENCE })
@@ -426,7 +442,7 @@ async function hasState (page: Page, state: string) {
   await hasCount(page, `#state[data-state=${state}]`, 1)
 }
 
-/** Its name, as the page shows it. */
+/** The name of the instance, as the page shows it. */
 async function instanceOf (page: Page): Promise<string> {
   await hasState(page, 'connected')
   return await page.locator('#state .instance').textContent() ?? ''
@@ -434,7 +450,8 @@ async function instanceOf (page: Page): Promise<string> {
 
 /** A token as the server signs it. */
 function sign ({ user = 'somebody', life = '10m', secret = SECRET, name = 'Grace' }): Promise<string> {
-  return new SignJWT({ info: { name } }).setProtectedHeader({ alg: 'HS256' }).setSubject(user).setExpirationTime(life).sign(Buffer.from(secret))
+  const jwt = new SignJWT({ info: { name } }).setProtectedHeader({ alg: 'HS256' }).setSubject(user).setExpirationTime(life)
+  return jwt.sign(Buffer.from(secret))
 }
 
 function askToken ({ url }: { url: string }, body: object): Promise<Response> {

@@ -16,9 +16,13 @@ const redis = await startRedis(t)
 
 interface Server { url: string, end (): Promise<unknown> }
 
-/** Forty clients on two instances behind a balancer, one of them a process that can be killed, and a third instance that has no clients and publishes. */
+/**
+ * Forty clients on two instances behind a balancer. One instance is a process that can be killed. A third instance has no clients
+ * and publishes.
+ */
 async function startService (t: Test) {
-  const options = { redis: redis.url, prefix: randomPrefix(), channels: { room: { subscribe: true, presence: true, history: { size: 10_000, ttl: '10m' } } } } as const
+  const room = { subscribe: true, presence: true, history: { size: 10_000, ttl: '10m' } } as const
+  const options = { redis: redis.url, prefix: randomPrefix(), channels: { room } }
   const start = async (): Promise<Server> => {
     const { app, url } = await startApp(t, options)
     return { url, end: () => app.close() }
@@ -41,14 +45,15 @@ async function startService (t: Test) {
   const ledger = new Ledger()
   const publish = () => ledger.publish(id => publisher.app.realtime.publish('room:1', id))
 
-  /** Another one takes over from it: the balancer sends nobody to it from now on, and it goes. */
+  /** A new instance takes over: the balancer sends no more connections to the old one, which ends. */
   async function replace (old: Server): Promise<Server> {
     const next = await start()
     const connects = () => clients.reduce((sum, { events }) => sum + events.connected.length, 0)
     const before = connects()
     balancer.targets = balancer.targets.map(target => target === old.url ? next.url : target)
     await old.end()
-    await until(() => clients.every(({ client }) => client.state === 'connected') && connects() >= before + CLIENTS / 4, 'everybody is back', 60_000)
+    const areConnected = () => clients.every(({ client }) => client.state === 'connected')
+    await until(() => areConnected() && connects() >= before + CLIENTS / 4, 'all clients are back', 60_000)
     return next
   }
 
@@ -58,20 +63,20 @@ async function startService (t: Test) {
     t.strictSame(result, { lost: 0, twice: 0, disordered: 0, wrong: 0, lies: 0, unrecovered: 0 })
     t.comment(`${ledger.top} publications to ${CLIENTS} clients, ${recovered} recoveries`)
     t.ok(recovered >= CLIENTS, `${recovered} recovered`)
-    t.strictSame(clients.flatMap(({ events }) => events.disconnected), [], 'nobody has given up')
+    t.strictSame(clients.flatMap(({ events }) => events.disconnected), [], 'no client has given up')
     t.strictSame(subscriptions.flatMap(({ events }) => events.unsubscribed), [])
-    await until(async () => (await publisher.app.realtime.presenceStats('room:1')).clients >= CLIENTS, 'everybody is present')
+    await until(async () => (await publisher.app.realtime.presenceStats('room:1')).clients >= CLIENTS, 'all clients are present')
   }
   return { one, two, ledger, publish, replace, finish }
 }
 
-t.test('while publications flow, instances are replaced: nobody misses or repeats one', async (t) => {
+t.test('no client misses or repeats a publication when instances are replaced while publications flow', async (t) => {
   const { one, two, ledger, publish, replace, finish } = await startService(t)
   const flow = { ended: false }
   const flowing = (async () => {
     while (!flow.ended) {
       await Promise.all([publish(), publish(), publish()])
-      await wait(5)
+      await wait(5) // the pace of the publications
     }
   })()
   const further = async () => {
@@ -90,9 +95,9 @@ t.test('while publications flow, instances are replaced: nobody misses or repeat
   await finish()
 })
 
-t.test('while hardly anything is published, instances are replaced: nobody misses or repeats it', async (t) => {
+t.test('no client misses or repeats a publication when instances are replaced while hardly anything is published', async (t) => {
   const { one, two, publish, replace, finish } = await startService(t)
-  await replace(one) // nothing was ever published: positions are of an empty channel
+  await replace(one) // nothing was published yet: the positions are those of an empty channel
   await publish()
   const replacing = replace(two)
   await publish() // some of the clients are away

@@ -70,8 +70,10 @@ t.test('clients of this version get what the older one publishes, and its comman
   }, { logger: { level: 'warn', stream: { write: (line: string) => { warnings.push(line) } } } })
   const connectionOf = (name: string) => Array.from(app.realtime.connections).find(({ user }) => user === name)!
   const [live, kept, bob, carl] = await Promise.all([
-    connect(t, `${url}/ws?user=live&channel=${encodeURIComponent(LIVE)}`), connect(t, `${url}/ws?user=kept&channel=${encodeURIComponent(KEPT)}`),
-    connect(t, `${url}/ws?user=bob`), connect(t, `${url}/ws?user=carl`)
+    connect(t, `${url}/ws?user=live&channel=${encodeURIComponent(LIVE)}`),
+    connect(t, `${url}/ws?user=kept&channel=${encodeURIComponent(KEPT)}`),
+    connect(t, `${url}/ws?user=bob`),
+    connect(t, `${url}/ws?user=carl`)
   ])
   await until(() => connectionOf('live').channels.size + connectionOf('kept').channels.size === 2, 'both are subscribed')
   const sdk = await sdkClient(t, `${url}/connection/websocket?user=dora`, 'json').connected()

@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/minimal.js'
-import { commandSchema, replySchema } from './schema.ts'
+import { commandSchema, one, replySchema } from './schema.ts'
 import type { Command, CommandData, Field, FieldType, Reply, Schema } from './schema.ts'
 import type { Codec } from './codec.ts'
 import type { Payload } from '../../model/publication.ts'
@@ -55,7 +55,7 @@ function readMessage (reader: Reader, length: number, schema: Schema): object {
     } else if ((tag & 7) !== wireType(field)) {
       throw new TypeError('a field is not of its type')
     } else if (field.many === 'map') {
-      const entry = readMessage(reader, reader.uint32(), { key: { number: 1, type: 'string' }, value: { number: 2, type: field.type } }) as { key?: string, value?: unknown }
+      const entry = readMessage(reader, reader.uint32(), { key: one(1, 'string'), value: one(2, field.type) }) as { key?: string, value?: unknown }
       const entries = (message[name] ??= Object.create(null)) as Record<string, unknown>
       entries[entry.key ?? ''] = entry.value ?? (field.type === 'string' ? '' : {})
     } else {

@@ -17,7 +17,7 @@ import { endOf } from './session.ts'
 import type { SdkSession } from './session.ts'
 import { subRefresh, subscribe } from './subscribe.ts'
 import { TokenBucket } from '../../util/token-bucket.ts'
-import type { Tokens } from '../../options/token-options.ts'
+import type { Tokens } from './tokens.ts'
 
 /** In the order in which the first one that is there counts. */
 export const commandNames = ['connect', 'ping', 'subscribe', 'unsubscribe', 'publish', 'presence', 'presence_stats', 'history', 'rpc', 'send', 'refresh', 'sub_refresh'] as const

@@ -8,8 +8,8 @@ import { payloadOf, subscribeReply, ttl } from './replies.ts'
 import { dataOf, EXPIRY_GRACE } from './requests.ts'
 import type { Done } from './requests.ts'
 import type { SdkSession } from './session.ts'
-import { expiresAt, TokenExpiredError, TokenInvalidError } from '../../options/token-options.ts'
-import type { ConnectionClaims, Tokens } from '../../options/token-options.ts'
+import { expiresAt } from './tokens.ts'
+import type { ConnectionClaims, Tokens } from './tokens.ts'
 
 /** What clients see as the version of the server. */
 const VERSION = 'fastify-cloud-run-websocket'
@@ -78,15 +78,10 @@ async function credentials (tokens: Tokens | undefined, session: SdkSession, { t
 }
 
 async function verify (tokens: Tokens, token: string, expired: Error): Promise<ConnectionClaims> {
-  try {
-    const claims = await tokens.verify<ConnectionClaims>(token)
-    if (claims.channel !== undefined) throw new TokenInvalidError('it is a subscription token')
-    return claims
-  } catch (error) {
-    if (error instanceof TokenExpiredError) throw expired
-    if (error instanceof TokenInvalidError) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
-    throw error
-  }
+  const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  const claims = await tokens.verify<ConnectionClaims>(token, { expired, invalid })
+  if (claims.channel !== undefined) throw invalid // a subscription token
+  return claims
 }
 
 /** Seconds. A client that lives by a token is told to bring a new one in time; another one is closed. */

@@ -9,8 +9,8 @@ import { channelOf, dataOf, isForUser } from './requests.ts'
 import type { Done } from './requests.ts'
 import { endOf } from './session.ts'
 import type { SdkSession, Subscription } from './session.ts'
-import { expiresAt, TokenExpiredError, TokenInvalidError } from '../../options/token-options.ts'
-import type { SubscriptionClaims } from '../../options/token-options.ts'
+import { expiresAt } from './tokens.ts'
+import type { SubscriptionClaims } from './tokens.ts'
 
 /** Channels of one connection, those on their way in included. */
 const MAX_CHANNELS = 128
@@ -139,14 +139,7 @@ async function grantByToken (commands: Commands, session: SdkSession, channel: s
 /** @throws `invalid` for a token that was never right; one for somebody or something else ends the connection. */
 async function verify ({ tokens }: Commands, { connection }: SdkSession, channel: string, token: string, invalid: Error): Promise<SubscriptionClaims> {
   if (tokens === undefined) throw new ReplyError(clientErrors.permissionDenied)
-  let claims: SubscriptionClaims
-  try {
-    claims = await tokens.verify<SubscriptionClaims>(token)
-  } catch (error) {
-    if (error instanceof TokenExpiredError) throw new ReplyError(clientErrors.tokenExpired)
-    if (error instanceof TokenInvalidError) throw invalid
-    throw error
-  }
+  const claims = await tokens.verify<SubscriptionClaims>(token, { expired: new ReplyError(clientErrors.tokenExpired), invalid })
   const matches = claims.channel === channel && (claims.sub ?? '') === connection.user && (claims.client ?? connection.id) === connection.id
   if (!matches) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
   return claims

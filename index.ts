@@ -5,7 +5,7 @@ import { createBackend } from './lib/backends/backend.ts'
 import { Bridge } from './lib/core/broker-events.ts'
 import { START_TIMEOUT } from './lib/model/broker.ts'
 import { ChannelNamespaces } from './lib/model/channel-rules.ts'
-import { Commands } from './lib/protocols/centrifugal/commands.ts'
+import { Context } from './lib/protocols/centrifugal/context.ts'
 import { traceRequests } from './lib/google/cloud-logging.ts'
 import { Control } from './lib/core/control.ts'
 import { Drain } from './lib/lifecycle/drain.ts'
@@ -88,9 +88,9 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     addWebSocketRoute(app, path, () => plain, instance, admission, limiter, tracing)
   }
   if (sdkPath !== false) {
-    const commands = new Commands(instance, namespaces, publisher, presence, options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token))
-    const json = new SdkProtocol(jsonCodec, commands, instance, metrics)
-    const protobuf = new SdkProtocol(protobufCodec, commands, instance, metrics)
+    const context = new Context(instance, namespaces, publisher, presence, options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token))
+    const json = new SdkProtocol(jsonCodec, context, instance, metrics)
+    const protobuf = new SdkProtocol(protobufCodec, context, instance, metrics)
     addWebSocketRoute(app, sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json, instance, admission, limiter, tracing)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance)

@@ -1,71 +1,54 @@
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
-import type { ConnectRequest, Expiry, SubscribeReply } from './schema.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import type { Commands } from './commands.ts'
+import type { Position, Publication } from '../../model/publication.ts'
 import type { ConnectDetails, Identity } from '../../options/options.ts'
-import type { Publication } from '../../model/publication.ts'
-import { payloadOf, subscribeReply, ttl } from './replies.ts'
-import { dataOf, EXPIRY_GRACE } from './requests.ts'
-import type { Done } from './requests.ts'
+import type { Answer, LateAnswer } from './answer.ts'
+import type { Context } from './context.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { expireConnection } from './expiry.ts'
+import { dataOf, payloadOf } from './payloads.ts'
+import { subscribeReply } from './replies.ts'
+import { positionOf } from './requests.ts'
+import type { Expiry, RequestOf, SubscribeReply } from './schema.ts'
+import { NO_POSITIONS } from './session.ts'
 import type { SdkSession } from './session.ts'
-import { expiresAt } from './tokens.ts'
-import type { ConnectionClaims, Tokens } from './tokens.ts'
+import { expiresAt, verifyConnectionToken } from './tokens.ts'
+import type { Tokens } from './tokens.ts'
 
-/** What clients see as the version of the server. */
+/** Version of the server, as clients see it. */
 const VERSION = 'fastify-cloud-run-websocket'
 
-/** Who is it, what is it subscribed to, and what does the host say? */
-export async function connect (commands: Commands, session: SdkSession, request: ConnectRequest, done: Done): Promise<void> {
+/**
+ * Handles `connect`: authenticate, set the expiry, add the server-side subscriptions, call `onConnect`, reply, then send
+ * what was published meanwhile. All other commands of the connection wait for it.
+ */
+export async function connect (context: Context, session: SdkSession, request: RequestOf<'connect'>): Promise<LateAnswer> {
+  begin(session, request)
+  const identity = await authenticate(context.tokens, session, request)
+  context.instance.identified(session.connection, identity, session.request!)
+  const expiry = expireConnection(session, identity.expiresAt)
+  await subscribeServerSide(session, identity.channels)
+  const answer = await callOnConnect(context, session, request)
+  return () => welcome(context, session, expiry, answer)
+}
+
+function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): void {
   if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
   session.phase = 'connecting'
-  session.positions = request.subs ?? {}
-  const { instance, tokens } = commands
-  const { connection } = session
-  const upgrade = session.request!
-  const identity = await credentials(tokens, session, request)
-  instance.identified(connection, identity, upgrade)
-  const expiry = setExpiry(session, identity.expiresAt)
-  await Promise.all((identity.channels ?? []).map(channel => connection.subscribe(channel)))
-  session.welcomed = true
-  const answer = await instance.options.onConnect?.(connection, upgrade, connectDetails(request))
-  session.request = undefined // the host has seen it; nobody else needs it
-  if (!connection.open) return
-  const { subs, live } = admitDeferred(commands, session)
-  const { interval } = instance.options.heartbeat
-  session.phase = 'connected'
-  done({
-    client: connection.id,
-    version: VERSION,
-    ...expiry,
-    ...(!session.nativePing && { ping: Math.ceil(interval / 1_000), pong: true }),
-    ...(Object.keys(subs).length > 0 && { subs }),
-    ...dataOfAnswer(answer)
-  })
-  for (const [channel, publications] of live) session.pushAll(channel, publications)
-  for (const channel of Object.keys(subs)) instance.joined(connection, channel)
+  const recovering = Object.entries(subs).filter(([, { recover }]) => recover)
+  session.positions = new Map(recovering.map(([channel, request]): [string, Position] => [channel, positionOf(request)]))
 }
 
-/** A new token for a connection that lives by one. */
-export async function refresh ({ tokens }: Commands, session: SdkSession, { token }: { token?: string }, done: Done): Promise<void> {
-  if (token === undefined || token === '' || !session.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  const claims = await verify(tokens, token, new DisconnectError('expired'))
-  if ((claims.sub ?? '') !== session.connection.user) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
-  // It must connect again to get what the new token names.
-  if (String(claims.channels?.toSorted() ?? []) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-  done({ ...setExpiry(session, expiresAt(claims)) })
-}
-
-/** The token decides; without one, what `authenticate` said. */
-async function credentials (tokens: Tokens | undefined, session: SdkSession, { token = '' }: ConnectRequest): Promise<Identity> {
+/** The token decides; without one, the identity that `authenticate` returned for the upgrade. */
+async function authenticate (tokens: Tokens | undefined, session: SdkSession, { token = '' }: RequestOf<'connect'>): Promise<Identity> {
   const { identity } = session
   if (token === '' || tokens === undefined) {
     if (identity !== undefined) return identity
-    // A token that nobody can verify, or none where one is asked for: nobody must be taken for somebody, or for anybody.
+    // A token that nobody can verify must not make an anonymous user, nor must a missing one where tokens are required.
     if (token !== '') throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
     if (tokens !== undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
     return {}
   }
-  const claims = await verify(tokens, token, new ReplyError(clientErrors.tokenExpired))
+  const claims = await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))
   session.refreshable = true
   session.tokenChannels = claims.channels?.toSorted() ?? []
   return {
@@ -77,51 +60,67 @@ async function credentials (tokens: Tokens | undefined, session: SdkSession, { t
   }
 }
 
-async function verify (tokens: Tokens, token: string, expired: Error): Promise<ConnectionClaims> {
-  const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
-  const claims = await tokens.verify<ConnectionClaims>(token, { expired, invalid })
-  if (claims.channel !== undefined) throw invalid // a subscription token
-  return claims
+async function subscribeServerSide ({ connection }: SdkSession, channels: readonly string[] = []): Promise<void> {
+  await Promise.all(channels.map(channel => connection.subscribe(channel)))
 }
 
-/** Seconds. A client that lives by a token is told to bring a new one in time; another one is closed. */
-function setExpiry (session: SdkSession, at: number | undefined): Expiry {
-  const { connection, refreshable } = session
-  if (at === undefined) {
-    connection.closeAt(Infinity, 'expired')
-    return {}
+async function callOnConnect ({ options }: Context, session: SdkSession, { data, name, version }: RequestOf<'connect'>): Promise<unknown> {
+  const details: ConnectDetails = {
+    ...(data !== undefined && { data: dataOf(data) }),
+    ...(name !== undefined && { name }),
+    ...(version !== undefined && { version })
   }
-  if (at * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
-  connection.closeAt(at * 1_000 + (refreshable ? EXPIRY_GRACE : 0), 'expired')
-  return refreshable ? { expires: true, ttl: ttl(at * 1_000) } : {}
+  const request = session.request!
+  session.request = undefined // a connection does not keep it: memory
+  session.welcomed = true
+  return options.onConnect?.(session.connection, request, details)
 }
 
-function connectDetails ({ data, name, version }: ConnectRequest): ConnectDetails {
-  return { ...(data !== undefined && { data: dataOf(data) }), ...(name !== undefined && { name }), ...(version !== undefined && { version }) }
-}
-
-/** The host may give the client something to begin with. */
-function dataOfAnswer (answer: unknown) {
+/** Admits the connection to the channels that it was subscribed to meanwhile, and replies. */
+function welcome (context: Context, session: SdkSession, expiry: Expiry, answer: unknown): Answer | undefined {
+  const { connection, nativePing } = session
+  if (!connection.open) return undefined
+  const { instance, options: { heartbeat } } = context
   const data = typeof answer === 'object' && answer !== null && 'data' in answer ? payloadOf(answer.data) : undefined
-  return data === undefined ? {} : { data }
+  const admitted = admitDeferred(context, session)
+  session.phase = 'connected'
+  return {
+    result: {
+      client: connection.id,
+      version: VERSION,
+      ...expiry,
+      ...(!nativePing && { ping: Math.ceil(heartbeat.interval / 1_000), pong: true }),
+      ...(admitted.length > 0 && { subs: Object.fromEntries(admitted.map(({ channel, reply }) => [channel, reply])) }),
+      ...(data !== undefined && { data })
+    },
+    after () {
+      for (const { channel, live } of admitted) session.pushAll(channel, live)
+      for (const { channel } of admitted) instance.joined(connection, channel)
+    }
+  }
 }
 
-/** Synchronous, so that nothing is published between the reply and what comes live. */
-function admitDeferred ({ instance }: Commands, session: SdkSession): { subs: Record<string, SubscribeReply>, live: [string, Publication[]][] } {
-  const subs: Record<string, SubscribeReply> = {}
-  const live: [string, Publication[]][] = []
+interface Admitted {
+  readonly channel: string
+  readonly reply: SubscribeReply
+  /** Publications that follow the reply. */
+  readonly live: Publication[]
+}
+
+/** Admits the connection to its server-side subscriptions. Together they recover at most half of `maxBufferedBytes`. */
+function admitDeferred ({ instance, options }: Context, session: SdkSession): Admitted[] {
+  const admitted: Admitted[] = []
   let bytes = 0
   for (const [channel, joining] of session.deferred) {
     bytes += joining.bytes
-    if (bytes > instance.options.maxBufferedBytes / 2) joining.giveUp()
-    const recovering = session.positions[channel]?.recover === true
+    if (bytes > options.maxBufferedBytes / 2) joining.giveUp()
+    const recovering = session.positions.has(channel)
     const caughtUp = joining.admit()
     if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
     if (recovering) instance.recovery(caughtUp.recovered)
-    subs[channel] = subscribeReply(caughtUp, recovering)
-    live.push([channel, caughtUp.live])
+    admitted.push({ channel, reply: subscribeReply(caughtUp, recovering), live: caughtUp.live })
   }
   session.deferred.clear()
-  session.positions = {}
-  return { subs, live }
+  session.positions = NO_POSITIONS
+  return admitted
 }

@@ -1,53 +1,50 @@
 import type { FastifyRequest } from 'fastify'
-import { topOf } from '../../hub/catch-up.ts'
-import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './errors.ts'
-import type { ErrorReply } from './errors.ts'
-import type { Command, Reply } from './schema.ts'
-import { sdkCloseCodes, sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import type { Codec } from './codec.ts'
-import { commandNames } from './commands.ts'
-import type { CommandName, Commands } from './commands.ts'
 import type { Connection, SubscribeResult } from '../../core/connection.ts'
 import type { Instance } from '../../core/connections.ts'
+import type { Frame } from '../../core/protocol.ts'
+import { topOf } from '../../hub/catch-up.ts'
 import type { Joining } from '../../hub/joining.ts'
-import { EXPECTED } from '../../observability/logs.ts'
-import type { Metrics } from '../../observability/metrics.ts'
-import type { Identity } from '../../options/options.ts'
-import type { Frame, Protocol } from '../../core/protocol.ts'
+import { sdkCloseCodes, sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Publication } from '../../model/publication.ts'
+import type { Metrics } from '../../observability/metrics.ts'
+import type { Identity } from '../../options/options.ts'
+import type { Codec } from './codec.ts'
+import type { Context } from './context.ts'
+import { Dispatcher } from './dispatcher.ts'
+import { unsubscribeCodes } from './errors.ts'
+import { sweepSubscriptions } from './expiry.ts'
 import { clientInfo, replyPublication, subscribeReply } from './replies.ts'
+import type { Reply } from './schema.ts'
 import { SdkSession } from './session.ts'
+import type { ReplyEncoder } from './session.ts'
+import { drop } from './unsubscribe.ts'
 
-/** ms within which a client must have connected: an idle socket costs as much as a busy one. */
+/** ms within which a client must have connected, as in Centrifugo: an idle socket costs as much as a busy one. */
 const STALE_TIMEOUT = 10_000
-/** ms that a client whose connect was refused has to close. */
-const REFUSED_LINGER = 5_000
-/** Publications in one message, as many as Centrifugo joins. */
+/** Publications in one WebSocket message, as many as Centrifugo joins. */
 const MAX_JOINED = 16
-/** And bytes of them, unless one alone has more. */
+/** Bytes of the publications in one WebSocket message, unless a single one has more: clients limit the size of a message. */
 const MAX_JOINED_BYTES = 65_536
-/** What the next command of a connection waits for. All others may overlap, but subscribes, unsubscribes and publishes of one channel take turns. */
-const ORDERED = new Set<CommandName>(['connect', 'publish', 'send'])
 
 /** The Centrifugal client protocol (centrifugal.dev/docs/transports/client_protocol), in one of its encodings. */
-export class SdkProtocol implements Protocol {
+export class SdkProtocol implements ReplyEncoder {
   readonly name: Codec['name']
   readonly index: number
   readonly closes = sdkCloseCodes
   readonly #codec: Codec
-  readonly #commands: Commands
+  readonly #context: Context
   readonly #instance: Instance
-  readonly #metrics: Metrics
+  readonly #dispatcher: Dispatcher
   readonly #ping: Frame
 
-  constructor (codec: Codec, commands: Commands, instance: Instance, metrics: Metrics) {
+  constructor (codec: Codec, context: Context, instance: Instance, metrics: Metrics) {
     this.name = codec.name
     this.index = codec.index
     this.#codec = codec
-    this.#commands = commands
+    this.#context = context
     this.#instance = instance
-    this.#metrics = metrics
+    this.#dispatcher = new Dispatcher(codec, context, metrics)
     this.#ping = this.frame({})
   }
 
@@ -61,15 +58,8 @@ export class SdkProtocol implements Protocol {
     connection.hold()
   }
 
-  async handle (connection: Connection, data: Buffer, binary: boolean): Promise<void> {
-    const { session } = connection
-    const list = this.#decode(data, binary)
-    const refused = session?.phase === 'failed'
-    if (session === undefined || list.length === 0 || refused) return connection.end(sdkOnlyCloseCodes.badRequest)
-    for (const command of list) {
-      if (!connection.open || session.phase === 'failed') return
-      await this.#dispatch(session, command)
-    }
+  handle (connection: Connection, data: Buffer, binary: boolean): Promise<void> {
+    return this.#dispatcher.handle(connection.session!, data, binary)
   }
 
   ping (connection: Connection): void {
@@ -78,14 +68,14 @@ export class SdkProtocol implements Protocol {
   }
 
   sweep (connection: Connection, now: number): void {
-    if (connection.session !== undefined && now >= connection.session.nextExpiry) this.#commands.expire(connection.session, now)
+    if (connection.session !== undefined) sweepSubscriptions(this.#context, connection.session, now)
   }
 
   publication (channel: string, publication: Publication): Frame {
     return this.frame({ push: { channel, pub: replyPublication(publication) } })
   }
 
-  /** Clients limit the size of a message. */
+  /** Joins publications into as few messages as clients take. */
   join (frames: readonly Frame[]): readonly Frame[] {
     const joined: Frame[] = []
     for (let from = 0; from < frames.length;) {
@@ -106,10 +96,10 @@ export class SdkProtocol implements Protocol {
 
   goodbye (): undefined {}
 
-  /** A server-side subscription: with the reply to connect, or by a push. */
+  /** Tells the client of a server-side subscription: with the reply to connect, or later by a push. */
   subscribed (connection: Connection, channel: string, joining: Joining): SubscribeResult {
     const session = connection.session!
-    const { joinLeave } = this.#commands.rules(channel)
+    const { joinLeave } = this.#context.rules(channel)
     session.subscriptions.set(channel, { serverSide: true, joinLeave, info: undefined, expiresAt: Infinity, refreshable: false })
     if (session.phase !== 'connected') {
       session.deferred.set(channel, joining)
@@ -135,104 +125,17 @@ export class SdkProtocol implements Protocol {
     connection.session?.push({ channel, unsubscribe: unsubscribeCodes.server })
   }
 
-  /** The client subscribes again and recovers what can be recovered; where the host has subscribed it, it connects again. */
+  /** Makes the client subscribe again and recover what it can. For a server-side subscription it must connect again. */
   renewed (connection: Connection, channel: string): void {
     const { session } = connection
     const subscription = session?.subscriptions.get(channel)
     if (session === undefined || subscription === undefined) return
     if (subscription.serverSide) return connection.end(sdkOnlyCloseCodes.insufficientState)
-    this.#commands.drop(session, channel, unsubscribeCodes.insufficientState)
-  }
-
-  #decode (data: Buffer, binary: boolean): Command[] {
-    try {
-      return binary === this.#codec.binary ? this.#codec.decode(data) : []
-    } catch {
-      return [] // whatever is wrong with it, it is not the protocol; the client is told
-    }
-  }
-
-  #dispatch (session: SdkSession, command: Command): Promise<void> | undefined {
-    const { connection, phase } = session
-    const { id = 0 } = command
-    const name = commandNames.find(one => command[one] !== undefined)
-    const isPong = id === 0 && name !== 'send'
-    if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(connection)
-    if (isPong) return this.#pong(session)
-    if (name === undefined) return this.#disconnect(connection)
-    if (!connection.take()) return this.#answer(session, id, clientErrors.tooManyRequests)
-    if (!ORDERED.has(name)) {
-      this.#run(session, id, name, command, () => {})
-      return
-    }
-    return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
-  }
-
-  /** One answer to each ping is free; more of them cost as much as any command. */
-  #pong (session: SdkSession): undefined {
-    const now = Date.now()
-    if (now < session.freePongAt) session.connection.take()
-    else session.freePongAt = now + this.#instance.options.heartbeat.interval / 2
-  }
-
-  /** `next` is called when the next command may begin, at the latest when this one is over. */
-  async #run (session: SdkSession, id: number, name: CommandName, command: Command, next: () => void): Promise<void> {
-    const startedAt = performance.now()
-    let errorType: string | undefined
-    try {
-      await this.#commands[name](session, command[name] as never, (result: object) => {
-        const frame = this.frame({ id, [name]: result })
-        if (name === 'connect') session.connection.release(frame)
-        else session.connection.write(frame)
-      }, next)
-    } catch (error) {
-      errorType = this.#failed(session, id, name, error)
-    }
-    this.#metrics.commandDone(name, performance.now() - startedAt, errorType)
-  }
-
-  /** Answers what went wrong; the type of the error for the metric. */
-  #failed (session: SdkSession, id: number, name: CommandName, error: unknown): string {
-    const { connection } = session
-    if (error instanceof DisconnectError) {
-      connection.end(error.end)
-      return 'disconnect'
-    }
-    const reply = this.#replyTo(connection, error)
-    if (name === 'connect') {
-      session.phase = 'failed'
-      connection.closeAt(Date.now() + REFUSED_LINGER, 'expired')
-      connection.release(this.frame({ id, error: reply }))
-    } else {
-      this.#answer(session, id, reply)
-    }
-    return String(reply.code)
-  }
-
-  /** Errors that are meant for the client have a code of its kind; all others are ours or the host's, and no business of the client's. */
-  #replyTo (connection: Connection, error: unknown): ErrorReply {
-    if (error instanceof ReplyError) return error.reply
-    const { code, message } = (error ?? {}) as { code?: unknown, message?: string }
-    const known = Object.values(clientErrors).find(one => one.code === code)
-    if (known !== undefined) return known
-    if (typeof code === 'number' && Number.isInteger(code) && code >= 400 && code < 2_000) return { code, message: message || 'error' }
-    if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
-    if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
-    if (!EXPECTED.has(code as string)) this.#instance.logs.failed(connection, error)
-    return clientErrors.internal
-  }
-
-  #answer ({ connection }: SdkSession, id: number, error: ErrorReply): undefined {
-    if (id !== 0) connection.write(this.frame({ id, error }))
-    else if (error === clientErrors.internal) connection.end('internalError') // there is no other way to tell
-  }
-
-  #disconnect (connection: Connection): undefined {
-    connection.end(sdkOnlyCloseCodes.badRequest)
+    drop(this.#context, session, channel, unsubscribeCodes.insufficientState)
   }
 }
 
-/** Index of the first frame that does not go into one message with this one and those between. */
+/** Index after the last frame that fits into one message with the one at `from`. */
 function endOfMessage (frames: readonly Frame[], from: number): number {
   const last = Math.min(frames.length, from + MAX_JOINED)
   let to = from + 1

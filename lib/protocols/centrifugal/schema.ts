@@ -161,8 +161,8 @@ export type MessageOf<Type extends Schema, Data = CommandData> =
   & { -readonly [Name in Always<Type>]: ContentOf<Type[Name], Data> }
 
 export type Command = MessageOf<typeof commandSchema>
-export type ConnectRequest = MessageOf<typeof connectRequest>
-export type SubscribeRequest = MessageOf<typeof subscribeRequest>
+export type CommandName = Exclude<keyof Command, 'id'>
+export type RequestOf<Name extends CommandName> = NonNullable<Command[Name]>
 
 export type Reply = MessageOf<typeof replySchema, Payload>
 export type Push = MessageOf<typeof push, Payload>

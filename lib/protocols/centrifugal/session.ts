@@ -1,68 +1,71 @@
 import type { FastifyRequest } from 'fastify'
-import type { Push, SubscribeRequest } from './schema.ts'
 import type { Connection } from '../../core/connection.ts'
-import type { Joining } from '../../hub/joining.ts'
-import type { Identity } from '../../options/options.ts'
 import { framesOf } from '../../core/protocol.ts'
+import type { Frame, Protocol } from '../../core/protocol.ts'
+import type { Joining } from '../../hub/joining.ts'
 import type { Position, Publication } from '../../model/publication.ts'
-import { EXPIRY_GRACE } from './requests.ts'
-import type { SdkProtocol } from './protocol.ts'
+import type { Identity } from '../../options/options.ts'
 import type { TokenBucket } from '../../util/token-bucket.ts'
+import type { Push, Reply } from './schema.ts'
 
-/** One channel of an SDK connection. */
+/** An SDK connection in one channel. */
 export interface Subscription {
-  /** The host subscribed it; the client can not subscribe to it again, and must begin anew where a client-side one subscribes again. */
+  /** Made by the app. The client can not subscribe to the channel again, and must connect again where a client-side one subscribes again. */
   readonly serverSide: boolean
-  /** Whether it is told who joins and leaves. */
+  /** Whether the client is sent joins and leaves. */
   joinLeave: boolean
-  /** What others see of it in this channel. */
+  /** What others see of the client in this channel. */
   info: unknown
   /** Unix time in ms; Infinity: never. */
   expiresAt: number
   /** Whether the client is to bring a new token before it expires. */
-  readonly refreshable: boolean
+  refreshable: boolean
 }
 
-/** Unix time in ms at which it is ended from here: a client that can refresh it may be about to. */
-export function endOf ({ expiresAt, refreshable }: Subscription): number {
-  return refreshable ? expiresAt + EXPIRY_GRACE : expiresAt
+/** Makes frames of replies too. */
+export interface ReplyEncoder extends Protocol {
+  frame (reply: Reply): Frame
 }
 
-/** What an SDK connection knows of itself. */
+export const NO_POSITIONS: ReadonlyMap<string, Position> = new Map()
+
+/** State of one SDK connection. */
 export class SdkSession {
-  /** It must connect first; once, and all else waits for that. */
+  /** `connect` comes first, once; all other commands wait for it. After a failed one the client must close. */
   phase: 'new' | 'connecting' | 'connected' | 'failed' = 'new'
-  /** Until it has connected: the upgrade's request, and what `authenticate` said of it. */
+  /** The upgrade's request, until `onConnect` has it. */
   request: FastifyRequest | undefined
+  /** What `authenticate` returned. */
   readonly identity: Identity | undefined
-  /** Channels, those on their way in included. */
+  /** By channel, pending ones included. */
   readonly subscriptions = new Map<string, Subscription>()
   /** Server-side subscriptions that wait for the reply to connect. */
   readonly deferred = new Map<string, Joining>()
-  /** Where the client was in server-side subscriptions, as it says in connect. */
-  positions: Record<string, SubscribeRequest> = {}
-  /** Whether it pings natively, for tools that do not speak the protocol. */
+  /** Positions from which the client wants to recover server-side subscriptions; from connect until its reply. */
+  positions = NO_POSITIONS
+  /** Whether to ping with WebSocket frames, for tools that do not speak the protocol. */
   readonly nativePing: boolean
-  /** Whether the host was told that it is there, so that it is told when it is gone. */
+  /** Whether `onConnect` was called, so that `onDisconnect` must be. */
   welcomed = false
-  /** Unix time in ms from which on a pong is not counted as a command. */
+  /** Unix time in ms from which the next pong is not counted as a command. */
   freePongAt = 0
-  /** Whether the connection lives by a token that the client refreshes. */
+  /** Whether the connection has a token that expires, which the client refreshes. */
   refreshable = false
-  /** Channels its token named. */
+  /** Channels in the connection token, sorted. */
   tokenChannels: readonly string[] = []
+  /** Rate of publishes, by channel. */
   readonly publishBuckets = new Map<string, TokenBucket>()
-  /** Publications that Redis has not acknowledged yet. */
+  /** Publishes that Redis has not acknowledged yet. */
   publishing = 0
-  /** When the first of its subscriptions ends, or earlier. */
+  /** Unix time in ms at which the first subscription ends, or earlier. */
   nextExpiry = Infinity
 
   readonly connection: Connection
-  readonly #protocol: SdkProtocol
+  readonly encoder: ReplyEncoder
 
-  constructor (connection: Connection, protocol: SdkProtocol, request: FastifyRequest, identity: Identity | undefined) {
+  constructor (connection: Connection, encoder: ReplyEncoder, request: FastifyRequest, identity: Identity | undefined) {
     this.connection = connection
-    this.#protocol = protocol
+    this.encoder = encoder
     this.request = request
     this.identity = identity
     this.nativePing = (request.query as Record<string, unknown> | undefined)?.cf_ws_frame_ping_pong === 'true'
@@ -70,11 +73,10 @@ export class SdkSession {
 
   /** Where to recover a server-side subscription from. */
   positionOf (channel: string): Position | undefined {
-    const position = this.positions[channel]
-    return this.phase === 'connecting' && position?.recover ? { offset: position.offset ?? 0, epoch: position.epoch ?? '' } : undefined
+    return this.positions.get(channel)
   }
 
-  /** The host has taken back what it had subscribed. */
+  /** Takes back a server-side subscription that waits for the reply to connect. */
   takeDeferred (channel: string): Joining | undefined {
     const joining = this.deferred.get(channel)
     if (this.deferred.delete(channel)) this.subscriptions.delete(channel)
@@ -82,10 +84,10 @@ export class SdkSession {
   }
 
   push (push: Push): void {
-    this.connection.write(this.#protocol.frame({ push }))
+    this.connection.write(this.encoder.frame({ push }))
   }
 
   pushAll (channel: string, publications: Publication[]): void {
-    for (const frame of framesOf(this.#protocol, channel, publications)) this.connection.write(frame)
+    for (const frame of framesOf(this.encoder, channel, publications)) this.connection.write(frame)
   }
 }

@@ -1,146 +1,138 @@
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
-import type { SubscribeRequest } from './schema.ts'
+import type { Joining } from '../../hub/joining.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import type { Commands } from './commands.ts'
 import { InvalidArgumentError } from '../../model/errors.ts'
+import type { Payload, Position } from '../../model/publication.ts'
 import type { SubscribeGrant } from '../../options/options.ts'
-import { payloadOf, subscribeReply, ttl } from './replies.ts'
-import { channelOf, dataOf, isForUser } from './requests.ts'
-import type { Done } from './requests.ts'
-import { endOf } from './session.ts'
+import type { Answer, LateAnswer } from './answer.ts'
+import type { Context } from './context.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { expireSubscription, hasPassed } from './expiry.ts'
+import { dataOf, payloadOf } from './payloads.ts'
+import { subscribeReply } from './replies.ts'
+import { channelOf, isForUser, positionOf } from './requests.ts'
+import type { RequestOf } from './schema.ts'
 import type { SdkSession, Subscription } from './session.ts'
-import { expiresAt } from './tokens.ts'
-import type { SubscriptionClaims } from './tokens.ts'
+import { expiresAt, verifySubscriptionToken } from './tokens.ts'
 
-/** Channels of one connection, those on their way in included. */
+/** Channels of one connection, pending subscribes included. */
 const MAX_CHANNELS = 128
-/** Bit of `flag`: rather an error than a subscription that could not recover. */
+/** Bit of `flag`: the client prefers an error to a subscription that did not recover. */
 const REJECT_UNRECOVERED = 2
 
-/** In turn with other commands of the same channel; late answers of what was given up touch nothing, as every step looks again whether the connection is open. */
-export async function subscribe (commands: Commands, session: SdkSession, request: SubscribeRequest, done: Done): Promise<void> {
-  const channel = checkRequest(request)
-  const { connection, subscriptions } = session
-  const subscription: Subscription = { serverSide: false, joinLeave: false, info: undefined, expiresAt: Infinity, refreshable: false }
-  const known = subscriptions.get(channel)
-  // An unsubscribe that is under way makes room for it: it is looked at again in turn.
-  if (known !== undefined && !connection.busy(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
-  await connection.inTurn(channel, async () => {
-    if (subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
-    if (subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
-    subscriptions.set(channel, subscription)
-    try {
-      await enter(commands, session, channel, request, subscription, done)
-    } catch (error) {
-      subscriptions.delete(channel)
-      await commands.instance.leave(connection, channel) // if it failed with the answer
-      throw error
-    }
-  })
+/** A subscribe under way. */
+interface Attempt {
+  readonly channel: string
+  readonly subscription: Subscription
+  /** Where the client wants to recover from; undefined if it does not, or the channel has no history. */
+  readonly since: Position | undefined
+  /** Whether to refuse it if it can not recover. */
+  readonly onlyRecovered: boolean
 }
 
-async function enter (commands: Commands, session: SdkSession, channel: string, request: SubscribeRequest, subscription: Subscription, done: Done): Promise<void> {
-  const { instance } = commands
-  const { connection } = session
-  const { data, info, expiresAt: until } = await authorize(commands, session, channel, request, subscription)
-  subscription.info = info
-  subscription.joinLeave = commands.rules(channel).joinLeave
-  const recovering = request.recover === true && commands.rules(channel).history !== undefined
-  const since = recovering ? { offset: request.offset ?? 0, epoch: request.epoch ?? '' } : undefined
-  const payload = payloadOf(data) // before anybody is in: it may throw
-  payloadOf(info)
-  const joining = await instance.join(connection, channel, since, info)
-  if (until !== undefined && until * 1_000 <= Date.now()) { // on its way in
-    await instance.turnAway(connection, channel, joining)
-    throw new ReplyError(clientErrors.expired)
-  }
-  const onlyRecovered = recovering && ((request.flag ?? 0) & REJECT_UNRECOVERED) !== 0
-  const caughtUp = joining.admit(onlyRecovered)
-  if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-  if (recovering) instance.recovery(caughtUp.recovered)
-  if (onlyRecovered && !caughtUp.recovered) {
-    await instance.turnAway(connection, channel, joining)
-    throw new ReplyError(clientErrors.unrecoverablePosition)
-  }
-  if (until !== undefined) expireAt(session, subscription, until)
-  done({
-    ...subscribeReply(caughtUp, recovering),
-    ...(subscription.refreshable && { expires: true, ttl: ttl(subscription.expiresAt) }),
-    ...(payload !== undefined && { data: payload })
-  })
-  session.pushAll(channel, caughtUp.live)
-  instance.joined(connection, channel)
-}
-
-/** A new token for a subscription that lives by one. */
-export async function subRefresh (commands: Commands, session: SdkSession, request: { channel?: string, token?: string, type?: number }, done: Done): Promise<void> {
+/** Checks what needs nobody else, before the subscribe waits for its turn. Returns the channel. */
+export function checkSubscribe (request: RequestOf<'subscribe'>): string {
   const channel = channelOf(request)
-  if (request.type) throw new ReplyError(clientErrors.notAvailable)
-  await session.connection.settled(channel) // its subscribe may be in the same frame
-  const subscription = session.subscriptions.get(channel)
-  if (subscription === undefined) throw new ReplyError(clientErrors.permissionDenied)
-  if (request.token === undefined || request.token === '') throw new ReplyError(clientErrors.badRequest)
-  if (!subscription.refreshable) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  const claims = await verify(commands, session, channel, request.token, new DisconnectError(sdkOnlyCloseCodes.invalidToken))
-  const until = expiresAt(claims)
-  if (until !== undefined && until * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
-  expireAt(session, subscription, until ?? Infinity)
-  done(until === undefined ? {} : { expires: true, ttl: ttl(subscription.expiresAt) })
-}
-
-/** Unix time in seconds. */
-function expireAt (session: SdkSession, subscription: Subscription, until: number): void {
-  subscription.expiresAt = until * 1_000
-  session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
-}
-
-/** What can be said without asking anybody. */
-function checkRequest (request: SubscribeRequest): string {
-  const channel = channelOf(request)
-  if (request.delta !== undefined && request.delta !== '' && request.delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  if (request.tf !== undefined) throw new ReplyError(clientErrors.badRequest)
-  if (request.type) throw new ReplyError(clientErrors.notAvailable)
+  const { delta = '', tf, type = 0 } = request
+  if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  if (tf !== undefined) throw new ReplyError(clientErrors.badRequest)
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // a map or a shared poll
   return channel
 }
 
-/** The token decides where there is one; else the rules, and then the host. */
-async function authorize (commands: Commands, session: SdkSession, channel: string, request: SubscribeRequest, subscription: Subscription): Promise<SubscribeGrant> {
+/**
+ * Handles `subscribe`, after earlier commands for the same channel: reserve a place, authorize, subscribe to the channel
+ * while publications are buffered, then reply with what was missed. Each step re-checks that the connection is open, so
+ * a late result is dropped.
+ */
+export async function subscribe (context: Context, session: SdkSession, request: RequestOf<'subscribe'>): Promise<LateAnswer> {
+  const attempt = reserve(context, session, request)
+  try {
+    const grant = await authorize(context, session, attempt, request)
+    const data = payloadOf(grant.data) // before the connection is in the channel: it may throw
+    const joining = await join(context, session, attempt, grant)
+    return () => admit(context, session, attempt, grant, joining, data)
+  } catch (error) {
+    session.subscriptions.delete(attempt.channel)
+    throw error
+  }
+}
+
+function reserve (context: Context, { subscriptions }: SdkSession, request: RequestOf<'subscribe'>): Attempt {
+  const { channel = '', recover = false, flag = 0 } = request
+  if (subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
+  if (subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
+  const { history, joinLeave } = context.rules(channel)
+  const subscription: Subscription = { serverSide: false, joinLeave, info: undefined, expiresAt: Infinity, refreshable: false }
+  subscriptions.set(channel, subscription)
+  const since = recover && history !== undefined ? positionOf(request) : undefined
+  return { channel, subscription, since, onlyRecovered: since !== undefined && (flag & REJECT_UNRECOVERED) !== 0 }
+}
+
+/** The token decides if there is one, else the rules; then the app's `onSubscribe`, which can refuse and change the grant. */
+async function authorize (context: Context, session: SdkSession, attempt: Attempt, { token = '', data }: RequestOf<'subscribe'>): Promise<SubscribeGrant> {
   const { connection } = session
-  const rules = commands.knownRules(channel)
+  const { channel } = attempt
+  const { subscribe, token: tokenOnly } = context.knownRules(channel)
   if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
-  const { token = '', data } = request
   let grant: SubscribeGrant = {}
   if (token !== '') {
-    grant = await grantByToken(commands, session, channel, token, subscription)
-  } else if (rules.token || !(typeof rules.subscribe === 'function' ? await rules.subscribe(connection, channel) : rules.subscribe)) {
+    grant = await grantByToken(context, session, attempt, token)
+  } else if (tokenOnly || !(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
     throw new ReplyError(clientErrors.permissionDenied)
   }
-  const answer = await commands.instance.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
+  const answer = await context.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
   if (answer === false) throw new ReplyError(clientErrors.permissionDenied)
   if (typeof answer === 'object' && answer !== null) grant = merge(grant, answer)
-  if (grant.expiresAt !== undefined && grant.expiresAt * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
+  if (hasPassed(grant.expiresAt)) throw new ReplyError(clientErrors.expired)
   return grant
 }
 
-/** What the host leaves out stays as the token says. */
+async function grantByToken ({ tokens }: Context, { connection }: SdkSession, { channel, subscription }: Attempt, token: string): Promise<SubscribeGrant> {
+  const denied = new ReplyError(clientErrors.permissionDenied)
+  if (tokens === undefined) throw denied
+  const claims = await verifySubscriptionToken(tokens, token, channel, connection, denied)
+  const until = expiresAt(claims)
+  subscription.refreshable = until !== undefined
+  const { info, data } = claims
+  return { ...(info !== undefined && { info }), ...(data !== undefined && { data }), ...(until !== undefined && { expiresAt: until }) }
+}
+
+/** Fields that `onSubscribe` leaves out stay as the token has them. */
 function merge (grant: SubscribeGrant, { data = grant.data, info = grant.info, expiresAt = grant.expiresAt }: SubscribeGrant): SubscribeGrant {
   if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw new InvalidArgumentError('expiresAt from onSubscribe', String(expiresAt), 'a Unix time in seconds')
   return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
 }
 
-async function grantByToken (commands: Commands, session: SdkSession, channel: string, token: string, subscription: Subscription): Promise<SubscribeGrant> {
-  const claims = await verify(commands, session, channel, token, new ReplyError(clientErrors.permissionDenied))
-  const until = expiresAt(claims)
-  Object.assign(subscription, { refreshable: until !== undefined })
-  const { info, data } = claims
-  return { ...(info !== undefined && { info }), ...(data !== undefined && { data }), ...(until !== undefined && { expiresAt: until }) }
+/** Resolves when publications of the channel are buffered, and those the client missed are read. */
+async function join ({ instance }: Context, { connection }: SdkSession, { channel, subscription, since }: Attempt, { info, expiresAt }: SubscribeGrant): Promise<Joining> {
+  payloadOf(info) // throws for what others could not be sent
+  subscription.info = info
+  const joining = await instance.join(connection, channel, since, info)
+  if (!hasPassed(expiresAt)) return joining
+  await instance.turnAway(connection, channel, joining)
+  throw new ReplyError(clientErrors.expired)
 }
 
-/** @throws `invalid` for a token that was never right; one for somebody or something else ends the connection. */
-async function verify ({ tokens }: Commands, { connection }: SdkSession, channel: string, token: string, invalid: Error): Promise<SubscriptionClaims> {
-  if (tokens === undefined) throw new ReplyError(clientErrors.permissionDenied)
-  const claims = await tokens.verify<SubscriptionClaims>(token, { expired: new ReplyError(clientErrors.tokenExpired), invalid })
-  const matches = claims.channel === channel && (claims.sub ?? '') === connection.user && (claims.client ?? connection.id) === connection.id
-  if (!matches) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
-  return claims
+/** From here on, publications go to the client; so the reply must leave in this turn of the event loop. */
+function admit (context: Context, session: SdkSession, attempt: Attempt, { expiresAt }: SubscribeGrant, joining: Joining, data: Payload | undefined): Answer {
+  const { instance } = context
+  const { connection } = session
+  const { channel, subscription, since, onlyRecovered } = attempt
+  const recovering = since !== undefined
+  const caughtUp = joining.admit(onlyRecovered)
+  if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  if (recovering) instance.recovery(caughtUp.recovered)
+  if (onlyRecovered && !caughtUp.recovered) {
+    session.subscriptions.delete(channel)
+    instance.turnAway(connection, channel, joining)
+    throw new ReplyError(clientErrors.unrecoverablePosition)
+  }
+  const expiry = expireSubscription(session, subscription, expiresAt)
+  return {
+    result: { ...subscribeReply(caughtUp, recovering), ...expiry, ...(data !== undefined && { data }) },
+    after () {
+      session.pushAll(channel, caughtUp.live)
+      instance.joined(connection, channel)
+    }
+  }
 }

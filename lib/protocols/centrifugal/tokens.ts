@@ -1,4 +1,7 @@
 import type { JWTPayload } from 'jose'
+import type { Connection } from '../../core/connection.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 
 /** Claims of a connection token (centrifugal.dev/docs/server/authentication). */
 export interface ConnectionClaims extends JWTPayload {
@@ -43,4 +46,20 @@ export interface Tokens {
 /** Unix time in seconds at which the connection or subscription expires; undefined: never. */
 export function expiresAt ({ exp, expire_at: own }: ConnectionClaims | SubscriptionClaims): number | undefined {
   return own === undefined ? exp : own === 0 ? undefined : own
+}
+
+/** @throws `expired`; DisconnectError (3500) for a token that is not valid, or is one for a subscription. */
+export async function verifyConnectionToken (tokens: Tokens, token: string, expired: Error): Promise<ConnectionClaims> {
+  const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  const claims = await tokens.verify<ConnectionClaims>(token, { expired, invalid })
+  if (claims.channel !== undefined) throw invalid
+  return claims
+}
+
+/** @throws ReplyError (109) if it expired; `invalid`; DisconnectError (3500) for a valid one of another user, connection or channel. */
+export async function verifySubscriptionToken (tokens: Tokens, token: string, channel: string, { id, user }: Connection, invalid: Error): Promise<SubscriptionClaims> {
+  const claims = await tokens.verify<SubscriptionClaims>(token, { expired: new ReplyError(clientErrors.tokenExpired), invalid })
+  const matches = claims.channel === channel && (claims.sub ?? '') === user && (claims.client ?? id) === id
+  if (!matches) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  return claims
 }

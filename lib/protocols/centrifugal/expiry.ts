@@ -1,0 +1,56 @@
+import type { Context } from './context.ts'
+import { clientErrors, ReplyError, unsubscribeCodes } from './errors.ts'
+import type { Expiry } from './schema.ts'
+import type { SdkSession, Subscription } from './session.ts'
+import { drop } from './unsubscribe.ts'
+
+/** ms that a connection or subscription outlives its expiry if the client can refresh it: the refresh may be under way. */
+const EXPIRY_GRACE = 25_000
+
+/** Whether this Unix time in seconds has passed; undefined never does. */
+export function hasPassed (until: number | undefined): boolean {
+  return until !== undefined && until * 1_000 <= Date.now()
+}
+
+/**
+ * Ends the connection at this Unix time in seconds; undefined: never. Returns what tells the client to refresh in time.
+ * @throws ReplyError (110) if the time has passed.
+ */
+export function expireConnection ({ connection, refreshable }: SdkSession, until: number | undefined): Expiry {
+  if (until === undefined) {
+    connection.closeAt(Infinity, 'expired')
+    return {}
+  }
+  if (hasPassed(until)) throw new ReplyError(clientErrors.expired)
+  const expiresAt = until * 1_000
+  connection.closeAt(endOf({ expiresAt, refreshable }), 'expired')
+  return refreshable ? expiryReply(expiresAt) : {}
+}
+
+/** Ends the subscription at this Unix time in seconds; undefined: never. Returns what tells the client to refresh in time. */
+export function expireSubscription (session: SdkSession, subscription: Subscription, until: number | undefined): Expiry {
+  subscription.expiresAt = until === undefined ? Infinity : until * 1_000
+  session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
+  return until !== undefined && subscription.refreshable ? expiryReply(subscription.expiresAt) : {}
+}
+
+/** Unsubscribes the client from channels whose subscription was not refreshed in time. Called at every sweep of the heartbeat. */
+export function sweepSubscriptions (context: Context, session: SdkSession, now: number): void {
+  if (now < session.nextExpiry) return
+  session.nextExpiry = Infinity
+  for (const [channel, subscription] of session.subscriptions) {
+    const end = endOf(subscription)
+    if (now >= end) drop(context, session, channel, unsubscribeCodes.expired)
+    else session.nextExpiry = Math.min(session.nextExpiry, end)
+  }
+}
+
+/** Unix time in ms. */
+function endOf ({ expiresAt, refreshable }: Pick<Subscription, 'expiresAt' | 'refreshable'>): number {
+  return refreshable ? expiresAt + EXPIRY_GRACE : expiresAt
+}
+
+/** `ttl` is in whole seconds from now, at least 1: the SDK refreshes when it is over, and Protobuf leaves a zero out. */
+function expiryReply (expiresAt: number): Expiry {
+  return { expires: true, ttl: Math.max(1, Math.floor((expiresAt - Date.now()) / 1_000)) }
+}

@@ -1,0 +1,53 @@
+import { memberOf } from '../../core/connections.ts'
+import type { PublishOptions } from '../../core/publisher.ts'
+import { encodePayload } from '../../model/publication.ts'
+import type { Payload } from '../../model/publication.ts'
+import type { ResolvedLimit } from '../../options/options.ts'
+import { TokenBucket } from '../../util/token-bucket.ts'
+import type { Answer } from './answer.ts'
+import type { Context } from './context.ts'
+import { clientErrors, ReplyError } from './errors.ts'
+import { dataOf, payloadOfCommand } from './payloads.ts'
+import { channelOf, isForUser } from './requests.ts'
+import type { CommandData, RequestOf } from './schema.ts'
+import type { SdkSession } from './session.ts'
+
+/** Channels of one connection whose publish rate is remembered. */
+const MAX_BUCKETS = 256
+
+/** Handles `publish`. The next publish of the connection does not wait for Redis: it is sent after this one, and so comes after it. */
+export async function publish (context: Context, session: SdkSession, request: RequestOf<'publish'>): Promise<Answer> {
+  const channel = channelOf(request)
+  const { data, type = 0 } = request
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // of a map
+  if (data === undefined) throw new ReplyError(clientErrors.badRequest)
+  const { connection } = session
+  await connection.settled(channel) // its subscribe may be in the same frame
+  const { payload, options } = await authorize(context, session, channel, data)
+  const publisher = memberOf(connection, session.subscriptions.get(channel)?.info)
+  return { result: {}, acknowledged: context.publisher.publishPayload(channel, payload, options, publisher) }
+}
+
+/** Asks the rules, then the app. Returns what is published. @throws ReplyError (102, 103, 111), or what the app throws. */
+async function authorize (context: Context, session: SdkSession, channel: string, sent: CommandData): Promise<{ payload: Payload, options: PublishOptions }> {
+  const { connection } = session
+  const { publish, publishLimit } = context.knownRules(channel)
+  const data = dataOf(sent)
+  const allowed = isForUser(channel, connection.user) && (typeof publish === 'function' ? await publish(connection, channel, data) : publish)
+  if (!allowed) throw new ReplyError(clientErrors.permissionDenied)
+  if (publishLimit !== undefined && !takeOne(session.publishBuckets, channel, publishLimit)) throw new ReplyError(clientErrors.tooManyRequests)
+  const change = await context.options.onPublish?.(connection, channel, data)
+  if (change === false) throw new ReplyError(clientErrors.permissionDenied)
+  if (typeof change !== 'object' || change === null) return { payload: payloadOfCommand(sent), options: {} }
+  const { data: changed, ...options } = change
+  return { payload: changed === undefined ? payloadOfCommand(sent) : encodePayload(changed), options }
+}
+
+function takeOne (buckets: Map<string, TokenBucket>, channel: string, limit: ResolvedLimit): boolean {
+  let bucket = buckets.get(channel)
+  if (bucket === undefined) {
+    if (buckets.size >= MAX_BUCKETS) buckets.delete(buckets.keys().next().value!) // the oldest
+    buckets.set(channel, bucket = new TokenBucket(limit, Date.now()))
+  }
+  return bucket.take(limit, Date.now())
+}

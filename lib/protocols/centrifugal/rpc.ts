@@ -1,0 +1,19 @@
+import type { Answer } from './answer.ts'
+import type { Context } from './context.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { dataOf, payloadOf } from './payloads.ts'
+import type { RequestOf } from './schema.ts'
+import type { SdkSession } from './session.ts'
+
+/** Handles `rpc`: the app's `onRpc` answers. */
+export async function rpc ({ options: { onRpc } }: Context, { connection }: SdkSession, request: RequestOf<'rpc'>): Promise<Answer> {
+  if (onRpc === undefined) throw new ReplyError(clientErrors.notAvailable)
+  const data = payloadOf(await onRpc(connection, request.method ?? '', dataOf(request.data)))
+  return { result: data === undefined ? {} : { data } }
+}
+
+/** Handles `send`: a message for the app's `onMessage`. It is never answered. */
+export async function send ({ options: { onMessage } }: Context, { connection }: SdkSession, request: RequestOf<'send'>): Promise<undefined> {
+  if (onMessage === undefined) throw new DisconnectError('unsupported')
+  await onMessage(connection, dataOf(request.data))
+}

@@ -8,7 +8,7 @@ export type TokenOptions = {
   audience?: string | undefined
 } & (
   | {
-    /** HMAC secret (HS256, HS384, HS512). In a list each one is tried in turn, for the time while a secret is replaced. */
+    /** HMAC secret (HS256, HS384, HS512). While it is replaced, a list: a token signed with any of them is valid. */
     secret: string | readonly string[]
   }
   | {

@@ -8,7 +8,7 @@ export interface Answer {
 }
 
 /**
- * Called right before its reply is written, in the same turn of the event loop. What admits the connection to a channel
- * is done here: a live publication can not get ahead of the subscribe reply. Returns undefined if no reply is wanted any more.
+ * Called right before the reply is written, in the same turn of the event loop. The connection is admitted to a channel
+ * in here, so that no publication gets ahead of the subscribe reply. Returns undefined if there is nothing to reply to.
  */
 export type LateAnswer = () => Answer | undefined

@@ -13,12 +13,15 @@ import type { SdkSession } from './session.ts'
 import { checkSubscribe, subscribe } from './subscribe.ts'
 import { unsubscribe } from './unsubscribe.ts'
 
-/** Publishes of one connection that Redis has not acknowledged yet. With so many under way the next one waits until the last of them is. */
+/** Publishes of one connection that Redis has not acknowledged yet. At this number, the next waits for the last. */
 const MAX_PUBLISHING = 64
 
+type Handler<Name extends CommandName> =
+  (context: Context, session: SdkSession, request: RequestOf<Name>) => Promise<Answer | LateAnswer | undefined>
+
 interface CommandOf<Name extends CommandName> {
-  /** Returns the reply, or undefined if there is none. @throws ReplyError, DisconnectError, or what the app throws. */
-  readonly handle: (context: Context, session: SdkSession, request: RequestOf<Name>) => Promise<Answer | LateAnswer | undefined>
+  /** Returns the reply; undefined for none. @throws ReplyError, DisconnectError, or any error of the app. */
+  readonly handle: Handler<Name>
   /** The next command of the connection waits until it is handled. All others may overlap. */
   readonly ordered?: boolean
   /** Answers that may be unacknowledged while the next command is handled. */
@@ -27,7 +30,7 @@ interface CommandOf<Name extends CommandName> {
   readonly turnOf?: (request: RequestOf<Name>) => string
 }
 
-/** All commands, in the order in which the first one that is set counts. */
+/** All commands [Command-Reply]. If a message sets several, the first one in this order counts, as in Centrifuge. */
 export const commands: { readonly [Name in CommandName]: CommandOf<Name> } = {
   connect: { handle: connect, ordered: true },
   ping: { handle: notAvailable },
@@ -45,7 +48,7 @@ export const commands: { readonly [Name in CommandName]: CommandOf<Name> } = {
 
 export const commandNames = Object.keys(commands) as readonly CommandName[]
 
-/** `ping` is in the schema but unused: in version 2 of the protocol a ping is an empty reply, a pong an empty command. */
+/** Refuses `ping`: in version 2 of the protocol a ping is an empty reply and a pong an empty command [Ping Pong]. */
 async function notAvailable (): Promise<never> {
   throw new ReplyError(clientErrors.notAvailable)
 }

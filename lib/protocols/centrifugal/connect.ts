@@ -18,8 +18,8 @@ import type { Tokens } from './tokens.ts'
 const VERSION = 'fastify-cloud-run-websocket'
 
 /**
- * Handles `connect`: authenticate, set the expiry, add the server-side subscriptions, call `onConnect`, reply, then send
- * what was published meanwhile. All other commands of the connection wait for it.
+ * Handles `connect`: authenticate, set the expiry, subscribe to the identity's channels, call `onConnect`, reply, then
+ * send what was published meanwhile. SDKs send subscribes in the same frame, so all other commands wait for it.
  */
 export async function connect (context: Context, session: SdkSession, request: RequestOf<'connect'>): Promise<LateAnswer> {
   begin(session, request)

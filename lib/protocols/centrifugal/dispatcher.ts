@@ -28,7 +28,7 @@ export class Dispatcher {
     this.#metrics = metrics
   }
 
-  /** Handles one WebSocket message. The next one waits until the promise has settled. */
+  /** Handles one WebSocket message: one command or several [Top level batching]. The next one waits for the promise. */
   async handle (session: SdkSession, data: Buffer, binary: boolean): Promise<void> {
     const { connection } = session
     const list = this.#decode(data, binary)
@@ -54,8 +54,9 @@ export class Dispatcher {
     const { connection, phase } = session
     const { id = 0 } = command
     const name = commandNames.find(one => command[one] !== undefined)
-    // Without an id, anything but a `send` is the answer to a ping, whatever else is in it.
+    // Only `send` has no id [Command-Reply]. Any other command without one is the answer to a ping, whatever is in it.
     const isPong = id === 0 && name !== 'send'
+    // `connect` comes first, and once; after a refused one the client has to close.
     if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(session)
     if (isPong) return this.#pong(session)
     if (name === undefined) return this.#disconnect(session)
@@ -82,7 +83,8 @@ export class Dispatcher {
     try {
       const { turnOf, pipelined = 0 } = commands[name]
       if (turnOf !== undefined) {
-        await session.connection.inTurn(turnOf(request as never), async () => this.#reply(session, id, name, await this.#handle(session, name, request)))
+        const channel = turnOf(request as never)
+        await session.connection.inTurn(channel, async () => this.#reply(session, id, name, await this.#handle(session, name, request)))
       } else {
         const answer = await this.#handle(session, name, request)
         if (isAcknowledged(answer)) {
@@ -101,7 +103,7 @@ export class Dispatcher {
     return commands[name].handle(this.#context, session, request as never)
   }
 
-  /** Synchronous from a late answer to what follows the reply. */
+  /** Writes the reply. Synchronous from a late answer to what follows the reply, so that nothing comes between. */
   #reply ({ connection, encoder }: SdkSession, id: number, name: CommandName, given: Answer | LateAnswer | undefined): void {
     const answer = typeof given === 'function' ? given() : given
     if (answer === undefined) return
@@ -141,7 +143,7 @@ export class Dispatcher {
     return String(reply.code)
   }
 
-  /** The client gets errors that are meant for it. All others are a fault of the app or of ours: they are logged, and the client gets 100. */
+  /** Sends errors for the client as they are. Others are faults of the app or this package: logged, and sent as 100. */
   #errorReply ({ connection }: SdkSession, error: unknown): ErrorReply {
     if (error instanceof ReplyError) return error.reply
     const { code, message } = (error ?? {}) as { code?: unknown, message?: string }

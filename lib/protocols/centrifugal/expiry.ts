@@ -4,7 +4,7 @@ import type { Expiry } from './schema.ts'
 import type { SdkSession, Subscription } from './session.ts'
 import { drop } from './unsubscribe.ts'
 
-/** ms that a connection or subscription outlives its expiry if the client can refresh it: the refresh may be under way. */
+/** ms that what the client can refresh outlives its expiry, as in Centrifuge: the refresh may be under way. */
 const EXPIRY_GRACE = 25_000
 
 /** Whether this Unix time in seconds has passed; undefined never does. */
@@ -27,14 +27,14 @@ export function expireConnection ({ connection, refreshable }: SdkSession, until
   return refreshable ? expiryReply(expiresAt) : {}
 }
 
-/** Ends the subscription at this Unix time in seconds; undefined: never. Returns what tells the client to refresh in time. */
+/** Does the same for a subscription; the caller has checked that the time has not passed. */
 export function expireSubscription (session: SdkSession, subscription: Subscription, until: number | undefined): Expiry {
   subscription.expiresAt = until === undefined ? Infinity : until * 1_000
   session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
   return until !== undefined && subscription.refreshable ? expiryReply(subscription.expiresAt) : {}
 }
 
-/** Unsubscribes the client from channels whose subscription was not refreshed in time. Called at every sweep of the heartbeat. */
+/** Ends the subscriptions that were not refreshed in time. Called at every sweep of the heartbeat. */
 export function sweepSubscriptions (context: Context, session: SdkSession, now: number): void {
   if (now < session.nextExpiry) return
   session.nextExpiry = Infinity
@@ -50,7 +50,7 @@ function endOf ({ expiresAt, refreshable }: Pick<Subscription, 'expiresAt' | 're
   return refreshable ? expiresAt + EXPIRY_GRACE : expiresAt
 }
 
-/** `ttl` is in whole seconds from now, at least 1: the SDK refreshes when it is over, and Protobuf leaves a zero out. */
+/** `ttl`: whole seconds until the SDK refreshes, at least 1, because Protobuf leaves a zero out. */
 function expiryReply (expiresAt: number): Expiry {
   return { expires: true, ttl: Math.max(1, Math.floor((expiresAt - Date.now()) / 1_000)) }
 }

@@ -24,10 +24,13 @@ import { drop } from './unsubscribe.ts'
 const STALE_TIMEOUT = 10_000
 /** Publications in one WebSocket message, as many as Centrifugo joins. */
 const MAX_JOINED = 16
-/** Bytes of the publications in one WebSocket message, unless a single one has more: clients limit the size of a message. */
+/** Bytes of publications in one WebSocket message, unless a single one has more: clients limit its size. */
 const MAX_JOINED_BYTES = 65_536
 
-/** The Centrifugal client protocol (centrifugal.dev/docs/transports/client_protocol), in one of its encodings. */
+/**
+ * The Centrifugal client protocol (centrifugal.dev/docs/transports/client_protocol), in one of its encodings. In this
+ * folder a name in brackets, such as [Ping Pong], is a section of that page.
+ */
 export class SdkProtocol implements ReplyEncoder {
   readonly name: Codec['name']
   readonly index: number
@@ -75,15 +78,19 @@ export class SdkProtocol implements ReplyEncoder {
     return this.frame({ push: { channel, pub: replyPublication(publication) } })
   }
 
-  /** Joins publications into as few messages as clients take. */
+  /** Joins publications into as few WebSocket messages as clients take [Top level batching]. */
   join (frames: readonly Frame[]): readonly Frame[] {
     const joined: Frame[] = []
     for (let from = 0; from < frames.length;) {
       const to = endOfMessage(frames, from)
-      joined.push(to - from === 1 ? frames[from]! : { payload: this.#codec.join(frames.slice(from, to).map(({ payload }) => payload)), binary: this.#codec.binary })
+      joined.push(to - from === 1 ? frames[from]! : this.#joined(frames.slice(from, to)))
       from = to
     }
     return joined
+  }
+
+  #joined (frames: readonly Frame[]): Frame {
+    return { payload: this.#codec.join(frames.map(({ payload }) => payload)), binary: this.#codec.binary }
   }
 
   event (channel: string, { kind, payload }: Publication): Frame {
@@ -96,7 +103,7 @@ export class SdkProtocol implements ReplyEncoder {
 
   goodbye (): undefined {}
 
-  /** Tells the client of a server-side subscription: with the reply to connect, or later by a push. */
+  /** Tells the client of a server-side subscription: in the reply to connect, or later by a push. */
   subscribed (connection: Connection, channel: string, joining: Joining): SubscribeResult {
     const session = connection.session!
     const { joinLeave } = this.#context.rules(channel)
@@ -106,7 +113,7 @@ export class SdkProtocol implements ReplyEncoder {
       return {}
     }
     const caughtUp = joining.admit()
-    /* c8 ignore next 4 -- a publication would have to be lost in the very moment of this call; connect and subscribe, where it can be provoked, are tested */
+    /* c8 ignore next 4 -- needs a gap at the very moment of this call; connect and subscribe, where it can be provoked, are tested */
     if (caughtUp === undefined) {
       connection.end(sdkOnlyCloseCodes.insufficientState)
       return {}

@@ -15,7 +15,7 @@ import type { SdkSession } from './session.ts'
 /** Channels of one connection whose publish rate is remembered. */
 const MAX_BUCKETS = 256
 
-/** Handles `publish`. The next publish of the connection does not wait for Redis: it is sent after this one, and so comes after it. */
+/** Handles `publish`. The next one does not wait until Redis acknowledges it: it is sent later, so it comes later. */
 export async function publish (context: Context, session: SdkSession, request: RequestOf<'publish'>): Promise<Answer> {
   const channel = channelOf(request)
   const { data, type = 0 } = request
@@ -28,14 +28,20 @@ export async function publish (context: Context, session: SdkSession, request: R
   return { result: {}, acknowledged: context.publisher.publishPayload(channel, payload, options, publisher) }
 }
 
-/** Asks the rules, then the app. Returns what is published. @throws ReplyError (102, 103, 111), or what the app throws. */
-async function authorize (context: Context, session: SdkSession, channel: string, sent: CommandData): Promise<{ payload: Payload, options: PublishOptions }> {
+interface Allowed {
+  readonly payload: Payload
+  readonly options: PublishOptions
+}
+
+/** Asks the rules, then the app's `onPublish`, which can refuse and change it. @throws ReplyError (102, 103, 111) */
+async function authorize (context: Context, session: SdkSession, channel: string, sent: CommandData): Promise<Allowed> {
   const { connection } = session
   const { publish, publishLimit } = context.knownRules(channel)
   const data = dataOf(sent)
-  const allowed = isForUser(channel, connection.user) && (typeof publish === 'function' ? await publish(connection, channel, data) : publish)
+  if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
+  const allowed = typeof publish === 'function' ? await publish(connection, channel, data) : publish
   if (!allowed) throw new ReplyError(clientErrors.permissionDenied)
-  if (publishLimit !== undefined && !takeOne(session.publishBuckets, channel, publishLimit)) throw new ReplyError(clientErrors.tooManyRequests)
+  if (publishLimit !== undefined && !take(session.publishBuckets, channel, publishLimit)) throw new ReplyError(clientErrors.tooManyRequests)
   const change = await context.options.onPublish?.(connection, channel, data)
   if (change === false) throw new ReplyError(clientErrors.permissionDenied)
   if (typeof change !== 'object' || change === null) return { payload: payloadOfCommand(sent), options: {} }
@@ -43,7 +49,7 @@ async function authorize (context: Context, session: SdkSession, channel: string
   return { payload: changed === undefined ? payloadOfCommand(sent) : encodePayload(changed), options }
 }
 
-function takeOne (buckets: Map<string, TokenBucket>, channel: string, limit: ResolvedLimit): boolean {
+function take (buckets: Map<string, TokenBucket>, channel: string, limit: ResolvedLimit): boolean {
   let bucket = buckets.get(channel)
   if (bucket === undefined) {
     if (buckets.size >= MAX_BUCKETS) buckets.delete(buckets.keys().next().value!) // the oldest

@@ -14,7 +14,8 @@ export async function refresh ({ tokens }: Context, session: SdkSession, { token
   const claims = await verifyConnectionToken(tokens, token, new DisconnectError('expired'))
   if ((claims.sub ?? '') !== session.connection.user) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
   // Other channels than before: the client must connect again to be subscribed to them.
-  if (String(claims.channels?.toSorted() ?? []) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  const channels = claims.channels?.toSorted() ?? []
+  if (String(channels) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
   return { result: expireConnection(session, expiresAt(claims)) }
 }
 

@@ -7,8 +7,8 @@ import type { SdkSession } from './session.ts'
 
 /**
  * The channel that a request names.
- * @throws DisconnectError (3501) if it names none, which no SDK does; FST_CRWS_INVALID_CHANNEL, above all for the internal
- * channels through which instances command each other.
+ * @throws DisconnectError (3501) if it names none, which no SDK does.
+ * @throws FST_CRWS_INVALID_CHANNEL, above all for the internal channels through which instances command each other.
  */
 export function channelOf (request: { channel?: string }): string {
   return checkChannel(anyChannelOf(request))
@@ -20,7 +20,7 @@ export function anyChannelOf ({ channel = '' }: { channel?: string }): string {
   return channel
 }
 
-/** The position that a request names; the codecs leave out a zero and an empty string. */
+/** The position that a request names. SDKs leave out a zero and an empty string. */
 export function positionOf ({ offset = 0, epoch = '' }: { offset?: number, epoch?: string }): Position {
   return { offset, epoch }
 }
@@ -35,7 +35,9 @@ export function isForUser (channel: string, user: string): boolean {
  * The channel of a query for presence or history.
  * @throws ReplyError (102, 108, 103) if its namespace is unknown, lacks the feature, or the client is not subscribed.
  */
-export async function subscribedChannel (context: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'): Promise<string> {
+export async function subscribedChannel (
+  context: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
+): Promise<string> {
   const channel = channelOf(request)
   if (!context.knownRules(channel)[feature]) throw new ReplyError(clientErrors.notAvailable)
   await connection.settled(channel) // its subscribe may be in the same frame

@@ -4,8 +4,8 @@ import type { Payload } from '../../model/publication.ts'
  * The messages of the Centrifugal client protocol, version 2: names as in JSON, numbers as in Protobuf
  * (github.com/centrifugal/protocol, definitions/client.proto). The types are derived from them.
  *
- * Replies list only the fields that this server sends. Requests also list `headers`, `join_leave`, `positioned` and
- * `recoverable`, which it ignores: a value of the wrong type is refused, and both encodings must refuse the same commands.
+ * Replies list only the fields that this server sends. Requests also list four that it ignores: `headers`,
+ * `join_leave`, `positioned` and `recoverable`. A value of the wrong type in them is refused, in both encodings.
  * Decoders skip every field that is not listed.
  */
 export type FieldType = 'uint32' | 'int32' | 'int64' | 'uint64' | 'bool' | 'string' | 'data' | Schema
@@ -21,14 +21,19 @@ export interface Field {
 
 export type Schema = { readonly [name: string]: Field }
 
-type FieldOf<Type, Many = undefined, Always = false> = { readonly number: number, readonly type: Type, readonly many: Many, readonly always: Always }
+interface FieldOf<Type, Many = undefined, Always = false> {
+  readonly number: number
+  readonly type: Type
+  readonly many: Many
+  readonly always: Always
+}
 
 // All fields have the same keys in the same order, so that reading them is fast.
 export const one = <Type extends FieldType>(number: number, type: Type): FieldOf<Type> => ({ number, type, many: undefined, always: false })
 const list = <Type extends FieldType>(number: number, type: Type): FieldOf<Type, 'list'> => ({ number, type, many: 'list', always: false })
 const map = <Type extends FieldType>(number: number, type: Type): FieldOf<Type, 'map'> => ({ number, type, many: 'map', always: false })
 /** A field that SDKs read without looking whether it is there. */
-const always = <Type extends FieldType, Many>({ number, type, many }: FieldOf<Type, Many>): FieldOf<Type, Many, true> => ({ number, type, many, always: true })
+const always = <Type extends FieldType, Many>(field: FieldOf<Type, Many>): FieldOf<Type, Many, true> => ({ ...field, always: true })
 
 const position = { offset: one(1, 'uint64'), epoch: one(2, 'string') } as const satisfies Schema
 
@@ -57,7 +62,7 @@ const connectRequest = {
   headers: map(6, 'string')
 } as const satisfies Schema
 
-/** Exactly one request beside the id. A command without an id is a `send`, or the answer to a ping. */
+/** One request beside the id [Command-Reply]. Without an id it is a `send`, or the answer to a ping [Ping Pong]. */
 export const commandSchema = {
   id: one(1, 'uint32'),
   connect: one(4, connectRequest),
@@ -123,7 +128,7 @@ const push = {
   subscribe: one(9, { recoverable: one(1, 'bool'), epoch: one(4, 'string'), offset: one(5, 'uint64'), positioned: one(6, 'bool') })
 } as const satisfies Schema
 
-/** An empty reply is a ping. A result is there even if it is empty: SDKs look for it. */
+/** Without an id it is a push [Asynchronous pushes], empty a ping. SDKs look for a result even if it is empty. */
 export const replySchema = {
   id: one(1, 'uint32'),
   error: one(2, { code: always(one(1, 'uint32')), message: always(one(2, 'string')), temporary: one(3, 'bool') }),

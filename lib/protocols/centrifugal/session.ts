@@ -10,7 +10,7 @@ import type { Push, Reply } from './schema.ts'
 
 /** An SDK connection in one channel. */
 export interface Subscription {
-  /** Made by the app. The client can not subscribe to the channel again, and must connect again where a client-side one subscribes again. */
+  /** Made by the app. The client can not subscribe to the channel too, and must connect again to recover. */
   readonly serverSide: boolean
   /** Whether the client is sent joins and leaves. */
   joinLeave: boolean
@@ -76,7 +76,7 @@ export class SdkSession {
     return this.positions.get(channel)
   }
 
-  /** Takes back a server-side subscription that waits for the reply to connect. */
+  /** Removes a server-side subscription that waits for the reply to connect; the app has taken it back. */
   takeDeferred (channel: string): Joining | undefined {
     const joining = this.deferred.get(channel)
     if (this.deferred.delete(channel)) this.subscriptions.delete(channel)

@@ -1,3 +1,4 @@
+import type { Connection } from '../../core/connection.ts'
 import type { Joining } from '../../hub/joining.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { InvalidArgumentError } from '../../model/errors.ts'
@@ -41,8 +42,8 @@ export function checkSubscribe (request: RequestOf<'subscribe'>): string {
 
 /**
  * Handles `subscribe`, after earlier commands for the same channel: reserve a place, authorize, subscribe to the channel
- * while publications are buffered, then reply with what was missed. Each step re-checks that the connection is open, so
- * a late result is dropped.
+ * while publications are buffered, then admit the client and reply with what it missed. The steps that wait for others
+ * re-check that the connection is open, so a late result is dropped.
  */
 export async function subscribe (context: Context, session: SdkSession, request: RequestOf<'subscribe'>): Promise<LateAnswer> {
   const attempt = reserve(context, session, request)
@@ -50,7 +51,7 @@ export async function subscribe (context: Context, session: SdkSession, request:
     const grant = await authorize(context, session, attempt, request)
     const data = payloadOf(grant.data) // before the connection is in the channel: it may throw
     const joining = await join(context, session, attempt, grant)
-    return () => admit(context, session, attempt, grant, joining, data)
+    return () => admit(context, session, attempt, joining, grant.expiresAt, data)
   } catch (error) {
     session.subscriptions.delete(attempt.channel)
     throw error
@@ -59,7 +60,7 @@ export async function subscribe (context: Context, session: SdkSession, request:
 
 function reserve (context: Context, { subscriptions }: SdkSession, request: RequestOf<'subscribe'>): Attempt {
   const { channel = '', recover = false, flag = 0 } = request
-  if (subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
+  if (subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
   if (subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
   const { history, joinLeave } = context.rules(channel)
   const subscription: Subscription = { serverSide: false, joinLeave, info: undefined, expiresAt: Infinity, refreshable: false }
@@ -68,15 +69,16 @@ function reserve (context: Context, { subscriptions }: SdkSession, request: Requ
   return { channel, subscription, since, onlyRecovered: since !== undefined && (flag & REJECT_UNRECOVERED) !== 0 }
 }
 
-/** The token decides if there is one, else the rules; then the app's `onSubscribe`, which can refuse and change the grant. */
-async function authorize (context: Context, session: SdkSession, attempt: Attempt, { token = '', data }: RequestOf<'subscribe'>): Promise<SubscribeGrant> {
-  const { connection } = session
+/** Asks the token if there is one, else the rules. Then the app's `onSubscribe` can refuse, or change the grant. */
+async function authorize (
+  context: Context, { connection }: SdkSession, attempt: Attempt, { token = '', data }: RequestOf<'subscribe'>
+): Promise<SubscribeGrant> {
   const { channel } = attempt
   const { subscribe, token: tokenOnly } = context.knownRules(channel)
   if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
   let grant: SubscribeGrant = {}
   if (token !== '') {
-    grant = await grantByToken(context, session, attempt, token)
+    grant = await grantByToken(context, connection, attempt, token)
   } else if (tokenOnly || !(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
     throw new ReplyError(clientErrors.permissionDenied)
   }
@@ -87,7 +89,8 @@ async function authorize (context: Context, session: SdkSession, attempt: Attemp
   return grant
 }
 
-async function grantByToken ({ tokens }: Context, { connection }: SdkSession, { channel, subscription }: Attempt, token: string): Promise<SubscribeGrant> {
+async function grantByToken ({ tokens }: Context, connection: Connection, attempt: Attempt, token: string): Promise<SubscribeGrant> {
+  const { channel, subscription } = attempt
   const denied = new ReplyError(clientErrors.permissionDenied)
   if (tokens === undefined) throw denied
   const claims = await verifySubscriptionToken(tokens, token, channel, connection, denied)
@@ -98,13 +101,18 @@ async function grantByToken ({ tokens }: Context, { connection }: SdkSession, { 
 }
 
 /** Fields that `onSubscribe` leaves out stay as the token has them. */
-function merge (grant: SubscribeGrant, { data = grant.data, info = grant.info, expiresAt = grant.expiresAt }: SubscribeGrant): SubscribeGrant {
-  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw new InvalidArgumentError('expiresAt from onSubscribe', String(expiresAt), 'a Unix time in seconds')
+function merge (grant: SubscribeGrant, answer: SubscribeGrant): SubscribeGrant {
+  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt } = answer
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
+    throw new InvalidArgumentError('expiresAt from onSubscribe', String(expiresAt), 'a Unix time in seconds')
+  }
   return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
 }
 
-/** Resolves when publications of the channel are buffered, and those the client missed are read. */
-async function join ({ instance }: Context, { connection }: SdkSession, { channel, subscription, since }: Attempt, { info, expiresAt }: SubscribeGrant): Promise<Joining> {
+/** Resolves when publications are buffered and those that the client missed are read. */
+async function join ({ instance }: Context, { connection }: SdkSession, attempt: Attempt, grant: SubscribeGrant): Promise<Joining> {
+  const { channel, subscription, since } = attempt
+  const { info, expiresAt } = grant
   payloadOf(info) // throws for what others could not be sent
   subscription.info = info
   const joining = await instance.join(connection, channel, since, info)
@@ -113,9 +121,10 @@ async function join ({ instance }: Context, { connection }: SdkSession, { channe
   throw new ReplyError(clientErrors.expired)
 }
 
-/** From here on, publications go to the client; so the reply must leave in this turn of the event loop. */
-function admit (context: Context, session: SdkSession, attempt: Attempt, { expiresAt }: SubscribeGrant, joining: Joining, data: Payload | undefined): Answer {
-  const { instance } = context
+/** Admits the client. Publications go to it from here on, so the reply must leave in this turn of the event loop. */
+function admit (
+  { instance }: Context, session: SdkSession, attempt: Attempt, joining: Joining, until: number | undefined, data: Payload | undefined
+): Answer {
   const { connection } = session
   const { channel, subscription, since, onlyRecovered } = attempt
   const recovering = since !== undefined
@@ -127,7 +136,7 @@ function admit (context: Context, session: SdkSession, attempt: Attempt, { expir
     instance.turnAway(connection, channel, joining)
     throw new ReplyError(clientErrors.unrecoverablePosition)
   }
-  const expiry = expireSubscription(session, subscription, expiresAt)
+  const expiry = expireSubscription(session, subscription, until)
   return {
     result: { ...subscribeReply(caughtUp, recovering), ...expiry, ...(data !== undefined && { data }) },
     after () {

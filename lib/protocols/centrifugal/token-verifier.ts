@@ -56,7 +56,7 @@ function verifier (options: TokenOptions): Verify {
   return token => verifyWithAny(token, secrets, { ...claims, algorithms: HMAC })
 }
 
-/** Looks keys up in a remote set, which is fetched again for a token that names an unknown key: rotation needs no restart. */
+/** Looks keys up in a remote set, fetched again when a token names an unknown key: rotation needs no restart. */
 function remoteKeys (url: URL): JWTVerifyGetKey {
   const keys = createRemoteJWKSet(url, { cooldownDuration: FETCH_INTERVAL, timeoutDuration: FETCH_TIMEOUT })
   return async (header, token) => {

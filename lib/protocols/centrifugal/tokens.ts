@@ -48,7 +48,7 @@ export function expiresAt ({ exp, expire_at: own }: ConnectionClaims | Subscript
   return own === undefined ? exp : own === 0 ? undefined : own
 }
 
-/** @throws `expired`; DisconnectError (3500) for a token that is not valid, or is one for a subscription. */
+/** @throws `expired`; DisconnectError (3500) for a token that is not valid, or is a subscription token. */
 export async function verifyConnectionToken (tokens: Tokens, token: string, expired: Error): Promise<ConnectionClaims> {
   const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
   const claims = await tokens.verify<ConnectionClaims>(token, { expired, invalid })
@@ -56,9 +56,12 @@ export async function verifyConnectionToken (tokens: Tokens, token: string, expi
   return claims
 }
 
-/** @throws ReplyError (109) if it expired; `invalid`; DisconnectError (3500) for a valid one of another user, connection or channel. */
-export async function verifySubscriptionToken (tokens: Tokens, token: string, channel: string, { id, user }: Connection, invalid: Error): Promise<SubscriptionClaims> {
-  const claims = await tokens.verify<SubscriptionClaims>(token, { expired: new ReplyError(clientErrors.tokenExpired), invalid })
+/** @throws ReplyError (109) if it expired; `invalid`; DisconnectError (3500) if it is for someone or something else. */
+export async function verifySubscriptionToken (
+  tokens: Tokens, token: string, channel: string, { id, user }: Connection, invalid: Error
+): Promise<SubscriptionClaims> {
+  const expired = new ReplyError(clientErrors.tokenExpired)
+  const claims = await tokens.verify<SubscriptionClaims>(token, { expired, invalid })
   const matches = claims.channel === channel && (claims.sub ?? '') === user && (claims.client ?? id) === id
   if (!matches) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
   return claims

@@ -7,7 +7,9 @@ import type { SdkSession } from './session.ts'
  * Handles `unsubscribe`. It succeeds for any channel but leaves only client-side subscriptions: SDKs take an error here
  * for a broken connection.
  */
-export async function unsubscribe ({ instance }: Context, { connection, subscriptions }: SdkSession, { channel = '' }: RequestOf<'unsubscribe'>): Promise<Answer> {
+export async function unsubscribe ({ instance }: Context, session: SdkSession, request: RequestOf<'unsubscribe'>): Promise<Answer> {
+  const { channel = '' } = request // checked before its turn
+  const { connection, subscriptions } = session
   if (subscriptions.get(channel)?.serverSide === false) {
     const left = instance.leave(connection, channel)
     subscriptions.delete(channel)

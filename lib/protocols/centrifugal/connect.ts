@@ -64,16 +64,19 @@ async function subscribeServerSide ({ connection }: SdkSession, channels: readon
   await Promise.all(channels.map(channel => connection.subscribe(channel)))
 }
 
-async function callOnConnect ({ options }: Context, session: SdkSession, { data, name, version }: RequestOf<'connect'>): Promise<unknown> {
-  const details: ConnectDetails = {
+async function callOnConnect ({ options: { onConnect } }: Context, session: SdkSession, request: RequestOf<'connect'>): Promise<unknown> {
+  const upgrade = session.request!
+  session.request = undefined // a connection does not keep it: memory
+  session.welcomed = true
+  return onConnect?.(session.connection, upgrade, connectDetails(request))
+}
+
+function connectDetails ({ data, name, version }: RequestOf<'connect'>): ConnectDetails {
+  return {
     ...(data !== undefined && { data: dataOf(data) }),
     ...(name !== undefined && { name }),
     ...(version !== undefined && { version })
   }
-  const request = session.request!
-  session.request = undefined // a connection does not keep it: memory
-  session.welcomed = true
-  return options.onConnect?.(session.connection, request, details)
 }
 
 /** Admits the connection to the channels that it was subscribed to meanwhile, and replies. */

@@ -129,7 +129,11 @@ function admit (
   const { channel, subscription, since, onlyRecovered } = attempt
   const recovering = since !== undefined
   const caughtUp = joining.admit(onlyRecovered)
-  if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  if (caughtUp === undefined) { // a gap
+    session.subscriptions.delete(channel)
+    instance.leave(connection, channel)
+    throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  }
   if (recovering) instance.recovery(caughtUp.recovered)
   if (onlyRecovered && !caughtUp.recovered) {
     session.subscriptions.delete(channel)

@@ -10,7 +10,7 @@ interface SdkCodec {
 
 export const sdkCodec: SdkCodec = (new Centrifuge('ws://127.0.0.1:1', { websocket: WebSocket }) as unknown as { _codec: SdkCodec })._codec
 
-/** Commands in one WebSocket message, as an SDK sends them: a string in JSON. `data` is given as a value, or as bytes to be sent as they are. */
+/** Commands in one WebSocket message, as an SDK sends them: a string in JSON. `data` is a value, or bytes to be sent as they are. */
 export function encodeCommands (encoding: Encoding, commands: object[]): string | Buffer {
   return encoding === 'json' ? commands.map(command => JSON.stringify(command)).join('\n') : toProtobuf(commands)
 }
@@ -22,5 +22,8 @@ export function toProtobuf (commands: object[]): Buffer {
 /** `data` as a Protobuf client sends it: JSON in bytes. */
 function withBytes (value: any): any {
   if (typeof value !== 'object' || value === null || Buffer.isBuffer(value)) return value
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, key === 'data' && !Buffer.isBuffer(member) ? Buffer.from(JSON.stringify(member)) : withBytes(member)]))
+  return Object.fromEntries(Object.entries(value).map(([key, member]) => {
+    const isValue = key === 'data' && !Buffer.isBuffer(member)
+    return [key, isValue ? Buffer.from(JSON.stringify(member)) : withBytes(member)]
+  }))
 }

@@ -1,61 +1,74 @@
-import type { Broker } from '../model/broker.ts'
-import { CONTROL_CHANNEL } from '../model/channel-rules.ts'
-import type { Instance } from './connections.ts'
+import type { Broker, ChannelListener, HistorySettings } from '../model/broker.ts'
+import { encodePayload, newPublication } from '../model/publication.ts'
 import type { Publication } from '../model/publication.ts'
-import type { Publisher } from './publisher.ts'
+import type { Observer } from '../observability/observer.ts'
+import type { Connection } from './connection.ts'
+import type { Connections } from './connections.ts'
 
-/** Whom a command is about: every connection of a user, or one connection. */
+/** Channel of the commands. No app can name it: a client that could publish there could do anything to anybody. */
+export const CONTROL_CHANNEL = '\u0000control'
+/** Kept, so that an instance that lost its connection to Redis carries commands out later. */
+const HISTORY: HistorySettings = { size: 1_000, ttl: 600_000 }
+
+/** What a command is about: every connection of a user, or one connection. */
 export type Target = { user: string } | { client: string }
 
 export type Command =
   | { type: 'disconnect', code: number, reason: string } & Target
   | { type: 'subscribe' | 'unsubscribe', user: string, channel: string }
 
-/**
- * What every instance does because one of them said so. Commands travel like publications, in a channel with history,
- * so that an instance that lost its link to Redis carries them out when it is back.
- */
-export class Control {
+/** Commands that every instance carries out. They travel like publications, in a channel with history. */
+export class Control implements ChannelListener {
+  readonly #instance: string
   readonly #broker: Broker
-  readonly #publisher: Publisher
-  readonly #instance: Instance
+  readonly #connections: Connections
+  readonly #observer: Observer
   #listening: Promise<void> | undefined
   #listens = false
 
-  constructor (broker: Broker, publisher: Publisher, instance: Instance) {
-    this.#broker = broker
-    this.#publisher = publisher
+  constructor (instance: string, broker: Broker, connections: Connections, observer: Observer) {
     this.#instance = instance
+    this.#broker = broker
+    this.#connections = connections
+    this.#observer = observer
   }
 
-  /** Whether commands arrive, at the latest when Redis is back. */
+  /** True once commands arrive, at the latest when Redis is back. */
   get listens (): boolean { return this.#listens }
 
-  /** Resolves when commands arrive. While Redis is away it rejects; the bridge and the heartbeat call it again. */
+  /** Resolves when commands arrive. Rejects while Redis is down; the heartbeat and the return of Redis call it again. */
   listen (): Promise<void> {
-    this.#listening ??= this.#broker.subscribe(CONTROL_CHANNEL, true).then(() => { this.#listens = true }, (error: unknown) => {
+    this.#listening ??= this.#broker.subscribe(CONTROL_CHANNEL, true, this).then(() => { this.#listens = true }, (error: unknown) => {
       this.#listening = undefined
       throw error
     })
     return this.#listening
   }
 
-  /** Resolves when the command is stored: every instance that lives gets it. */
+  /** Resolves when the command is stored: every living instance gets it. */
   async send (command: Command): Promise<void> {
-    await this.#publisher.command(command)
+    await this.#broker.publish(CONTROL_CHANNEL, newPublication(this.#instance, encodePayload(command)), { history: HISTORY })
   }
 
-  receive ({ payload }: Publication): void {
+  deliver ({ payload }: Publication): void {
     const json = payload.toString()
-    this.#run(json).catch((error: unknown) => this.#instance.logs.controlFailed(json, error))
+    this.#run(json).catch((error: unknown) => this.#observer.controlFailed(json, error))
   }
+
+  canAccept (): boolean { return true }
+
+  missed (count: number, reason: string): void {
+    this.#observer.commandsMissed(CONTROL_CHANNEL, count, reason)
+  }
+
+  positionLost (): void {}
 
   async #run (json: string): Promise<void> {
     const command = JSON.parse(json) as Command
-    const connections = this.#connections(command)
+    const connections = this.#targets(command)
     if (command.type === 'disconnect') {
       const { code, reason } = command
-      for (const connection of connections) connection.expel({ code, reason, cause: 'server' })
+      for (const connection of connections) connection.disconnect({ code, reason, cause: 'server' })
     } else if (command.type === 'subscribe' || command.type === 'unsubscribe') {
       await Promise.all(connections.map(connection => connection[command.type](command.channel)))
     } else {
@@ -63,9 +76,9 @@ export class Control {
     }
   }
 
-  #connections (target: Target) {
-    if ('user' in target) return this.#instance.connectionsOf(target.user)
-    const connection = this.#instance.connections.get(target.client)
+  #targets (target: Target): Connection[] {
+    if ('user' in target) return this.#connections.of(target.user)
+    const connection = this.#connections.get(target.client)
     return connection === undefined ? [] : [connection]
   }
 }

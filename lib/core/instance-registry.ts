@@ -1,11 +1,17 @@
-import { INSTANCES_CHANNEL } from '../model/channel-rules.ts'
 import type { Hub } from '../hub/hub.ts'
-import type { Instance } from './connections.ts'
 import type { Presence } from '../model/presence.ts'
+import type { Connections } from './connections.ts'
 
+/** The presence list in which every instance is a member. */
+export const INSTANCES_CHANNEL = '\u0000instances'
+
+/** One instance of your app, as `app.realtime.info()` returns it. */
 export interface InstanceInfo {
+  /** Random id of the process. */
   instance: string
+  /** Connections that the instance holds. */
   connections: number
+  /** Channels with a subscription on the instance. */
   channels: number
   /** Seconds since it started. */
   uptime: number
@@ -13,30 +19,32 @@ export interface InstanceInfo {
   revision: string
 }
 
-/** Which instances there are: each keeps a record of itself in a presence list, so that nobody has to be asked. */
-export class Instances {
-  readonly #instance: Instance
+/** The instances of the app. Each keeps a record of itself in a presence list, so that none has to be asked. */
+export class InstanceRegistry {
+  readonly #instance: string
+  readonly #startedAt = Date.now()
+  readonly #connections: Connections
   readonly #hub: Hub
   readonly #presence: Presence
 
-  constructor (instance: Instance, hub: Hub, presence: Presence) {
+  constructor (instance: string, connections: Connections, hub: Hub, presence: Presence) {
     this.#instance = instance
+    this.#connections = connections
     this.#hub = hub
     this.#presence = presence
   }
 
   get own (): InstanceInfo {
-    const { id, startedAt, connections } = this.#instance
     return {
-      instance: id,
-      connections: connections.size,
+      instance: this.#instance,
+      connections: this.#connections.size,
       channels: this.#hub.channels,
-      uptime: Math.round((Date.now() - startedAt) / 1_000),
+      uptime: Math.round((Date.now() - this.#startedAt) / 1_000),
       revision: process.env.K_REVISION ?? ''
     }
   }
 
-  /** This instance's figures are those of now; those of the others as old as their last record. */
+  /** The figures of this instance are current; those of the others are as old as their last record. */
   async list (): Promise<InstanceInfo[]> {
     const { own } = this
     const others = (await this.#presence.list(INSTANCES_CHANNEL)).filter(({ client }) => client !== own.instance)
@@ -49,6 +57,6 @@ export class Instances {
   }
 
   async remove (): Promise<void> {
-    await this.#presence.remove(INSTANCES_CHANNEL, this.#instance.id)
+    await this.#presence.remove(INSTANCES_CHANNEL, this.#instance)
   }
 }

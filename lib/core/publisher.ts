@@ -1,121 +1,99 @@
-import { randomBytes } from 'node:crypto'
 import { inspect } from 'node:util'
 import type { Broker, History, HistoryQuery } from '../model/broker.ts'
-import { checkChannel, CONTROL_CHANNEL } from '../model/channel-rules.ts'
+import { checkChannel } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
-import type { Metrics } from '../observability/metrics.ts'
 import type { Member } from '../model/presence.ts'
-import { decodePayload, encodePayload, isTags } from '../model/publication.ts'
+import { decodePayload, isTags } from '../model/publication.ts'
 import type { Payload, Position, Publication } from '../model/publication.ts'
-import { traceparent, within } from '../observability/tracing.ts'
-import type { Tracing } from '../observability/tracing.ts'
+import type { Observer } from '../observability/observer.ts'
 
+/** Options of `app.realtime.publish` and `broadcast`. */
 export interface PublishOptions {
-  /** A second publish with the same key within five minutes publishes nothing and gives the first one's position. */
-  idempotencyKey?: string
-  /** Short texts that travel with the publication and are found again in the history. */
-  tags?: Record<string, string>
-  /** false: do not keep it, although the namespace has history. Then it has no offset, and who is away misses it. */
-  history?: boolean
+  /** A second publish with the same key within five minutes publishes nothing and returns the first one's position. `@default` none */
+  idempotencyKey?: string | undefined
+  /** Short strings that travel with the publication and are kept in the history. `@default` none */
+  tags?: Record<string, string> | undefined
+  /** False: the publication is not kept although the namespace has history. It has no offset, and clients that are away miss it. `@default` true */
+  history?: boolean | undefined
 }
 
+/** Options of `app.realtime.history`. */
 export interface HistoryOptions {
-  /** At most so many; 0 gives the position alone. Default: all there are. */
-  limit?: number
-  /** Only what was published after this position (before it, with `reverse`). An empty epoch stands for any. */
-  since?: Position
-  /** Newest first. */
-  reverse?: boolean
+  /** Maximum number of publications; 0 returns the position alone. `@default` all that are kept */
+  limit?: number | undefined
+  /** Only publications after this position; before it with `reverse`. An empty epoch matches any. `@default` all that are kept */
+  since?: Position | undefined
+  /** True: newest first. `@default` false */
+  reverse?: boolean | undefined
 }
 
-/** A publication as host code sees it. */
+/** A publication as your app gets it from the history. */
 export interface PublishedData extends Position {
+  /** What was published. A Buffer if it was binary. */
   data: unknown
+  /** The tags it was published with. */
   tags?: Record<string, string>
-  /** Unix time in ms of the publish call. */
+  /** Unix time in milliseconds of the publish call, by the clock of the publishing instance. */
   time: number
 }
 
+/** Publications of a channel, and the position of its newest one. */
 export interface ChannelHistory extends Position {
   publications: PublishedData[]
 }
 
-/** Publishes to channels, and reads what was published, by the rules of their namespaces. */
+/** Publishes to channels and reads their history, by the rules of their namespaces. */
 export class Publisher {
+  readonly #instance: string
   readonly #broker: Broker
   readonly #namespaces: ChannelNamespaces
-  readonly #metrics: Metrics
-  readonly #tracing: Tracing
-  /** Id of this instance. */
-  readonly instance: string = randomBytes(6).toString('base64url')
+  readonly #observer: Observer
 
-  constructor (broker: Broker, namespaces: ChannelNamespaces, metrics: Metrics, tracing: Tracing) {
+  constructor (instance: string, broker: Broker, namespaces: ChannelNamespaces, observer: Observer) {
+    this.#instance = instance
     this.#broker = broker
     this.#namespaces = namespaces
-    this.#metrics = metrics
-    this.#tracing = tracing
+    this.#observer = observer
   }
 
-  async publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
-    return this.publishPayload(checkChannel(channel), encodePayload(data), options)
-  }
-
-  /** To all instances, in the one channel that no host can name: who could publish there could do anything to anybody. */
-  async command (command: object): Promise<void> {
-    await this.publishPayload(CONTROL_CHANNEL, encodePayload(command))
-  }
-
-  /** Tells who has come or gone; kept nowhere. */
-  async announce (what: 'join' | 'leave', channel: string, member: Member): Promise<void> {
-    const { payload } = encodePayload(member)
-    await this.#broker.publish(channel, this.#publication({ kind: what, payload }), { history: undefined })
-  }
-
-  /** What is encoded already, to a channel that was checked; `publisher` is the SDK client it comes from. */
-  async publishPayload (channel: string, payload: Payload, options: PublishOptions = {}, publisher?: Member): Promise<Partial<Position>> {
-    const { idempotencyKey, tags, history = true } = checkOptions(options)
-    const settings = { history: history ? this.#namespaces.history(channel) : undefined, idempotencyKey }
-    // Commands between instances are no publications of the host's.
-    const span = channel === CONTROL_CHANNEL ? undefined : this.#tracing.send(channel, payload.payload)
-    const parent = traceparent(span)
+  /** @param publisher The SDK client that publishes; undefined for the app. */
+  async publish (channel: string, { kind, payload }: Payload, options?: PublishOptions, publisher?: Member): Promise<Partial<Position>> {
+    const { idempotencyKey, tags, history = true } = options === undefined ? {} : checkOptions(options)
+    const settings = { history: history ? this.#namespaces.rules(channel).history : undefined, idempotencyKey }
     const publication: Publication = {
-      ...this.#publication(payload), ...(tags !== undefined && { tags }), ...(publisher !== undefined && { publisher }), ...(parent !== undefined && { trace: parent })
+      kind,
+      payload,
+      time: Date.now(),
+      instance: this.#instance,
+      sequence: 0,
+      offset: 0,
+      epoch: '',
+      ...(tags !== undefined && { tags }),
+      ...(publisher !== undefined && { publisher })
     }
-    const startedAt = performance.now()
-    let errorType: string | undefined
-    try {
-      return await within(span, () => this.#broker.publish(channel, publication, settings))
-    } catch (error) {
-      errorType = (error as { code?: string }).code ?? 'other'
-      throw error
-    } finally {
-      // Commands between instances are no publications of the host's.
-      if (channel !== CONTROL_CHANNEL) this.#metrics.published(performance.now() - startedAt, errorType)
-      this.#tracing.sent(span, errorType)
-    }
-  }
-
-  #publication (payload: Pick<Publication, 'kind' | 'payload'>): Publication {
-    return { ...payload, time: Date.now(), instance: this.instance, sequence: 0, offset: 0, epoch: '' }
+    if (!this.#observer.recording) return this.#broker.publish(channel, publication, settings)
+    return this.#observer.publishing(channel, publication, traced => this.#broker.publish(channel, traced, settings))
   }
 
   async history (channel: string, { limit = Number.MAX_SAFE_INTEGER, since, reverse }: HistoryOptions = {}): Promise<ChannelHistory> {
     if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', String(limit), 'a whole number that is not negative')
-    const { publications, offset, epoch } = await this.read(channel, { limit, since, reverse })
+    const { publications, offset, epoch } = await this.read(checkChannel(channel), { limit, since, reverse })
     return { publications: publications.map(published), offset, epoch }
   }
 
-  /** The same, encoded. */
+  /** Returns the same as `history`, encoded. */
   async read (channel: string, query: HistoryQuery): Promise<History> {
-    return this.#broker.history(checkChannel(channel), query)
+    return this.#broker.history(channel, query)
   }
 }
 
-/** What is of a wrong type would be found out on other instances, long after the call. */
+/** A value of the wrong type would be found on other instances, long after the call. */
 function checkOptions (options: PublishOptions): PublishOptions {
   const { idempotencyKey, tags, history } = options
-  if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === '')) throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a text that is not empty')
+  if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === '')) {
+    throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a text that is not empty')
+  }
   if (tags !== undefined && !isTags(tags)) throw new InvalidArgumentError('tags', inspect(tags), 'an object of texts')
   if (history !== undefined && typeof history !== 'boolean') throw new InvalidArgumentError('history', inspect(history), 'true or false')
   return options

@@ -1,121 +1,173 @@
 import { checkChannel } from '../model/channel-rules.ts'
 import { checkClose, closeCodes } from '../model/close-codes.ts'
-import type { Connection } from './connection.ts'
-import type { Command, Control, Target } from './control.ts'
+import type { Connection } from '../model/connection.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
-import type { Instance } from './connections.ts'
-import type { InstanceInfo, Instances } from './instance-registry.ts'
-import type { Logs } from '../observability/logs.ts'
-import { milliseconds } from '../options/checks.ts'
-import type { Duration } from '../options/checks.ts'
 import type { Member, Presence } from '../model/presence.ts'
+import { encodePayload } from '../model/publication.ts'
 import type { Position } from '../model/publication.ts'
-import type { ChannelHistory, HistoryOptions, Publisher, PublishOptions } from './publisher.ts'
 import { decodeFields, encodeFields, SESSION_TTL } from '../model/sessions.ts'
 import type { SessionFields, SessionStore } from '../model/sessions.ts'
+import type { Observer } from '../observability/observer.ts'
+import { milliseconds } from '../options/checks.ts'
+import type { Duration } from '../options/checks.ts'
+import type { Connections } from './connections.ts'
+import type { Command, Control, Target } from './control.ts'
+import type { InstanceInfo, InstanceRegistry } from './instance-registry.ts'
+import type { ChannelHistory, HistoryOptions, Publisher, PublishOptions } from './publisher.ts'
 
-/** `app.realtime`: what the host does with channels and users, on all instances. */
+/** `app.realtime`: channels, users and connections, on all instances. */
 export class Realtime {
   readonly #publisher: Publisher
   readonly #presence: Presence
-  readonly #instance: Instance
-  readonly #instances: Instances
+  readonly #connections: Connections
+  readonly #registry: InstanceRegistry
   readonly #control: Control
-  readonly #logs: Logs
+  readonly #observer: Observer
   /** State of a user that every instance sees. */
   readonly sessions: Sessions
 
   /** @internal */
-  constructor (publisher: Publisher, presence: Presence, sessions: SessionStore, instance: Instance, instances: Instances, control: Control, logs: Logs) {
+  constructor (
+    publisher: Publisher, presence: Presence, sessions: SessionStore, connections: Connections, registry: InstanceRegistry, control: Control, observer: Observer
+  ) {
     this.#publisher = publisher
     this.#presence = presence
-    this.sessions = new Sessions(sessions, logs)
-    this.#instance = instance
-    this.#instances = instances
+    this.sessions = new Sessions(sessions, observer)
+    this.#connections = connections
+    this.#registry = registry
     this.#control = control
-    this.#logs = logs
+    this.#observer = observer
   }
 
   /** The connections of this instance. */
-  get connections (): Iterable<Connection> { return this.#instance.connections.values() }
+  get connections (): Iterable<Connection> { return this.#connections }
 
   /**
-   * To everybody in the channel, on every instance. Resolves when stored (in a channel with history: to its position) or handed on.
-   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_DATA, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   * Publishes to everybody in the channel, on every instance. Resolves when the publication is stored, to its position
+   * (in a channel with history), or when it is handed to Redis, to `{}`.
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_DATA, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE,
+   * FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
-    return this.#logs.watch('publish', () => this.#publisher.publish(channel, data, options))
+    return this.#observer.watch('publish', () => this.#publisher.publish(checkChannel(channel), encodePayload(data), options))
   }
 
-  /** The same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat it. */
+  /**
+   * Publishes the same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat it.
+   * @throws as `publish`
+   */
   broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]> {
-    return this.#logs.watch('broadcast', () => Promise.all(checkChannels(channels).map(channel => this.#publisher.publish(channel, data, options))))
+    return this.#observer.watch('broadcast', () => {
+      const payload = encodePayload(data)
+      return Promise.all(checkChannels(channels).map(async channel => this.#publisher.publish(checkChannel(channel), payload, options)))
+    })
   }
 
-  /** @throws FST_CRWS_UNRECOVERABLE_POSITION when `since` names an epoch that is gone. */
+  /**
+   * Reads what was published to a channel with history.
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_UNRECOVERABLE_POSITION if `since` names an epoch that is
+   * gone, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
   history (channel: string, options?: HistoryOptions): Promise<ChannelHistory> {
-    return this.#logs.watch('history', () => this.#publisher.history(channel, options))
+    return this.#observer.watch('history', () => this.#publisher.history(channel, options))
   }
 
-  /** Who is in the channel, on all instances: one entry per connection. Of an instance that crashed for up to 60 s more. */
+  /**
+   * Lists the members of a channel on all instances: one entry per connection. Members of an instance that crashed are listed for
+   * up to 60 s more.
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
   presence (channel: string): Promise<Member[]> {
-    return this.#logs.watch('presence', () => this.#presence.list(checkChannel(channel)))
+    return this.#observer.watch('presence', () => this.#presence.list(checkChannel(channel)))
   }
 
+  /**
+   * Counts the members of a channel: `clients` are connections, `users` are distinct users.
+   * @throws as `presence`
+   */
   presenceStats (channel: string): Promise<{ clients: number, users: number }> {
-    return this.#logs.watch('presenceStats', () => this.#presence.stats(checkChannel(channel)))
+    return this.#observer.watch('presenceStats', () => this.#presence.stats(checkChannel(channel)))
   }
 
-  /** Subscribes every connection that the user has now, on any instance. Resolves when the command is stored. */
+  /**
+   * Subscribes every connection that the user has now, on any instance. Resolves when the command is stored.
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER,
+   * FST_CRWS_REDIS_REFUSED
+   */
   subscribe (user: string, channel: string): Promise<void> {
     return this.#send(() => ({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) }))
   }
 
+  /**
+   * Unsubscribes every connection of the user, on any instance. Resolves when the command is stored.
+   * @throws as `subscribe`
+   */
   unsubscribe (user: string, channel: string): Promise<void> {
     return this.#send(() => ({ type: 'unsubscribe', user: checkUser(user), channel: checkChannel(channel) }))
   }
 
-  /** Closes every connection of a user, or one connection by its id, on any instance. Default code 3503 'force disconnect': do not come back. */
-  disconnect (target: string | Target, { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason }: { code?: number, reason?: string } = {}): Promise<void> {
+  /**
+   * Closes every connection of a user, or one connection by its id, on any instance. Resolves when the command is stored.
+   * The default code 3503 'force disconnect' tells SDKs not to connect again.
+   * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
+  disconnect (
+    target: string | Target,
+    { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason }: { code?: number | undefined, reason?: string | undefined } = {}
+  ): Promise<void> {
     return this.#send(() => ({ type: 'disconnect', ...checkTarget(target), ...checkClose(code, reason) }))
   }
 
-  #send (command: () => Command): Promise<void> {
-    return this.#logs.watch('control', () => this.#control.send(command()))
+  /**
+   * Lists all instances. Figures of the others are up to five seconds old, and an instance that crashed is listed for up to 60 s.
+   * @throws FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
+  info (): Promise<InstanceInfo[]> {
+    return this.#observer.watch('info', () => this.#registry.list())
   }
 
-  /** All instances; figures of the others are up to five seconds old, and a crashed one stays for up to 60 s. */
-  info (): Promise<InstanceInfo[]> {
-    return this.#logs.watch('info', () => this.#instances.list())
+  #send (command: () => Command): Promise<void> {
+    return this.#observer.watch('control', () => this.#control.send(command()))
   }
 }
 
-/** `app.realtime.sessions` */
+/** `app.realtime.sessions`: fields of a user that every instance sees. */
 export class Sessions {
   readonly #store: SessionStore
-  readonly #logs: Logs
+  readonly #observer: Observer
 
   /** @internal */
-  constructor (store: SessionStore, logs: Logs) {
+  constructor (store: SessionStore, observer: Observer) {
     this.#store = store
-    this.#logs = logs
+    this.#observer = observer
   }
 
-  /** The user's fields, or undefined without a session. */
+  /**
+   * Returns the user's fields; undefined without a session.
+   * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
   get (user: string): Promise<SessionFields | undefined> {
-    return this.#logs.watch('sessions.get', async () => {
+    return this.#observer.watch('sessions.get', async () => {
       const fields = await this.#store.get(checkUser(user))
       return fields.size === 0 ? undefined : decodeFields(fields)
     })
   }
 
-  /** Sets these fields and keeps the others; undefined removes one. The session ends `ttl` (default one hour) after it was last set. */
-  set (user: string, fields: SessionFields, { ttl = SESSION_TTL }: { ttl?: Duration } = {}): Promise<void> {
-    return this.#logs.watch('sessions.set', () => this.#store.set(checkUser(user), encodeFields(fields), checkTtl(ttl)))
+  /**
+   * Sets these fields and keeps the others; undefined removes a field. The session ends `ttl` after it was last set.
+   * @param options `ttl`: milliseconds or a string such as '1h'. `@default` one hour
+   * @throws as `get`; FST_CRWS_INVALID_DATA if JSON cannot carry a field
+   */
+  set (user: string, fields: SessionFields, { ttl = SESSION_TTL }: { ttl?: Duration | undefined } = {}): Promise<void> {
+    return this.#observer.watch('sessions.set', () => this.#store.set(checkUser(user), encodeFields(fields), checkTtl(ttl)))
   }
 
+  /**
+   * Ends the user's session.
+   * @throws as `get`
+   */
   delete (user: string): Promise<void> {
-    return this.#logs.watch('sessions.delete', () => this.#store.delete(checkUser(user)))
+    return this.#observer.watch('sessions.delete', () => this.#store.delete(checkUser(user)))
   }
 }
 

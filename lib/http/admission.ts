@@ -1,19 +1,18 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { STATUS_CODES } from 'node:http'
 import type { IncomingMessage } from 'node:http'
-import type { Drain } from '../lifecycle/drain.ts'
-import { CapacityError, DrainingError, InvalidArgumentError, InvalidDataError, MemoryError, OriginError, UnauthorizedError, UpgradeRequiredError } from '../model/errors.ts'
-import type { Instance } from '../core/connections.ts'
-import type { Logs } from '../observability/logs.ts'
-import type { Memory } from '../lifecycle/memory-guard.ts'
-import type { Metrics, Rejection } from '../observability/metrics.ts'
+import type { Availability } from '../lifecycle/availability.ts'
+import {
+  CapacityError, DrainingError, InvalidArgumentError, InvalidDataError, MemoryError, OriginError, UnauthorizedError, UpgradeRequiredError
+} from '../model/errors.ts'
+import type { Rejection } from '../observability/metrics.ts'
+import type { Observer } from '../observability/observer.ts'
 import type { Identity, ResolvedOptions } from '../options/options.ts'
 import { encodePayload } from '../model/publication.ts'
-import type { Tracing } from '../observability/tracing.ts'
 
-/** Seconds after which a refused client should try again; its load balancer will have found another instance by then. */
+/** Seconds after which a rejected client should try again: by then its load balancer has found another instance. */
 const RETRY_AFTER = 1
-/** And up to so many more by chance, so that those refused together do not come back together. */
+/** Up to this many seconds more, at random, so that clients rejected together do not return together. */
 const RETRY_JITTER = 4
 
 export interface HttpError extends Error {
@@ -21,92 +20,83 @@ export interface HttpError extends Error {
   statusCode?: number
 }
 
+/** Value of a Retry-After header. */
 export function retryAfter (): string {
   return String(RETRY_AFTER + Math.floor(Math.random() * (RETRY_JITTER + 1)))
 }
 
-/** Who may open a connection here: hooks ahead of the upgrade, each of which lets a request through or answers it. */
+/** Decides who may open a connection. Its hooks run ahead of the upgrade; each lets the request pass or answers it. */
 export class Admission {
   readonly #options: ResolvedOptions
-  readonly #instance: Instance
-  readonly #drain: Drain
-  readonly #memory: Memory
-  readonly #metrics: Metrics
-  readonly #logs: Logs
-  readonly #tracing: Tracing
+  readonly #availability: Availability
+  readonly #observer: Observer
   readonly #identities = new WeakMap<FastifyRequest, Identity>()
 
-  constructor (options: ResolvedOptions, instance: Instance, drain: Drain, memory: Memory, metrics: Metrics, logs: Logs, tracing: Tracing) {
+  constructor (options: ResolvedOptions, availability: Availability, observer: Observer) {
     this.#options = options
-    this.#instance = instance
-    this.#drain = drain
-    this.#memory = memory
-    this.#metrics = metrics
-    this.#logs = logs
-    this.#tracing = tracing
+    this.#availability = availability
+    this.#observer = observer
   }
 
-  /** First of all, as it costs the least: is there room, is it a WebSocket, is it from here? */
+  /** Runs first, as it is cheap: checks that the request is an upgrade, its origin, and that there is room. */
   readonly onRequest = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
     if (!request.ws) answer(reply.header('upgrade', 'websocket'), new UpgradeRequiredError('connect to it with a WebSocket client'))
-    else if (!this.#originAllowed(request)) this.#refuse(request, reply, 'origin', new OriginError(String(request.headers.origin)))
-    else if (this.#refuseWithoutRoom(request, reply) === undefined) done()
+    else if (!this.#originAllowed(request)) this.#reject(request, reply, 'origin', new OriginError(String(request.headers.origin)))
+    else if (!this.#rejectWithoutRoom(request, reply)) done()
   }
 
   /**
-   * Last of all: who is it? And is there still room, after all that was awaited? From there on everything is synchronous, hence
-   * `done` and no promise: else all that were waiting together would find the same room.
+   * Runs last: authenticates, and checks again that there is room after all that was awaited. From the check to the connection all is
+   * synchronous, hence `done` instead of a promise: otherwise all upgrades that wait together would find the same room.
    */
   readonly preHandler = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
-    const goOn = () => { if (this.#refuseWithoutRoom(request, reply) === undefined) done() }
+    const proceed = () => { if (!this.#rejectWithoutRoom(request, reply)) done() }
     const { authenticate } = this.#options
-    if (authenticate === undefined) return goOn()
-    this.#identify(authenticate, request, reply).then(known => { if (known) goOn() }, done)
+    if (authenticate === undefined) return proceed()
+    this.#authenticate(authenticate, request, reply).then(accepted => { if (accepted) proceed() }, done)
   }
 
-  /** What `authenticate` said; undefined without it. */
+  /** What `authenticate` has returned; undefined without it. */
   identity (request: FastifyRequest): Identity | undefined {
     return this.#identities.get(request)
   }
 
-  readonly rateLimited = (request: FastifyRequest, address: string): void => {
-    this.#metrics.rejected('rate_limit')
-    this.#tracing.rejected(request, 'rate_limit')
-    this.#logs.rejected(request.id, request, 'rate_limit', `too many connections from ${address}`, 429)
-  }
-
-  /** For an upgrade that comes after `app.close()` and never becomes a request of Fastify's. */
-  closing (request: IncomingMessage): HttpError {
+  /** Reports an upgrade that arrived after `app.close()`, and never becomes a request of Fastify. Returns what to answer. */
+  rejectAfterClose (request: IncomingMessage, path: string): HttpError {
     const error = new DrainingError()
-    this.#metrics.rejected('draining')
-    this.#logs.rejected(undefined, request, 'draining', error.message, 503)
+    this.#observer.rejectedAfterClose(request, path, error.message)
     return error
   }
 
-  async #identify (authenticate: NonNullable<ResolvedOptions['authenticate']>, request: FastifyRequest, reply: FastifyReply): Promise<boolean> {
+  async #authenticate (
+    authenticate: NonNullable<ResolvedOptions['authenticate']>, request: FastifyRequest, reply: FastifyReply
+  ): Promise<boolean> {
     try {
       this.#identities.set(request, checkIdentity(await authenticate(request)))
       return true
     } catch (error) {
-      this.#refuse(request, reply, 'auth', unauthorized(error), error)
+      this.#reject(request, reply, 'auth', unauthorized(error), error)
       return false
     }
   }
 
-  #refuseWithoutRoom (request: FastifyRequest, reply: FastifyReply): FastifyReply | undefined {
-    if (this.#drain.started) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'draining', new DrainingError())
-    if (this.#instance.full) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'capacity', new CapacityError(this.#options.maxConnections))
-    if (this.#memory.short) return this.#refuse(request, reply.header('retry-after', retryAfter()), 'capacity', new MemoryError())
+  #rejectWithoutRoom (request: FastifyRequest, reply: FastifyReply): boolean {
+    const { refusal } = this.#availability
+    if (refusal === undefined) return false
+    reply.header('retry-after', retryAfter())
+    if (refusal === 'draining') this.#reject(request, reply, 'draining', new DrainingError())
+    else this.#reject(request, reply, 'capacity', refusal === 'full' ? new CapacityError(this.#options.maxConnections) : new MemoryError())
+    return true
   }
 
-  #refuse (request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error): FastifyReply {
-    this.#metrics.rejected(type)
-    this.#tracing.rejected(request, type)
-    this.#logs.rejected(request.id, request, type, cause instanceof Error ? cause.message : String(cause), error.statusCode ?? 500)
-    return answer(reply, error)
+  /** `cause` is logged. The client sees `error` only. */
+  #reject (request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error): void {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    this.#observer.rejected(request, type, reason, error.statusCode ?? 500)
+    answer(reply, error)
   }
 
-  /** Browsers always send an Origin; what sends none is no browser, and could send any. */
+  /** Browsers always send an Origin. A client that sends none is no browser, and could send any. */
   #originAllowed (request: FastifyRequest): boolean {
     const { origin } = request.headers
     const { allowedOrigins } = this.#options
@@ -116,10 +106,10 @@ export class Admission {
   }
 }
 
-/** Not by throwing: Fastify logs every thrown 5xx as an error, and a full instance is none. */
-function answer (reply: FastifyReply, error: HttpError): FastifyReply {
+/** Sends the error instead of throwing it: Fastify logs every thrown 5xx as an error, and a full instance is none. */
+function answer (reply: FastifyReply, error: HttpError): void {
   const statusCode = error.statusCode ?? 500
-  return reply.code(statusCode).send({ statusCode, code: error.code, error: STATUS_CODES[statusCode], message: error.message })
+  reply.code(statusCode).send({ statusCode, code: error.code, error: STATUS_CODES[statusCode], message: error.message })
 }
 
 function sameHost (origin: string, host: string): boolean {
@@ -129,25 +119,30 @@ function sameHost (origin: string, host: string): boolean {
   return originHost !== '' && URL.canParse(own) && new URL(own).host === originHost
 }
 
-/** An error made for HTTP says itself what to answer; any other may hold what a client must not see, and so may ours of what the host returned. */
+/**
+ * Answers an error with a status code by its own message. Any other may contain what a client must not see; so may our errors about
+ * the value that the app has returned.
+ */
 function unauthorized (error: unknown): HttpError {
   const { statusCode, message } = (error ?? {}) as HttpError
-  if (statusCode === undefined || error instanceof InvalidArgumentError || error instanceof InvalidDataError) return new UnauthorizedError('the credentials were not accepted')
+  const hidden = statusCode === undefined || error instanceof InvalidArgumentError || error instanceof InvalidDataError
+  if (hidden) return new UnauthorizedError('the credentials were not accepted')
   return Object.assign(new UnauthorizedError(message), { statusCode })
 }
 
 /** @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA */
 function checkIdentity (identity: Identity): Identity {
+  const invalid = (what: string, value: unknown, allowed: string) => new InvalidArgumentError(what, String(value), allowed)
   const allowed = '{ user, info?, channels?, expiresAt?, meta? }'
-  if (typeof identity !== 'object' || identity === null) throw new InvalidArgumentError('result of authenticate', String(identity), allowed)
+  if (typeof identity !== 'object' || identity === null) throw invalid('result of authenticate', identity, allowed)
   const { user, info, channels, expiresAt } = identity
-  if (user !== undefined && typeof user !== 'string') throw new InvalidArgumentError('user from authenticate', String(user), 'a text')
-  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw new InvalidArgumentError('expiresAt from authenticate', String(expiresAt), 'a Unix time in seconds')
-  if (channels !== undefined && !isListOfTexts(channels)) throw new InvalidArgumentError('channels from authenticate', String(channels), 'a list of texts')
-  if (info !== undefined) encodePayload(info) // throws: it goes into presence lists
+  if (user !== undefined && typeof user !== 'string') throw invalid('user from authenticate', user, 'a string')
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw invalid('expiresAt from authenticate', expiresAt, 'a Unix time in seconds')
+  if (channels !== undefined && !isListOfStrings(channels)) throw invalid('channels from authenticate', channels, 'a list of strings')
+  if (info !== undefined) encodePayload(info) // throws where JSON cannot carry it into presence lists
   return identity
 }
 
-function isListOfTexts (value: unknown): boolean {
+function isListOfStrings (value: unknown): boolean {
   return Array.isArray(value) && value.every(one => typeof one === 'string')
 }

@@ -1,141 +1,230 @@
-import { Batch } from '../model/batch.ts'
+import type { ChannelListener } from '../model/broker.ts'
 import type { ChannelRules } from '../model/channel-rules.ts'
-import type { Connection } from '../core/connection.ts'
+import { framesOf } from '../model/encoder.ts'
+import type { Batch, Encoder, Frame } from '../model/encoder.ts'
+import type { Publication } from '../model/publication.ts'
 import type { HistoryReads } from './history-reads.ts'
-import type { Joining } from './joining.ts'
-import { Pending } from './pending.ts'
-import { framesOf } from '../core/protocol.ts'
-import type { Frame } from '../core/protocol.ts'
-import type { Position, Publication } from '../model/publication.ts'
+import type { Subscriber } from './subscriber.ts'
+import type { SubscribedChannel, Subscription } from './subscription.ts'
 
-/** A channel on this instance: who is in it or on the way in, and what is published there and has not left yet. */
-export class Channel {
+/** What the hub tells of deliveries. */
+export interface DeliveryObserver {
+  /** False while nobody measures or traces deliveries: then `delivered` is not called. */
+  readonly recording: boolean
+  /** A publication was handed to the subscribers of this instance. */
+  delivered (channel: string, publication: Publication): void
+  /** `count` publications are lost for good. */
+  missed (channel: string, count: number, reason: string): void
+}
+
+/** Publications that have not left yet, and per encoder (by its index) what was encoded of them. */
+interface Pending {
+  readonly publications: Publication[]
+  /** Bytes of the payloads. */
+  bytes: number
+  /** Each publication in a frame of its own. */
+  readonly frames: Frame[][]
+  /** What is pending from the publication with this index on. */
+  batches: Batch[][]
+}
+
+/** Channels whose pending publications leave at the end of this turn of the event loop, which all apps of a process share. */
+let due = new Set<Channel>()
+let flushes = 0
+
+/** A channel on this instance: its subscriptions, and the publications that have not left yet. */
+export class Channel implements ChannelListener, SubscribedChannel {
   readonly name: string
-  /** Resolves when the broker delivers. */
-  readonly ready: Promise<void>
+  /** Resolves when the broker delivers. Set by the hub. */
+  ready: Promise<void> = Promise.resolve()
   /** undefined without history. */
   readonly reads: HistoryReads | undefined
-  readonly connections = new Set<Connection>()
-  readonly joining = new Set<Joining>()
-  /** ms that publications wait for others, so that they leave together; 0: they do not. */
-  readonly batchDelay: number
-  /** When this fires what is pending leaves, with a batch delay. */
-  timer: NodeJS.Timeout | undefined
-  /** Unix time in ms since when nobody is in it. */
+  readonly subscriptions = new Set<Subscription>()
+  readonly joining = new Set<Subscription>()
+  /** Unix time in milliseconds at which the last subscription left. */
   emptySince = 0
-  /** Publications that a slow connection did not get, because a later one took their place. */
+  /** Publications that slow subscribers did not get, because a later one took their place. */
   skipped = 0
-  /** undefined: nothing waits to leave. */
+  readonly #batchDelay: number
+  readonly #onlyLatest: boolean
+  /** Bytes that one subscriber may recover. Pending publications leave at once when they have half of it. */
+  readonly #maxRecovery: number
+  readonly #observer: DeliveryObserver
   #pending: Pending | undefined
-  /** Where only the last value matters: what a connection gets when it has taken what it owes; undefined where everything matters. */
-  readonly #latest: Map<Connection, Publication> | undefined
-  /** How far the history has brought those who joined: what the broker delivers later than it was read they have already. */
-  readonly #reached = new Map<Connection, Position>()
+  #timer: NodeJS.Timeout | undefined
 
-  constructor (name: string, ready: Promise<void>, reads: HistoryReads | undefined, { batchDelay, slow }: ChannelRules) {
+  constructor (name: string, rules: ChannelRules, reads: HistoryReads | undefined, maxRecovery: number, observer: DeliveryObserver) {
     this.name = name
-    this.ready = ready
     this.reads = reads
-    this.batchDelay = batchDelay
-    this.#latest = slow === 'latest' ? new Map() : undefined
+    this.#batchDelay = rules.batchDelay
+    this.#onlyLatest = rules.slow === 'latest'
+    this.#maxRecovery = maxRecovery
+    this.#observer = observer
   }
 
-  get empty (): boolean { return this.connections.size === 0 && this.joining.size === 0 }
+  get empty (): boolean { return this.subscriptions.size === 0 && this.joining.size === 0 }
 
-  /** Whether something waits to leave. */
-  get waits (): boolean { return this.#pending !== undefined }
-
-  /** Bytes of what waits to leave. */
-  get pendingBytes (): number { return this.#pending?.bytes ?? 0 }
-
-  /** From now on it gets what is published. `reached`: how far the history has brought it. */
-  admit (joining: Joining, connection: Connection, reached: Position | undefined): void {
-    this.joining.delete(joining)
-    this.connections.add(connection)
-    this.#pending?.giveAll(connection) // `joining` has them
-    if (reached !== undefined) this.#reached.set(connection, reached)
-    connection.joined(this.name)
+  admit (subscription: Subscription): void {
+    this.joining.delete(subscription)
+    this.subscriptions.add(subscription)
+    this.#markSent(subscription) // it has buffered what is pending
   }
 
-  forget (connection: Connection): void {
-    this.connections.delete(connection)
-    this.#reached.delete(connection)
-    this.#pending?.given.delete(connection)
-    this.#latest?.delete(connection)
+  remove (subscription: Subscription): void {
+    this.joining.delete(subscription)
+    this.subscriptions.delete(subscription)
+    if (this.empty) this.emptySince = Date.now()
   }
 
-  /** It leaves with the next `flush`. */
-  push (publication: Publication): void {
-    this.#pending ??= new Pending()
-    this.#pending.push(publication)
+  /** What arrives in one turn of the event loop, or within the batch delay, leaves together. */
+  deliver (publication: Publication): void {
+    if (publication.kind === 'join' || publication.kind === 'leave') {
+      this.#sendEvent(publication)
+    } else {
+      for (const subscription of this.joining) subscription.buffer(publication)
+      if (this.#pending === undefined) {
+        this.#pending = { publications: [], bytes: 0, frames: [], batches: [] }
+        if (this.#batchDelay > 0) this.#timer = setTimeout(makeDue, this.#batchDelay, this).unref()
+        else if (due.add(this).size === 1) setImmediate(setImmediate, flushDue)
+      }
+      const pending = this.#pending
+      pending.publications.push(publication)
+      pending.bytes += publication.payload.length
+      if (pending.batches.length > 0) pending.batches = [] // they end before this publication
+      // One larger piece would put every client over its limit at once.
+      if (pending.bytes >= this.#maxRecovery / 2) this.flush()
+    }
+    if (this.#observer.recording) this.#observer.delivered(this.name, publication)
   }
 
-  /** Encoded and framed once per protocol: every connection that speaks it gets the same bytes. */
+  /** Sends what is pending to every subscriber: encoded and framed once per encoder, the same bytes for all. */
   flush (): void {
     const pending = this.#pending
     if (pending === undefined) return
     this.#pending = undefined
-    for (const connection of this.connections) this.#send(connection, pending, pending.given.get(connection) ?? 0)
-  }
-
-  /** Sends one connection what is pending, ahead of something that is to come after it. */
-  flushTo (connection: Connection): void {
-    const pending = this.#pending
-    if (pending === undefined) return
-    const from = pending.given.get(connection) ?? 0
-    pending.giveAll(connection)
-    this.#send(connection, pending, from)
-  }
-
-  /** What is pending from here on, less what this connection has already or is too slow for. */
-  #send (connection: Connection, pending: Pending, from: number): void {
-    const count = pending.publications.length - from
-    if (count === 0) return
-    if (this.#latest === undefined && !this.#reached.has(connection)) return connection.writeBatch(pending.batch(connection.wire, this.name, from))
-    let fresh = pending.publications.slice(from).filter(publication => !this.#hasAlready(connection, publication))
-    if (this.#latest !== undefined) fresh = this.#unlessSlow(connection, this.#latest, fresh)
-    if (fresh.length === count) connection.writeBatch(pending.batch(connection.wire, this.name, from))
-    else if (fresh.length > 0) connection.writeBatch(new Batch(framesOf(connection.wire, this.name, fresh)))
-  }
-
-  #hasAlready (connection: Connection, { offset, epoch }: Publication): boolean {
-    const position = this.#reached.get(connection)
-    if (position === undefined || offset === 0) return false
-    if (offset <= position.offset && epoch === position.epoch) return true
-    this.#reached.delete(connection)
-    return false
-  }
-
-  /** A connection that owes something is not given more: of all that comes meanwhile it gets the last. */
-  #unlessSlow (connection: Connection, latest: Map<Connection, Publication>, fresh: Publication[]): Publication[] {
-    const newest = fresh.at(-1)
-    if (newest === undefined) return fresh
-    if (latest.has(connection)) this.skipped++
-    if (!connection.isCongested()) {
-      latest.delete(connection)
-      return fresh
+    due.delete(this)
+    clearTimeout(this.#timer)
+    for (const subscription of this.subscriptions) {
+      const { encoder, outbox } = subscription.subscriber
+      if (subscription.sentOf === undefined && subscription.recoveredTo === undefined && !this.#onlyLatest) {
+        outbox.writeBatch(pending.batches[encoder.index]?.[0] ?? this.#batch(pending, encoder, 0))
+      } else {
+        this.#sendRest(subscription, pending)
+      }
     }
-    this.skipped += fresh.length - 1
-    latest.set(connection, newest)
+  }
+
+  flushTo (subscription: Subscription): void {
+    if (this.#pending !== undefined) this.#sendRest(subscription, this.#pending)
+  }
+
+  /** False while a subscriber's send buffer is over half its limit. */
+  canAccept (): boolean {
+    if (this.#pending !== undefined) return true // less than a batch waits
+    for (const { subscriber } of this.subscriptions) {
+      subscriber.flush()
+      if (subscriber.open && subscriber.outbox.bufferedBytes > this.#maxRecovery) return false
+    }
+    return true
+  }
+
+  missed (count: number, reason: string): void {
+    this.#observer.missed(this.name, count, reason)
+  }
+
+  positionLost (): void {
+    this.flush()
+    for (const subscription of Array.from(this.subscriptions)) subscription.subscriber.positionLost(this.name)
+  }
+
+  /** Sends a subscriber what it did not get yet of the pending publications. */
+  #sendRest (subscription: Subscription, pending: Pending): void {
+    const from = subscription.sentOf === pending ? subscription.sentCount : 0
+    const { encoder, outbox } = subscription.subscriber
+    const count = pending.publications.length - from
+    if (pending === this.#pending) this.#markSent(subscription)
+    else if (subscription.sentOf === pending) subscription.sentOf = undefined
+    if (count === 0) return
+    let rest = pending.publications.slice(from).filter(publication => !subscription.hasAlready(publication))
+    if (this.#onlyLatest) rest = this.#unlessSlow(subscription, rest)
+    if (rest.length === count) outbox.writeBatch(this.#batch(pending, encoder, from))
+    else if (rest.length > 0) outbox.writeBatch({ frames: framesOf(encoder, this.name, rest), bytes: undefined, payloadBytes: 0 })
+  }
+
+  #markSent (subscription: Subscription): void {
+    subscription.sentOf = this.#pending
+    subscription.sentCount = this.#pending?.publications.length ?? 0
+  }
+
+  #batch ({ publications, frames, batches }: Pending, encoder: Encoder, from: number): Batch {
+    const encoded = frames[encoder.index] ??= []
+    for (let i = encoded.length; i < publications.length; i++) encoded.push(encoder.publication(this.name, publications[i]!))
+    const rest = from === 0 ? encoded : encoded.slice(from)
+    const all = batches[encoder.index] ??= []
+    all[from] ??= { frames: encoder.join?.(rest) ?? rest.slice(), bytes: undefined, payloadBytes: 0 }
+    return all[from]
+  }
+
+  /** Skips publications for a slow subscriber: of all that arrives while its socket is full it gets the last. */
+  #unlessSlow (subscription: Subscription, publications: Publication[]): Publication[] {
+    const newest = publications.at(-1)
+    if (newest === undefined) return publications
+    if (subscription.skipped !== undefined) this.skipped++
+    subscription.skipped = undefined
+    if (!subscription.subscriber.outbox.isCongested()) return publications
+    this.skipped += publications.length - 1
+    subscription.skipped = newest
     return []
   }
 
-  /** It has taken what it owed, or will get nothing any more after this. */
-  sendLatest (connection: Connection): void {
-    const publication = this.#latest?.get(connection)
-    if (publication === undefined) return
-    this.#latest?.delete(connection)
-    connection.writeBatch(new Batch([connection.wire.publication(this.name, publication)]))
-  }
-
-  /** A join or a leave, to those who want to know. */
-  sendEvent (event: Publication): void {
+  /** Sends a join or a leave to those who want to know, after what was published before. */
+  #sendEvent (event: Publication): void {
+    this.flush()
     const frames: Array<Frame | undefined> = []
-    for (const connection of this.connections) {
-      if (!connection.wantsEvents(this.name)) continue
-      const { wire } = connection
-      const frame = frames[wire.index] ??= wire.event(this.name, event)
-      if (frame !== undefined) connection.write(frame)
+    for (const { subscriber, joinLeave } of this.subscriptions) {
+      if (!joinLeave) continue
+      const { encoder } = subscriber
+      const frame = frames[encoder.index] ??= encoder.event(this.name, event)
+      if (frame !== undefined) subscriber.write(frame)
     }
   }
+}
+
+/**
+ * The second immediate runs after the event loop has read, without waiting, what lies ready in the sockets: that leaves in the
+ * same write. Writing to hundreds of sockets takes longer than all else in a turn, so what is published in it goes to Redis before.
+ */
+function makeDue (channel: Channel): void {
+  if (due.add(channel).size === 1) setImmediate(setImmediate, flushDue)
+}
+
+/** Flushes with one write per connection, also for one that is subscribed to several of these channels. */
+function flushDue (): void {
+  const flushing = due
+  due = new Set()
+  const corked = flushing.size > 1 ? inSeveral(flushing, ++flushes) : NONE
+  for (const subscriber of corked) subscriber.outbox.cork()
+  try {
+    for (const channel of flushing) {
+      flushing.delete(channel)
+      channel.flush()
+    }
+  } finally {
+    for (const subscriber of corked) subscriber.outbox.uncork()
+    for (const channel of flushing) makeDue(channel) // one channel has thrown: the others leave all the same
+  }
+}
+
+const NONE: ReadonlySet<Subscriber> = new Set()
+
+/** Subscribers with subscriptions in more than one of these channels. */
+function inSeveral (channels: ReadonlySet<Channel>, flush: number): ReadonlySet<Subscriber> {
+  const several = new Set<Subscriber>()
+  for (const { subscriptions } of channels) {
+    for (const { subscriber } of subscriptions) {
+      if (subscriber.flushedBy === flush) several.add(subscriber)
+      else subscriber.flushedBy = flush
+    }
+  }
+  return several
 }

@@ -1,85 +1,89 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { WebSocket } from 'ws'
 import { closeCodes } from '../model/close-codes.ts'
-import type { Instance } from '../core/connections.ts'
-import type { Logs } from '../observability/logs.ts'
-import type { Metrics } from '../observability/metrics.ts'
+import type { Connections } from '../core/connections.ts'
+import type { Observer } from '../observability/observer.ts'
 import { within } from '../util/timeout.ts'
 
 /** ms between two batches of closings. */
 const BATCH_INTERVAL = 50
 /** Connections that may be closed together without being paced. */
 const MIN_BATCH = 10
-/** Shares of the timeout: by then the last connection is told to go; by then those that did not answer are cut; by then the host has handled every end. */
-const CLOSE_BY = 0.5
-const CUT_BY = 0.7
-const SETTLE_BY = 0.8
+/** ms between two looks at what is left. */
+const POLL_INTERVAL = 10
 
-/** Closes all connections so that their clients do not come back all at once, within the time there is. */
+/** ms after the start of a drain. */
+export interface DrainBudget {
+  /** For all of it, and what comes after it. */
+  readonly timeout: number
+  /** The last connection is told to close. */
+  readonly closeBy: number
+  /** Connections that did not answer are terminated. */
+  readonly terminateBy: number
+  /** Handlers of the app are no longer awaited. */
+  readonly settleBy: number
+}
+
+/** Closes all connections within a time budget, spread over it so that the clients do not return all at once. */
 export class Drain {
-  readonly #instance: Instance
-  readonly #metrics: Metrics
-  readonly #logs: Logs
-  /** WebSockets that are not ours but would keep the server from closing; undefined where the host's server does not track them. */
+  readonly #connections: Connections
+  readonly #observer: Observer
   readonly #others: () => ReadonlySet<WebSocket> | undefined
   #done: Promise<void> | undefined
+  /** Unix time in ms. */
   #deadline = 0
 
-  constructor (instance: Instance, metrics: Metrics, logs: Logs, others: () => ReadonlySet<WebSocket> | undefined) {
-    this.#instance = instance
-    this.#metrics = metrics
-    this.#logs = logs
+  /** `others`: WebSockets of the app's own routes, which would keep the server open; undefined where the server does not track them. */
+  constructor (connections: Connections, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined) {
+    this.#connections = connections
+    this.#observer = observer
     this.#others = others
   }
 
   get started (): boolean { return this.#done !== undefined }
 
-  /** ms of its timeout that are left for what has to be done after it. */
+  /** ms of the timeout that are left for the steps after the drain. */
   get left (): number { return Math.max(0, this.#deadline - Date.now()) }
 
-  /** Resolves when no connection is left; within `timeout` ms whatever clients and handlers do. */
-  start (timeout: number): Promise<void> {
-    this.#done ??= this.#run(timeout)
+  /** Resolves when no connection is left, and within the budget whatever clients and handlers do. A second call joins the first. */
+  start (budget: DrainBudget): Promise<void> {
+    this.#done ??= this.#run(budget)
     return this.#done
   }
 
-  /** What is left of WebSockets that are not ours, after they were told to go. */
-  cutOthers (): void {
+  /** Terminates the WebSockets of the app's own routes. */
+  terminateOthers (): void {
     for (const socket of this.#others() ?? []) socket.terminate()
   }
 
-  async #run (timeout: number): Promise<void> {
-    const { connections } = this.#instance
+  async #run ({ timeout, closeBy, terminateBy, settleBy }: DrainBudget): Promise<void> {
+    const connections = this.#connections
     const startedAt = Date.now()
     this.#deadline = startedAt + timeout
     const total = connections.size
-    this.#logs.drainStarted(total, timeout)
+    this.#observer.drainStarted(total, timeout)
     for (const socket of this.#others() ?? []) socket.close(closeCodes.drain.code, closeCodes.drain.reason)
-    await this.#closeAll(startedAt + timeout * CLOSE_BY)
-    await this.#until(() => connections.size === 0 && !this.#others()?.size, startedAt + timeout * CUT_BY)
-    this.cutOthers()
+    await this.#closeAll(startedAt + closeBy)
+    await this.#until(() => connections.size === 0 && !this.#others()?.size, startedAt + terminateBy)
+    this.terminateOthers()
     const silent = connections.size
-    for (const connection of connections.values()) connection.cut('drain')
-    await this.#until(() => connections.size === 0, startedAt + timeout * SETTLE_BY) // their ends come a moment later
-    await within(startedAt + timeout * SETTLE_BY - Date.now(), this.#instance.settled())
-    const duration = Date.now() - startedAt
-    this.#metrics.drained(duration)
-    this.#logs.drainFinished(total, silent, duration)
+    for (const connection of connections) connection.terminate('drain')
+    await this.#until(() => connections.size === 0, startedAt + settleBy) // sockets report their end a moment later
+    await within(startedAt + settleBy - Date.now(), this.#connections.settled())
+    this.#observer.drained(total, silent, Date.now() - startedAt)
   }
 
-  async #closeAll (by: number): Promise<void> {
-    const open = Array.from(this.#instance.connections.values())
-    const batch = Math.max(MIN_BATCH, Math.ceil(open.length / Math.max(1, (by - Date.now()) / BATCH_INTERVAL)))
-    for (let i = 0; i < open.length; i += batch) {
+  async #closeAll (deadline: number): Promise<void> {
+    const open = Array.from(this.#connections)
+    const batches = Math.max(1, (deadline - Date.now()) / BATCH_INTERVAL)
+    const size = Math.max(MIN_BATCH, Math.ceil(open.length / batches))
+    for (let i = 0; i < open.length; i += size) {
       if (i > 0) await sleep(BATCH_INTERVAL)
-      for (const connection of open.slice(i, i + batch)) connection.end('drain')
+      for (const connection of open.slice(i, i + size)) connection.end('drain')
     }
   }
 
   async #until (condition: () => boolean, deadline: number): Promise<void> {
-    while (!condition() && Date.now() < deadline) await sleep(BATCH_INTERVAL / 5)
+    while (!condition() && Date.now() < deadline) await sleep(POLL_INTERVAL)
   }
-}
-
-function sleep (ms: number): Promise<void> {
-  return new Promise(resolve => { setTimeout(resolve, ms) })
 }

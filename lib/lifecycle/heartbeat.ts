@@ -1,39 +1,45 @@
 import type { Control } from '../core/control.ts'
-import type { Hints } from '../observability/hints/hints.ts'
 import type { Hub } from '../hub/hub.ts'
-import type { Instance } from '../core/connections.ts'
-import type { Instances } from '../core/instance-registry.ts'
-import type { Memory } from './memory-guard.ts'
+import type { Connections } from '../core/connections.ts'
+import type { Subscriptions } from '../core/subscriptions.ts'
+import type { InstanceRegistry } from '../core/instance-registry.ts'
+import type { MemoryGuard } from './memory-guard.ts'
+import type { Observer } from '../observability/observer.ts'
 import { PRESENCE_REFRESH } from '../model/presence.ts'
 
-/** ms between two sweeps at the most. */
+/** ms between two sweeps at most. */
 const MAX_TICK = 1_000
 /** ms between two records of this instance. */
 const RECORD_INTERVAL = 5_000
 
-/** The one timer: pings, dead peers, age, memory, empty channels, presence, this instance's record and its ear for commands. */
+/** The only timer. Its sweep covers pings, dead peers, age, memory, empty channels, presence, instance record, control subscription. */
 export class Heartbeat {
-  readonly #instance: Instance
+  readonly #connections: Connections
+  readonly #subscriptions: Subscriptions
   readonly #hub: Hub
-  readonly #instances: Instances
+  readonly #registry: InstanceRegistry
   readonly #control: Control
-  readonly #hints: Hints
-  readonly #memory: Memory
-  /** ms between two sweeps, and so by how much something may come too late; pings and their deadlines are that much early. */
+  readonly #observer: Observer
+  readonly #memory: MemoryGuard
+  /** ms between two sweeps. A sweep may come this late, so pings and their deadlines are set this much earlier. */
   readonly #tick: number
   #timer: NodeJS.Timeout | undefined
+  /** Unix times in ms. */
   #sweptAt = 0
   #refreshedAt = 0
   #recordedAt = 0
 
-  constructor (instance: Instance, hub: Hub, instances: Instances, control: Control, hints: Hints, memory: Memory) {
-    this.#instance = instance
+  constructor (
+    connections: Connections, subscriptions: Subscriptions, hub: Hub, registry: InstanceRegistry, control: Control, observer: Observer, memory: MemoryGuard
+  ) {
+    this.#connections = connections
+    this.#subscriptions = subscriptions
     this.#hub = hub
-    this.#instances = instances
+    this.#registry = registry
     this.#control = control
-    this.#hints = hints
+    this.#observer = observer
     this.#memory = memory
-    const { interval, timeout } = instance.options.heartbeat
+    const { interval, timeout } = connections.options.heartbeat
     this.#tick = Math.max(1, Math.floor(Math.min(MAX_TICK, interval / 5, timeout / 5)))
   }
 
@@ -47,23 +53,23 @@ export class Heartbeat {
   }
 
   #sweep (now: number): void {
-    const { interval, timeout } = this.#instance.options.heartbeat
-    // After a pause of this process (a busy event loop, CPU throttling) pongs lie unread in the sockets: nobody is dead for that.
+    const connections = this.#connections
+    const { interval, timeout } = connections.options.heartbeat
+    // While this process stalls (a busy event loop, CPU throttling) pongs lie unread in the sockets: no peer is dead for that.
     const late = Math.max(0, now - this.#sweptAt - 2 * this.#tick)
     this.#sweptAt = now
-    for (const connection of this.#instance.connections.values()) connection.sweep(now, late, interval - this.#tick, timeout - this.#tick)
-    this.#memory.check(this.#instance.connections)
+    for (const connection of connections) connection.sweep(now, late, interval - this.#tick, timeout - this.#tick)
+    this.#memory.check(connections)
     this.#hub.sweep(now)
-    this.#hints.swept(now, late, this.#instance.connections.size)
+    this.#observer.swept(now, late, connections.size)
     if (now - this.#refreshedAt >= PRESENCE_REFRESH) {
       this.#refreshedAt = now
-      // Without Redis there is nothing to refresh; the bridge's return does it then.
-      this.#instance.refreshPresence().catch(() => {})
+      this.#subscriptions.refreshPresence(connections).catch(() => {}) // fails while Redis is down; done again when it is up
     }
     if (now - this.#recordedAt >= RECORD_INTERVAL) {
       this.#recordedAt = now
-      this.#instances.record().catch(() => {})
-      // Redis may have been there without answering when it was tried before: a node that was loading, a slot without an owner.
+      this.#registry.record().catch(() => {})
+      // The last attempt may have failed with Redis up: a node was loading its data, or a slot had no owner.
       this.#control.listen().catch(() => {})
     }
   }

@@ -1,19 +1,27 @@
-import type { Connection } from '../core/connection.ts'
-import type { Logs } from '../observability/logs.ts'
+import type { CloseName } from '../model/close-codes.ts'
+import type { ObservedConnection, Observer } from '../observability/observer.ts'
 
-/** Share of the limit from which on no more connections are taken, and the one below which they are again. */
+/** Shares of the limit: no more connections are accepted above the first one, and again below the second one. */
 const SHORT = 0.9
 const ENOUGH = 0.85
-/** Shares of the limit: what all clients may owe together, where so much is in use that it matters. */
-const OWED = 0.25
-const TIGHT = 0.75
-/** Share of the connections, or of the limit in the heap and in buffers, that has to be free again where resident memory does not fall. */
+/**
+ * The allocator keeps freed memory resident. So connections are accepted again, above ENOUGH, once a tenth has left: of the connections,
+ * or of the limit in live bytes. They are refused again when all of it is back, or resident memory has grown by MORE of the limit.
+ */
 const FREED = 0.1
-/** Share of the limit by which resident memory may be above what it was when it was short first. */
 const MORE = 0.02
+/** Shares of the limit: bytes that all clients together may have buffered, while more than TIGHT is in use. */
+const BUFFERED = 0.25
+const TIGHT = 0.75
+
+/** The part of a connection that the guard uses. */
+export interface BufferingConnection extends ObservedConnection {
+  readonly outbox: { readonly bufferedBytes: number }
+  terminate (how: CloseName): void
+}
 
 interface Use {
-  /** Bytes that are resident. What was freed may stay so: the allocator keeps it for what comes. */
+  /** Resident bytes. */
   readonly resident: number
   /** Bytes of the heap and of buffers. */
   readonly live: number
@@ -21,58 +29,68 @@ interface Use {
 }
 
 /**
- * Keeps the process within the memory of its container: one that needs more is killed, with all its connections. Looked at by the
- * heartbeat, so that it costs nothing per message.
+ * Keeps the process within the memory of its container, which would be killed with all connections. The heartbeat calls it, so it
+ * costs nothing per message.
  */
-export class Memory {
+export class MemoryGuard {
   readonly #limit: number | false
-  readonly #logs: Logs
+  readonly #observer: Pick<Observer, 'memoryShort' | 'memoryFreed' | 'slow'>
+  /**
+   * What was in use when memory became short last, but `resident` when it became short first: otherwise it could creep up to the limit.
+   * undefined as soon as resident memory is below ENOUGH.
+   */
+  #shortAt: Use | undefined
   #short = false
-  /** What was in use when it was short last; undefined as soon as resident memory has fallen. */
-  #full: Use | undefined
 
-  constructor (limit: number | false, logs: Logs) {
+  /** `limit`: bytes. */
+  constructor (limit: number | false, observer: Pick<Observer, 'memoryShort' | 'memoryFreed' | 'slow'>) {
     this.#limit = limit
-    this.#logs = logs
+    this.#observer = observer
   }
 
   /** Whether a new connection might be one too many. */
   get short (): boolean { return this.#short }
 
-  check (connections: ReadonlyMap<string, Connection>): void {
+  check (connections: Iterable<BufferingConnection> & { readonly size: number }): void {
     if (this.#limit === false) return
     const { rss, heapUsed, external } = process.memoryUsage()
-    if (rss > this.#limit * TIGHT) this.#cutSlowest(Array.from(connections.values()), this.#limit * OWED)
+    if (rss > this.#limit * TIGHT) this.#terminateSlowest(Array.from(connections), this.#limit * BUFFERED)
     const short = this.#isShort({ resident: rss, live: heapUsed + external, connections: connections.size }, this.#limit)
     if (short === this.#short) return
     this.#short = short
-    if (short) this.#logs.memoryShort(rss, this.#limit)
-    else this.#logs.memoryFreed(rss, this.#limit)
+    if (short) this.#observer.memoryShort(rss, this.#limit)
+    else this.#observer.memoryFreed(rss, this.#limit)
   }
 
   #isShort (use: Use, limit: number): boolean {
-    const { resident, live, connections } = use
-    if (resident <= limit * (this.#full === undefined ? SHORT : ENOUGH)) {
-      this.#full = undefined
+    const before = this.#shortAt
+    if (use.resident <= limit * (before === undefined ? SHORT : ENOUGH)) {
+      this.#shortAt = undefined
       return false
     }
-    const full = this.#full ??= use
-    const asMuch = live > full.live - limit * FREED
-    if (this.#short) return asMuch && (full.connections === 0 || connections > full.connections * (1 - FREED))
-    const short = (asMuch && connections >= full.connections) || resident > full.resident + limit * MORE
-    if (short) this.#full = { ...use, resident: full.resident } // or it might creep up to the limit
-    return short
+    if (before !== undefined && (this.#short || use.resident <= before.resident + limit * MORE)) {
+      const freed = use.live <= before.live - limit * FREED
+      const left = before.connections - use.connections
+      const enough = this.#short ? Math.max(1, before.connections * FREED) : 1
+      if (freed || left >= enough) return false
+    }
+    if (!this.#short) this.#shortAt = { ...use, resident: before?.resident ?? use.resident }
+    return true
   }
 
-  /** Each of them may owe less than one is allowed to, and all together too much. What several were sent counts for each of them. */
-  #cutSlowest (connections: Connection[], allowed: number): void {
-    let owed = connections.reduce((sum, connection) => sum + connection.owed, 0)
-    if (owed <= allowed) return
-    for (const connection of connections.toSorted((a, b) => b.owed - a.owed)) {
-      if (owed <= allowed) break
-      owed -= connection.owed
-      this.#logs.slow(connection, connection.owed)
-      connection.cut('slow')
+  /**
+   * Terminates the slowest clients: each may have buffered less than its own limit, and all together too much. A payload that was sent
+   * to several counts for each of them.
+   */
+  #terminateSlowest (connections: BufferingConnection[], allowed: number): void {
+    let total = connections.reduce((sum, { outbox }) => sum + outbox.bufferedBytes, 0)
+    if (total <= allowed) return
+    for (const connection of connections.toSorted((a, b) => b.outbox.bufferedBytes - a.outbox.bufferedBytes)) {
+      if (total <= allowed) break
+      const { bufferedBytes } = connection.outbox
+      total -= bufferedBytes
+      this.#observer.slow(connection, bufferedBytes)
+      connection.terminate('slow')
     }
   }
 }

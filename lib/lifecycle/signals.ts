@@ -2,40 +2,40 @@ import closeWithGrace from 'close-with-grace'
 import type { FastifyBaseLogger } from 'fastify'
 import { within } from '../util/timeout.ts'
 
-/** ms that the process may outlive a shutdown's own timeout. Cloud Run kills it 10 s after SIGTERM (docs.cloud.google.com/run/docs/container-contract#instance-shutdown). */
-const MARGIN = 1_000
-
-interface Shutdown {
+interface Handler {
   readonly timeout: number
   readonly run: () => Promise<void>
   readonly log: FastifyBaseLogger
 }
 
-/** Of all apps in this process: whoever is done first must not end it for the others. */
-const shutdowns = new Set<Shutdown>()
+/** Shutdown handlers of all apps in this process. The first one to finish must not end the process for the others. */
+const handlers = new Set<Handler>()
 let installed: { uninstall (): void } | undefined
 
-/** Everything else keeps the meaning that Node or the host gives it. */
-const skip = ['SIGHUP', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGSEGV', 'SIGUSR2', 'uncaughtException', 'unhandledRejection', 'beforeExit'] as const
+/** Events that keep the meaning that Node or the app gives them. */
+const skip = [
+  'SIGHUP', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGSEGV', 'SIGUSR2', 'uncaughtException', 'unhandledRejection', 'beforeExit'
+] as const
 
 /**
- * At SIGTERM and SIGINT runs `run`, then ends the process with exit code 0: when all are done, or when `timeout` has passed.
- * Returns the function that takes it back.
+ * Calls `run` at SIGTERM and SIGINT. The process exits with code 0 when all handlers are done, or after the longest `timeout` (ms).
+ * Returns a function that removes the handler.
  */
 export function onShutdownSignal (timeout: number, run: () => Promise<void>, log: FastifyBaseLogger): () => void {
-  const shutdown = { timeout, run, log }
-  shutdowns.add(shutdown)
+  const handler = { timeout, run, log }
+  handlers.add(handler)
   installed ??= closeWithGrace({ delay: false, logger: false, skip: [...skip] }, runAll)
   return () => {
-    shutdowns.delete(shutdown)
-    if (shutdowns.size > 0) return
+    handlers.delete(handler)
+    if (handlers.size > 0) return
     installed?.uninstall()
     installed = undefined
   }
 }
 
 async function runAll (): Promise<void> {
-  const longest = Math.max(...Array.from(shutdowns, ({ timeout }) => timeout))
-  // A hook of the host that failed or hangs must not keep the process: what could be saved is saved.
-  await within(longest + MARGIN, Promise.all(Array.from(shutdowns, ({ run, log }) => run().catch((err: unknown) => log.error({ err }, 'Shutdown failed')))))
+  const longest = Math.max(...Array.from(handlers, ({ timeout }) => timeout))
+  // A hook of the app that fails or hangs must not keep the process: the other steps have run.
+  const runs = Array.from(handlers, ({ run, log }) => run().catch((err: unknown) => log.error({ err }, 'Shutdown failed')))
+  await within(longest, Promise.all(runs))
 }

@@ -34,16 +34,16 @@ export interface History extends Position {
   publications: Publication[]
 }
 
-/** What a broker tells the instance it works for. Called in order per channel; MUST NOT throw. */
+/** What a broker tells about one channel. */
+export interface ChannelListener {
+  deliver (publication: Publication): void
+  canAccept (): boolean
+  missed (count: number, reason: string): void
+  positionLost (): void
+}
+
+/** What a broker tells the instance. */
 export interface BrokerListener {
-  /** One publication of a channel that is subscribed. */
-  deliver (channel: string, publication: Publication): void
-  /** Whether the subscribers take what they are given. What was missed and comes all at once SHOULD wait while they do not. */
-  keepsUp (channel: string): boolean
-  /** Publications of this channel were lost for good: `count` of them (at least one where the number can not be known). */
-  missed (channel: string, count: number, why: string): void
-  /** Positions in this channel mean nothing any more, or publications before the next one are missing: who relies on its position must start anew. */
-  renewed (channel: string): void
   /** The link between the instances went down or came back. */
   stateChanged (up: boolean, reason: string): void
 }
@@ -64,7 +64,7 @@ export interface Broker {
   /** Resolves when stored (with history) or handed on (without). Rejects with a coded error within two seconds; nothing is queued. */
   publish (channel: string, publication: Publication, settings: PublishSettings): Promise<Partial<Position>>
   /** Resolves only when every publication from now on will be delivered; with history, to the position from which on. */
-  subscribe (channel: string, history: boolean): Promise<void>
+  subscribe (channel: string, history: boolean, listener: ChannelListener): Promise<void>
   unsubscribe (channel: string): void
   /** @throws FST_CRWS_UNRECOVERABLE_POSITION when `since` names another epoch. */
   history (channel: string, query: HistoryQuery): Promise<History>

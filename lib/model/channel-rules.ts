@@ -1,6 +1,6 @@
 import { InvalidChannelError } from './errors.ts'
 import type { HistorySettings } from './broker.ts'
-import type { Connection } from '../core/connection.ts'
+import type { Connection } from './connection.ts'
 import { inspect } from 'node:util'
 
 type Allow<Args extends unknown[]> = boolean | ((...args: Args) => boolean | Promise<boolean>)
@@ -42,12 +42,6 @@ export function checkChannel (channel: string): string {
   return channel
 }
 
-/** Where instances send each other what to do; kept with history so that an instance that lost its link does it later. */
-export const CONTROL_CHANNEL = '\u0000control'
-/** The presence list in which every instance is a member. */
-export const INSTANCES_CHANNEL = '\u0000instances'
-const CONTROL_HISTORY: HistorySettings = { size: 1_000, ttl: 600_000 }
-
 /** Which rules hold for a channel. */
 export class ChannelNamespaces {
   readonly #rules: ReadonlyMap<string, ChannelRules>
@@ -56,23 +50,24 @@ export class ChannelNamespaces {
     this.#rules = rules
   }
 
+  /** The rules of a channel's namespace. */
   rules (channel: string): ChannelRules {
-    return this.find(channel) ?? noRules
+    const colon = channel.indexOf(':')
+    return this.#rules.get(colon === -1 ? '' : channel.slice(0, colon)) ?? noRules
   }
 
-  /** undefined for a namespace that the host did not name. */
+  /** Returns undefined for a namespace that the app did not name. */
   find (channel: string): ChannelRules | undefined {
     return this.#rules.get(namespaceOf(channel))
   }
 
-  /** The channel's name with what the namespace leaves open; undefined for a namespace that the host did not name, of which there may be any number. */
+  /**
+   * The channel's name with a placeholder for what follows the namespace. Returns undefined for a namespace that the app did not
+   * name, of which there may be any number.
+   */
   template (channel: string): string | undefined {
     const namespace = namespaceOf(channel)
     if (!this.#rules.has(namespace)) return undefined
     return namespace === '' ? '{channel}' : `${namespace}:{channel}`
-  }
-
-  history (channel: string): HistorySettings | undefined {
-    return channel === CONTROL_CHANNEL ? CONTROL_HISTORY : this.rules(channel).history
   }
 }

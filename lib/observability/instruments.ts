@@ -1,7 +1,7 @@
 import { createNoopMeter, metrics, ValueType } from '@opentelemetry/api'
 import type { Attributes, BatchObservableResult, Histogram, Meter, MeterProvider, Observable } from '@opentelemetry/api'
 
-/** Names, units and attributes are those of the README's list; a test compares the two. */
+/** A test compares the names with the README's list. */
 export const metricNames = {
   active: 'websocket.server.connection.active',
   duration: 'websocket.server.connection.duration',
@@ -20,27 +20,29 @@ export const metricNames = {
   drainDuration: 'websocket.drain.duration'
 } as const
 
-/** Seconds. A connection lives for up to an hour; a publish for at most two seconds. */
+/** Bucket boundaries in seconds. A connection lives up to an hour; a publish takes two seconds at most. */
 const CONNECTION_BUCKETS = [1, 5, 10, 30, 60, 120, 300, 600, 1_200, 1_800, 2_700, 3_300, 3_600]
 const FAST_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 const DRAIN_BUCKETS = [0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
-/** Those whose value is asked for when metrics are collected: sums, which a closed app still has a share in, and gauges. */
+/** Instruments that are read when metrics are collected, and whose values add up. A closed app keeps its share in them. */
 const sums = ['rejected', 'messages', 'io', 'recoveries', 'missed', 'skipped', 'active', 'subscriptions'] as const
 type Sum = typeof sums[number]
-export type Observed = Sum | 'limit' | 'up'
+/** Instruments that are read when metrics are collected: sums and gauges. */
+type ObservableName = Sum | 'limit' | 'up'
 
-/** What one app shows of one instrument. */
-export type Sample = readonly [instrument: Observed, value: number, attributes?: Attributes]
+/** Value of one instrument in one app. */
+export type Sample = readonly [instrument: ObservableName, value: number, attributes?: Attributes]
 
-export interface Source {
+/** One app. */
+interface Source {
   samples (): readonly Sample[]
 }
 
 export const SCOPE = 'fastify-cloud-run-websocket'
 const Noop = createNoopMeter().constructor
 
-/** The meter provider that the host or we have registered. Until then the API stands in with one whose meters do nothing. */
+/** The meter provider that the app or this plugin has registered. Until then the API returns one whose meters do nothing. */
 export function registeredProvider (): MeterProvider | undefined {
   const provider = metrics.getMeterProvider()
   return provider.getMeter(SCOPE) instanceof Noop ? undefined : provider
@@ -48,7 +50,7 @@ export function registeredProvider (): MeterProvider | undefined {
 
 const known = new WeakMap<MeterProvider, Instruments>()
 
-/** Those of the meter provider that is registered now, shared by all apps of this process; undefined while there is none. */
+/** Instruments of the meter provider that is registered now, shared by all apps of this process; undefined while there is none. */
 export function registeredInstruments (): Instruments | undefined {
   const provider = registeredProvider()
   if (provider === undefined) return undefined
@@ -57,6 +59,7 @@ export function registeredInstruments (): Instruments | undefined {
   return instruments
 }
 
+/** The instruments of one meter provider. Sums the values of all apps in this process. */
 export class Instruments {
   readonly duration: Histogram
   readonly commandDuration: Histogram
@@ -64,32 +67,21 @@ export class Instruments {
   readonly deliveryLag: Histogram
   readonly drainDuration: Histogram
   readonly #meter: Meter
-  readonly #observables: Record<Observed, Observable>
+  readonly #observables: Record<ObservableName, Observable>
   readonly #sources = new Set<Source>()
-  /** Of apps that are closed: a counter never goes back, and what they had open is down to zero. */
+  /** Last values of closed apps: a counter must not decrease. Their open connections and subscriptions are at zero. */
   #closed: readonly Sample[] = []
 
   constructor (meter: Meter) {
     this.#meter = meter
-    const whole = { valueType: ValueType.INT }
-    const seconds = (boundaries: number[], description: string) => ({ unit: 's', description, advice: { explicitBucketBoundaries: boundaries } })
-    this.duration = meter.createHistogram(metricNames.duration, seconds(CONNECTION_BUCKETS, 'Age of connections that ended'))
-    this.commandDuration = meter.createHistogram(metricNames.commandDuration, seconds(FAST_BUCKETS, 'Commands of SDK clients, until they are answered'))
-    this.publishDuration = meter.createHistogram(metricNames.publishDuration, seconds(FAST_BUCKETS, 'Publishing, until stored or handed on'))
-    this.deliveryLag = meter.createHistogram(metricNames.deliveryLag, seconds(FAST_BUCKETS, 'From publish on one instance to frame on another'))
-    this.drainDuration = meter.createHistogram(metricNames.drainDuration, seconds(DRAIN_BUCKETS, 'Closing all connections at shutdown'))
-    this.#observables = {
-      active: meter.createObservableUpDownCounter(metricNames.active, { ...whole, unit: '{connection}', description: 'Open connections' }),
-      rejected: meter.createObservableCounter(metricNames.rejected, { ...whole, unit: '{connection}', description: 'Upgrades refused' }),
-      limit: meter.createObservableGauge(metricNames.limit, { ...whole, unit: '{connection}', description: 'Connections this instance may hold' }),
-      messages: meter.createObservableCounter(metricNames.messages, { ...whole, unit: '{message}', description: 'Messages received and sent' }),
-      io: meter.createObservableCounter(metricNames.io, { ...whole, unit: 'By', description: 'Payload received and sent' }),
-      subscriptions: meter.createObservableUpDownCounter(metricNames.subscriptions, { ...whole, unit: '{subscription}', description: 'Channels of all connections' }),
-      recoveries: meter.createObservableCounter(metricNames.recoveries, { ...whole, unit: '{recovery}', description: 'Subscriptions that named a position' }),
-      missed: meter.createObservableCounter(metricNames.missed, { ...whole, unit: '{publication}', description: 'Publications lost for good' }),
-      skipped: meter.createObservableCounter(metricNames.skipped, { ...whole, unit: '{publication}', description: 'Publications that a slow client did not get because a later one took their place' }),
-      up: meter.createObservableGauge(metricNames.up, { ...whole, unit: '1', description: '0 while publications of other instances can not arrive' })
-    }
+    const seconds = (name: string, boundaries: number[], description: string) =>
+      meter.createHistogram(name, { unit: 's', description, advice: { explicitBucketBoundaries: boundaries } })
+    this.duration = seconds(metricNames.duration, CONNECTION_BUCKETS, 'Age of connections that ended')
+    this.commandDuration = seconds(metricNames.commandDuration, FAST_BUCKETS, 'Commands of SDK clients, until they are answered')
+    this.publishDuration = seconds(metricNames.publishDuration, FAST_BUCKETS, 'Publishing, until stored or handed on')
+    this.deliveryLag = seconds(metricNames.deliveryLag, FAST_BUCKETS, 'From publish on one instance to frame on another')
+    this.drainDuration = seconds(metricNames.drainDuration, DRAIN_BUCKETS, 'Closing all connections at shutdown')
+    this.#observables = createObservables(meter)
   }
 
   add (source: Source): void {
@@ -102,20 +94,41 @@ export class Instruments {
     this.#closed = total([...this.#closed, ...source.samples().filter(([instrument]) => sums.includes(instrument as Sum))])
   }
 
-  /** An SDK repeats what it has read last: so it reads once more how the last app ended. */
+  /** Reads the last app once more before it is removed. An SDK goes on exporting the value that it read last. */
   #forget (): void {
     if (this.#sources.size === 0) this.#meter.removeBatchObservableCallback(this.#observe, Object.values(this.#observables))
   }
 
-  // Several apps in a process have the same series, of which an SDK would keep what the last one said.
+  // Several apps in a process share the series. An SDK would keep the value of the last one only.
   readonly #observe = (result: BatchObservableResult): void => {
     const samples = Array.from(this.#sources, source => source.samples()).flat()
-    for (const [instrument, value, attributes] of total([...this.#closed, ...samples])) result.observe(this.#observables[instrument], value, attributes)
-    if (this.#sources.size === 0) queueMicrotask(() => this.#forget()) // not while the SDK goes through its callbacks
+    for (const [instrument, value, attributes] of total([...this.#closed, ...samples])) {
+      result.observe(this.#observables[instrument], value, attributes)
+    }
+    if (this.#sources.size === 0) queueMicrotask(() => this.#forget()) // later: the SDK is iterating over its callbacks
   }
 }
 
-/** One sample per instrument and attributes: the sum, and of `up` the worst. */
+function createObservables (meter: Meter): Record<ObservableName, Observable> {
+  const options = (unit: string, description: string) => ({ valueType: ValueType.INT, unit, description })
+  const counter = (name: string, unit: string, description: string) => meter.createObservableCounter(name, options(unit, description))
+  const gauge = (name: string, unit: string, description: string) => meter.createObservableGauge(name, options(unit, description))
+  const upDownCounter = (name: string, unit: string, description: string) => meter.createObservableUpDownCounter(name, options(unit, description))
+  return {
+    active: upDownCounter(metricNames.active, '{connection}', 'Open connections'),
+    rejected: counter(metricNames.rejected, '{connection}', 'Upgrades refused'),
+    limit: gauge(metricNames.limit, '{connection}', 'Connections this instance may hold'),
+    messages: counter(metricNames.messages, '{message}', 'Messages received and sent'),
+    io: counter(metricNames.io, 'By', 'Payload received and sent'),
+    subscriptions: upDownCounter(metricNames.subscriptions, '{subscription}', 'Channels of all connections'),
+    recoveries: counter(metricNames.recoveries, '{recovery}', 'Subscriptions that named a position'),
+    missed: counter(metricNames.missed, '{publication}', 'Publications lost for good'),
+    skipped: counter(metricNames.skipped, '{publication}', 'Publications that a slow client did not get because a later one took their place'),
+    up: gauge(metricNames.up, '1', '0 while publications of other instances can not arrive')
+  }
+}
+
+/** Merges samples of the same instrument and attributes: by their sum, and `up` by its minimum. */
 function total (samples: readonly Sample[]): readonly Sample[] {
   const totals = new Map<string, Sample>()
   for (const [instrument, value, attributes = {}] of samples) {

@@ -2,36 +2,36 @@ import type { FastifyBaseLogger } from 'fastify'
 import { cloudLogging, isCloudLogger } from '../google/cloud-logging.ts'
 import type { ResolvedLogging } from '../options/options.ts'
 
-/** Where entries go. */
+/** Where log entries are written to. */
 export interface LogDestination {
-  /** undefined: nowhere. */
+  /** undefined: entries are discarded. */
   readonly log: FastifyBaseLogger | undefined
-  /** Whether Cloud Logging reads it; then entries carry what only Cloud Logging understands. */
+  /** Whether Cloud Logging reads the entries. Then they carry fields that only Cloud Logging understands. */
   readonly cloud: boolean
-  /** Sends what still waits, in two seconds at the most. */
+  /** Flushes the entries that still wait, within two seconds. */
   close (): Promise<void>
 }
 
 const nothing = async (): Promise<void> => {}
 
 /**
- * The host's logger, unless entries would reach Cloud Logging in a form that it can not read: on Cloud Run a logger that was not
- * made with `cloudLogging()` is passed over, for one of ours on the same stdout.
+ * Chooses the app's logger, unless Cloud Logging could not read its entries: on Cloud Run a logger that was not made with
+ * `cloudLogging()` is replaced by one of ours, on the same stdout.
  */
-export async function openLogs (host: FastifyBaseLogger, logging: ResolvedLogging | false): Promise<LogDestination> {
+export async function openLogs (appLog: FastifyBaseLogger, logging: ResolvedLogging | false): Promise<LogDestination> {
   if (logging === false) return { log: undefined, cloud: false, close: nothing }
   if (logging.destination === 'api') {
-    // pino costs nothing where Fastify has loaded it, and something where the host has turned its logger off.
+    // Imported here: Fastify has loaded pino already, unless the app has no logger.
     const [{ pino }, { CloudLoggingApi }] = await Promise.all([import('pino'), import('../google/logging-api.ts')])
     const api = new CloudLoggingApi()
-    return { log: pino({ ...cloudLogging(), level: levelOf(host, pino.levels.values) }, api), cloud: true, close: () => api.close() }
+    return { log: pino({ ...cloudLogging(), level: levelOf(appLog, pino.levels.values) }, api), cloud: true, close: () => api.close() }
   }
-  if (isCloudLogger(host) || !process.env.K_SERVICE) return { log: host, cloud: isCloudLogger(host), close: nothing }
+  if (isCloudLogger(appLog) || !process.env.K_SERVICE) return { log: appLog, cloud: isCloudLogger(appLog), close: nothing }
   const { pino } = await import('pino')
-  return { log: pino({ ...cloudLogging(), level: levelOf(host, pino.levels.values) }), cloud: true, close: nothing }
+  return { log: pino({ ...cloudLogging(), level: levelOf(appLog, pino.levels.values) }), cloud: true, close: nothing }
 }
 
-/** The host's own level, where it is one that pino knows. */
+/** The level of the app's logger, if pino knows it. */
 function levelOf ({ level }: FastifyBaseLogger, known: Record<string, number>): string {
   return level === 'silent' || Object.hasOwn(known, String(level)) ? level : 'info'
 }

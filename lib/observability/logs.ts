@@ -3,14 +3,13 @@ import type { IncomingMessage } from 'node:http'
 import type { End } from '../model/close-codes.ts'
 import { httpRequest, LABELS, OPERATION } from '../google/log-entry.ts'
 import { requestTrace } from '../google/cloud-logging.ts'
-import type { Connection } from '../core/connection.ts'
 import type { LogDestination } from './log-destination.ts'
 import type { Rejection } from './metrics.ts'
 import type { ResolvedLogging } from '../options/options.ts'
 import { readTrace } from '../google/trace-context.ts'
 import type { TraceContext } from '../google/trace-context.ts'
 
-/** Every entry's `event` and level; a test compares this list with the README's. */
+/** The `event` of each entry and its level; a test compares this list with the README's. */
 export const logEvents = {
   'connection.opened': 'info',
   'connection.closed': 'info',
@@ -37,78 +36,101 @@ export const logEvents = {
   'telemetry.recovered': 'info'
 } as const satisfies Record<string, 'info' | 'warn' | 'error'>
 
-/** What has an entry of its own, or is nobody's fault. */
-export const EXPECTED: ReadonlySet<string> = new Set(['FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_CONNECTION_CLOSED'])
+/** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
+export const ALREADY_REPORTED: ReadonlySet<string> = new Set([
+  'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_CONNECTION_CLOSED'
+])
+
+/** The fields of a connection that entries show. */
+export interface LoggedConnection {
+  readonly id: string
+  readonly user: string
+  readonly protocol: string
+  /** Unix time in ms. */
+  readonly connectedAt: number
+  /** Messages, and bytes of their payloads. */
+  readonly received: number
+  readonly sent: number
+  readonly bytesReceived: number
+  readonly bytesSent: number
+  /** Whether `connection.opened` was logged: with an SDK only after its connect command. */
+  readonly identified: boolean
+  /** Trace context of the upgrade request, from `traceOf`. */
+  readonly trace: TraceContext | undefined
+}
 
 type Event = keyof typeof logEvents
 
-/** Name of this package in the operation that the entries of one connection are. */
+/** Name of this package in Cloud Logging's `operation`: the entries of one connection are one operation. */
 const PRODUCER = 'fastify-cloud-run-websocket'
-/** Bytes of a message that an entry shows. */
+/** Bytes of a message's content in an entry. */
 const MAX_CONTENT = 1_024
 
-/** The entries this package writes, through the host's logger or past it. What a client causes is a warning at the most. */
+/** Writes this package's log entries, through the app's logger or past it. What a client causes is never an error. */
 export class Logs {
   readonly #destination: LogDestination
-  readonly #messages: ResolvedLogging['messages']
+  readonly #sampling: ResolvedLogging['messages']
+  /** Whether messages may be logged. Callers test it before they call `message`, which is on the way of every message. */
+  readonly messages: boolean
 
   constructor (destination: LogDestination, logging: ResolvedLogging | false) {
     this.#destination = destination
-    this.#messages = logging !== false && logging.messages
+    this.#sampling = logging !== false && logging.messages
+    this.messages = this.#sampling !== false
   }
 
-  /** Sends what still waits, in two seconds at the most. */
+  /** Flushes the entries that still wait, within two seconds. */
   close (): Promise<void> {
     return this.#destination.close()
   }
 
-  /** Whether some messages have an entry. */
-  get messages (): boolean { return this.#messages !== false }
-
-  /** What a connection is to remember of its upgrade, so that its entries are found with it. */
+  /** Trace context by which the entries of a connection are found. undefined unless logs go to Cloud Logging. */
   traceOf (request: FastifyRequest | IncomingMessage): TraceContext | undefined {
     return this.#destination.cloud ? readTrace(request.headers) : undefined
   }
 
-  opened (connection: Connection, request: FastifyRequest): void {
-    const { id, user, protocol } = connection
-    this.#write('connection.opened', { connection: id, user, protocol, reqId: request.id, ...this.#context(connection, { first: true }), ...this.#request(request, 101) }, 'WebSocket connection opened')
+  opened (connection: LoggedConnection, request: FastifyRequest): void {
+    const context = { ...this.#context(connection, { first: true }), ...this.#request(request, 101) }
+    this.#write('connection.opened', { ...client(connection), reqId: request.id, ...context }, 'WebSocket connection opened')
   }
 
-  closed (connection: Connection, { code, reason, cause }: End): void {
-    const { id, user, protocol, received, sent, bytesReceived, bytesSent, connectedAt } = connection
+  closed (connection: LoggedConnection, { code, reason, cause }: End): void {
+    const { received, sent, bytesReceived, bytesSent, connectedAt, identified } = connection
     const age = (Date.now() - connectedAt) / 1_000
     const counts = { received, sent, bytesReceived, bytesSent }
-    this.#write('connection.closed', { connection: id, user, protocol, age, cause, code, reason, ...counts, ...this.#context(connection, { ...(!connection.identified && { first: true }), last: true }) }, 'WebSocket connection closed')
+    const context = this.#context(connection, { ...(!identified && { first: true }), last: true })
+    this.#write('connection.closed', { ...client(connection), age, cause, code, reason, ...counts, ...context }, 'WebSocket connection closed')
   }
 
-  /** Without the query, in which clients that can send no headers carry their tokens. */
-  rejected (reqId: string | undefined, request: FastifyRequest | IncomingMessage, error: Rejection, reason: string, status: number): void {
+  /** The path is logged without its query: clients that cannot send headers put their tokens there. */
+  rejected (request: FastifyRequest | IncomingMessage, error: Rejection, reason: string, status: number): void {
     const { url, headers: { origin } } = request
+    const reqId = 'id' in request ? request.id : undefined
     const context = { ...this.#request(request, status), [requestTrace]: this.traceOf(request) }
-    this.#write('connection.rejected', { error, reqId, path: url?.split('?', 1)[0], origin, ...context }, `WebSocket connection rejected: ${reason}`)
+    const fields = { error, reqId, path: url?.split('?', 1)[0], origin, ...context }
+    this.#write('connection.rejected', fields, `WebSocket connection rejected: ${reason}`)
   }
 
-  slow (connection: Connection, bufferedBytes: number): void {
-    const { id, user, protocol } = connection
-    this.#write('connection.slow', { connection: id, user, protocol, bufferedBytes, ...this.#context(connection) }, 'WebSocket client does not read fast enough and is dropped')
+  slow (connection: LoggedConnection, bufferedBytes: number): void {
+    const fields = { ...client(connection), bufferedBytes, ...this.#context(connection) }
+    this.#write('connection.slow', fields, 'WebSocket client does not read fast enough and is dropped')
   }
 
-  /** The host's code threw: its stack is what helps. */
-  failed (connection: Connection, err: unknown): void {
-    const { id, user, protocol } = connection
-    this.#write('connection.failed', { connection: id, user, protocol, err, ...this.#context(connection) }, `Handler of a WebSocket connection failed: ${(err as Error)?.message}`)
+  /** A handler of the app threw. The entry has its stack. */
+  failed (connection: LoggedConnection, err: unknown): void {
+    const fields = { ...client(connection), err, ...this.#context(connection) }
+    this.#write('connection.failed', fields, `Handler of a WebSocket connection failed: ${(err as Error)?.message}`)
   }
 
-  /** One of those that have an entry, by chance. Without what is in it, unless the host wants that. */
-  message (what: 'received' | 'sent', connection: Connection, payload: Buffer, binary: boolean): void {
-    if (this.#messages === false || Math.random() >= this.#messages.ratio) return
-    const { id, user, protocol } = connection
-    const content = this.#messages.content && { content: payload.toString(binary ? 'base64' : 'utf8', 0, MAX_CONTENT), ...(payload.length > MAX_CONTENT && { cut: true }) }
-    this.#write(`message.${what}`, { connection: id, user, protocol, bytes: payload.length, binary, ...content, ...this.#context(connection) }, `WebSocket message ${what}`)
+  /** Logs a random sample of the messages. The content is left out unless the app asks for it. */
+  message (direction: 'received' | 'sent', connection: LoggedConnection, payload: Buffer, binary: boolean): void {
+    if (this.#sampling === false || Math.random() >= this.#sampling.ratio) return
+    const content = this.#sampling.content && contentOf(payload, binary)
+    const fields = { ...client(connection), bytes: payload.length, binary, ...content, ...this.#context(connection) }
+    this.#write(`message.${direction}`, fields, `WebSocket message ${direction}`)
   }
 
-  /** Bytes. */
+  /** `used`, `limit`: bytes of resident memory. */
   memoryShort (used: number, limit: number): void {
     this.#write('memory.short', { used, limit }, 'Memory runs out: no more connections are taken')
   }
@@ -117,10 +139,12 @@ export class Logs {
     this.#write('memory.freed', { used, limit }, 'There is memory again: connections are taken')
   }
 
+  /** `timeout`: ms. */
   drainStarted (connections: number, timeout: number): void {
     this.#write('drain.started', { connections, timeout }, 'Closing all WebSocket connections')
   }
 
+  /** `duration`: ms. */
   drainFinished (connections: number, terminated: number, duration: number): void {
     this.#write('drain.finished', { connections, terminated, duration }, 'All WebSocket connections are closed')
   }
@@ -129,9 +153,9 @@ export class Logs {
     this.#write('bridge.down', { reason }, `Redis is away: ${reason}. Connections stay open, publishing fails`)
   }
 
-  /** ms that it was away; 0 at the start. */
-  bridgeUp (away: number): void {
-    this.#write('bridge.up', { away }, 'Redis is there')
+  /** `downtime`: ms; 0 at the start. */
+  bridgeUp (downtime: number): void {
+    this.#write('bridge.up', { away: downtime }, 'Redis is there')
   }
 
   missed (channel: string, count: number, reason: string): void {
@@ -142,16 +166,21 @@ export class Logs {
     this.#write('control.failed', { command, err }, `Command from another instance failed: ${(err as Error)?.message}`)
   }
 
-  /** Something about the service is likely set wrong. */
+  callFailed (call: string, err: unknown): void {
+    this.#write('call.failed', { call, err }, `Call of ${call} failed: ${String(err)}`)
+  }
+
+  /** `command` corrects the setting. */
   hint (hint: string, command: string, details: object, message: string): void {
     this.#write('hint', { hint, command, ...details }, `${message}: ${command}`)
   }
 
-  /** ms between two exports. */
+  /** `interval`: ms between two exports. */
   telemetryStarted (url: string, interval: number): void {
     this.#write('telemetry.started', { url, interval }, `Metrics are sent to ${url}`)
   }
 
+  /** `status`: HTTP status of the answer, if there was one. */
   telemetryFailed (cause: string, status: number | undefined, text: string): void {
     this.#write('telemetry.failed', { cause, status }, `Metrics do not arrive: ${text}`)
   }
@@ -160,21 +189,10 @@ export class Logs {
     this.#write('telemetry.recovered', {}, 'Metrics arrive again')
   }
 
-  /**
-   * A promise that the host forgot to await must not end the process when it rejects: a client could make that happen. What
-   * failed because Redis is away or the client is gone has an entry of its own; for the rest this is the only trace.
-   */
-  watch<T> (call: string, run: () => T | Promise<T>): Promise<T> {
-    const promise = (async () => run())()
-    promise.catch((err: { code?: string }) => {
-      if (!EXPECTED.has(err.code ?? '')) this.#write('call.failed', { call, err }, `Call of ${call} failed: ${String(err)}`)
-    })
-    return promise
-  }
-
-  /** What makes the entries of one connection one operation, found with the trace of its upgrade. */
-  #context ({ id, protocol, trace }: Connection, place: { first?: true, last?: true } = {}): object | undefined {
-    return this.#destination.cloud ? { [OPERATION]: { id, producer: PRODUCER, ...place }, [LABELS]: { websocket_protocol: protocol }, [requestTrace]: trace } : undefined
+  /** Groups the entries of one connection into one operation, and links them to the trace of its upgrade. */
+  #context ({ id, protocol, trace }: LoggedConnection, place: { first?: true, last?: true } = {}): object | undefined {
+    if (!this.#destination.cloud) return undefined
+    return { [OPERATION]: { id, producer: PRODUCER, ...place }, [LABELS]: { websocket_protocol: protocol }, [requestTrace]: trace }
   }
 
   #request (request: FastifyRequest | IncomingMessage, status: number): object | undefined {
@@ -184,4 +202,13 @@ export class Logs {
   #write (event: Event, fields: object, message: string): void {
     this.#destination.log?.[logEvents[event]]({ event, ...fields }, message)
   }
+}
+
+function client ({ id, user, protocol }: LoggedConnection): object {
+  return { connection: id, user, protocol }
+}
+
+function contentOf (payload: Buffer, binary: boolean): object {
+  const content = payload.toString(binary ? 'base64' : 'utf8', 0, MAX_CONTENT)
+  return { content, ...(payload.length > MAX_CONTENT && { cut: true }) }
 }

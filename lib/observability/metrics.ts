@@ -1,15 +1,27 @@
 import type { End } from '../model/close-codes.ts'
-import type { Connection } from '../core/connection.ts'
 import type { Instruments, Sample } from './instruments.ts'
 
-/** Why an upgrade was refused, as in the attribute `error.type`. */
+/** Why an upgrade was rejected, as in the attribute `error.type`. */
 export type Rejection = 'capacity' | 'origin' | 'auth' | 'rate_limit' | 'draining'
 
-/** What the gauges read. */
-export interface Observed {
-  readonly connections: ReadonlyMap<string, Connection>
+/** The fields of a connection that are measured. */
+export interface MeasuredConnection {
+  readonly protocol: 'plain' | 'json' | 'protobuf'
+  /** Unix time in ms. */
+  readonly connectedAt: number
+  /** Messages, and bytes of their payloads. */
+  readonly received: number
+  readonly sent: number
+  readonly bytesReceived: number
+  readonly bytesSent: number
+}
+
+/** State of the instance that is read when metrics are collected. */
+export interface Measured {
+  readonly connections: Iterable<MeasuredConnection>
   readonly hub: { readonly subscriptions: number, readonly skipped: number }
   readonly broker: { readonly up: boolean }
+  /** Connections that the instance may hold. */
   readonly limit: number
 }
 
@@ -21,7 +33,7 @@ class Traffic {
   bytesIn = 0
   bytesOut = 0
 
-  add ({ received, sent, bytesReceived, bytesSent }: Connection): void {
+  add ({ received, sent, bytesReceived, bytesSent }: MeasuredConnection): void {
     this.messagesIn += received
     this.messagesOut += sent
     this.bytesIn += bytesReceived
@@ -30,35 +42,38 @@ class Traffic {
 }
 
 /**
- * What the instance tells OpenTelemetry. What happens is counted in plain fields, messages in those of their connection, and read
- * when metrics are collected: it costs the same with and without an SDK, and counters lose nothing of what was before the SDK was
- * there. Histograms do: durations of before `bind` are not kept, which with an SDK of ours are those of the first seconds.
+ * Counts in plain fields, and hands the sums to OpenTelemetry when metrics are collected. Messages are counted in the fields of
+ * their connection. Counting costs the same with and without an SDK, and counters keep what happened before an SDK was bound.
+ * Histograms do not: durations from before `bind` are lost, which with an SDK of ours are those of the first seconds.
  */
 export class Metrics {
   #instruments: Instruments | undefined
   #closed = false
-  #observed: Observed | undefined
+  #measured: Measured | undefined
   #missed = 0
   readonly #rejected = new Map<Rejection, number>()
   readonly #recoveries = new Map<'recovered' | 'unrecovered', number>()
-  /** Of connections that have ended. */
+  /** Traffic of connections that have ended. */
   readonly #ended = { plain: new Traffic(), json: new Traffic(), protobuf: new Traffic() }
 
-  /** Takes the instruments of the meter provider that is registered by now; nothing while there is none. Imports the API. */
+  /** Whether a meter provider was found. Before that, recording a duration has no effect. */
+  get bound (): boolean { return this.#instruments !== undefined }
+
+  /** Binds to the meter provider that is registered now. Without one it only imports the API, and may be called again. */
   async bind (): Promise<void> {
     const { registeredInstruments } = await import('./instruments.ts')
     if (this.#closed || this.#instruments !== undefined) return
     this.#instruments = registeredInstruments()
-    if (this.#observed !== undefined) this.#instruments?.add(this)
+    if (this.#measured !== undefined) this.#instruments?.add(this)
   }
 
-  /** From now on the gauges show this. */
-  observe (observed: Observed): void {
-    this.#observed = observed
+  /** Begins to export the state of this instance. */
+  observe (measured: Measured): void {
+    this.#measured = measured
     this.#instruments?.add(this)
   }
 
-  /** An SDK repeats what it has read last, so it reads once more how it ended. */
+  /** Reads the last state. An SDK goes on exporting the value that it read last. */
   close (): void {
     this.#closed = true
     this.#instruments?.remove(this)
@@ -68,14 +83,17 @@ export class Metrics {
     this.#rejected.set(type, (this.#rejected.get(type) ?? 0) + 1)
   }
 
-  connectionEnded (connection: Connection, { cause }: End): void {
-    this.#ended[connection.protocol].add(connection)
-    this.#instruments?.duration.record((Date.now() - connection.connectedAt) / 1_000, { 'websocket.protocol': connection.protocol, 'websocket.close.cause': cause })
+  connectionEnded (connection: MeasuredConnection, { cause }: End): void {
+    const { protocol, connectedAt } = connection
+    this.#ended[protocol].add(connection)
+    const attributes = { 'websocket.protocol': protocol, 'websocket.close.cause': cause }
+    this.#instruments?.duration.record((Date.now() - connectedAt) / 1_000, attributes)
   }
 
-  /** ms; `errorType` is the code of the error reply, or 'disconnect'. */
+  /** `duration`: ms. `errorType`: the code of the error reply, or 'disconnect'. */
   commandDone (command: string, duration: number, errorType: string | undefined): void {
-    this.#instruments?.commandDuration.record(duration / 1_000, { 'websocket.command': command, ...(errorType !== undefined && { 'error.type': errorType }) })
+    const attributes = { 'websocket.command': command, ...(errorType !== undefined && { 'error.type': errorType }) }
+    this.#instruments?.commandDuration.record(duration / 1_000, attributes)
   }
 
   recovery (recovered: boolean): void {
@@ -87,17 +105,17 @@ export class Metrics {
     this.#missed += count
   }
 
-  /** ms */
+  /** `duration`: ms. */
   published (duration: number, errorType: string | undefined): void {
     this.#instruments?.publishDuration.record(duration / 1_000, errorType === undefined ? {} : { 'error.type': errorType })
   }
 
-  /** ms; the clocks of two instances may differ, but nothing arrives before it was sent. */
+  /** `lag`: ms. Clocks of two instances may differ, so a negative lag is recorded as 0. */
   delivered (lag: number): void {
     this.#instruments?.deliveryLag.record(Math.max(0, lag) / 1_000)
   }
 
-  /** ms */
+  /** `duration`: ms. */
   drained (duration: number): void {
     this.#instruments?.drainDuration.record(duration / 1_000)
   }
@@ -107,23 +125,30 @@ export class Metrics {
     const samples: Sample[] = [['missed', this.#missed]]
     for (const [type, count] of this.#rejected) samples.push(['rejected', count, { 'error.type': type }])
     for (const [outcome, count] of this.#recoveries) samples.push(['recoveries', count, { 'websocket.recovery.outcome': outcome }])
-    const connections = Array.from(this.#observed?.connections.values() ?? [])
-    const all = new Traffic()
+    samples.push(...this.#traffic())
+    if (this.#measured === undefined) return samples
+    const { limit, hub, broker } = this.#measured
+    return [...samples, ['limit', limit], ['subscriptions', hub.subscriptions], ['skipped', hub.skipped], ['up', broker.up ? 1 : 0]]
+  }
+
+  /** Connections, messages and bytes, per protocol. */
+  #traffic (): readonly Sample[] {
+    const samples: Sample[] = []
+    const connections = Array.from(this.#measured?.connections ?? [])
+    let bytesIn = 0
+    let bytesOut = 0
     for (const protocol of PROTOCOLS) {
-      const living = connections.filter(connection => connection.protocol === protocol)
+      const open = connections.filter(connection => connection.protocol === protocol)
       const traffic = Object.assign(new Traffic(), this.#ended[protocol])
-      for (const connection of living) traffic.add(connection)
-      all.bytesIn += traffic.bytesIn
-      all.bytesOut += traffic.bytesOut
+      for (const connection of open) traffic.add(connection)
+      bytesIn += traffic.bytesIn
+      bytesOut += traffic.bytesOut
       const attributes = { 'websocket.protocol': protocol }
       samples.push(
-        ['active', living.length, attributes],
+        ['active', open.length, attributes],
         ['messages', traffic.messagesIn, { ...attributes, 'network.io.direction': 'receive' }],
         ['messages', traffic.messagesOut, { ...attributes, 'network.io.direction': 'transmit' }])
     }
-    samples.push(['io', all.bytesIn, { 'network.io.direction': 'receive' }], ['io', all.bytesOut, { 'network.io.direction': 'transmit' }])
-    if (this.#observed === undefined) return samples
-    const { limit, hub, broker } = this.#observed
-    return [...samples, ['limit', limit], ['subscriptions', hub.subscriptions], ['skipped', hub.skipped], ['up', broker.up ? 1 : 0]]
+    return [...samples, ['io', bytesIn, { 'network.io.direction': 'receive' }], ['io', bytesOut, { 'network.io.direction': 'transmit' }]]
   }
 }

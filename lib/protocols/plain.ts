@@ -1,87 +1,115 @@
 import type { FastifyRequest } from 'fastify'
-import { topOf } from '../hub/catch-up.ts'
+import type { Connection } from '../core/connection.ts'
+import type { Connections } from '../core/connections.ts'
+import type { Protocol } from '../core/protocol.ts'
+import type { Session } from '../core/session.ts'
+import { topOf } from '../hub/recovery.ts'
+import type { Subscription } from '../hub/subscription.ts'
 import { closeCodes } from '../model/close-codes.ts'
-import type { End } from '../model/close-codes.ts'
-import type { Connection, SubscribeResult } from '../core/connection.ts'
+import type { SubscribeResult } from '../model/connection.ts'
+import type { Encoder, Frame } from '../model/encoder.ts'
 import { MessageRateError } from '../model/errors.ts'
-import type { Instance } from '../core/connections.ts'
-import type { Joining } from '../hub/joining.ts'
-import type { Identity } from '../options/options.ts'
-import type { Frame, Protocol } from '../core/protocol.ts'
 import { encodePayload } from '../model/publication.ts'
-import type { Publication } from '../model/publication.ts'
+import type { Observer } from '../observability/observer.ts'
+import type { Identity } from '../options/options.ts'
+import type { ResolvedOptions } from '../options/options.ts'
 
 /**
- * No protocol at all: the host says what messages mean. Only three are ours, all JSON with a `type`: `shutdown` before we close
- * for a drain or the deadline, and `error` for a message that was dropped.
+ * No protocol at all: your app says what messages mean. Only two messages are ours, both JSON with a `type`: `shutdown` before
+ * we close for a drain or the deadline, and `error` for a message that was dropped.
  */
-export class PlainProtocol implements Protocol {
-  readonly name = 'plain'
-  readonly index = 0
-  readonly closes = closeCodes
-  readonly #instance: Instance
-  readonly #tooFast: Frame
+export const plainEncoder: Encoder = {
+  name: 'plain',
+  index: 0,
+  endOf (how) {
+    const { code, reason, cause } = typeof how === 'string' ? closeCodes[how] : how
+    return { code, reason, cause }
+  },
+  publication (_channel, { payload, kind }) {
+    return { payload, binary: kind === 'binary' }
+  },
+  event: () => undefined,
+  message (data) {
+    const { payload, kind } = encodePayload(data)
+    return { payload, binary: kind === 'binary' }
+  },
+  closingMessage ({ reason, cause }) {
+    if (cause !== 'drain' && cause !== 'deadline') return undefined
+    return plainEncoder.message({ type: 'shutdown', message: reason, reconnect: true })
+  }
+}
 
-  constructor (instance: Instance) {
-    this.#instance = instance
-    const { messages } = instance.options.rateLimit
+export class PlainProtocol implements Protocol {
+  readonly encoder = plainEncoder
+  readonly options: ResolvedOptions
+  readonly observer: Observer
+  /** Tells a client that a message was dropped. */
+  readonly tooFast: Frame
+  readonly #connections: Connections
+
+  constructor (options: ResolvedOptions, connections: Connections, observer: Observer) {
+    this.options = options
+    this.observer = observer
+    this.#connections = connections
+    const { messages } = options.rateLimit
     const { code, message } = messages === false ? new MessageRateError(0, 0) : new MessageRateError(messages.max, messages.timeWindow)
-    this.#tooFast = this.message({ type: 'error', code, message })
+    this.tooFast = plainEncoder.message({ type: 'error', code, message })
   }
 
-  opened (connection: Connection, identity: Identity = {}, request: FastifyRequest): void {
-    const { onConnect } = this.#instance.options
+  open (connection: Connection, identity: Identity = {}, request: FastifyRequest): Session {
+    const { onConnect } = this.options
     if (identity.expiresAt !== undefined) connection.closeAt(identity.expiresAt * 1_000, 'expired')
-    this.#instance.identified(connection, identity, request)
+    this.#connections.identified(connection, identity, request)
     for (const channel of identity.channels ?? []) connection.run(() => connection.subscribe(channel))
     if (onConnect !== undefined) connection.run(() => onConnect(connection, request, {}))
+    return new PlainSession(connection, this)
+  }
+}
+
+/** A plain connection. It has no state of its own. */
+class PlainSession implements Session {
+  readonly positioned = false
+  readonly connected = true
+  readonly #connection: Connection
+  readonly #protocol: PlainProtocol
+
+  constructor (connection: Connection, protocol: PlainProtocol) {
+    this.#connection = connection
+    this.#protocol = protocol
   }
 
-  handle (connection: Connection, data: Buffer, binary: boolean): void | Promise<void> {
-    const { onMessage } = this.#instance.options
-    if (onMessage === undefined) return connection.end('unsupported')
-    if (connection.take()) return onMessage(connection, binary ? data : data.toString()) as void | Promise<void>
-    // Said once per burst, so that a flood is not answered by a flood.
-    if (connection.dropped === 1) connection.write(this.#tooFast)
+  handle (data: Buffer, binary: boolean): unknown {
+    const { onMessage } = this.#protocol.options
+    if (onMessage === undefined) return this.#connection.end('unsupported')
+    const { inbox } = this.#connection
+    if (inbox.rate === undefined || inbox.rate.take(Date.now())) return onMessage(this.#connection, binary ? data : data.toString())
+    inbox.refused()
+    // Sent once per burst, so that a flood is not answered by a flood.
+    if (inbox.rate.refused === 1) this.#connection.write(this.#protocol.tooFast)
   }
 
-  ping (connection: Connection): void {
-    connection.nativePing()
+  ping (): void {
+    this.#connection.ping()
   }
 
   sweep (): void {}
 
-  publication (_channel: string, { payload, kind }: Publication): Frame {
-    return { payload, binary: kind === 'binary' }
-  }
+  positionOf (): undefined {}
 
-  /** A message of the host's is a message of WebSocket. */
-  join (frames: readonly Frame[]): readonly Frame[] {
-    return frames
-  }
-
-  event (): undefined {}
-
-  message (data: unknown): Frame {
-    const { payload, kind } = encodePayload(data)
-    return { payload, binary: kind === 'binary' }
-  }
-
-  goodbye ({ reason, cause }: End): Frame | undefined {
-    return cause === 'drain' || cause === 'deadline' ? this.message({ type: 'shutdown', message: reason, reconnect: true }) : undefined
-  }
-
-  subscribed (connection: Connection, channel: string, joining: Joining): SubscribeResult {
-    const caughtUp = joining.admit()
-    for (const publication of caughtUp === undefined ? [] : [...caughtUp.missed, ...caughtUp.live]) connection.write(this.publication(channel, publication))
-    if (caughtUp === undefined || caughtUp.epoch === '') return {} // no position was read
-    const { recovered, epoch } = caughtUp
-    this.#instance.recovery(recovered)
-    return { recovered, offset: topOf(caughtUp), epoch }
+  subscribed (subscription: Subscription): SubscribeResult {
+    const recovery = subscription.admit()
+    if (recovery === undefined) return {}
+    for (const publication of [...recovery.missed, ...recovery.live]) {
+      this.#connection.write(plainEncoder.publication(subscription.channel, publication))
+    }
+    if (recovery.epoch === '') return {} // no position was read
+    const { recovered, epoch } = recovery
+    this.#protocol.observer.recovered(recovered)
+    return { recovered, offset: topOf(recovery), epoch }
   }
 
   unsubscribed (): void {}
 
-  /** A plain client knows no positions; what was lost is counted and logged. */
-  renewed (): void {}
+  /** A plain client knows no positions. What was lost is counted and logged. */
+  positionLost (): void {}
 }

@@ -1,24 +1,34 @@
-import type { ResolvedLimit } from '../options/options.ts'
+/** How many within how many milliseconds. */
+export interface Rate { readonly max: number, readonly timeWindow: number }
 
 /**
- * `max` at once, refilled evenly over `timeWindow`. Synchronous: @fastify/rate-limit's own per-call limiter counts a burst
- * of messages in one turn wrongly and costs a promise for each.
+ * Allows `max` at once, refilled evenly over `timeWindow`. Synchronous: @fastify/rate-limit's own per-call limiter counts a
+ * burst of messages in one turn wrongly, and costs a promise for each.
  */
 export class TokenBucket {
+  readonly rate: Rate
+  /** Takes that were refused, less those allowed since; at least 0. */
+  refused = 0
   #tokens: number
   #filledAt: number
 
-  constructor ({ max }: ResolvedLimit, now: number) {
-    this.#tokens = max
+  constructor (rate: Rate, now: number) {
+    this.rate = rate
+    this.#tokens = rate.max
     this.#filledAt = now
   }
 
-  /** Takes one token, if there is one. */
-  take ({ max, timeWindow }: ResolvedLimit, now: number): boolean {
+  /** Takes one token. False if there is none. */
+  take (now: number): boolean {
+    const { max, timeWindow } = this.rate
     this.#tokens = Math.min(max, this.#tokens + (now - this.#filledAt) * max / timeWindow)
     this.#filledAt = now
-    if (this.#tokens < 1) return false
+    if (this.#tokens < 1) {
+      this.refused++
+      return false
+    }
     this.#tokens--
+    if (this.refused > 0) this.refused--
     return true
   }
 }

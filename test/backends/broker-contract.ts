@@ -16,7 +16,7 @@ export class Node implements BrokerListener {
   readonly backend: Backend
   readonly id: string = randomBytes(4).toString('hex')
   readonly missedBefore: Missed[] = []
-  readonly renewals: string[] = []
+  readonly positionsLost: string[] = []
   readonly states: Array<{ up: boolean, reason: string }> = []
   readonly #publications = new Map<string, Publication[]>()
 
@@ -26,10 +26,18 @@ export class Node implements BrokerListener {
 
   get broker () { return this.backend.broker }
 
-  deliver (channel: string, publication: Publication): void { this.publications(channel).push(publication) }
-  keepsUp (): boolean { return true }
-  missed (channel: string, count: number, why: string): void { this.missedBefore.push({ channel, count, why }) }
-  renewed (channel: string): void { this.renewals.push(channel) }
+  subscribe (channel: string, history: boolean): Promise<void> {
+    return this.broker.subscribe(channel, history, {
+      deliver: publication => { this.publications(channel).push(publication) },
+      canAccept: () => this.canAccept(channel),
+      missed: (count, why) => { this.missedBefore.push({ channel, count, why }) },
+      positionLost: () => { this.positionsLost.push(channel) }
+    })
+  }
+
+  /** A test may say no. */
+  canAccept: (channel: string) => boolean = () => true
+
   stateChanged (up: boolean, reason: string): void { this.states.push({ up, reason }) }
 
   publications (channel: string): Publication[] {
@@ -82,7 +90,7 @@ export function range (from: number, to: number): number[] {
 export function testBroker (t: Test, startPair: StartPair): void {
   t.test('in a channel with history publications have consecutive offsets in one epoch, and arrive in that order', async (t) => {
     const [a, b] = await startPair(t)
-    await a.broker.subscribe('room', true)
+    await a.subscribe('room', true)
     const positions = []
     for (const i of range(1, 10)) positions.push(await b.publish('room', i, { history }))
     const epoch = positions[0]!.epoch!
@@ -96,7 +104,7 @@ export function testBroker (t: Test, startPair: StartPair): void {
 
   t.test('in a channel without history publications have no position, arrive in order and are not kept', async (t) => {
     const [a, b] = await startPair(t)
-    await a.broker.subscribe('room', false)
+    await a.subscribe('room', false)
     for (const i of range(1, 10)) t.strictSame(await b.publish('room', i), {})
     await a.arrived('room', 10)
     t.strictSame(a.data('room'), range(1, 10))
@@ -108,7 +116,7 @@ export function testBroker (t: Test, startPair: StartPair): void {
   t.test('a subscriber gets what is published from now on, and nothing from before', async (t) => {
     const [a, b] = await startPair(t)
     await b.publish('room', 'before', { history })
-    await a.broker.subscribe('room', true)
+    await a.subscribe('room', true)
     await b.publish('room', 'after', { history })
     await a.arrived('room', 1)
     t.strictSame(a.data('room'), ['after'])
@@ -124,7 +132,7 @@ export function testBroker (t: Test, startPair: StartPair): void {
     t.teardown(() => process.off('warning', onWarning))
     await Promise.all(channels.map(async (channel, i) => {
       const withHistory = i % 2 === 0
-      await a.broker.subscribe(channel, withHistory)
+      await a.subscribe(channel, withHistory)
       await b.publish(channel, 'now', withHistory ? { history } : {})
     }))
     for (const channel of channels) await a.arrived(channel, 1)
@@ -137,21 +145,21 @@ export function testBroker (t: Test, startPair: StartPair): void {
     for (const withHistory of [true, false]) {
       const channel = `room-${withHistory}`
       const settings = withHistory ? { history } : {}
-      await a.broker.subscribe(channel, withHistory)
+      await a.subscribe(channel, withHistory)
       await b.publish(channel, 1, settings)
       await a.arrived(channel, 1)
       a.broker.unsubscribe(channel)
       // What follows on the same link is answered after it; with so many, every node of a cluster gets some.
-      await Promise.all(range(1, 40).map(i => a.broker.subscribe(`${channel}-neighbour-${i}`, false)))
+      await Promise.all(range(1, 40).map(i => a.subscribe(`${channel}-neighbour-${i}`, false)))
       await b.publish(channel, 2, settings)
-      await a.broker.subscribe(channel, withHistory)
+      await a.subscribe(channel, withHistory)
       await b.publish(channel, 3, settings)
       await a.arrived(channel, 2)
       t.strictSame(a.data(channel), [1, 3])
 
       // Left and entered again in one turn: the last word counts.
       a.broker.unsubscribe(channel)
-      await a.broker.subscribe(channel, withHistory)
+      await a.subscribe(channel, withHistory)
       await b.publish(channel, 4, settings)
       await a.arrived(channel, 3)
       t.strictSame(a.data(channel), [1, 3, 4])
@@ -228,8 +236,8 @@ export function testBroker (t: Test, startPair: StartPair): void {
     for (const withHistory of [true, false]) {
       const settings = withHistory ? { history } : {}
       const [one, two] = [`one-${withHistory}`, `two-${withHistory}`]
-      await a.broker.subscribe(one, withHistory)
-      await a.broker.subscribe(two, withHistory)
+      await a.subscribe(one, withHistory)
+      await a.subscribe(two, withHistory)
       const first = await a.publish(one, 'first', { ...settings, idempotencyKey: 'key' })
       const others = await Promise.all([a, b, a, b].map(node => node.publish(one, 'again', { ...settings, idempotencyKey: 'key' })))
       t.strictSame(others, Array(4).fill(first))
@@ -246,7 +254,7 @@ export function testBroker (t: Test, startPair: StartPair): void {
 
   t.test('an idempotency key holds whether the publications are kept or not', async (t) => {
     const [a, b] = await startPair(t)
-    await a.broker.subscribe('room', true)
+    await a.subscribe('room', true)
     const first = await a.publish('room', 'kept', { history, idempotencyKey: 'one' })
     t.strictSame(await b.publish('room', 'again', { idempotencyKey: 'one' }), first)
     t.strictSame(await a.publish('room', 'not kept', { idempotencyKey: 'two' }), {})
@@ -265,8 +273,8 @@ export function testBroker (t: Test, startPair: StartPair): void {
     ]
     const tags = [{ trace: '00-1-2\n3', 'with space': '', ž: '👍' }, undefined, {}]
     const settings = (i: number) => ({ history, ...(tags[i % 3] !== undefined && { tags: tags[i % 3]! }) })
-    await a.broker.subscribe('room', true)
-    await a.broker.subscribe('plain', false)
+    await a.subscribe('room', true)
+    await a.subscribe('plain', false)
     for (const [i, value] of values.entries()) {
       await b.publish('room', value, settings(i))
       const { history, ...withoutHistory } = settings(i)
@@ -291,7 +299,7 @@ export function testBroker (t: Test, startPair: StartPair): void {
       'žluťoučký', '👩‍👩‍👧', '__proto__', 'constructor', 'x'.repeat(255), 'ž'.repeat(127)
     ]
     for (const withHistory of [true, false]) {
-      await Promise.all(names.map(name => a.broker.subscribe(name, withHistory)))
+      await Promise.all(names.map(name => a.subscribe(name, withHistory)))
       await Promise.all(names.map(name => b.publish(name, `${name} ${withHistory}`, withHistory ? { history } : {})))
       for (const name of names) await a.arrived(name, 1)
       for (const name of names) t.strictSame(a.publications(name).splice(0).map(decodePayload), [`${name} ${withHistory}`], name)
@@ -303,7 +311,7 @@ export function testBroker (t: Test, startPair: StartPair): void {
   t.test('many publish at once, and all instances see the same order', async (t) => {
     const [a, b] = await startPair(t)
     const nodes = a === b ? [a] : [a, b]
-    for (const node of nodes) await node.broker.subscribe('room', true)
+    for (const node of nodes) await node.subscribe('room', true)
     const count = 600
     const deep = { size: count, ttl: 60_000 }
     const positions = await Promise.all(range(1, count).map(i => (i % 2 === 0 ? a : b).publish('room', i, { history: deep })))

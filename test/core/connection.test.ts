@@ -5,8 +5,9 @@ import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import type { WebSocket } from 'ws'
 import cloudRunWebSocket from '../../index.ts'
-import type { Connection, End, Options } from '../../index.ts'
+import type { End, Options } from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
+import { connectionsOf } from '../helpers/connections.ts'
 import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
@@ -23,7 +24,7 @@ t.test('too many messages are dropped, said once, and handled again after a whil
   const client = await connect(t, `${url}/ws`)
   for (let i = 0; i < 15; i++) client.send(String(i))
   t.match(JSON.parse(String(await client.next())), { type: 'error', code: 'FST_CRWS_MESSAGE_RATE', message: /at most 10 in 500 ms/ })
-  await until(() => [...app.realtime.connections][0]?.received === 15, 'all have arrived')
+  await until(() => connectionsOf(app)[0]?.received === 15, 'all have arrived')
   t.strictSame(handled.slice(0, 10), ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'])
   t.ok(handled.length < 15)
   await until(() => {
@@ -71,7 +72,7 @@ t.test('a client that does not read is dropped with 3008, everybody else goes on
   })
   const reader = await connect(t, `${url}/ws`)
   const slow = await connect(t, `${url}/ws`)
-  await until(() => [...app.realtime.connections].every(({ channels }) => channels.has('news')), 'both are subscribed')
+  await until(() => connectionsOf(app).every(({ channels }) => channels.has('news')), 'both are subscribed')
   slow.socket.pause()
   let published = 0
   while (ends.length === 0 && published < 2_000) {
@@ -96,7 +97,7 @@ t.test('what arrives in several channels in one turn is one write to the socket,
   const sockets: Socket[] = []
   app.server.on('connection', socket => sockets.push(socket))
   const client = await connect(t, `${url}/ws`)
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   await until(() => connection!.channels.size === names.length, 'it is in all of them')
   const [socket] = sockets as [Socket]
   let writes = 0
@@ -128,7 +129,7 @@ t.test('where only the last value matters, who keeps up gets every value, howeve
     }
   })
   const client = await connect(t, `${url}/ws`)
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   await until(() => connection!.channels.size === 2, 'it is in both')
   const much = 'x'.repeat(40_000)
   await Promise.all([app.realtime.publish('room', much), app.realtime.publish('price:a', '1'), app.realtime.publish('price:a', '2')])
@@ -139,7 +140,7 @@ t.test('what a slow client was sent stays bounded, however much is sent', async 
   const { app, url } = await startApp(t, { maxBufferedBytes: 100_000, heartbeat: { interval: '1m', timeout: '1m' } })
   const client = await connect(t, `${url}/ws`)
   client.socket.pause()
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   const results: boolean[] = []
   for (let i = 0; i < 5_000; i++) results.push(connection!.send('x'.repeat(10_000)))
   const sent = results.indexOf(false)
@@ -155,7 +156,7 @@ t.test('where only the last value matters, a client that does not read gets that
   })
   const reader = await connect(t, `${url}/ws`)
   const slow = await connect(t, `${url}/ws`)
-  await until(() => [...app.realtime.connections].every(({ channels }) => channels.has('price:a')), 'both are subscribed')
+  await until(() => connectionsOf(app).every(({ channels }) => channels.has('price:a')), 'both are subscribed')
   slow.socket.pause()
   const chunk = 'x'.repeat(100_000)
   const count = 300 // far more than the sockets between them hold
@@ -163,7 +164,7 @@ t.test('where only the last value matters, a client that does not read gets that
     await app.realtime.publish('price:a', `${i} ${chunk}`)
     await until(() => reader.messages.length === i, 'the other one has it')
   }
-  const [, connection] = app.realtime.connections
+  const [, connection] = connectionsOf(app)
   t.ok(connection!.open, 'it owes little')
   t.ok(connection!.sent < count)
   slow.socket.resume()
@@ -180,7 +181,7 @@ t.test('a connection that is closed while it owes something gets the last value 
     channels: { price: { slow: 'latest' } }, maxBufferedBytes: 100_000_000, heartbeat: { interval: '1m', timeout: '1m' }, onConnect: async (connection) => { await connection.subscribe('price:a') }
   })
   const slow = await connect(t, `${url}/ws`)
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   await until(() => connection!.channels.has('price:a'), 'it is subscribed')
   slow.socket.pause()
   connection!.send('x'.repeat(20_000_000))
@@ -204,7 +205,7 @@ t.test('a connection that becomes too slow while it is closed ends as slow, once
     onConnect: async (connection) => { for (const channel of ['a', 'b', 'c']) await connection.subscribe(channel) }
   }, { logger: { stream: { write: (line: string) => { entries.push(JSON.parse(line).event) } } } })
   const slow = await connect(t, `${url}/ws`)
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   await until(() => connection!.channels.size === 3, 'it is subscribed')
   slow.socket.pause()
   for (const channel of ['a', 'b', 'c']) app.realtime.publish(channel, 'x'.repeat(20_000_000)).catch(t.fail)
@@ -223,7 +224,7 @@ t.test('a connection that is too slow for its goodbye ends as slow', async (t) =
   app.websocketServer.on('connection', socket => sockets.push(socket))
   const client = await connect(t, `${url}/ws`)
   client.socket.pause()
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   while (sockets[0]!.bufferedAmount < maxBufferedBytes - 20_000) connection!.send('x'.repeat(10_000))
   while (sockets[0]!.bufferedAmount < maxBufferedBytes - 20) connection!.send('x')
   t.ok(connection!.open, 'it owes almost as much as it may')
@@ -252,7 +253,7 @@ t.test('a handler slower than its client: the socket is not read, nothing is los
   const client = await connect(t, `${url}/ws`)
   const padding = 'x'.repeat(1_000)
   for (let i = 0; i < total; i++) client.send(String(i).padStart(8, '0') + padding)
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   let before = -1
   await until(async () => {
     const stands = connection!.received === before && before > 0
@@ -279,7 +280,7 @@ t.test('a socket that is not read can still be closed', async (t) => {
   })
   const client = await connect(t, `${url}/ws`)
   for (let i = 0; i < 2_000; i++) client.send('x'.repeat(1_000))
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   await until(() => connection!.received > 64, 'many are waiting')
   connection!.close(4000, 'enough')
   t.strictSame(await client.closed, { code: 4000, reason: 'enough' })
@@ -289,7 +290,7 @@ t.test('close takes 1000 and 3000 to 4999, and a reason that fits', async (t) =>
   const { app, url } = await startApp(t)
   const open = async () => {
     const client = await connect(t, `${url}/ws`)
-    return { client, connection: [...app.realtime.connections].at(-1)! }
+    return { client, connection: connectionsOf(app).at(-1)! }
   }
   const { client, connection } = await open()
   for (const code of [999, 1001, 1005, 1006, 1015, 2999, 5000, 3000.5, Number.NaN, '1000', null]) {
@@ -317,7 +318,7 @@ t.test('after the end send gives false and subscribe rejects', async (t) => {
     }
   })
   const client = await connect(t, `${url}/ws`)
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   await connection!.subscribe('a')
   connection!.close()
   t.equal(connection!.send('x'), false, 'from close() on')
@@ -334,7 +335,7 @@ t.test('after the end send gives false and subscribe rejects', async (t) => {
 t.test('a connection that ends while it subscribes is in no channel', async (t) => {
   const { app, url } = await startApp(t, { channels: { room: { presence: true } } })
   const client = await connect(t, `${url}/ws`)
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   const subscribed = connection!.subscribe('room:1')
   connection!.close()
   await t.rejects(subscribed, { code: 'FST_CRWS_CONNECTION_CLOSED' })
@@ -346,7 +347,7 @@ t.test('a connection that ends while it subscribes is in no channel', async (t) 
 t.test('subscribe and unsubscribe take effect in the order of the calls', async (t) => {
   const { app, url } = await startApp(t, { channels: { room: { presence: true } } })
   await connect(t, `${url}/ws`)
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   const calls: Promise<unknown>[] = []
   for (let i = 0; i < 50; i++) calls.push(connection!.subscribe('room:1'), connection!.unsubscribe('room:1'))
   await Promise.all(calls)
@@ -401,12 +402,12 @@ t.test('an old connection gets the shutdown notice and 1012, not all at once', a
 t.test('the age at which connections are closed is spread over a tenth', async (t) => {
   const { app, url } = await startApp(t, { maxConnectionAge: '50m' })
   await Promise.all(Array.from({ length: 50 }, () => connect(t, `${url}/ws`)))
-  const ages = [...app.realtime.connections].map(({ connectedAt, deadline }) => deadline - connectedAt)
+  const ages = connectionsOf(app).map(({ connectedAt, deadline }) => deadline - connectedAt)
   t.ok(ages.every(age => age > 44.9 * 60_000 && age <= 50 * 60_000 + 1_000))
   t.ok(Math.max(...ages) - Math.min(...ages) > 60_000)
   const never = await startApp(t, { maxConnectionAge: false })
   await connect(t, `${never.url}/ws`)
-  t.equal([...never.app.realtime.connections][0]!.deadline, Infinity)
+  t.equal(connectionsOf(never.app)[0]!.deadline, Infinity)
 })
 
 t.test('a peer that does not answer a close is cut', async (t) => {
@@ -415,7 +416,7 @@ t.test('a peer that does not answer a close is cut', async (t) => {
   const raw = await openRaw(t, url)
   raw.socket.write(upgradeRequest('/ws'))
   await raw.head()
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   connection!.close(4000, 'go')
   await raw.ended
   await until(() => ends.length === 1, 'onDisconnect')
@@ -446,7 +447,7 @@ t.test('messages that were under way when the server closed are still handled', 
   const raw = await openRaw(t, url)
   raw.socket.write(upgradeRequest('/ws'))
   await raw.head()
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   connection!.close()
   raw.socket.write(frame(TEXT, 'last'))
   await until(() => handled.length === 1, 'the last message')
@@ -463,7 +464,7 @@ t.test('who was disconnected is not heard any more, though it goes on sending', 
   raw.socket.write(upgradeRequest('/ws'))
   await raw.head()
   await app.realtime.disconnect('troll')
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   await until(() => connection?.open === false, 'it is closing')
   const { received } = connection!
   for (let i = 0; i < 5; i++) raw.socket.write(frame(TEXT, 'and another thing'))
@@ -482,7 +483,7 @@ t.test('what was queued behind a message whose handler fails later is not handle
   })
   const client = await connect(t, `${url}/ws`)
   for (let i = 1; i <= 10; i++) client.send(String(i))
-  const [connection] = app.realtime.connections as Iterable<Connection>
+  const [connection] = connectionsOf(app)
   await until(() => connection!.received === 10, 'all are here')
   reject(new Error('boom'))
   t.match(await client.closed, { code: 1011 })

@@ -9,6 +9,7 @@ import { boundLabels } from '../../lib/google/log-entry.ts'
 import { isCloudLogger } from '../../lib/google/cloud-logging.ts'
 import { readTrace } from '../../lib/google/trace-context.ts'
 import { startApp } from '../helpers/app.ts'
+import { connectionsOf } from '../helpers/connections.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { startServer } from '../helpers/server-process.ts'
 import { until } from '../helpers/until.ts'
@@ -243,7 +244,7 @@ t.test('a connection without a trace header remembers none', async (t) => {
   const { logger, of } = newLog()
   const { app } = await connected(t, {}, { logger })
   t.equal((await of('connection.opened'))['logging.googleapis.com/trace'], undefined)
-  t.equal([...app.realtime.connections][0]!.trace, undefined)
+  t.equal(connectionsOf(app)[0]!.trace, undefined)
 })
 
 t.test('a refused upgrade has its status, and is a warning', async (t) => {
@@ -259,7 +260,7 @@ t.test('a refused upgrade has its status, and is a warning', async (t) => {
   const client = await connect(t, `${url}/connection/websocket`).catch(() => undefined)
   t.equal(client, undefined)
   const closed = app.close()
-  await until(() => [...app.realtime.connections].every(({ open }) => !open), 'the drain has begun')
+  await until(() => connectionsOf(app).every(({ open }) => !open), 'the drain has begun')
   await rejected(`${url}/ws`).catch(() => {}) // it may be too late for an answer
   await closed
 })
@@ -313,7 +314,7 @@ t.test('elsewhere entries are as the host writes all others', async (t) => {
   const { app } = await connected(t, {}, { logger: { stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } } }, { traceparent })
   const opened = entries.find(({ event }) => event === 'connection.opened')!
   t.match(opened, { level: 30, msg: /opened/, httpRequest: undefined, [operation]: undefined })
-  t.equal([...app.realtime.connections][0]!.trace, undefined)
+  t.equal(connectionsOf(app)[0]!.trace, undefined)
   t.notOk(isCloudLogger(app.log))
   t.ok(isCloudLogger(Fastify({ loggerInstance: pino(cloudLogging({ project: 'p' })) }).log))
 })

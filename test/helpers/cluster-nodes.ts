@@ -24,7 +24,7 @@ export async function setUpCluster (t: Test, cluster: RedisCluster) {
     }
   }
   for (const channel of channels) {
-    await listener.broker.subscribe(channel, true)
+    await listener.subscribe(channel, true)
     await publisher.publish(channel, 0, { history })
     await listener.arrived(channel, 1)
   }

@@ -4,6 +4,7 @@ import t from 'tap'
 import type { End, Options } from '../../index.ts'
 import { PRESENCE_TTL } from '../../lib/model/presence.ts'
 import { startApp } from '../helpers/app.ts'
+import { connectionsOf } from '../helpers/connections.ts'
 import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { command, startRedis } from '../helpers/redis.ts'
@@ -16,7 +17,7 @@ t.test('pings arrive, and a peer that answers them stays', async (t) => {
   const { app, url } = await startApp(t, { heartbeat })
   const client = await connect(t, `${url}/ws`)
   for (let i = 0; i < 10; i++) await once(client.socket, 'ping')
-  t.equal([...app.realtime.connections].length, 1)
+  t.equal(connectionsOf(app).length, 1)
 })
 
 t.test('a peer that never answers is gone, its socket cut', async (t) => {
@@ -36,7 +37,7 @@ t.test('a peer that never answers is gone, its socket cut', async (t) => {
   await until(() => ends.length === 2, 'the frozen one is gone too')
   t.equal(ends[1]!.cause, 'heartbeat')
   t.equal(healthy.socket.readyState, 1)
-  t.equal([...app.realtime.connections].length, 1)
+  t.equal(connectionsOf(app).length, 1)
 })
 
 t.test('any message counts as an answer', async (t) => {
@@ -53,7 +54,7 @@ t.test('any message counts as an answer', async (t) => {
   }, 20)
   t.teardown(() => clearInterval(timer))
   await until(() => pings >= 6, 'many pings')
-  t.equal([...app.realtime.connections].length, 1)
+  t.equal(connectionsOf(app).length, 1)
   t.ok(sent > 6)
 })
 
@@ -68,16 +69,16 @@ t.test('an event loop that was blocked for longer than the timeout kills nobody'
   `
   const clients = spawn(process.execPath, ['--input-type=module', '--eval', script], { stdio: ['pipe', 'inherit', 'inherit'], env: { PATH: process.env.PATH } })
   t.teardown(() => clients.kill())
-  await until(() => [...app.realtime.connections].length === 10, 'ten clients')
+  await until(() => connectionsOf(app).length === 10, 'ten clients')
   for (let round = 0; round < 3; round++) {
     // Pings are under way when the loop stops.
-    await until(() => [...app.realtime.connections].some(({ pongBy }) => pongBy !== 0), 'a ping that is not answered yet')
+    await until(() => connectionsOf(app).some(({ pongBy }) => pongBy !== 0), 'a ping that is not answered yet')
     const wakeAt = Date.now() + 1_000
     while (Date.now() < wakeAt); // blocks
-    const pingsDue = Math.max(...[...app.realtime.connections].map(({ pingAt }) => pingAt))
-    await until(() => [...app.realtime.connections].every(({ pingAt }) => pingAt > pingsDue), 'everybody has been pinged again')
+    const pingsDue = Math.max(...connectionsOf(app).map(({ pingAt }) => pingAt))
+    await until(() => connectionsOf(app).every(({ pingAt }) => pingAt > pingsDue), 'everybody has been pinged again')
   }
-  t.equal([...app.realtime.connections].length, 10)
+  t.equal(connectionsOf(app).length, 10)
   t.strictSame(ends, [])
 })
 

@@ -1,26 +1,50 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
-import type { Connection, End } from '../../index.ts'
-import type { Logs } from '../../lib/observability/logs.ts'
-import { Memory } from '../../lib/lifecycle/memory-guard.ts'
+import type { End } from '../../index.ts'
+import type { Connection } from '../../lib/core/connection.ts'
+import { MemoryGuard } from '../../lib/lifecycle/memory-guard.ts'
+import type { BufferingConnection } from '../../lib/lifecycle/memory-guard.ts'
 import { startApp } from '../helpers/app.ts'
+import { connectionsOf } from '../helpers/connections.ts'
+import { collectLog } from '../helpers/log.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
 const MB = 1_000_000
 const heartbeat = { interval: 500, timeout: '1m' } // a look at memory every 100 ms
 
-function newLog () {
-  const entries: Array<Record<string, any>> = []
-  return { entries, logger: { stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } } }
+/** So many connections that have nothing buffered. */
+function connections (count: number): Set<BufferingConnection> {
+  const idle = (id: string): BufferingConnection => ({
+    id,
+    user: '',
+    protocol: 'plain',
+    connectedAt: 0,
+    received: 0,
+    sent: 0,
+    bytesReceived: 0,
+    bytesSent: 0,
+    identified: true,
+    trace: undefined,
+    outbox: { bufferedBytes: 0 },
+    terminate: () => {}
+  })
+  return new Set(Array.from({ length: count }, (_, i) => idle(String(i))))
+}
+
+/** A guard, and the reports of it. */
+function newGuard (limit: number) {
+  const told: string[] = []
+  const guard = new MemoryGuard(limit, { memoryShort: () => told.push('short'), memoryFreed: () => told.push('freed'), slow: () => told.push('slow') })
+  return { guard, told }
 }
 
 t.test('an instance that runs out of memory takes no more connections until some is free, and keeps those it has', async (t) => {
   setFlagsFromString('--expose_gc')
   const collectGarbage = runInNewContext('gc') as () => void
   collectGarbage()
-  const { logger, entries } = newLog()
+  const { logger, entries } = collectLog()
   const memoryLimit = Math.round((process.memoryUsage.rss() + 200 * MB) / 0.9)
   const { app, url } = await startApp(t, { memoryLimit, heartbeat }, { logger })
   const client = await connect(t, `${url}/ws`)
@@ -48,11 +72,10 @@ t.test('an instance that runs out of memory takes no more connections until some
 })
 
 t.test('where resident memory does not fall, room for connections comes with those that leave', async (t) => {
-  const told: string[] = []
-  const memory = new Memory(process.memoryUsage.rss(), { memoryShort: () => told.push('short'), memoryFreed: () => told.push('freed') } as unknown as Logs)
-  const check = (connections: number) => {
-    memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))
-    return memory.short
+  const { guard, told } = newGuard(process.memoryUsage.rss())
+  const check = (count: number) => {
+    guard.check(connections(count))
+    return guard.short
   }
   t.strictSame([20, 19, 18].map(check), [true, true, false], 'a tenth has to leave')
   t.strictSame([19, 20].map(check), [false, true], 'as many as when it was short')
@@ -63,23 +86,24 @@ t.test('where resident memory does not fall, room for connections comes with tho
 t.test('memory that is short again and again does not creep up to the limit', async (t) => {
   let resident = 0
   t.intercept(process, 'memoryUsage', { value: () => ({ rss: resident, heapUsed: 500, external: 0 }) })
-  const memory = new Memory(1_000, { memoryShort: () => {}, memoryFreed: () => {} } as unknown as Logs)
-  const short = (bytes: number, connections: number) => {
+  const { guard, told } = newGuard(1_000)
+  const short = (bytes: number, count: number) => {
     resident = bytes
-    memory.check(new Map(Array.from({ length: connections }, (_, i) => [String(i), { owed: 0 } as Connection])))
-    return memory.short
+    guard.check(connections(count))
+    return guard.short
   }
   t.strictSame([short(905, 100), short(905, 80)], [true, false])
   t.strictSame([short(924, 90), short(926, 90)], [false, true], 'by a fiftieth of the limit it may grow')
   t.strictSame([short(926, 70), short(924, 70), short(926, 70)], [false, false, true], 'not by another one')
-  t.equal(short(840, 70), false)
+  t.strictSame([short(840, 70), short(899, 200)], [false, false], 'it has fallen')
+  t.strictSame(told, ['short', 'freed', 'short', 'freed', 'short', 'freed'])
 })
 
 t.test('of clients that owe too much together the slowest are dropped', async (t) => {
-  const ends = new Map<Connection, End>()
+  const ends = new Map<unknown, End>()
   const { app, url } = await startApp(t, { memoryLimit: 300 * MB, maxBufferedBytes: 1_000 * MB, heartbeat, onDisconnect: (connection, end) => { ends.set(connection, end) } })
   const clients = await Promise.all(['slowest', 'slow', 'reader'].map(() => connect(t, `${url}/ws`)))
-  const [slowest, slow, reader] = Array.from(app.realtime.connections) as [Connection, Connection, Connection]
+  const [slowest, slow, reader] = connectionsOf(app) as [Connection, Connection, Connection]
   for (const { socket } of clients) socket.pause()
   const part = 'x'.repeat(10 * MB)
   for (let i = 0; i < 8; i++) slowest.send(part)
@@ -95,4 +119,16 @@ t.test('without a limit nothing is refused', async (t) => {
   const client = await connect(t, `${url}/ws`)
   await new Promise(resolve => client.socket.once('ping', resolve))
   await connect(t, `${url}/ws`)
+})
+
+t.test('memory that is freed without being returned makes room too', async (t) => {
+  let live = 500
+  t.intercept(process, 'memoryUsage', { value: () => ({ rss: 920, heapUsed: live, external: 0 }) })
+  const { guard } = newGuard(1_000)
+  const short = (bytes: number) => {
+    live = bytes
+    guard.check(connections(0))
+    return guard.short
+  }
+  t.strictSame([short(500), short(401), short(400), short(401)], [true, true, false, true])
 })

@@ -6,31 +6,41 @@ const limit = { max: 5, timeWindow: 1_000 }
 
 t.test('a burst up to the maximum passes, and no more', async (t) => {
   const bucket = new TokenBucket(limit, 0)
-  t.strictSame(range(1, 7).map(() => bucket.take(limit, 0)), [true, true, true, true, true, false, false])
+  t.strictSame(range(1, 7).map(() => bucket.take(0)), [true, true, true, true, true, false, false])
 })
 
 t.test('it is refilled evenly', async (t) => {
   const bucket = new TokenBucket(limit, 0)
-  for (let i = 0; i < 5; i++) bucket.take(limit, 0)
-  t.equal(bucket.take(limit, 199), false)
-  t.equal(bucket.take(limit, 200), true)
-  t.equal(bucket.take(limit, 200), false)
-  t.strictSame([600, 600, 600].map(now => bucket.take(limit, now)), [true, true, false])
+  for (let i = 0; i < 5; i++) bucket.take(0)
+  t.equal(bucket.take(199), false)
+  t.equal(bucket.take(200), true)
+  t.equal(bucket.take(200), false)
+  t.strictSame([600, 600, 600].map(now => bucket.take(now)), [true, true, false])
 })
 
 t.test('being refused costs nothing', async (t) => {
   const bucket = new TokenBucket(limit, 0)
-  for (let i = 0; i < 5; i++) bucket.take(limit, 0)
-  for (let now = 1; now < 200; now++) t.equal(bucket.take(limit, now), false)
-  t.equal(bucket.take(limit, 201), true)
+  for (let i = 0; i < 5; i++) bucket.take(0)
+  t.strictSame(range(1, 199).filter(now => bucket.take(now)), [])
+  t.equal(bucket.take(201), true)
 })
 
 t.test('it never holds more than the maximum', async (t) => {
   const bucket = new TokenBucket(limit, 0)
-  t.strictSame(range(1, 6).map(() => bucket.take(limit, 1_000_000)), [true, true, true, true, true, false])
+  t.strictSame(range(1, 6).map(() => bucket.take(1_000_000)), [true, true, true, true, true, false])
 })
 
 t.test('at the allowed pace all pass for ever', async (t) => {
   const bucket = new TokenBucket(limit, 0)
-  t.ok(range(1, 10_000).every(i => bucket.take(limit, i * 200)))
+  t.ok(range(1, 10_000).every(i => bucket.take(i * 200)))
+})
+
+t.test('refusals are counted, less what is allowed afterwards', async (t) => {
+  const bucket = new TokenBucket(limit, 0)
+  for (let i = 0; i < 8; i++) bucket.take(0)
+  t.equal(bucket.refused, 3)
+  bucket.take(200)
+  t.equal(bucket.refused, 2)
+  for (let i = 2; i <= 10; i++) bucket.take(i * 200)
+  t.equal(bucket.refused, 0)
 })

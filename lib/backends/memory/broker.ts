@@ -1,5 +1,5 @@
 import { IDEMPOTENCY_TTL, POSITION_TTL } from '../../model/broker.ts'
-import type { Broker, BrokerListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
+import type { Broker, BrokerListener, ChannelListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
 import { UnrecoverablePositionError } from '../../model/errors.ts'
 import { newEpoch } from '../../model/publication.ts'
 import type { Position, Publication } from '../../model/publication.ts'
@@ -24,14 +24,12 @@ const SWEEP_INTERVAL = 10_000
 /** The broker of a single instance: the same contract without Redis. */
 export class MemoryBroker implements Broker {
   readonly up = true
-  readonly #subscribed = new Set<string>()
+  readonly #subscribed = new Map<string, ChannelListener>()
   readonly #streams = new Map<string, Stream>()
   readonly #results = new Map<string, Result>()
-  #listener: BrokerListener | undefined
   #sweeper: NodeJS.Timeout | undefined
 
-  async start (listener: BrokerListener): Promise<void> {
-    this.#listener = listener
+  async start (_listener: BrokerListener): Promise<void> {
     this.#sweeper = setInterval(() => this.#sweep(Date.now()), SWEEP_INTERVAL).unref()
   }
 
@@ -51,12 +49,12 @@ export class MemoryBroker implements Broker {
       position = { offset: publication.offset, epoch: publication.epoch }
     }
     if (resultKey !== '') this.#results.set(resultKey, { position, until: now + IDEMPOTENCY_TTL })
-    if (this.#subscribed.has(channel)) this.#listener?.deliver(channel, publication)
+    this.#subscribed.get(channel)?.deliver(publication)
     return position
   }
 
-  async subscribe (channel: string): Promise<void> {
-    this.#subscribed.add(channel)
+  async subscribe (channel: string, _history: boolean, listener: ChannelListener): Promise<void> {
+    this.#subscribed.set(channel, listener)
   }
 
   unsubscribe (channel: string): void {

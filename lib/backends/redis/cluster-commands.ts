@@ -4,7 +4,7 @@ import { BUFFERS, COMMAND_TIMEOUT, withDeadline } from './commands.ts'
 import type { RedisArgument, RedisCommands } from './commands.ts'
 import { closeWithin, describeError, newCluster, reconnectDelay, watchAnswers } from './link.ts'
 import type { RedisClient, RedisCluster } from './link.ts'
-import { allScripts } from './scripts.ts'
+import { loadScripts } from './scripts.ts'
 import type { RedisSource } from '../../options/redis-source.ts'
 
 /** Sends each command to the node that owns its key. */
@@ -54,12 +54,9 @@ export class ClusterCommands implements RedisCommands {
   #watch (node: RedisClient): void {
     if (this.#watched.has(node)) return
     this.#watched.add(node)
-    // Ahead of all commands on this link, so that none has to be repeated with the script's text and is overtaken meanwhile.
-    const loadScripts = () => {
-      for (const { text } of allScripts) node.sendCommand(['SCRIPT', 'LOAD', text], { asap: true }).catch(() => {}) // `runScript` copes
-    }
-    loadScripts()
-    node.on('ready', loadScripts) // it may be another server by now, or one that has forgotten them
+    const load = () => loadScripts(args => node.sendCommand(args, { asap: true }))
+    load()
+    node.on('ready', load) // it may be another server by now, or one that has forgotten them
     watchAnswers(node, () => {
       node.destroy()
       node.connect().catch(() => {}) // an 'error' event of the cluster, too

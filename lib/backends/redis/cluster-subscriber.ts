@@ -3,10 +3,17 @@ import { RedisUnavailableError } from '../../model/errors.ts'
 import { withDeadline } from './commands.ts'
 import type { ClusterCommands } from './cluster-commands.ts'
 import { duplicateClient, RedisLink } from './link.ts'
-import type { RedisSubscriber, SubscriberListener } from './subscriber.ts'
+import type { MessageListener, RedisSubscriber, SubscriberListener } from './subscriber.ts'
 
 /** ms between two rounds that ask each node for its subscriptions, and look for the owner of channels that have lost theirs. */
 const CHECK_INTERVAL = 1_000
+
+/** A Pub/Sub channel that is wanted. */
+interface Wanted {
+  readonly listener: MessageListener
+  /** The Redis connection over which it is subscribed; undefined while it has none. */
+  link: RedisLink | undefined
+}
 
 /**
  * Sharded Pub/Sub: every channel is subscribed at the node that owns its slot, over one link to each such node.
@@ -16,9 +23,9 @@ const CHECK_INTERVAL = 1_000
 export class ClusterSubscriber implements RedisSubscriber {
   readonly #commands: ClusterCommands
   readonly #links = new Map<string, RedisLink>()
-  /** The link over which a wanted channel is subscribed; undefined while it has none. */
-  readonly #channels = new Map<string, RedisLink | undefined>()
-  readonly #settling = new Set<string>()
+  /** The channels that are wanted. */
+  readonly #channels = new Map<string, Wanted>()
+  readonly #resubscribing = new Set<string>()
   /** Why the last link was lost, which is gone when its channels ask. */
   #lostBecause = 'channels have no node'
   #listener: SubscriberListener | undefined
@@ -28,28 +35,32 @@ export class ClusterSubscriber implements RedisSubscriber {
     this.#commands = commands
   }
 
-  get ready (): boolean { return this.#homeless().length === 0 }
+  get ready (): boolean { return this.#unassigned().length === 0 }
   get reason (): string { return Array.from(this.#links.values()).find(link => !link.ready)?.reason ?? this.#lostBecause }
 
   open (listener: SubscriberListener): void {
     this.#listener = listener
     this.#checking = setInterval(() => {
-      this.#settleAll()
+      this.#resubscribeAll()
       this.#verifyAll()
     }, CHECK_INTERVAL).unref()
   }
 
-  async subscribe (pubsub: string): Promise<void> {
-    const link = await this.#subscribeAtOwner(pubsub)
-    this.#channels.set(pubsub, link)
+  async subscribe (pubsub: string, listener: MessageListener): Promise<void> {
+    const link = await this.#subscribeAtOwner(pubsub, listener)
+    this.#channels.set(pubsub, { listener, link })
   }
 
-  unsubscribe (pubsub: string): void {
-    const link = this.#channels.get(pubsub)
-    this.#channels.delete(pubsub)
-    if (link === undefined) this.#listener?.changed()
-    // Fails only with the link; a subscription that survives that is ended when its next message comes.
-    link?.client.sUnsubscribe(pubsub, this.#onMessage, true)?.catch(() => {})
+  unsubscribe (pubsub: string, listener: MessageListener): void {
+    const wanted = this.#channels.get(pubsub)
+    if (wanted?.listener === listener) {
+      this.#channels.delete(pubsub)
+      if (wanted.link === undefined) this.#listener?.changed()
+      unsubscribeAt(wanted.link, pubsub, listener)
+    } else {
+      // Left over on a connection that broke before the unsubscribe was sent.
+      for (const link of this.#links.values()) unsubscribeAt(link, pubsub, listener)
+    }
   }
 
   async close (): Promise<void> {
@@ -58,29 +69,20 @@ export class ClusterSubscriber implements RedisSubscriber {
     await Promise.all(Array.from(this.#links.values(), link => link.close()))
   }
 
-  readonly #onMessage = (bytes: Buffer, pubsub: Buffer): void => {
-    this.#listener?.message(pubsub.toString(), bytes)
+  /** Channels that have no connection. */
+  #unassigned (): string[] {
+    return Array.from(this.#channels.keys()).filter(pubsub => !this.#channels.get(pubsub)?.link?.ready)
   }
 
-  #homeless (): string[] {
-    return Array.from(this.#channels.keys()).filter(pubsub => !this.#channels.get(pubsub)?.ready)
-  }
-
-  async #subscribeAtOwner (pubsub: string): Promise<RedisLink> {
+  async #subscribeAtOwner (pubsub: string, listener: MessageListener): Promise<RedisLink> {
     try {
-      return await this.#subscribeAt(await this.#linkTo(pubsub), pubsub)
+      return await subscribeAt(await this.#linkTo(pubsub), pubsub, listener)
     } catch (error) {
       if (!isMoved(error)) throw error
       // A command for this slot makes the cluster find out about its new owner.
       await this.#commands.send(pubsub, ['EXISTS', pubsub])
-      return this.#subscribeAt(await this.#linkTo(pubsub), pubsub)
+      return subscribeAt(await this.#linkTo(pubsub), pubsub, listener)
     }
-  }
-
-  /** Subscribing twice over the same link costs nothing: node-redis knows what it has. */
-  async #subscribeAt (link: RedisLink, pubsub: string): Promise<RedisLink> {
-    await withDeadline(link.client.sSubscribe(pubsub, this.#onMessage, true))
-    return link
   }
 
   async #linkTo (pubsub: string): Promise<RedisLink> {
@@ -113,11 +115,11 @@ export class ClusterSubscriber implements RedisSubscriber {
 
   #lose (link: RedisLink, address: string): void {
     this.#drop(link, address)
-    for (const [pubsub, its] of this.#channels) {
-      if (its === link) this.#lost(pubsub)
+    for (const [pubsub, { link: assigned }] of this.#channels) {
+      if (assigned === link) this.#lost(pubsub)
     }
     this.#listener?.changed()
-    this.#settleAll()
+    this.#resubscribeAll()
   }
 
   /** Its node may be gone for good: who owns its channels now is found out anew. */
@@ -146,7 +148,7 @@ export class ClusterSubscriber implements RedisSubscriber {
    * is under way, and the channel would be silent from then on. So the nodes are asked how many subscriptions a link has.
    */
   async #verify (link: RedisLink, address: string): Promise<void> {
-    const expected = Array.from(this.#channels.values()).filter(its => its === link).length
+    const expected = Array.from(this.#channels.values()).filter(({ link: assigned }) => assigned === link).length
     const info = await withDeadline(link.client.sendCommand(['CLIENT', 'INFO']))
     const subscribed = Number(/ ssub=(\d+)/.exec(String(info))?.[1])
     if (subscribed < expected) this.#lose(link, address)
@@ -154,30 +156,42 @@ export class ClusterSubscriber implements RedisSubscriber {
 
   #moved (pubsub: string): void {
     this.#lost(pubsub)
-    this.#settle(pubsub)
+    this.#resubscribe(pubsub)
   }
 
   #lost (pubsub: string): void {
-    this.#channels.set(pubsub, undefined)
+    const wanted = this.#channels.get(pubsub)
+    if (wanted !== undefined) wanted.link = undefined
     this.#listener?.lost(pubsub)
   }
 
-  #settleAll (): void {
-    for (const pubsub of this.#homeless()) this.#settle(pubsub)
+  #resubscribeAll (): void {
+    for (const pubsub of this.#unassigned()) this.#resubscribe(pubsub)
   }
 
-  /** Finds a channel's link again; what fails is tried again in the next round. */
-  #settle (pubsub: string): void {
-    if (this.#settling.has(pubsub)) return
-    this.#settling.add(pubsub)
-    this.#subscribeAtOwner(pubsub).then(link => {
-      const wanted = this.#channels.has(pubsub)
-      this.#channels.set(pubsub, link)
-      if (!wanted) return this.unsubscribe(pubsub)
+  /** Subscribes a channel at its owner again. What fails is tried again in the next round. */
+  #resubscribe (pubsub: string): void {
+    const wanted = this.#channels.get(pubsub)
+    if (wanted === undefined || this.#resubscribing.has(pubsub)) return
+    this.#resubscribing.add(pubsub)
+    this.#subscribeAtOwner(pubsub, wanted.listener).then(link => {
+      if (this.#channels.get(pubsub) !== wanted) return unsubscribeAt(link, pubsub, wanted.listener)
+      wanted.link = link
       this.#listener?.restored(pubsub)
       this.#listener?.changed()
-    }, () => {}).finally(() => this.#settling.delete(pubsub)) // its link, or the cluster, says why
+    }, () => {}).finally(() => this.#resubscribing.delete(pubsub)) // its connection, or the cluster, says why
   }
+}
+
+/** Subscribing twice over the same connection costs nothing: node-redis knows what it has. */
+async function subscribeAt (link: RedisLink, pubsub: string, listener: MessageListener): Promise<RedisLink> {
+  await withDeadline(link.client.sSubscribe(pubsub, listener, true))
+  return link
+}
+
+/** Fails only with the connection. A subscription that survives that is ended when its next message comes. */
+function unsubscribeAt (link: RedisLink | undefined, pubsub: string, listener: MessageListener): void {
+  link?.client.sUnsubscribe(pubsub, listener, true)?.catch(() => {})
 }
 
 function isMoved (error: unknown): boolean {

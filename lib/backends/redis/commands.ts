@@ -1,8 +1,7 @@
 import { RESP_TYPES } from 'redis'
 import { RedisNoAnswerError, RedisRefusedError, RedisUnavailableError } from '../../model/errors.ts'
 import { describeError, newClient, RedisLink } from './link.ts'
-import { allScripts } from './scripts.ts'
-import type { RedisScript } from './scripts.ts'
+import { loadScripts } from './scripts.ts'
 import type { RedisSource } from '../../options/redis-source.ts'
 
 /** ms that a command may take. node-redis' own command timeout ends when the command is written, not when it is answered. */
@@ -41,8 +40,7 @@ export class StandaloneCommands implements RedisCommands {
   open (changed: () => void): void {
     this.#link.open({
       linkReady: () => {
-        // Ahead of all commands on this link, so that none has to be repeated with the script's text and is overtaken meanwhile.
-        for (const { text } of allScripts) this.send('', ['SCRIPT', 'LOAD', text]).catch(() => {}) // `runScript` copes
+        loadScripts(args => this.send('', args))
         changed()
       },
       linkLost: changed
@@ -55,39 +53,6 @@ export class StandaloneCommands implements RedisCommands {
   }
 
   close (): Promise<void> { return this.#link.close() }
-}
-
-/** Scripts under way over one `RedisCommands`, and those that wait for them. */
-interface Running {
-  count: number
-  waiting: Array<() => void> | undefined
-}
-
-const running = new WeakMap<RedisCommands, Running>()
-
-/**
- * Runs a script by its hash. A Redis that has forgotten it gets its text; until all that were under way then are over the next ones wait,
- * or they would overtake those that are sent again.
- */
-export async function runScript (commands: RedisCommands, script: RedisScript, keys: [string, ...string[]], args: RedisArgument[], buffers = false): Promise<unknown> {
-  const mine = running.get(commands) ?? { count: 0, waiting: undefined }
-  running.set(commands, mine)
-  if (mine.waiting !== undefined) await withDeadline(new Promise<void>(resolve => { mine.waiting!.push(resolve) }))
-  const rest = [String(keys.length), ...keys, ...args]
-  mine.count++
-  try {
-    return await commands.send(keys[0], ['EVALSHA', script.sha1, ...rest], buffers)
-  } catch (error) {
-    if (!(error instanceof RedisRefusedError) || !error.message.includes('NOSCRIPT')) throw error
-    mine.waiting ??= []
-    return await commands.send(keys[0], ['EVAL', script.text, ...rest], buffers)
-  } finally {
-    if (--mine.count === 0) {
-      const { waiting = [] } = mine
-      mine.waiting = undefined
-      for (const go of waiting) go()
-    }
-  }
 }
 
 /**

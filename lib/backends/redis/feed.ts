@@ -1,157 +1,198 @@
-import type { BrokerListener, History } from '../../model/broker.ts'
+import type { ChannelListener, History } from '../../model/broker.ts'
 import type { Position, Publication } from '../../model/publication.ts'
+import { decodePublication } from './wire-format.ts'
 
-/** Publications that may wait for a repair; more of them mean that it does not come in time. */
-const MAX_WAITING = 1_000
+/** Publications that may be buffered for a repair. More of them mean that the repair does not finish in time. */
+const MAX_BUFFERED = 1_000
 /** Instances whose sequence is remembered per channel. */
 const MAX_INSTANCES = 1_000
+const SPACE = 32
+
+/** What a feed needs of its broker. */
+export interface FeedOwner {
+  /** The feed must be repaired before it delivers again. */
+  gapFound (feed: RedisFeed): void
+  /** A message has arrived after the channel was left: its subscription must still be ended. */
+  leftOver (feed: RedisFeed): void
+}
 
 /**
- * The publications of one channel on their way from Redis to this instance, put in order. Pub/Sub loses messages whenever
- * a link breaks; what is missing is read from the stream before anything newer is delivered.
+ * The publications of one channel on their way from Redis to this instance, put in order. Pub/Sub loses messages whenever a
+ * connection breaks; what is missing is read from the stream before anything newer is delivered.
+ *
+ * In a channel with history the states are: **live** (each publication follows the one before and is delivered), **buffering** (there
+ * may be a gap: publications wait), and **replaying** (still buffering, while a repair delivers what it reads from the stream). It
+ * starts in buffering. `markGap`, `verify` and a publication that does not follow lead from live to buffering, `replay` delivers
+ * meanwhile, and `finishReplay` leads back to live, unless there was another gap since the repair began. Without history it is always live.
  */
 export class RedisFeed {
   readonly channel: string
+  readonly pubsub: string
+  readonly listener: ChannelListener
   readonly #hasHistory: boolean
-  readonly #listener: BrokerListener
-  /** Of the last publication delivered; undefined until the first read. */
+  readonly #owner: FeedOwner
+  /** Position of the last publication delivered; undefined until the first read. */
   #position: Position | undefined
-  /** Set while something may be missing: what arrives meanwhile. */
-  #waiting: Publication[] | undefined
-  /** When its position was last known to be right: Unix time in ms. */
-  checkedAt = Date.now()
-  /** How often the link broke: a repair that began before the last break does not mend it. */
+  /** Publications that arrived while buffering; undefined while live. */
+  #buffered: Publication[] | undefined
+  /** Unix time in milliseconds at which the position was last known to be right. */
+  verifiedAt = Date.now()
+  /** Number of gaps so far: a repair that began before the last gap does not close it. */
   #generation = 0
   /** In a channel without history: the last sequence of each publishing instance. */
   readonly #sequences = new Map<string, number>()
+  #closed = false
 
-  constructor (channel: string, hasHistory: boolean, listener: BrokerListener) {
+  constructor (channel: string, pubsub: string, hasHistory: boolean, listener: ChannelListener, owner: FeedOwner) {
     this.channel = channel
+    this.pubsub = pubsub
     this.#hasHistory = hasHistory
-    this.#listener = listener
-    if (hasHistory) this.#waiting = []
+    this.listener = listener
+    this.#owner = owner
+    if (hasHistory) this.#buffered = []
   }
 
-  /** Whether it must be repaired before it delivers again. */
-  get broken (): boolean { return this.#waiting !== undefined }
+  /** True while it waits for a repair. */
+  get buffering (): boolean { return this.#buffered !== undefined }
 
-  /** Where a repair starts reading: everything after the last publication delivered, or the position alone if there was none. */
+  /** Position after which a repair reads: that of the last publication delivered. undefined: it reads the position alone. */
   get since (): Position | undefined { return this.#position }
 
   get generation (): number { return this.#generation }
 
-  receive (publication: Publication): void {
-    if (publication.offset === 0) return this.#receiveUnnumbered(publication)
-    if (this.#waiting !== undefined) {
-      this.#waiting.push(publication)
-      if (this.#waiting.length > MAX_WAITING) this.#waitingTooLong()
-    } else if (this.#follows(publication)) {
-      this.#deliver(publication)
-    } else if (publication.epoch === this.#position?.epoch && publication.offset > this.#position.offset) {
-      this.#waiting = [publication]
-    }
+  /** Nobody listens any more. */
+  close (): void {
+    this.#closed = true
   }
 
-  /** The link broke: something may be missing from now on. Without history only the next sequence can tell. */
-  lost (): void {
+  /** Takes a Pub/Sub message. MUST NOT throw: node-redis takes an exception here for a broken connection, and drops what it has read. */
+  readonly onMessage = (bytes: Buffer): void => {
+    if (this.#closed) return this.#owner.leftOver(this)
+    const first = bytes.indexOf(SPACE)
+    const second = bytes.indexOf(SPACE, first + 1)
+    const offset = Number(bytes.toString('latin1', 0, first))
+    const publication = decodePublication(bytes.subarray(second + 1), offset, bytes.toString('latin1', first + 1, second))
+    if (publication !== undefined && !Number.isNaN(offset)) this.receive(publication)
+    else this.listener.missed(1, 'it is not in the form of this package') // some other program writes to our keys
+  }
+
+  receive (publication: Publication): void {
+    if (publication.offset !== 0) return this.#receivePositioned(publication)
+    const { instance, sequence } = publication
+    if (sequence !== 0) {
+      const last = this.#sequences.get(instance)
+      if (last !== undefined && sequence > last + 1) {
+        this.listener.missed(sequence - last - 1, 'Redis Pub/Sub lost them and this channel has no history')
+      }
+      if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()
+      // An instance starts again at 1 if it has not published here for long.
+      if (last === undefined || sequence > last || sequence === 1) this.#sequences.set(instance, sequence)
+    }
+    this.listener.deliver(publication)
+  }
+
+  /** Marks that publications may be missing from now on: the connection broke. Without history only the next sequence can tell. */
+  markGap (): void {
     if (!this.#hasHistory) return
     this.#generation++
-    this.#waiting ??= []
+    this.#buffered ??= []
   }
 
-  /** Compares with the top of the stream: a message that got lost without a trace is found by the next one, or by this. */
-  check (top: Position): void {
-    this.checkedAt = Date.now()
+  /** Compares with the top of the stream, to find a message that was lost without a trace before the next one comes. */
+  verify (top: Position): void {
+    this.verifiedAt = Date.now()
     const position = this.#position
-    if (position !== undefined && (top.epoch !== position.epoch || top.offset > position.offset)) this.lost()
+    if (position !== undefined && (top.epoch !== position.epoch || top.offset > position.offset)) this.markGap()
   }
 
-  /** Delivers one of those that were read from the stream after `since`. */
-  catchUp (publication: Publication): void {
-    this.#advance(publication)
+  /** Delivers a publication that was read from the stream after `since`. */
+  replay (publication: Publication): void {
+    this.#deliverNext(publication)
   }
 
-  /** Takes the last part of what was read, and goes on with what arrived meanwhile. */
-  repair (read: History, generation: number): void {
-    if (this.#waiting === undefined) return // it came too late, and what it could not bring was reported
-    const top = Math.min(read.offset, this.#firstWaiting(read) - 1)
+  /** Delivers the last part of what was read, then what was buffered, and goes live. */
+  finishReplay (read: History, generation: number): void {
+    if (this.#buffered === undefined) return // it went on without this repair, and what was missing is reported
+    const top = Math.min(read.offset, this.#firstBuffered(read) - 1)
     this.#position ??= { offset: top, epoch: read.epoch }
-    for (const publication of read.publications) this.#advance(publication)
-    // What the stream has dropped by now is lost, but for what came over Pub/Sub.
-    if (this.#position.epoch === read.epoch) this.#skipTo(top)
-    if (generation === this.#generation) this.#goOn()
+    for (const publication of read.publications) this.#deliverNext(publication)
+    // What the stream no longer holds is lost, except what came over Pub/Sub.
+    if (this.#position.epoch === read.epoch) this.#reportGap(top)
+    if (generation === this.#generation) this.#flushBuffered()
   }
 
   /**
-   * Redis has lost its data, or the last of it, and goes on after `offset`. What was published before that and has
-   * not arrived can not be known.
+   * Continues after another position, because Redis has lost its data or the last part of it. What was published before and has not
+   * arrived cannot be known.
    */
-  restart ({ offset, epoch }: Position): void {
+  resetTo ({ offset, epoch }: Position): void {
     const old = this.#position?.epoch
     if (old !== epoch) {
-      const waiting = this.#waiting
-      this.#waiting = waiting?.filter(publication => publication.epoch !== old)
-      for (const publication of waiting ?? []) if (publication.epoch === old) this.#advance(publication)
+      const buffered = this.#buffered
+      this.#buffered = buffered?.filter(publication => publication.epoch !== old)
+      for (const publication of buffered ?? []) if (publication.epoch === old) this.#deliverNext(publication)
     }
-    this.#listener.renewed(this.channel)
-    this.#listener.missed(this.channel, 1, 'Redis has lost the history of this channel')
+    this.listener.positionLost()
+    this.listener.missed(1, 'Redis has lost the history of this channel')
     this.#position = { offset, epoch }
   }
 
-  /** A repair that takes long has delivered some of them; one that does not get on is done without. */
-  #waitingTooLong (): void {
-    this.#waiting = this.#waiting?.filter(({ offset, epoch }) => epoch !== this.#position?.epoch || offset > this.#position.offset) ?? []
-    if (this.#waiting.length > MAX_WAITING) this.#goOn()
+  #receivePositioned (publication: Publication): void {
+    if (this.#buffered !== undefined) {
+      this.#buffered.push(publication)
+      if (this.#buffered.length > MAX_BUFFERED) this.#stopWaiting()
+    } else if (this.#follows(publication)) {
+      this.#deliver(publication)
+    } else if (publication.epoch === this.#position?.epoch && publication.offset > this.#position.offset) {
+      this.#buffered = [publication]
+    }
+    if (this.#buffered !== undefined) this.#owner.gapFound(this)
   }
 
-  #firstWaiting ({ epoch }: Position): number {
-    return this.#waiting?.find(publication => publication.epoch === epoch)?.offset ?? Infinity
+  /** Drops what a long repair has delivered meanwhile. A repair that makes no progress is given up: the feed goes live without it. */
+  #stopWaiting (): void {
+    this.#buffered = this.#buffered?.filter(({ offset, epoch }) => epoch !== this.#position?.epoch || offset > this.#position.offset) ?? []
+    if (this.#buffered.length > MAX_BUFFERED) this.#flushBuffered()
   }
 
-  #goOn (): void {
-    const waiting = this.#waiting ?? []
-    this.#waiting = undefined
-    for (const publication of waiting) this.#advance(publication)
+  #firstBuffered ({ epoch }: Position): number {
+    return this.#buffered?.find(publication => publication.epoch === epoch)?.offset ?? Infinity
   }
 
-  /** Delivers what is new, and reports what is missing before it. */
-  #advance (publication: Publication): void {
+  #flushBuffered (): void {
+    const buffered = this.#buffered ?? []
+    this.#buffered = undefined
+    for (const publication of buffered) this.#deliverNext(publication)
+  }
+
+  /** Delivers a publication unless it is a duplicate, and reports what is missing before it. */
+  #deliverNext (publication: Publication): void {
     if (publication.epoch === this.#position?.epoch) {
       if (publication.offset <= this.#position.offset) return
-      this.#skipTo(publication.offset - 1)
+      this.#reportGap(publication.offset - 1)
     }
     this.#deliver(publication)
   }
 
-  #skipTo (offset: number): void {
+  /** Moves on to `offset` and reports the publications up to it as lost. */
+  #reportGap (offset: number): void {
     const position = this.#position
     if (position === undefined || offset <= position.offset) return
-    this.#listener.renewed(this.channel)
-    this.#listener.missed(this.channel, offset - position.offset, 'the history of this channel no longer holds them')
+    this.listener.positionLost()
+    this.listener.missed(offset - position.offset, 'the history of this channel no longer holds them')
     position.offset = offset
   }
 
-  /** Over an unbroken link a new epoch loses nothing: the position was evicted or had expired. */
+  /** Over an unbroken connection a new epoch loses nothing: the position was evicted or had expired. */
   #follows ({ epoch, offset }: Publication): boolean {
     return this.#position === undefined || epoch !== this.#position.epoch || offset === this.#position.offset + 1
   }
 
   #deliver (publication: Publication): void {
     const { offset, epoch } = publication
-    if (this.#position !== undefined && this.#position.epoch !== epoch) this.#listener.renewed(this.channel)
+    if (this.#position !== undefined && this.#position.epoch !== epoch) this.listener.positionLost()
     this.#position = { offset, epoch }
-    this.checkedAt = Date.now()
-    this.#listener.deliver(this.channel, publication)
-  }
-
-  #receiveUnnumbered (publication: Publication): void {
-    const { instance, sequence } = publication
-    if (sequence === 0) return this.#listener.deliver(this.channel, publication)
-    const last = this.#sequences.get(instance)
-    if (last !== undefined && sequence > last + 1) this.#listener.missed(this.channel, sequence - last - 1, 'Redis Pub/Sub lost them and this channel has no history')
-    if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()
-    // An instance starts again at 1 when it has not published here for long.
-    if (last === undefined || sequence > last || sequence === 1) this.#sequences.set(instance, sequence)
-    this.#listener.deliver(this.channel, publication)
+    this.verifiedAt = Date.now()
+    this.listener.deliver(publication)
   }
 }

@@ -1,6 +1,6 @@
 import { countMembers, PRESENCE_TTL } from '../../model/presence.ts'
 import type { Member, Presence } from '../../model/presence.ts'
-import { runScript } from './commands.ts'
+import { runScript } from './script-runner.ts'
 import type { RedisCommands } from './commands.ts'
 import type { RedisKeys } from './keys.ts'
 import { addMembers, listMembers, removeMember } from './scripts.ts'

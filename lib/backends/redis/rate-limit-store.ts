@@ -1,7 +1,4 @@
-import { normalizeIP } from '@fastify/rate-limit'
-import type { FastifyRequest } from 'fastify'
-import { remoteAddress } from '../../google/client-address.ts'
-import { runScript } from './commands.ts'
+import { runScript } from './script-runner.ts'
 import type { RedisCommands } from './commands.ts'
 import type { RedisKeys } from './keys.ts'
 import { countInWindow } from './scripts.ts'
@@ -28,10 +25,4 @@ export function createRateLimitStore (commands: RedisCommands, keys: RedisKeys):
     /** All our routes count together. */
     child (): this { return this }
   }
-}
-
-/** By what upgrades are counted. */
-export function clientAddress (request: FastifyRequest): string {
-  // An IPv6 client has a whole /64 of addresses.
-  return normalizeIP(remoteAddress(request) ?? 'unknown')
 }

@@ -9,6 +9,11 @@ export interface RedisScript {
 /** Every script below. */
 export const allScripts: RedisScript[] = []
 
+/** Loads all scripts. Called ahead of all other commands on a connection, so that none is sent again with its text and overtaken. */
+export function loadScripts (send: (args: string[]) => Promise<unknown>): void {
+  for (const { text } of allScripts) send(['SCRIPT', 'LOAD', text]).catch(() => {}) // `runScript` copes without
+}
+
 function script (text: string): RedisScript {
   const made = { text, sha1: createHash('sha1').update(text).digest('hex') }
   allScripts.push(made)

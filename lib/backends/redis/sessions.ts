@@ -1,4 +1,4 @@
-import { runScript } from './commands.ts'
+import { runScript } from './script-runner.ts'
 import type { RedisCommands } from './commands.ts'
 import type { RedisKeys } from './keys.ts'
 import { setSession } from './scripts.ts'

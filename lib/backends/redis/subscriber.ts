@@ -1,11 +1,12 @@
+import type { RedisSource } from '../../options/redis-source.ts'
 import { RedisUnavailableError } from '../../model/errors.ts'
 import { withDeadline } from './commands.ts'
 import { newClient, RedisLink } from './link.ts'
-import type { RedisSource } from '../../options/redis-source.ts'
+
+/** Takes the messages of one Pub/Sub channel. MUST NOT throw: node-redis takes that for a broken connection, and drops what it has read. */
+export type MessageListener = (bytes: Buffer) => void
 
 export interface SubscriberListener {
-  /** MUST NOT throw: node-redis takes an exception here for a fault of the link and drops the rest of what it has read. */
-  message (pubsub: string, bytes: Buffer): void
   /** From now on messages of this Pub/Sub channel may be lost. */
   lost (pubsub: string): void
   /** Messages arrive again. */
@@ -14,24 +15,24 @@ export interface SubscriberListener {
   changed (): void
 }
 
-/** Receives Pub/Sub messages over links of its own. */
+/** Receives Pub/Sub messages over Redis connections of its own. */
 export interface RedisSubscriber {
-  /** Whether every channel that is wanted is subscribed. */
+  /** True if every channel that is wanted is subscribed. */
   readonly ready: boolean
   /** Why it is not ready. */
   readonly reason: string
   open (listener: SubscriberListener): void
-  /** Resolves when messages arrive. Fails fast with a coded error; then the channel is not wanted. */
-  subscribe (pubsub: string): Promise<void>
-  unsubscribe (pubsub: string): void
+  /** Resolves when messages arrive. Rejects fast with a coded error; then the channel is not wanted. */
+  subscribe (pubsub: string, listener: MessageListener): Promise<void>
+  /** May be called again for a listener that still gets messages, because the connection broke before its unsubscribe was sent. */
+  unsubscribe (pubsub: string, listener: MessageListener): void
   close (): Promise<void>
 }
 
-/** One link to one server, which comes back with all its subscriptions. */
+/** One Redis connection to one server. It comes back with all its subscriptions. */
 export class StandaloneSubscriber implements RedisSubscriber {
   readonly #link: RedisLink
-  readonly #wanted = new Set<string>()
-  #onMessage: (bytes: Buffer, pubsub: Buffer) => void = () => {}
+  readonly #wanted = new Map<string, MessageListener>()
 
   constructor (source: RedisSource & { kind: 'standalone' | 'client' }) {
     this.#link = new RedisLink(newClient(source))
@@ -41,33 +42,28 @@ export class StandaloneSubscriber implements RedisSubscriber {
   get reason (): string { return this.#link.reason }
 
   open (listener: SubscriberListener): void {
-    this.#onMessage = (bytes, pubsub) => {
-      const name = pubsub.toString()
-      if (this.#wanted.has(name)) listener.message(name, bytes)
-      else this.unsubscribe(name) // left over from an unsubscribe that the link did not live to see
-    }
     const tell = (what: 'lost' | 'restored') => {
-      for (const pubsub of this.#wanted) listener[what](pubsub)
+      for (const pubsub of this.#wanted.keys()) listener[what](pubsub)
       listener.changed()
     }
     this.#link.open({ linkReady: () => tell('restored'), linkLost: () => tell('lost') })
   }
 
-  async subscribe (pubsub: string): Promise<void> {
+  async subscribe (pubsub: string, listener: MessageListener): Promise<void> {
     if (!this.ready) throw new RedisUnavailableError(this.reason)
-    this.#wanted.add(pubsub)
+    this.#wanted.set(pubsub, listener)
     try {
-      await withDeadline(this.#link.client.subscribe(pubsub, this.#onMessage, true))
+      await withDeadline(this.#link.client.subscribe(pubsub, listener, true))
     } catch (error) {
-      this.unsubscribe(pubsub)
+      this.unsubscribe(pubsub, listener)
       throw error
     }
   }
 
-  unsubscribe (pubsub: string): void {
-    this.#wanted.delete(pubsub)
-    // Fails only with the link; a subscription that survives that is ended when its next message comes.
-    this.#link.client.unsubscribe(pubsub, this.#onMessage, true)?.catch(() => {})
+  unsubscribe (pubsub: string, listener: MessageListener): void {
+    if (this.#wanted.get(pubsub) === listener) this.#wanted.delete(pubsub)
+    // Fails only with the connection. A subscription that survives that is ended when its next message comes.
+    this.#link.client.unsubscribe(pubsub, listener, true)?.catch(() => {})
   }
 
   close (): Promise<void> { return this.#link.close() }

@@ -1,54 +1,59 @@
-import type { Answer, LateAnswer } from './answer.ts'
 import { connect } from './connect.ts'
 import type { Context } from './context.ts'
-import { clientErrors, ReplyError } from './errors.ts'
-import { history } from './history.ts'
-import { presence, presenceStats } from './presence.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { refresh, subRefresh } from './expiry.ts'
+import { dataOf, payloadOf } from './payloads.ts'
 import { publish } from './publish.ts'
-import { refresh, subRefresh } from './refresh.ts'
-import { anyChannelOf } from './requests.ts'
-import { rpc, send } from './rpc.ts'
+import { history, presence, presenceStats } from './queries.ts'
+import type { SendReply } from './replies.ts'
 import type { CommandName, RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
-import { checkSubscribe, subscribe } from './subscribe.ts'
-import { unsubscribe } from './unsubscribe.ts'
+import { subscribe, unsubscribe } from './subscribe.ts'
 
-/** Publishes of one connection that Redis has not acknowledged yet. At this number, the next waits for the last. */
-const MAX_PUBLISHING = 64
-
+/** Handles one command. @throws ReplyError, DisconnectError, or any error of the app. */
 type Handler<Name extends CommandName> =
-  (context: Context, session: SdkSession, request: RequestOf<Name>) => Promise<Answer | LateAnswer | undefined>
+  (context: Context, session: SdkSession, request: RequestOf<Name>, reply: SendReply, next: () => void) => Promise<void>
 
 interface CommandOf<Name extends CommandName> {
-  /** Returns the reply; undefined for none. @throws ReplyError, DisconnectError, or any error of the app. */
   readonly handle: Handler<Name>
-  /** The next command of the connection waits until it is handled. All others may overlap. */
-  readonly ordered?: boolean
-  /** Answers that may be unacknowledged while the next command is handled. */
-  readonly pipelined?: number
-  /** Returns the channel whose earlier subscribes and unsubscribes are handled first, and later ones afterwards. */
-  readonly turnOf?: (request: RequestOf<Name>) => string
+  /** True if the next command of the connection waits until this one is done or calls `next`. Others overlap. */
+  readonly ordered: boolean
 }
 
 /** All commands [Command-Reply]. If a message sets several, the first one in this order counts, as in Centrifuge. */
 export const commands: { readonly [Name in CommandName]: CommandOf<Name> } = {
   connect: { handle: connect, ordered: true },
-  ping: { handle: notAvailable },
-  subscribe: { handle: subscribe, turnOf: checkSubscribe },
-  unsubscribe: { handle: unsubscribe, turnOf: anyChannelOf },
-  publish: { handle: publish, ordered: true, pipelined: MAX_PUBLISHING },
-  presence: { handle: presence },
-  presence_stats: { handle: presenceStats },
-  history: { handle: history },
-  rpc: { handle: rpc },
+  ping: { handle: ping, ordered: false },
+  subscribe: { handle: subscribe, ordered: false },
+  unsubscribe: { handle: unsubscribe, ordered: false },
+  publish: { handle: publish, ordered: true },
+  presence: { handle: presence, ordered: false },
+  presence_stats: { handle: presenceStats, ordered: false },
+  history: { handle: history, ordered: false },
+  rpc: { handle: rpc, ordered: false },
   send: { handle: send, ordered: true },
-  refresh: { handle: refresh },
-  sub_refresh: { handle: subRefresh }
+  refresh: { handle: refresh, ordered: false },
+  sub_refresh: { handle: subRefresh, ordered: false }
 }
 
 export const commandNames = Object.keys(commands) as readonly CommandName[]
 
 /** Refuses `ping`: in version 2 of the protocol a ping is an empty reply and a pong an empty command [Ping Pong]. */
-async function notAvailable (): Promise<never> {
+async function ping (): Promise<never> {
   throw new ReplyError(clientErrors.notAvailable)
+}
+
+/** Handles `rpc`: the app's `onRpc` answers. */
+async function rpc ({ options }: Context, { connection }: SdkSession, request: RequestOf<'rpc'>, reply: SendReply): Promise<void> {
+  const { onRpc } = options
+  if (onRpc === undefined) throw new ReplyError(clientErrors.notAvailable)
+  const data = payloadOf(await onRpc(connection, request.method ?? '', dataOf(request.data)))
+  reply(data === undefined ? {} : { data })
+}
+
+/** Handles `send`: a message for the app's `onMessage`. It has no id and no reply [Command-Reply]. */
+async function send ({ options }: Context, { connection }: SdkSession, request: RequestOf<'send'>): Promise<void> {
+  const { onMessage } = options
+  if (onMessage === undefined) throw new DisconnectError('unsupported')
+  await onMessage(connection, dataOf(request.data))
 }

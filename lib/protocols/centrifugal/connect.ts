@@ -1,14 +1,16 @@
+import type { FastifyRequest } from 'fastify'
+import type { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 import type { ConnectDetails, Identity } from '../../options/options.ts'
-import type { Answer, LateAnswer } from './answer.ts'
 import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import { expireConnection } from './expiry.ts'
 import { dataOf, payloadOf } from './payloads.ts'
 import { subscribeReply } from './replies.ts'
+import type { SendReply } from './replies.ts'
 import { positionOf } from './requests.ts'
-import type { Expiry, RequestOf, SubscribeReply } from './schema.ts'
+import type { RequestOf, SubscribeReply } from './schema.ts'
 import { NO_POSITIONS } from './session.ts'
 import type { SdkSession } from './session.ts'
 import { expiresAt, verifyConnectionToken } from './tokens.ts'
@@ -21,21 +23,44 @@ const VERSION = 'fastify-cloud-run-websocket'
  * Handles `connect`: authenticate, set the expiry, subscribe to the identity's channels, call `onConnect`, reply, then
  * send what was published meanwhile. SDKs send subscribes in the same frame, so all other commands wait for it.
  */
-export async function connect (context: Context, session: SdkSession, request: RequestOf<'connect'>): Promise<LateAnswer> {
-  begin(session, request)
+export async function connect (
+  context: Context, session: SdkSession, request: RequestOf<'connect'>, reply: SendReply
+): Promise<void> {
+  const { connections, subscriptions, options: { heartbeat, onConnect } } = context
+  const { connection, nativePing } = session
+  const upgrade = begin(session, request)
   const identity = await authenticate(context.tokens, session, request)
-  context.instance.identified(session.connection, identity, session.request!)
+  connections.identified(connection, identity, upgrade)
   const expiry = expireConnection(session, identity.expiresAt)
-  await subscribeServerSide(session, identity.channels)
-  const answer = await callOnConnect(context, session, request)
-  return () => welcome(context, session, expiry, answer)
+  await Promise.all((identity.channels ?? []).map(channel => connection.subscribe(channel)))
+  session.connected = true
+  const answer = await onConnect?.(connection, upgrade, connectDetails(request))
+  if (!connection.open) return
+  const data = typeof answer === 'object' && answer !== null && 'data' in answer ? payloadOf(answer.data) : undefined
+  // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
+  const admitted = admitServerSide(context, session)
+  session.phase = 'connected'
+  reply({
+    client: connection.id,
+    version: VERSION,
+    ...expiry,
+    ...(!nativePing && { ping: Math.ceil(heartbeat.interval / 1_000), pong: true }),
+    ...(admitted.length > 0 && { subs: Object.fromEntries(admitted.map(({ subscription, reply }) => [subscription.channel, reply])) }),
+    ...(data !== undefined && { data })
+  })
+  for (const { subscription, live } of admitted) session.pushAll(subscription.channel, live)
+  for (const { subscription } of admitted) subscriptions.announceJoin(connection, subscription)
 }
 
-function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): void {
+/** Returns the upgrade's request; the session does not keep it: memory. */
+function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): FastifyRequest {
   if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
   session.phase = 'connecting'
   const recovering = Object.entries(subs).filter(([, { recover }]) => recover)
   session.positions = new Map(recovering.map(([channel, request]): [string, Position] => [channel, positionOf(request)]))
+  const upgrade = session.request!
+  session.request = undefined
+  return upgrade
 }
 
 /** The token decides; without one, the identity that `authenticate` returned for the upgrade. */
@@ -60,17 +85,6 @@ async function authenticate (tokens: Tokens | undefined, session: SdkSession, { 
   }
 }
 
-async function subscribeServerSide ({ connection }: SdkSession, channels: readonly string[] = []): Promise<void> {
-  await Promise.all(channels.map(channel => connection.subscribe(channel)))
-}
-
-async function callOnConnect ({ options: { onConnect } }: Context, session: SdkSession, request: RequestOf<'connect'>): Promise<unknown> {
-  const upgrade = session.request!
-  session.request = undefined // a connection does not keep it: memory
-  session.welcomed = true
-  return onConnect?.(session.connection, upgrade, connectDetails(request))
-}
-
 function connectDetails ({ data, name, version }: RequestOf<'connect'>): ConnectDetails {
   return {
     ...(data !== undefined && { data: dataOf(data) }),
@@ -79,51 +93,29 @@ function connectDetails ({ data, name, version }: RequestOf<'connect'>): Connect
   }
 }
 
-/** Admits the connection to the channels that it was subscribed to meanwhile, and replies. */
-function welcome (context: Context, session: SdkSession, expiry: Expiry, answer: unknown): Answer | undefined {
-  const { connection, nativePing } = session
-  if (!connection.open) return undefined
-  const { instance, options: { heartbeat } } = context
-  const data = typeof answer === 'object' && answer !== null && 'data' in answer ? payloadOf(answer.data) : undefined
-  const admitted = admitDeferred(context, session)
-  session.phase = 'connected'
-  return {
-    result: {
-      client: connection.id,
-      version: VERSION,
-      ...expiry,
-      ...(!nativePing && { ping: Math.ceil(heartbeat.interval / 1_000), pong: true }),
-      ...(admitted.length > 0 && { subs: Object.fromEntries(admitted.map(({ channel, reply }) => [channel, reply])) }),
-      ...(data !== undefined && { data })
-    },
-    after () {
-      for (const { channel, live } of admitted) session.pushAll(channel, live)
-      for (const { channel } of admitted) instance.joined(connection, channel)
-    }
-  }
-}
-
 interface Admitted {
-  readonly channel: string
+  readonly subscription: Subscription
   readonly reply: SubscribeReply
   /** Publications that follow the reply. */
   readonly live: Publication[]
 }
 
-/** Admits the connection to its server-side subscriptions. Together they recover at most half of `maxBufferedBytes`. */
-function admitDeferred ({ instance, options }: Context, session: SdkSession): Admitted[] {
+/** Admits the server-side subscriptions. Together they recover at most half of `maxBufferedBytes`. */
+function admitServerSide ({ observer, options }: Context, session: SdkSession): Admitted[] {
   const admitted: Admitted[] = []
   let bytes = 0
-  for (const [channel, joining] of session.deferred) {
-    bytes += joining.bytes
-    if (bytes > options.maxBufferedBytes / 2) joining.giveUp()
+  for (const subscription of session.joined) {
+    if (subscription.state === 'ended') continue // the app has unsubscribed the connection again
+    const { channel, recoveryBytes } = subscription
+    bytes += recoveryBytes
+    if (bytes > options.maxBufferedBytes / 2) subscription.giveUpRecovery()
     const recovering = session.positions.has(channel)
-    const caughtUp = joining.admit()
-    if (caughtUp === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-    if (recovering) instance.recovery(caughtUp.recovered)
-    admitted.push({ channel, reply: subscribeReply(caughtUp, recovering), live: caughtUp.live })
+    const recovery = subscription.admit()
+    if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
+    if (recovering) observer.recovered(recovery.recovered)
+    admitted.push({ subscription, reply: subscribeReply(recovery, recovering), live: recovery.live })
   }
-  session.deferred.clear()
+  session.joined.length = 0
   session.positions = NO_POSITIONS
   return admitted
 }

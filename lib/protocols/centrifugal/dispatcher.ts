@@ -1,37 +1,34 @@
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { EXPECTED } from '../../observability/logs.ts'
-import type { Metrics } from '../../observability/metrics.ts'
-import type { Answer, LateAnswer } from './answer.ts'
-import type { Codec } from './codec.ts'
+import { ALREADY_REPORTED } from '../../observability/logs.ts'
 import { commandNames, commands } from './commands.ts'
 import type { Context } from './context.ts'
+import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { ErrorReply } from './errors.ts'
+import { endExpired } from './expiry.ts'
 import type { Command, CommandName } from './schema.ts'
-import type { SdkSession } from './session.ts'
+import type { SdkSession, SdkSessionOwner } from './session.ts'
 
-/** ms that a client whose connect was refused has to close. */
+/** Milliseconds that a client whose connect was refused has to close. */
 const REFUSED_LINGER = 5_000
 /** Codes of errors that the app throws for its client (centrifugal.dev/docs/server/codes). */
 const MIN_APP_CODE = 400
 const MAX_APP_CODE = 1_999
 
 /** Handles the commands of SDK connections and replies to them, for one encoding. */
-export class Dispatcher {
-  readonly #codec: Codec
-  readonly #context: Context
-  readonly #metrics: Metrics
+export class Dispatcher implements SdkSessionOwner {
+  readonly encoder: SdkEncoder
+  readonly context: Context
 
-  constructor (codec: Codec, context: Context, metrics: Metrics) {
-    this.#codec = codec
-    this.#context = context
-    this.#metrics = metrics
+  constructor (encoder: SdkEncoder, context: Context) {
+    this.encoder = encoder
+    this.context = context
   }
 
   /** Handles one WebSocket message: one command or several [Top level batching]. The next one waits for the promise. */
   async handle (session: SdkSession, data: Buffer, binary: boolean): Promise<void> {
     const { connection } = session
-    const list = this.#decode(data, binary)
+    const list = this.encoder.decode(data, binary)
     const refused = session.phase === 'failed'
     if (list.length === 0 || refused) return connection.end(sdkOnlyCloseCodes.badRequest)
     for (const command of list) {
@@ -40,13 +37,8 @@ export class Dispatcher {
     }
   }
 
-  /** An empty list for a frame that is not one of the protocol: the client is told by the close code. */
-  #decode (data: Buffer, binary: boolean): Command[] {
-    try {
-      return binary === this.#codec.binary ? this.#codec.decode(data) : []
-    } catch {
-      return []
-    }
+  expire (session: SdkSession, now: number): void {
+    endExpired(session, now)
   }
 
   /** Returns the promise for which the next command waits. */
@@ -60,9 +52,9 @@ export class Dispatcher {
     if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(session)
     if (isPong) return this.#pong(session)
     if (name === undefined) return this.#disconnect(session)
-    if (!connection.take()) return this.#refuse(session, id, clientErrors.tooManyRequests)
-    const handled = this.#run(session, id, name, command[name])
-    return commands[name].ordered ? handled : undefined
+    if (!connection.inbox.take()) return this.#replyError(session, id, clientErrors.tooManyRequests)
+    if (commands[name].ordered) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
+    this.#run(session, id, name, command)
   }
 
   #disconnect ({ connection }: SdkSession): undefined {
@@ -72,57 +64,28 @@ export class Dispatcher {
   /** One answer to each ping is free; more of them cost as much as any command. */
   #pong (session: SdkSession): undefined {
     const now = Date.now()
-    if (now < session.freePongAt) session.connection.take()
-    else session.freePongAt = now + this.#context.options.heartbeat.interval / 2
+    if (now < session.freePongAt) session.connection.inbox.take()
+    else session.freePongAt = now + this.context.options.heartbeat.interval / 2
   }
 
-  /** Resolves when the next command may be handled. Never rejects. */
-  async #run (session: SdkSession, id: number, name: CommandName, request: unknown): Promise<void> {
+  /** Resolves when the command is done. Never rejects. `next` is called if the next command need not wait that long. */
+  async #run (session: SdkSession, id: number, name: CommandName, command: Command, next = noneWaits): Promise<void> {
+    const { observer } = this.context
     const startedAt = performance.now()
     let errorType: string | undefined
     try {
-      const { turnOf, pipelined = 0 } = commands[name]
-      if (turnOf !== undefined) {
-        const channel = turnOf(request as never)
-        await session.connection.inTurn(channel, async () => this.#reply(session, id, name, await this.#handle(session, name, request)))
-      } else {
-        const answer = await this.#handle(session, name, request)
-        if (isAcknowledged(answer)) {
-          const replied = this.#replyAfterwards(session, id, name, answer, startedAt)
-          return ++session.publishing < pipelined ? undefined : await replied
-        }
-        this.#reply(session, id, name, answer)
-      }
+      const reply = (result: object) => this.#reply(session, id, name, result)
+      await commands[name].handle(this.context, session, command[name] as never, reply, next)
     } catch (error) {
       errorType = this.#failed(session, id, name, error)
     }
-    this.#metrics.commandDone(name, performance.now() - startedAt, errorType)
+    if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
   }
 
-  #handle (session: SdkSession, name: CommandName, request: unknown): Promise<Answer | LateAnswer | undefined> {
-    return commands[name].handle(this.#context, session, request as never)
-  }
-
-  /** Writes the reply. Synchronous from a late answer to what follows the reply, so that nothing comes between. */
-  #reply ({ connection, encoder }: SdkSession, id: number, name: CommandName, given: Answer | LateAnswer | undefined): void {
-    const answer = typeof given === 'function' ? given() : given
-    if (answer === undefined) return
-    const frame = encoder.frame({ id, [name]: answer.result })
-    if (name === 'connect') connection.release(frame)
+  #reply ({ connection }: SdkSession, id: number, name: CommandName, result: object): void {
+    const frame = this.encoder.frame({ id, [name]: result })
+    if (name === 'connect') connection.outbox.release(frame)
     else connection.write(frame)
-    answer.after?.()
-  }
-
-  async #replyAfterwards (session: SdkSession, id: number, name: CommandName, answer: Acknowledged, startedAt: number): Promise<void> {
-    let errorType: string | undefined
-    try {
-      await answer.acknowledged
-      this.#reply(session, id, name, answer)
-    } catch (error) {
-      errorType = this.#failed(session, id, name, error)
-    }
-    session.publishing--
-    this.#metrics.commandDone(name, performance.now() - startedAt, errorType)
   }
 
   /** Replies with the error, or ends the connection. Returns the type of the error for the metric. */
@@ -136,9 +99,9 @@ export class Dispatcher {
     if (name === 'connect') {
       session.phase = 'failed'
       connection.closeAt(Date.now() + REFUSED_LINGER, 'expired')
-      connection.release(session.encoder.frame({ id, error: reply }))
+      connection.outbox.release(this.encoder.frame({ id, error: reply }))
     } else {
-      this.#refuse(session, id, reply)
+      this.#replyError(session, id, reply)
     }
     return String(reply.code)
   }
@@ -152,21 +115,18 @@ export class Dispatcher {
     if (isAppCode(code)) return { code, message: message || 'error' }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
-    if (!EXPECTED.has(code as string)) this.#context.instance.logs.failed(connection, error)
+    if (!ALREADY_REPORTED.has(code as string)) this.context.observer.failed(connection, error)
     return clientErrors.internal
   }
 
-  #refuse ({ connection, encoder }: SdkSession, id: number, error: ErrorReply): undefined {
-    if (id !== 0) connection.write(encoder.frame({ id, error }))
+  #replyError ({ connection }: SdkSession, id: number, error: ErrorReply): undefined {
+    if (id !== 0) connection.write(this.encoder.frame({ id, error }))
     else if (error === clientErrors.internal) connection.end('internalError') // a `send` has no reply that could tell
   }
 }
 
-type Acknowledged = Answer & Required<Pick<Answer, 'acknowledged'>>
-
-function isAcknowledged (answer: Answer | LateAnswer | undefined): answer is Acknowledged {
-  return typeof answer === 'object' && answer.acknowledged !== undefined
-}
+/** The next command has started already. */
+function noneWaits (): void {}
 
 function isAppCode (code: unknown): code is number {
   return typeof code === 'number' && Number.isInteger(code) && code >= MIN_APP_CODE && code <= MAX_APP_CODE

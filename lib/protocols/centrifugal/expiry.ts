@@ -1,13 +1,17 @@
+import type { Subscription } from '../../hub/subscription.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import type { Context } from './context.ts'
-import { clientErrors, ReplyError, unsubscribeCodes } from './errors.ts'
-import type { Expiry } from './schema.ts'
-import type { SdkSession, Subscription } from './session.ts'
-import { drop } from './unsubscribe.ts'
+import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './errors.ts'
+import type { SendReply } from './replies.ts'
+import { channelOf } from './requests.ts'
+import type { Expiry, RequestOf } from './schema.ts'
+import type { SdkSession } from './session.ts'
+import { expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
 
-/** ms that what the client can refresh outlives its expiry, as in Centrifuge: the refresh may be under way. */
+/** Milliseconds that what the client can refresh outlives its expiry, as in Centrifuge: the refresh may be under way. */
 const EXPIRY_GRACE = 25_000
 
-/** Whether this Unix time in seconds has passed; undefined never does. */
+/** True if this Unix time in seconds has passed; undefined never does. */
 export function hasPassed (until: number | undefined): boolean {
   return until !== undefined && until * 1_000 <= Date.now()
 }
@@ -34,18 +38,49 @@ export function expireSubscription (session: SdkSession, subscription: Subscript
   return until !== undefined && subscription.refreshable ? expiryReply(subscription.expiresAt) : {}
 }
 
-/** Ends the subscriptions that were not refreshed in time. Called at every sweep of the heartbeat. */
-export function sweepSubscriptions (context: Context, session: SdkSession, now: number): void {
-  if (now < session.nextExpiry) return
+/** Ends the subscriptions that were not refreshed in time. */
+export function endExpired (session: SdkSession, now: number): void {
   session.nextExpiry = Infinity
-  for (const [channel, subscription] of session.subscriptions) {
+  for (const subscription of session.connection.subscriptions.values()) {
     const end = endOf(subscription)
-    if (now >= end) drop(context, session, channel, unsubscribeCodes.expired)
+    if (now >= end) session.drop(subscription, unsubscribeCodes.expired)
     else session.nextExpiry = Math.min(session.nextExpiry, end)
   }
 }
 
-/** Unix time in ms. */
+/** Handles `refresh`: a new token for a connection that was opened with one. */
+export async function refresh (
+  { tokens }: Context, session: SdkSession, { token = '' }: RequestOf<'refresh'>, reply: SendReply
+): Promise<void> {
+  if (token === '' || !session.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  const claims = await verifyConnectionToken(tokens, token, new DisconnectError('expired'))
+  if ((claims.sub ?? '') !== session.connection.user) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  // Other channels than before: the client must connect again to be subscribed to them.
+  const channels = claims.channels?.toSorted() ?? []
+  if (String(channels) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  reply(expireConnection(session, expiresAt(claims)))
+}
+
+/** Handles `sub_refresh`: a new token for a subscription that was made with one. */
+export async function subRefresh (
+  { tokens }: Context, session: SdkSession, request: RequestOf<'sub_refresh'>, reply: SendReply
+): Promise<void> {
+  const channel = channelOf(request)
+  const { token = '', type = 0 } = request
+  const { connection } = session
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // of a shared poll
+  await connection.turns.settled(channel) // its subscribe may be in the same frame
+  const subscription = connection.subscriptions.get(channel)
+  if (subscription?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied)
+  if (token === '') throw new ReplyError(clientErrors.badRequest)
+  if (!subscription.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  const until = expiresAt(await verifySubscriptionToken(tokens, token, channel, connection, invalid))
+  if (hasPassed(until)) throw new ReplyError(clientErrors.expired)
+  reply(expireSubscription(session, subscription, until))
+}
+
+/** Returns the Unix time in milliseconds at which the server ends what expires. */
 function endOf ({ expiresAt, refreshable }: Pick<Subscription, 'expiresAt' | 'refreshable'>): number {
   return refreshable ? expiresAt + EXPIRY_GRACE : expiresAt
 }

@@ -1,31 +1,42 @@
-import { memberOf } from '../../core/connections.ts'
 import type { PublishOptions } from '../../core/publisher.ts'
+import { memberOf } from '../../core/subscriptions.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload } from '../../model/publication.ts'
 import type { ResolvedLimit } from '../../options/options.ts'
 import { TokenBucket } from '../../util/token-bucket.ts'
-import type { Answer } from './answer.ts'
 import type { Context } from './context.ts'
 import { clientErrors, ReplyError } from './errors.ts'
 import { dataOf, payloadOfCommand } from './payloads.ts'
-import { channelOf, isForUser } from './requests.ts'
+import type { SendReply } from './replies.ts'
+import { channelOf, isForUser, knownRules } from './requests.ts'
 import type { CommandData, RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
 
+/** Publishes of one connection that Redis has not acknowledged yet. At this number, the next command waits for the last. */
+const MAX_PUBLISHING = 64
 /** Channels of one connection whose publish rate is remembered. */
 const MAX_BUCKETS = 256
 
-/** Handles `publish`. The next one does not wait until Redis acknowledges it: it is sent later, so it comes later. */
-export async function publish (context: Context, session: SdkSession, request: RequestOf<'publish'>): Promise<Answer> {
+/** Handles `publish`. The next command does not wait until Redis acknowledges it: a later publish is sent later. */
+export async function publish (
+  context: Context, session: SdkSession, request: RequestOf<'publish'>, reply: SendReply, next: () => void
+): Promise<void> {
   const channel = channelOf(request)
   const { data, type = 0 } = request
   if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // of a map
   if (data === undefined) throw new ReplyError(clientErrors.badRequest)
   const { connection } = session
-  await connection.settled(channel) // its subscribe may be in the same frame
+  await connection.turns.settled(channel) // its subscribe may be in the same frame
   const { payload, options } = await authorize(context, session, channel, data)
-  const publisher = memberOf(connection, session.subscriptions.get(channel)?.info)
-  return { result: {}, acknowledged: context.publisher.publishPayload(channel, payload, options, publisher) }
+  const publisher = memberOf(connection, connection.subscriptions.get(channel)?.info)
+  const acknowledged = context.publisher.publish(channel, payload, options, publisher)
+  if (++session.publishing < MAX_PUBLISHING) next()
+  try {
+    await acknowledged
+  } finally {
+    session.publishing--
+  }
+  reply({})
 }
 
 interface Allowed {
@@ -36,7 +47,7 @@ interface Allowed {
 /** Asks the rules, then the app's `onPublish`, which can refuse and change it. @throws ReplyError (102, 103, 111) */
 async function authorize (context: Context, session: SdkSession, channel: string, sent: CommandData): Promise<Allowed> {
   const { connection } = session
-  const { publish, publishLimit } = context.knownRules(channel)
+  const { publish, publishLimit } = knownRules(context.namespaces, channel)
   const data = dataOf(sent)
   if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
   const allowed = typeof publish === 'function' ? await publish(connection, channel, data) : publish
@@ -50,10 +61,11 @@ async function authorize (context: Context, session: SdkSession, channel: string
 }
 
 function take (buckets: Map<string, TokenBucket>, channel: string, limit: ResolvedLimit): boolean {
+  const now = Date.now()
   let bucket = buckets.get(channel)
   if (bucket === undefined) {
     if (buckets.size >= MAX_BUCKETS) buckets.delete(buckets.keys().next().value!) // the oldest
-    buckets.set(channel, bucket = new TokenBucket(limit, Date.now()))
+    buckets.set(channel, bucket = new TokenBucket(limit, now))
   }
-  return bucket.take(limit, Date.now())
+  return bucket.take(now)
 }

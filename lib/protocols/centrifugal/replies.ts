@@ -1,8 +1,11 @@
-import type { CaughtUp } from '../../hub/catch-up.ts'
+import type { Recovery } from '../../hub/recovery.ts'
 import type { Member } from '../../model/presence.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload, Publication } from '../../model/publication.ts'
 import type { ClientInfo, ReplyPublication, SubscribeReply } from './schema.ts'
+
+/** Writes the reply to a command, at once: what the handler sends next follows it. */
+export type SendReply = (result: object) => void
 
 export function clientInfo ({ client, user, info, channelInfo }: Member): ClientInfo {
   const result: ClientInfo = { user, client }
@@ -25,7 +28,7 @@ export function replyPublication ({ kind, payload, offset, epoch, tags, publishe
  * Tells a subscriber the position from which it continues. Recovered publications come with the offset that the client
  * named: it advances by applying them (centrifugal.dev/docs/server/history_and_recovery).
  */
-export function subscribeReply ({ recovered, missed, offset, epoch }: CaughtUp, recovering: boolean): SubscribeReply {
+export function subscribeReply ({ recovered, missed, offset, epoch }: Recovery, recovering: boolean): SubscribeReply {
   if (epoch === '') return {}
   return {
     recoverable: true,

@@ -1,9 +1,8 @@
 import { checkChannel } from '../../model/channel-rules.ts'
+import type { ChannelNamespaces, ChannelRules } from '../../model/channel-rules.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import type { Position } from '../../model/publication.ts'
-import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
-import type { SdkSession } from './session.ts'
 
 /**
  * The channel that a request names.
@@ -20,27 +19,20 @@ export function anyChannelOf ({ channel = '' }: { channel?: string }): string {
   return channel
 }
 
+/** @throws ReplyError (102) for a namespace that is not in the option `channels`. */
+export function knownRules (namespaces: ChannelNamespaces, channel: string): ChannelRules {
+  const rules = namespaces.find(channel)
+  if (rules === undefined) throw new ReplyError(clientErrors.unknownChannel)
+  return rules
+}
+
 /** The position that a request names. SDKs leave out a zero and an empty string. */
 export function positionOf ({ offset = 0, epoch = '' }: { offset?: number, epoch?: string }): Position {
   return { offset, epoch }
 }
 
-/** Whether this user may enter a user-limited channel: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. */
+/** True if this user may enter a user-limited channel: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. */
 export function isForUser (channel: string, user: string): boolean {
   const hash = channel.indexOf('#')
   return hash === -1 || (user !== '' && channel.slice(hash + 1).split(',').includes(user))
-}
-
-/**
- * The channel of a query for presence or history.
- * @throws ReplyError (102, 108, 103) if its namespace is unknown, lacks the feature, or the client is not subscribed.
- */
-export async function subscribedChannel (
-  context: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
-): Promise<string> {
-  const channel = channelOf(request)
-  if (!context.knownRules(channel)[feature]) throw new ReplyError(clientErrors.notAvailable)
-  await connection.settled(channel) // its subscribe may be in the same frame
-  if (!connection.channels.has(channel)) throw new ReplyError(clientErrors.permissionDenied)
-  return channel
 }

@@ -1,55 +1,51 @@
 import type { FastifyRequest } from 'fastify'
 import type { Connection } from '../../core/connection.ts'
-import { framesOf } from '../../core/protocol.ts'
-import type { Frame, Protocol } from '../../core/protocol.ts'
-import type { Joining } from '../../hub/joining.ts'
+import type { Session } from '../../core/session.ts'
+import { topOf } from '../../hub/recovery.ts'
+import type { Subscription } from '../../hub/subscription.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import type { SubscribeResult } from '../../model/connection.ts'
+import { framesOf } from '../../model/encoder.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 import type { Identity } from '../../options/options.ts'
 import type { TokenBucket } from '../../util/token-bucket.ts'
-import type { Push, Reply } from './schema.ts'
+import type { Context } from './context.ts'
+import type { SdkEncoder } from './encoder.ts'
+import { unsubscribeCodes } from './errors.ts'
+import { subscribeReply } from './replies.ts'
+import type { Push } from './schema.ts'
 
-/** An SDK connection in one channel. */
-export interface Subscription {
-  /** Made by the app. The client can not subscribe to the channel too, and must connect again to recover. */
-  readonly serverSide: boolean
-  /** Whether the client is sent joins and leaves. */
-  joinLeave: boolean
-  /** What others see of the client in this channel. */
-  info: unknown
-  /** Unix time in ms; Infinity: never. */
-  expiresAt: number
-  /** Whether the client is to bring a new token before it expires. */
-  refreshable: boolean
-}
-
-/** Makes frames of replies too. */
-export interface ReplyEncoder extends Protocol {
-  frame (reply: Reply): Frame
+/** What all sessions share. Commands import the session, so the session knows them only by this contract. */
+export interface SdkSessionOwner {
+  readonly encoder: SdkEncoder
+  readonly context: Context
+  /** Handles one WebSocket message. */
+  handle (session: SdkSession, data: Buffer, binary: boolean): Promise<void>
+  /** Ends the subscriptions whose time is over. */
+  expire (session: SdkSession, now: number): void
 }
 
 export const NO_POSITIONS: ReadonlyMap<string, Position> = new Map()
 
 /** State of one SDK connection. */
-export class SdkSession {
+export class SdkSession implements Session {
+  readonly positioned = true
   /** `connect` comes first, once; all other commands wait for it. After a failed one the client must close. */
   phase: 'new' | 'connecting' | 'connected' | 'failed' = 'new'
-  /** The upgrade's request, until `onConnect` has it. */
-  request: FastifyRequest | undefined
+  connected = false
   /** What `authenticate` returned. */
   readonly identity: Identity | undefined
-  /** By channel, pending ones included. */
-  readonly subscriptions = new Map<string, Subscription>()
-  /** Server-side subscriptions that wait for the reply to connect. */
-  readonly deferred = new Map<string, Joining>()
-  /** Positions from which the client wants to recover server-side subscriptions; from connect until its reply. */
+  /** The upgrade's request, until `connect` has it. */
+  request: FastifyRequest | undefined
+  /** Positions from which the client recovers server-side subscriptions; from connect until its reply. */
   positions = NO_POSITIONS
-  /** Whether to ping with WebSocket frames, for tools that do not speak the protocol. */
+  /** Server-side subscriptions that the reply to connect admits. */
+  readonly joined: Subscription[] = []
+  /** True if pings are WebSocket frames, for tools that do not speak the protocol. */
   readonly nativePing: boolean
-  /** Whether `onConnect` was called, so that `onDisconnect` must be. */
-  welcomed = false
-  /** Unix time in ms from which the next pong is not counted as a command. */
+  /** Unix time in milliseconds from which the next pong is not counted as a command. */
   freePongAt = 0
-  /** Whether the connection has a token that expires, which the client refreshes. */
+  /** True if the connection has a token that expires, which the client refreshes. */
   refreshable = false
   /** Channels in the connection token, sorted. */
   tokenChannels: readonly string[] = []
@@ -57,37 +53,79 @@ export class SdkSession {
   readonly publishBuckets = new Map<string, TokenBucket>()
   /** Publishes that Redis has not acknowledged yet. */
   publishing = 0
-  /** Unix time in ms at which the first subscription ends, or earlier. */
+  /** Unix time in milliseconds at which the first subscription ends, or earlier. */
   nextExpiry = Infinity
 
   readonly connection: Connection
-  readonly encoder: ReplyEncoder
+  readonly #owner: SdkSessionOwner
 
-  constructor (connection: Connection, encoder: ReplyEncoder, request: FastifyRequest, identity: Identity | undefined) {
+  constructor (connection: Connection, owner: SdkSessionOwner, identity: Identity | undefined, request: FastifyRequest) {
     this.connection = connection
-    this.encoder = encoder
-    this.request = request
+    this.#owner = owner
     this.identity = identity
+    this.request = request
     this.nativePing = (request.query as Record<string, unknown> | undefined)?.cf_ws_frame_ping_pong === 'true'
   }
 
-  /** Where to recover a server-side subscription from. */
+  handle (data: Buffer, binary: boolean): Promise<void> {
+    return this.#owner.handle(this, data, binary)
+  }
+
+  ping (): void {
+    if (this.nativePing) this.connection.ping()
+    else this.connection.write(this.#owner.encoder.ping)
+  }
+
+  sweep (now: number): void {
+    if (now >= this.nextExpiry) this.#owner.expire(this, now)
+  }
+
   positionOf (channel: string): Position | undefined {
     return this.positions.get(channel)
   }
 
-  /** Removes a server-side subscription that waits for the reply to connect; the app has taken it back. */
-  takeDeferred (channel: string): Joining | undefined {
-    const joining = this.deferred.get(channel)
-    if (this.deferred.delete(channel)) this.subscriptions.delete(channel)
-    return joining
+  subscribed (subscription: Subscription): SubscribeResult {
+    if (this.phase !== 'connected') {
+      this.joined.push(subscription)
+      return {}
+    }
+    const { subscriptions, observer } = this.#owner.context
+    const { channel, since } = subscription
+    const recovery = subscription.admit()
+    if (recovery === undefined) { // a gap
+      this.connection.end(sdkOnlyCloseCodes.insufficientState)
+      return {}
+    }
+    const { recoverable = false, positioned = false, epoch = '', offset = 0 } = subscribeReply(recovery, false)
+    this.push({ channel, subscribe: { recoverable, positioned, epoch, offset } })
+    this.pushAll(channel, [...recovery.missed, ...recovery.live])
+    subscriptions.announceJoin(this.connection, subscription)
+    if (since === undefined) return {}
+    observer.recovered(recovery.recovered)
+    return { recovered: recovery.recovered, offset: topOf(recovery), epoch }
+  }
+
+  unsubscribed (channel: string): void {
+    this.push({ channel, unsubscribe: unsubscribeCodes.server })
+  }
+
+  /** Makes the client subscribe again and recover what it can. For a server-side subscription it must connect again. */
+  positionLost (subscription: Subscription): void {
+    if (subscription.serverSide) this.connection.end(sdkOnlyCloseCodes.insufficientState)
+    else this.drop(subscription, unsubscribeCodes.insufficientState)
+  }
+
+  /** Ends a client-side subscription on behalf of the server, and tells the client why. */
+  drop (subscription: Subscription, why: { code: number, reason: string }): void {
+    this.#owner.context.subscriptions.end(this.connection, subscription)
+    this.push({ channel: subscription.channel, unsubscribe: why })
   }
 
   push (push: Push): void {
-    this.connection.write(this.encoder.frame({ push }))
+    this.connection.write(this.#owner.encoder.frame({ push }))
   }
 
   pushAll (channel: string, publications: Publication[]): void {
-    for (const frame of framesOf(this.encoder, channel, publications)) this.connection.write(frame)
+    for (const frame of framesOf(this.#owner.encoder, channel, publications)) this.connection.write(frame)
   }
 }

@@ -1,37 +1,63 @@
 import type { Connection } from '../../core/connection.ts'
-import type { Joining } from '../../hub/joining.ts'
+import type { Recovery } from '../../hub/recovery.ts'
+import { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { InvalidArgumentError } from '../../model/errors.ts'
-import type { Payload, Position } from '../../model/publication.ts'
+import type { Observer } from '../../observability/observer.ts'
 import type { SubscribeGrant } from '../../options/options.ts'
-import type { Answer, LateAnswer } from './answer.ts'
 import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import { expireSubscription, hasPassed } from './expiry.ts'
 import { dataOf, payloadOf } from './payloads.ts'
 import { subscribeReply } from './replies.ts'
-import { channelOf, isForUser, positionOf } from './requests.ts'
+import type { SendReply } from './replies.ts'
+import { anyChannelOf, channelOf, isForUser, knownRules, positionOf } from './requests.ts'
 import type { RequestOf } from './schema.ts'
-import type { SdkSession, Subscription } from './session.ts'
+import type { SdkSession } from './session.ts'
 import { expiresAt, verifySubscriptionToken } from './tokens.ts'
+
+type Request = RequestOf<'subscribe'>
 
 /** Channels of one connection, pending subscribes included. */
 const MAX_CHANNELS = 128
 /** Bit of `flag`: the client prefers an error to a subscription that did not recover. */
 const REJECT_UNRECOVERED = 2
 
-/** A subscribe under way. */
-interface Attempt {
-  readonly channel: string
-  readonly subscription: Subscription
-  /** Where the client wants to recover from; undefined if it does not, or the channel has no history. */
-  readonly since: Position | undefined
-  /** Whether to refuse it if it can not recover. */
-  readonly onlyRecovered: boolean
+/**
+ * Handles `subscribe`, after earlier commands for the same channel: reserve a place, authorize, join the channel while
+ * publications are buffered, then admit the subscription and reply with what the client missed.
+ */
+export async function subscribe (context: Context, session: SdkSession, request: Request, reply: SendReply): Promise<void> {
+  const channel = checkRequest(request)
+  const { connection } = session
+  await connection.turns.take(channel, async () => {
+    const subscription = reserve(context, connection, channel, request)
+    try {
+      await enter(context, session, subscription, request, reply)
+    } catch (error) {
+      await context.subscriptions.end(connection, subscription)
+      throw error
+    }
+  })
+}
+
+/**
+ * Handles `unsubscribe`. It succeeds for any channel but ends only client-side subscriptions: SDKs take an error here
+ * for a broken connection.
+ */
+export async function unsubscribe (
+  { subscriptions }: Context, { connection }: SdkSession, request: RequestOf<'unsubscribe'>, reply: SendReply
+): Promise<void> {
+  const channel = anyChannelOf(request)
+  await connection.turns.take(channel, async () => {
+    const subscription = connection.subscriptions.get(channel)
+    if (subscription?.serverSide === false) await subscriptions.end(connection, subscription)
+    reply({})
+  })
 }
 
 /** Checks what needs nobody else, before the subscribe waits for its turn. Returns the channel. */
-export function checkSubscribe (request: RequestOf<'subscribe'>): string {
+function checkRequest (request: Request): string {
   const channel = channelOf(request)
   const { delta = '', tf, type = 0 } = request
   if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
@@ -40,45 +66,27 @@ export function checkSubscribe (request: RequestOf<'subscribe'>): string {
   return channel
 }
 
-/**
- * Handles `subscribe`, after earlier commands for the same channel: reserve a place, authorize, subscribe to the channel
- * while publications are buffered, then admit the client and reply with what it missed. The steps that wait for others
- * re-check that the connection is open, so a late result is dropped.
- */
-export async function subscribe (context: Context, session: SdkSession, request: RequestOf<'subscribe'>): Promise<LateAnswer> {
-  const attempt = reserve(context, session, request)
-  try {
-    const grant = await authorize(context, session, attempt, request)
-    const data = payloadOf(grant.data) // before the connection is in the channel: it may throw
-    const joining = await join(context, session, attempt, grant)
-    return () => admit(context, session, attempt, joining, grant.expiresAt, data)
-  } catch (error) {
-    session.subscriptions.delete(attempt.channel)
-    throw error
-  }
-}
-
-function reserve (context: Context, { subscriptions }: SdkSession, request: RequestOf<'subscribe'>): Attempt {
-  const { channel = '', recover = false, flag = 0 } = request
-  if (subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
-  if (subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
-  const { history, joinLeave } = context.rules(channel)
-  const subscription: Subscription = { serverSide: false, joinLeave, info: undefined, expiresAt: Infinity, refreshable: false }
-  subscriptions.set(channel, subscription)
-  const since = recover && history !== undefined ? positionOf(request) : undefined
-  return { channel, subscription, since, onlyRecovered: since !== undefined && (flag & REJECT_UNRECOVERED) !== 0 }
+function reserve ({ namespaces }: Context, connection: Connection, channel: string, request: Request): Subscription {
+  if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
+  if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
+  const { history, joinLeave } = namespaces.rules(channel)
+  const subscription = new Subscription(connection, channel, false)
+  subscription.joinLeave = joinLeave
+  subscription.since = request.recover && history !== undefined ? positionOf(request) : undefined
+  connection.addSubscription(subscription)
+  return subscription
 }
 
 /** Asks the token if there is one, else the rules. Then the app's `onSubscribe` can refuse, or change the grant. */
 async function authorize (
-  context: Context, { connection }: SdkSession, attempt: Attempt, { token = '', data }: RequestOf<'subscribe'>
+  context: Context, connection: Connection, subscription: Subscription, { token = '', data }: Request
 ): Promise<SubscribeGrant> {
-  const { channel } = attempt
-  const { subscribe, token: tokenOnly } = context.knownRules(channel)
+  const { channel } = subscription
+  const { subscribe, token: tokenOnly } = knownRules(context.namespaces, channel)
   if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
   let grant: SubscribeGrant = {}
   if (token !== '') {
-    grant = await grantByToken(context, connection, attempt, token)
+    grant = await grantByToken(context, connection, subscription, token)
   } else if (tokenOnly || !(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
     throw new ReplyError(clientErrors.permissionDenied)
   }
@@ -89,15 +97,16 @@ async function authorize (
   return grant
 }
 
-async function grantByToken ({ tokens }: Context, connection: Connection, attempt: Attempt, token: string): Promise<SubscribeGrant> {
-  const { channel, subscription } = attempt
+async function grantByToken (
+  { tokens }: Context, connection: Connection, subscription: Subscription, token: string
+): Promise<SubscribeGrant> {
   const denied = new ReplyError(clientErrors.permissionDenied)
   if (tokens === undefined) throw denied
-  const claims = await verifySubscriptionToken(tokens, token, channel, connection, denied)
+  const claims = await verifySubscriptionToken(tokens, token, subscription.channel, connection, denied)
   const until = expiresAt(claims)
   subscription.refreshable = until !== undefined
   const { info, data } = claims
-  return { ...(info !== undefined && { info }), ...(data !== undefined && { data }), ...(until !== undefined && { expiresAt: until }) }
+  return { info, data, ...(until !== undefined && { expiresAt: until }) }
 }
 
 /** Fields that `onSubscribe` leaves out stay as the token has them. */
@@ -109,43 +118,32 @@ function merge (grant: SubscribeGrant, answer: SubscribeGrant): SubscribeGrant {
   return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
 }
 
-/** Resolves when publications are buffered and those that the client missed are read. */
-async function join ({ instance }: Context, { connection }: SdkSession, attempt: Attempt, grant: SubscribeGrant): Promise<Joining> {
-  const { channel, subscription, since } = attempt
-  const { info, expiresAt } = grant
-  payloadOf(info) // throws for what others could not be sent
+/** Joins the channel, admits the subscription, and replies with what the client missed. */
+async function enter (
+  context: Context, session: SdkSession, subscription: Subscription, request: Request, reply: SendReply
+): Promise<void> {
+  const { observer, subscriptions } = context
+  const { connection } = session
+  const { data, info, expiresAt } = await authorize(context, connection, subscription, request)
+  const payload = payloadOf(data) // before the channel is joined, as it throws for what the client could not be sent
+  payloadOf(info)
   subscription.info = info
-  const joining = await instance.join(connection, channel, since, info)
-  if (!hasPassed(expiresAt)) return joining
-  await instance.turnAway(connection, channel, joining)
-  throw new ReplyError(clientErrors.expired)
+  await subscriptions.join(connection, subscription)
+  if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired)
+  // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
+  const recovery = admit(observer, subscription, request)
+  const expiry = expireSubscription(session, subscription, expiresAt)
+  reply({ ...subscribeReply(recovery, subscription.since !== undefined), ...expiry, ...(payload !== undefined && { data: payload }) })
+  session.pushAll(subscription.channel, recovery.live)
+  subscriptions.announceJoin(connection, subscription)
 }
 
-/** Admits the client. Publications go to it from here on, so the reply must leave in this turn of the event loop. */
-function admit (
-  { instance }: Context, session: SdkSession, attempt: Attempt, joining: Joining, until: number | undefined, data: Payload | undefined
-): Answer {
-  const { connection } = session
-  const { channel, subscription, since, onlyRecovered } = attempt
-  const recovering = since !== undefined
-  const caughtUp = joining.admit(onlyRecovered)
-  if (caughtUp === undefined) { // a gap
-    session.subscriptions.delete(channel)
-    instance.leave(connection, channel)
-    throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-  }
-  if (recovering) instance.recovery(caughtUp.recovered)
-  if (onlyRecovered && !caughtUp.recovered) {
-    session.subscriptions.delete(channel)
-    instance.turnAway(connection, channel, joining)
-    throw new ReplyError(clientErrors.unrecoverablePosition)
-  }
-  const expiry = expireSubscription(session, subscription, until)
-  return {
-    result: { ...subscribeReply(caughtUp, recovering), ...expiry, ...(data !== undefined && { data }) },
-    after () {
-      session.pushAll(channel, caughtUp.live)
-      instance.joined(connection, channel)
-    }
-  }
+function admit (observer: Observer, subscription: Subscription, { flag = 0 }: Request): Recovery {
+  const recovering = subscription.since !== undefined
+  const onlyRecovered = recovering && (flag & REJECT_UNRECOVERED) !== 0
+  const recovery = subscription.admit(onlyRecovered)
+  if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
+  if (recovering) observer.recovered(recovery.recovered)
+  if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
+  return recovery
 }

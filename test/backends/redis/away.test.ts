@@ -49,9 +49,9 @@ const UNAVAILABLE = { code: 'FST_CRWS_REDIS_UNAVAILABLE' }
 
 t.test('an instance that is cut off gets exactly what was published meanwhile, in order and once', async (t) => {
   const { listener, publisher, lockOut, comeBack } = await setUp(t)
-  await listener.broker.subscribe('room', true)
-  await listener.broker.subscribe('quiet', true)
-  await listener.broker.subscribe('plain', false)
+  await listener.subscribe('room', true)
+  await listener.subscribe('quiet', true)
+  await listener.subscribe('plain', false)
   await publishAll(publisher, 'room', [1, 2, 3], history)
   await publishAll(publisher, 'plain', [1, 2])
   await listener.arrived('room', 3)
@@ -77,7 +77,7 @@ t.test('an instance that is cut off gets exactly what was published meanwhile, i
 
 t.test('cutting the Pub/Sub link over and over loses nothing and doubles nothing', async (t) => {
   const { redis, listener, publisher } = await setUp(t)
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   const count = 1_500
   const publishing = publishAll(publisher, 'room', range(1, count), { size: count, ttl: 60_000 })
   let killed = 0
@@ -95,7 +95,7 @@ t.test('cutting the Pub/Sub link over and over loses nothing and doubles nothing
 
 t.test('when its links are cut while it publishes, what is said to be stored is stored, and what is said to be not stored is not', async (t) => {
   const { redis, listener, publisher } = await setUp(t)
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   const size = 10_000
   const outcomes = new Map<number, string>()
   let next = 0
@@ -127,7 +127,7 @@ t.test('when its links are cut while it publishes, what is said to be stored is 
 
 t.test('a Redis that crashes and comes back with its data costs nothing', async (t) => {
   const { redis, listener, publisher, comeBack } = await setUp(t, { persist: true })
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   await publishAll(publisher, 'room', [1, 2, 3], history)
   await listener.arrived('room', 3)
   await redis.kill()
@@ -144,8 +144,8 @@ t.test('a Redis that crashes and comes back with its data costs nothing', async 
 
 t.test('a Redis that comes back empty is reported, and all that is published from then on arrives', async (t) => {
   const { redis, listener, publisher, comeBack } = await setUp(t)
-  await listener.broker.subscribe('room', true)
-  await listener.broker.subscribe('quiet', true)
+  await listener.subscribe('room', true)
+  await listener.subscribe('quiet', true)
   await publishAll(publisher, 'room', [1, 2, 3], history)
   await listener.arrived('room', 3)
   await redis.kill()
@@ -169,7 +169,7 @@ t.test('a Redis that comes back empty is reported, and all that is published fro
 
 t.test('a Redis that comes back with an older state is reported, and all that is published from then on arrives', async (t) => {
   const { redis, listener, publisher, comeBack } = await setUp(t)
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   await publishAll(publisher, 'room', range(1, 3), history)
   await command(redis.port, ['SAVE'])
   await publishAll(publisher, 'room', range(4, 9), history)
@@ -191,8 +191,8 @@ t.test('a history that is shorter than the gap brings what it has and says how m
   const { listener, publisher, lockOut, comeBack } = await setUp(t)
   const short = { size: 5, ttl: 60_000 }
   const fleeting = { size: 5, ttl: 50 }
-  await listener.broker.subscribe('room', true)
-  await listener.broker.subscribe('expired', true)
+  await listener.subscribe('room', true)
+  await listener.subscribe('expired', true)
   await publishAll(publisher, 'room', [1, 2], short)
   await publishAll(publisher, 'expired', [1, 2], fleeting)
   await listener.arrived('room', 2)
@@ -217,7 +217,7 @@ t.test('a gap of thousands is repaired, also with foreign entries in the stream'
   const deep = { size: 10_000, ttl: 60_000 }
   const gaps = { exact: 1_000, double: 2_000, odd: 2_345, foreign: 1_500 }
   for (const channel of Object.keys(gaps)) {
-    await listener.broker.subscribe(channel, true)
+    await listener.subscribe(channel, true)
     await publisher.publish(channel, 0, { history: deep })
     await listener.arrived(channel, 1)
   }
@@ -268,20 +268,20 @@ t.test('what clients missed while their instance was cut off comes at their pace
 
 t.test('a frozen Redis fails publishes in time, and when it thaws nothing is missing', async (t) => {
   const { redis, listener, publisher } = await setUp(t)
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   await publishAll(publisher, 'room', [1, 2], history)
   await listener.arrived('room', 2)
 
   redis.freeze()
   const failures = await Promise.allSettled([
     publisher.publish('room', 'frozen', { history }), publisher.publish('room', 'frozen', { idempotencyKey: 'key' }), publisher.publish('plain', 'frozen'),
-    publisher.broker.subscribe('other', true), publisher.broker.subscribe('plain', false), publisher.broker.history('room', { limit: 1 })
+    publisher.subscribe('other', true), publisher.subscribe('plain', false), publisher.broker.history('room', { limit: 1 })
   ])
   for (const failure of failures) t.match(failure, { status: 'rejected', reason: { code: /^FST_CRWS_REDIS_(NO_ANSWER|UNAVAILABLE)$/ } })
   await Promise.all([listener.down(), publisher.down()])
   t.equal(await ping(redis.port, 50), false, 'while it was still frozen')
   await t.rejects(publisher.publish('room', 'frozen', { history }), UNAVAILABLE)
-  await t.rejects(listener.broker.subscribe('other', true), UNAVAILABLE)
+  await t.rejects(listener.subscribe('other', true), UNAVAILABLE)
 
   redis.thaw()
   await publisher.up()
@@ -296,20 +296,20 @@ t.test('a frozen Redis fails publishes in time, and when it thaws nothing is mis
 t.test('a frozen Redis is noticed also while there is always something to send', async (t) => {
   const redis = await startRedis(t)
   const node = await startNode(t, redis.url, randomPrefix())
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   redis.freeze()
   const outcomes: Array<Promise<string>> = []
   const tell = (outcome: Promise<unknown>) => outcomes.push(outcome.then(() => 'done', error => error.code))
   await until(async () => {
     // Every write begins node-redis' own timeout anew.
     tell(node.publish('room', 'frozen', { history }))
-    tell(node.broker.subscribe(`room-${outcomes.length}`, false))
+    tell(node.subscribe(`room-${outcomes.length}`, false))
     await wait(100)
     return !node.broker.up
   }, 'the broker is down', 30_000)
   t.match(node.states.at(-1), { up: false, reason: 'Redis does not answer' })
   await t.rejects(node.publish('room', 'frozen', { history }), UNAVAILABLE)
-  await t.rejects(node.broker.subscribe('other', true), UNAVAILABLE)
+  await t.rejects(node.subscribe('other', true), UNAVAILABLE)
   t.equal(await ping(redis.port, 50), false, 'it is still frozen')
   t.notOk((await Promise.all(outcomes)).includes('done'))
   redis.thaw()
@@ -321,8 +321,8 @@ t.test('a frozen Redis is noticed also while there is always something to send',
 
 t.test('what is published while Redis is away is rejected and never appears', async (t) => {
   const { redis, listener, publisher, comeBack } = await setUp(t, { persist: true })
-  await listener.broker.subscribe('room', true)
-  await listener.broker.subscribe('plain', false)
+  await listener.subscribe('room', true)
+  await listener.subscribe('plain', false)
   await publisher.publish('room', 'before', { history })
   await publisher.publish('plain', 'before')
   await listener.arrived('room', 1)
@@ -355,7 +355,7 @@ t.test('what is published while Redis is away is rejected and never appears', as
 
 t.test('what could not be published leaves no hole in what is counted', async (t) => {
   const { listener: publisher, publisher: receiver, lockOut, comeBack } = await setUp(t)
-  await receiver.broker.subscribe('plain', false)
+  await receiver.subscribe('plain', false)
   const join = { kind: 'join', payload: Buffer.from('{}'), time: Date.now(), instance: publisher.id, sequence: 0, offset: 0, epoch: '' } as const
   await lockOut()
   await t.rejects(publisher.publish('plain', 'lost'), UNAVAILABLE)
@@ -373,11 +373,11 @@ t.test('without Redis at the start it starts all the same, and works when Redis 
   t.equal(node.broker.up, false)
   t.match(node.states, [{ up: false, reason: /ECONNREFUSED/ }])
   await t.rejects(node.publish('room', 1, { history }), { code: 'FST_CRWS_REDIS_UNAVAILABLE', message: /ECONNREFUSED/ })
-  await t.rejects(node.broker.subscribe('room', true), UNAVAILABLE)
+  await t.rejects(node.subscribe('room', true), UNAVAILABLE)
   await redis.restart()
   await node.up()
   t.match(node.states, [{ up: false }, { up: true, reason: '' }])
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   await node.publish('room', 1, { history })
   await node.arrived('room', 1)
   t.strictSame(node.data('room'), [1])
@@ -397,7 +397,7 @@ t.test('a Redis that is frozen at the start holds nobody up', async (t) => {
 t.test('closing ends in time with a frozen Redis, an absent one and at once after the start', async (t) => {
   const redis = await startRedis(t)
   const [a, b] = [await startNode(t, redis.url, randomPrefix()), await startNode(t, redis.url, randomPrefix())]
-  await a.broker.subscribe('room', true)
+  await a.subscribe('room', true)
   redis.freeze()
   const publishing = t.rejects(a.publish('room', 1, { history }), { code: /^FST_CRWS_REDIS_/ })
   await a.broker.close()
@@ -414,12 +414,12 @@ t.test('closing ends in time with a frozen Redis, an absent one and at once afte
 
 t.test('a channel that is left while Redis is away stays left, and can be entered again', async (t) => {
   const { prefix, keys, redis, listener, publisher, lockOut, comeBack } = await setUp(t)
-  for (const channel of ['left', 'back', 'stays']) await listener.broker.subscribe(channel, true)
+  for (const channel of ['left', 'back', 'stays']) await listener.subscribe(channel, true)
   await lockOut()
   listener.broker.unsubscribe('left')
   listener.broker.unsubscribe('back')
   await comeBack()
-  await listener.broker.subscribe('back', true)
+  await listener.subscribe('back', true)
   for (const channel of ['left', 'back', 'stays']) await publishAll(publisher, channel, [1, 2], history)
   await listener.arrived('back', 2)
   await listener.arrived('stays', 2)
@@ -431,7 +431,7 @@ t.test('a channel that is left while Redis is away stays left, and can be entere
 
 t.test('a repair that fails is tried again', async (t) => {
   const { acl, listener, publisher, lockOut } = await setUp(t)
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   await publishAll(publisher, 'room', [1], history)
   await listener.arrived('room', 1)
   await lockOut()
@@ -451,7 +451,7 @@ t.test('a repair from before the subscription was back is not the last', async (
   const { acl, redis, listener, publisher } = await setUp(t)
   const scripts = async (what: string) => Number(new RegExp(`cmdstat_evalsha:.*\\b${what}=(\\d+)`).exec(await command(redis.port, ['INFO', 'commandstats']))?.[1] ?? 0)
   const cut = () => command(redis.port, ['CLIENT', 'KILL', 'TYPE', 'pubsub'])
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   await publishAll(publisher, 'room', [1], history)
   await listener.arrived('room', 1)
   await acl('-evalsha', '-eval')
@@ -474,16 +474,16 @@ t.test('a subscribe that Redis refuses leaves nothing behind', async (t) => {
   const { acl, keys, redis, listener, publisher } = await setUp(t)
   await acl('resetchannels')
   // Taking a permission away cuts those who use it; ours do not yet.
-  await t.rejects(listener.broker.subscribe('room', true), { code: /^FST_CRWS_REDIS_/ })
+  await t.rejects(listener.subscribe('room', true), { code: /^FST_CRWS_REDIS_/ })
   await acl('&*')
   await listener.up()
   await publishAll(publisher, 'room', [1], history)
   t.equal(await command(redis.port, ['PUBSUB', 'NUMSUB', keys.pubsub('room')]), `${keys.pubsub('room')},0`)
   await acl('-evalsha', '-eval')
-  await t.rejects(listener.broker.subscribe('room', true), { code: 'FST_CRWS_REDIS_REFUSED' })
+  await t.rejects(listener.subscribe('room', true), { code: 'FST_CRWS_REDIS_REFUSED' })
   await until(async () => await command(redis.port, ['PUBSUB', 'NUMSUB', keys.pubsub('room')]) === `${keys.pubsub('room')},0`, 'it is not subscribed')
   await acl('+evalsha', '+eval')
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   await publishAll(publisher, 'room', [2], history)
   await listener.arrived('room', 1)
   t.strictSame(listener.data('room'), [2])
@@ -491,7 +491,7 @@ t.test('a subscribe that Redis refuses leaves nothing behind', async (t) => {
 
 t.test('an error that leaves the link as it is does not count as a loss of it', async (t) => {
   const { redis, acl, listener, publisher } = await setUp(t)
-  await listener.broker.subscribe('room', true)
+  await listener.subscribe('room', true)
   const refusals = async () => Number(/errorstat_NOPERM:count=(\d+)/.exec(await command(redis.port, ['INFO', 'errorstats']))?.[1] ?? 0)
   await acl('-ping') // both links ping once a second
   await until(async () => await refusals() >= 4, 'pings were refused')

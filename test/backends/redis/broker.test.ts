@@ -33,7 +33,7 @@ t.test('a client of the host stays open and usable when the broker is closed', a
   t.teardown(() => client.destroy())
   await client.connect()
   const node = await startNode(t, client, randomPrefix())
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   await node.broker.close()
   t.equal(client.isReady, true)
   t.equal(await client.ping(), 'PONG')
@@ -52,7 +52,7 @@ t.test('a client of the host may be configured for other uses, and need not be c
     const node = await startNode(t, client as never, prefix)
     const other = await startNode(t, redis.url, prefix)
     const channel = Object.keys(option).join()
-    await node.broker.subscribe(channel, true)
+    await node.subscribe(channel, true)
     const { epoch } = await node.publish(channel, 1, { history })
     if (option.database === undefined) t.strictSame(await other.publish(channel, 2, { history }), { offset: 2, epoch })
     else await node.publish(channel, 2, { history })
@@ -75,7 +75,7 @@ t.test('every key has a time to live', async (t) => {
   const { presence, sessions, rateLimitStore } = node.backend
   const RateLimitStore = rateLimitStore!
   await node.broker.history('read', { limit: 10 })
-  await node.broker.subscribe('subscribed', true)
+  await node.subscribe('subscribed', true)
   await node.publish('with', 1, { history })
   await node.publish('with', 1, { history, idempotencyKey: 'key' })
   await node.publish('without', 1)
@@ -102,7 +102,7 @@ t.test('every key has a time to live', async (t) => {
 t.test('two apps with different prefixes do not hear each other', async (t) => {
   const a = await startNode(t, redis.url, randomPrefix())
   const b = await startNode(t, redis.url, randomPrefix())
-  for (const node of [a, b]) await node.broker.subscribe('room', true)
+  for (const node of [a, b]) await node.subscribe('room', true)
   await a.publish('room', 'a', { history })
   await b.publish('room', 'b', { history })
   for (const node of [a, b]) await node.arrived('room', 1)
@@ -116,7 +116,7 @@ t.test('a foreign message on our Pub/Sub channel is counted as missed and does n
   const foreign = ['', ' ', 'hello', 'a b c', '1 epoch', '1 epoch nonsense', 'x epoch j 1 a 1\n{}', '0  j 1\n', '0  j x a 1\n', `${'9'.repeat(400)} e `]
   for (const withHistory of [true, false]) {
     const channel = `room-${withHistory}`
-    await node.broker.subscribe(channel, withHistory)
+    await node.subscribe(channel, withHistory)
     await node.publish(channel, 1, withHistory ? { history } : {})
     for (const message of foreign) await direct.publish(keys.pubsub(channel), message)
     await node.publish(channel, 2, withHistory ? { history } : {})
@@ -130,7 +130,7 @@ t.test('a foreign entry in the stream does no harm', async (t) => {
   const prefix = randomPrefix()
   const keys = new RedisKeys(prefix)
   const node = await startNode(t, redis.url, prefix)
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   await node.publish('room', 1, { history })
   await direct.xAdd(keys.stream('room'), '1-1', { what: 'else' })
   await direct.xAdd(keys.stream('room'), '1-2', { d: 'not ours' })
@@ -152,7 +152,7 @@ t.test('a foreign entry in the stream does no harm', async (t) => {
 t.test('a Redis that forgets its scripts gets them again', async (t) => {
   const prefix = randomPrefix()
   const node = await startNode(t, redis.url, prefix)
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   for (const i of range(1, 3)) {
     await direct.sendCommand(['SCRIPT', 'FLUSH'])
     t.match(await node.publish('room', i, { history }), { offset: i })
@@ -169,7 +169,7 @@ t.test('what Redis refuses is rejected with a code, changes nothing, and the nex
   await admin.connect()
   t.teardown(() => admin.destroy())
   const node = await startNode(t, full.url, randomPrefix())
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   const { epoch } = await node.publish('room', 1, { history })
   await admin.configSet('maxmemory', '1')
   await t.rejects(node.publish('room', 'no room', { history }), { code: 'FST_CRWS_REDIS_REFUSED', message: /OOM/ })
@@ -185,7 +185,7 @@ t.test('a position that Redis evicted begins again, and subscribers follow', asy
   const prefix = randomPrefix()
   const keys = new RedisKeys(prefix)
   const node = await startNode(t, redis.url, prefix)
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   const first = await node.publish('room', 1, { history })
   await direct.del(keys.position('room'))
   const second = await node.publish('room', 2, { history })
@@ -201,7 +201,7 @@ t.test('what a channel without history has missed is counted by instance, and wh
   const prefix = randomPrefix()
   const keys = new RedisKeys(prefix)
   const [a, b] = [await startNode(t, redis.url, prefix), await startNode(t, redis.url, prefix)]
-  await a.broker.subscribe('room', false)
+  await a.subscribe('room', false)
   await b.publish('room', 1, { idempotencyKey: 'key' })
   await b.publish('room', 1, { idempotencyKey: 'key' })
   await a.publish('room', 1, { idempotencyKey: 'key' })
@@ -221,7 +221,7 @@ t.test('what a channel without history has missed is counted by instance, and wh
 t.test('a repeat that is not published, and what is published in the same turn, make nobody miss anything', async (t) => {
   const prefix = randomPrefix()
   const [a, b] = [await startNode(t, redis.url, prefix), await startNode(t, redis.url, prefix)]
-  await a.broker.subscribe('room', false)
+  await a.subscribe('room', false)
   await b.publish('room', 1, { idempotencyKey: 'key' })
   await b.publish('room', 2)
   await Promise.all([b.publish('room', 1, { idempotencyKey: 'key' }), b.publish('room', 3)])
@@ -234,7 +234,7 @@ t.test('a repeat that is not published, and what is published in the same turn, 
 t.test('instances publish to more channels than they count sequences for', async (t) => {
   const prefix = randomPrefix()
   const [a, b] = [await startNode(t, redis.url, prefix), await startNode(t, redis.url, prefix)]
-  await a.broker.subscribe('room', false)
+  await a.subscribe('room', false)
   await b.publish('room', 1)
   await b.publish('room', 2)
   for (const batch of range(1, 10)) await Promise.all(range(1, 1_000).map(i => b.publish(`other-${batch}-${i}`, i)))
@@ -249,7 +249,7 @@ t.test('Redis is told that nobody is in a channel any more', async (t) => {
   const prefix = randomPrefix()
   const keys = new RedisKeys(prefix)
   const node = await startNode(t, redis.url, prefix)
-  await node.broker.subscribe('room', false)
+  await node.subscribe('room', false)
   const subscribers = async () => Object.values(await direct.pubSubNumSub([keys.pubsub('room')]))[0]
   t.equal(await subscribers(), 1)
   node.broker.unsubscribe('room')
@@ -259,7 +259,7 @@ t.test('Redis is told that nobody is in a channel any more', async (t) => {
 t.test('publications that are not awaited stay in order while Redis forgets its scripts again and again', async (t) => {
   const redis = await startRedis(t)
   const node = await startNode(t, redis.url, randomPrefix())
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   const total = 2_000
   const published: Array<Promise<unknown>> = []
   let flushes = 0

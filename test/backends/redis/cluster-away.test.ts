@@ -14,12 +14,12 @@ t.test('a cluster that is not there at the start is found when it comes', async 
   t.equal(node.broker.up, false)
   t.match(node.states, [{ up: false, reason: /\w/ }])
   await t.rejects(node.publish('room', 1), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
-  await t.rejects(node.broker.subscribe('room', true), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
+  await t.rejects(node.subscribe('room', true), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
   const early = await startNode(t, { rootNodes }, randomPrefix())
   await early.broker.close() // while it tries
   await Promise.all(nodes.map(node => node.restart()))
   await node.up()
-  await until(() => node.broker.subscribe('room', true).then(() => true), 'the cluster serves again', 60_000)
+  await until(() => node.subscribe('room', true).then(() => true), 'the cluster serves again', 60_000)
   await until(() => node.publish('room', 'now', { history, idempotencyKey: 'key' }), 'the cluster takes it', 60_000)
   await node.arrived('room', 1)
   t.strictSame(node.data('room'), ['now'])
@@ -57,7 +57,7 @@ t.test('a node that freezes fails what needs it in time, and closing too', async
   const { listener, publisher, channels: [channel] } = await setUpCluster(t, cluster)
   first.freeze()
   await t.rejects(publisher.publish(channel, 'frozen', { history }), { code: /^FST_CRWS_REDIS_(UNAVAILABLE|NO_ANSWER)$/ })
-  await t.rejects(publisher.broker.subscribe(channel, true), { code: /^FST_CRWS_REDIS_(UNAVAILABLE|NO_ANSWER)$/ })
+  await t.rejects(publisher.subscribe(channel, true), { code: /^FST_CRWS_REDIS_(UNAVAILABLE|NO_ANSWER)$/ })
   await until(async () => {
     publisher.publish(channel, 'frozen', { history }).catch(() => {}) // as above; every write begins node-redis' own timeout anew
     await wait(100)

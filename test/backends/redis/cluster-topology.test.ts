@@ -58,7 +58,7 @@ t.test('a channel whose slot moves to another node is found again, back and fort
 
   // A new subscriber that has never heard of the move, in a channel that was left meanwhile.
   listener.broker.unsubscribe(channel)
-  await publisher.broker.subscribe(channel, true)
+  await publisher.subscribe(channel, true)
   await publishUntilStored(listener, channel, 'end')
   await publisher.arrived(channel, 1)
   t.strictSame(publisher.data(channel), ['end'])
@@ -83,7 +83,7 @@ t.test('a channel that is left at the moment its slot moves does not come back',
     return reply
   })
   await publishUntilStored(publisher, channel, 1)
-  await listener.broker.subscribe(channel, true)
+  await listener.subscribe(channel, true)
   await publishUntilStored(publisher, channel, 2)
   await listener.arrived(channel, 2)
   t.strictSame(listener.data(channel), [0, 2])

@@ -31,12 +31,12 @@ t.test('a cluster client of the host stays open and usable when the broker is cl
   await client.connect()
   t.teardown(() => client.destroy())
   const node = await startNode(t, client, randomPrefix())
-  await node.broker.subscribe('room', true)
+  await node.subscribe('room', true)
   await node.broker.close()
   t.equal(client.isOpen, true)
   for (const key of range(1, 20)) t.equal(await client.exists(`${randomPrefix()}-${key}`), 0)
   await t.rejects(node.publish('room', 1, { history }), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
-  await t.rejects(node.broker.subscribe('room', true), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
+  await t.rejects(node.subscribe('room', true), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
 })
 
 t.test('every node knows the scripts before it needs them, also after it has forgotten them', async (t) => {

@@ -2,15 +2,14 @@ import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { End, Options } from '../../../index.ts'
-import { ChannelNamespaces } from '../../../lib/model/channel-rules.ts'
-import { Hub } from '../../../lib/hub/hub.ts'
-import { MemoryBroker } from '../../../lib/backends/memory/broker.ts'
-import { resolveOptions } from '../../../lib/options/options.ts'
+import { Subscription } from '../../../lib/hub/subscription.ts'
+import { newPublication } from '../../../lib/model/publication.ts'
 import { RedisKeys } from '../../../lib/backends/redis/keys.ts'
 import type { App } from '../../helpers/app.ts'
 import { startApp } from '../../helpers/app.ts'
 import { audit, Ledger } from '../../helpers/audit.ts'
 import { startBalancer } from '../../helpers/balancer.ts'
+import { connectionsOf } from '../../helpers/connections.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
 import { command, startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
@@ -291,14 +290,14 @@ test('a client that can not even begin, because something is lost on its way in,
 
   t.match(ends, encodings.map(() => ({ code: 3010, reason: 'insufficient state' })))
 
-  // The same where the host subscribes it later. This takes no time in which something could be lost, so it is done by hand.
-  const broker = new MemoryBroker()
-  const hub = new Hub(broker, new ChannelNamespaces(resolveOptions({ channels }, {}).channels), Infinity)
-  for (const connection of app.realtime.connections) {
+  // The same where the app subscribes it later. This takes no time in which something could be lost, so it is done by hand.
+  for (const connection of connectionsOf(app)) {
     if (connection.user === 'watching') continue
-    const joining = await hub.join(connection, 'room:2', true, undefined)
-    hub.deliver('room:2', { kind: 'json', payload: Buffer.from('2'), time: 0, instance: 'other', sequence: 0, offset: 2, epoch: 'e' })
-    t.strictSame(connection.wire.subscribed(connection, 'room:2', joining), {})
+    const subscription = new Subscription(connection, 'room:2', true)
+    subscription.join({ admit: () => {}, remove: () => {}, flushTo: () => {} })
+    subscription.read({ publications: [], offset: 0, epoch: 'e' })
+    subscription.buffer({ ...newPublication('other', { kind: 'json', payload: Buffer.from('2') }), offset: 2, epoch: 'e' })
+    t.strictSame(connection.session.subscribed(subscription), {})
   }
   for (const client of clients) {
     await client.connected(2)

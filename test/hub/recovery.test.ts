@@ -1,5 +1,5 @@
 import t from 'tap'
-import { catchUp } from '../../lib/hub/catch-up.ts'
+import { recover } from '../../lib/hub/recovery.ts'
 import { encodePayload } from '../../lib/model/publication.ts'
 import type { Publication } from '../../lib/model/publication.ts'
 import { range } from '../backends/broker-contract.ts'
@@ -9,8 +9,8 @@ const publications = (offsets: number[], epoch = 'e'): Publication[] => offsets.
 const history = (offset: number, offsets: number[], epoch = 'e') => ({ offset, epoch, publications: publications(offsets, epoch) })
 const since = (offset: number, epoch = 'e') => ({ offset, epoch })
 
-function begin (...args: Parameters<typeof catchUp>) {
-  const caughtUp = catchUp(...args)
+function begin (...args: Parameters<typeof recover>) {
+  const caughtUp = recover(...args)
   const offsets = (publications: Publication[]) => publications.map(({ offset }) => offset)
   return caughtUp && { ...caughtUp, missed: offsets(caughtUp.missed), live: offsets(caughtUp.live) }
 }

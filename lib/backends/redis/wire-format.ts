@@ -1,0 +1,68 @@
+import { isMember } from '../../model/presence.ts'
+import { isTags } from '../../model/publication.ts'
+import type { Publication } from '../../model/publication.ts'
+
+/*
+ * The form of a publication on Redis, in streams and in Pub/Sub messages: one line of header, then the payload untouched, so that
+ * a receiver sends the payload's bytes on without parsing them. Releases share it: new fields go into the JSON at the header's end.
+ *
+ *     j 1732412345678 4fQ7 12 {"tags":{"a":"b"}}\n{"text":"hello"}
+ *
+ * A Pub/Sub message starts with the position: offset, space, epoch, space. Without history that is `0`, space, space.
+ */
+
+const kindToMark = { text: 't', json: 'j', binary: 'b', join: '+', leave: '-' } as const
+const markToKind = new Map(Object.entries(kindToMark).map(([kind, mark]) => [mark as string, kind as Publication['kind']]))
+const NEWLINE = 10
+/** A whole number that a double carries exactly. */
+const COUNT = /^\d{1,15}$/
+/** Starts a message that has no position. */
+export const NO_POSITION = '0  '
+
+/** @param position Start of a Pub/Sub message; '' for the entry of a stream. */
+export function encodePublication (publication: Publication, sequence = publication.sequence, position = ''): Buffer {
+  const { kind, payload, time, instance, tags, publisher, trace } = publication
+  const extra = tags === undefined && publisher === undefined && trace === undefined ? '' : ` ${encodeExtra(publication)}`
+  return Buffer.concat([Buffer.from(`${position}${kindToMark[kind]} ${time} ${instance} ${sequence}${extra}\n`), payload])
+}
+
+/** Decodes a publication. Bytes from Redis are not trusted: returns undefined for another form, and never throws. */
+export function decodePublication (bytes: Buffer, offset: number, epoch: string): Publication | undefined {
+  const end = bytes.indexOf(NEWLINE)
+  if (end === -1) return undefined
+  const header = bytes.toString('utf8', 0, end)
+  const [mark = '', time = '', instance = '', sequence = ''] = header.split(' ', 4)
+  const kind = markToKind.get(mark)
+  if (kind === undefined || instance === '' || !COUNT.test(time) || !COUNT.test(sequence)) return undefined
+  const payload = bytes.subarray(end + 1)
+  if ((kind === 'join' || kind === 'leave') && !isMember(parse(payload.toString()))) return undefined
+  const publication: Publication = { kind, payload, time: Number(time), instance, sequence: Number(sequence), offset, epoch }
+  const extra = header.slice(mark.length + time.length + instance.length + sequence.length + 4)
+  if (extra === '') return publication
+  const more = checkExtra(parse(extra))
+  return more && { ...publication, ...more }
+}
+
+/** Releases without tracing reject a header that has neither tags nor publisher: empty tags go along with a trace. */
+function encodeExtra ({ tags, publisher, trace }: Publication): string {
+  return JSON.stringify({ tags: trace !== undefined && tags === undefined && publisher === undefined ? {} : tags, publisher, trace })
+}
+
+function checkExtra (extra: unknown): Pick<Publication, 'tags' | 'publisher' | 'trace'> | undefined {
+  if (typeof extra !== 'object' || extra === null) return undefined
+  const { tags, publisher, trace } = extra as Record<string, unknown>
+  if (tags === undefined && publisher === undefined) return undefined
+  if (tags !== undefined && !isTags(tags)) return undefined
+  if (publisher !== undefined && !isMember(publisher)) return undefined
+  if (typeof trace !== 'string') return { ...(tags && { tags }), ...(publisher && { publisher }) }
+  return { ...(tags && Object.keys(tags).length > 0 && { tags }), ...(publisher && { publisher }), trace }
+}
+
+/** Returns undefined for what is not JSON; the caller counts it. */
+function parse (json: string): unknown {
+  try {
+    return JSON.parse(json)
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,128 @@
+import type { WebSocket } from 'ws'
+import type { CloseName } from '../model/close-codes.ts'
+import { isPromise, TaskQueue } from '../util/task-queue.ts'
+import type { TokenBucket } from '../util/token-bucket.ts'
+import type { Session } from './session.ts'
+
+/** Messages that may wait for the handler of an earlier one. Then the socket is paused until half of them are done. */
+const MAX_WAITING = 64
+
+/** The connection that an inbox belongs to. */
+export interface InboxOwner {
+  readonly session: Session
+  /** Unix time in milliseconds by which a sign of life must come; 0: none is due. */
+  pongBy: number
+  /** True if log entries are written for messages. */
+  readonly logsMessages: boolean
+  /** True if messages in flight are discarded: the client was disconnected or broke a rule, or its handler has failed. */
+  readonly discardsMessages: boolean
+  /** A message was received. Called only if `logsMessages`. */
+  messageReceived (data: Buffer, binary: boolean): void
+  /** The socket is read again after a pause, in which a pong may have lain unread. */
+  resumed (): void
+  /** Your app's code has thrown or rejected. */
+  taskFailed (error: unknown): void
+  end (how: CloseName): void
+  /** The client violated WebSocket itself; `ws` answers that. */
+  socketFailed (error: Error & { code?: string }): void
+  /** The socket is closed. Called once. */
+  closed (code: number, reason: string): void
+}
+
+/** Receives messages from one socket: counts them, and hands them to the session one at a time, in order. */
+export class Inbox {
+  /** Messages received, and the bytes of their payloads. */
+  received = 0
+  bytesReceived = 0
+  /** Limits messages and commands; undefined: no limit. After a refusal `refused` must be called. */
+  readonly rate: TokenBucket | undefined
+  readonly owner: InboxOwner
+  readonly #socket: WebSocket
+  readonly #tasks = new TaskQueue()
+  readonly #maxPayload: number
+
+  constructor (socket: WebSocket, owner: InboxOwner, maxPayload: number, rate: TokenBucket | undefined) {
+    this.owner = owner
+    this.#socket = socket
+    this.#maxPayload = maxPayload
+    this.rate = rate
+    inboxes.set(socket, this)
+    // @fastify/websocket's own listener logs a client's mistakes as errors, and keeps the upgrade's request in memory.
+    socket.removeAllListeners('error')
+    socket.on('message', Inbox.#receive).on('pong', onPong).on('error', onError).on('close', onClose)
+  }
+
+  /** Receives one message. Static: one listener for all sockets, no closure per connection. */
+  static #receive (this: WebSocket, data: Buffer, binary: boolean): void {
+    const inbox = inboxes.get(this)
+    if (inbox === undefined) return // it is closed
+    const { owner } = inbox
+    inbox.received++
+    inbox.bytesReceived += data.length
+    owner.pongBy = 0
+    if (owner.logsMessages) owner.messageReceived(data, binary)
+    if (owner.discardsMessages) return
+    // Of use only where the app has registered a WebSocket server of its own with a larger limit.
+    if (data.length > inbox.#maxPayload) return owner.end('tooBig')
+    if (!inbox.#tasks.idle) return inbox.#receiveLater(data, binary)
+    try {
+      const result = owner.session.handle(data, binary)
+      if (result !== undefined && isPromise(result)) inbox.#tasks.waitFor(inbox.#whenDone(result))
+    } catch (error) {
+      owner.taskFailed(error)
+    }
+  }
+
+  /** Runs a task of the app after the messages before it. An exception ends this connection and nothing else. */
+  run (task: () => unknown): void {
+    this.#tasks.push(() => {
+      try {
+        const result = task()
+        if (isPromise(result)) return this.#whenDone(result)
+      } catch (error) {
+        this.owner.taskFailed(error)
+      }
+      this.#taskDone()
+    })
+  }
+
+  /** False if one more message or command comes too fast. */
+  take (): boolean {
+    if (this.rate === undefined || this.rate.take(Date.now())) return true
+    this.refused()
+    return false
+  }
+
+  /** Closes a client of which more was refused than it may send at once. */
+  refused (): void {
+    if (this.rate !== undefined && this.rate.refused > this.rate.rate.max) this.owner.end('flooding')
+  }
+
+  #receiveLater (data: Buffer, binary: boolean): void {
+    this.run(() => this.owner.discardsMessages ? undefined : this.owner.session.handle(data, binary))
+    if (this.#tasks.length >= MAX_WAITING) this.#socket.pause()
+  }
+
+  #whenDone (result: PromiseLike<unknown>): PromiseLike<void> {
+    return result.then(() => this.#taskDone(), (error: unknown) => this.owner.taskFailed(error))
+  }
+
+  #taskDone (): void {
+    if (!this.#socket.isPaused || this.#tasks.length > MAX_WAITING / 2) return
+    this.owner.resumed()
+    this.#socket.resume()
+  }
+}
+
+/** One set of listeners for all sockets: no closures per connection. */
+const inboxes = new WeakMap<WebSocket, Inbox>()
+
+function onPong (this: WebSocket): void {
+  const inbox = inboxes.get(this)
+  if (inbox !== undefined) inbox.owner.pongBy = 0
+}
+function onError (this: WebSocket, error: Error): void { inboxes.get(this)?.owner.socketFailed(error) }
+function onClose (this: WebSocket, code: number, reason: Buffer): void {
+  inboxes.get(this)?.owner.closed(code, reason.toString())
+  inboxes.delete(this)
+}

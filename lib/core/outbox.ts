@@ -1,0 +1,167 @@
+import type { Duplex } from 'node:stream'
+import type { WebSocket } from 'ws'
+import type { Batch, Frame } from '../model/encoder.ts'
+
+/** Bytes from several channels that are held back to leave in one write. */
+const MAX_CORKED = 65_536
+/** `WebSocket.OPEN` (RFC 6455 has no names for states; these are the browser's). */
+const OPEN = 1
+const TEXT = { binary: false }
+const BINARY = { binary: true }
+
+/** Opcodes of data frames (RFC 6455, section 11.8), with the FIN bit: the frame is the whole message. */
+const TEXT_FRAME = 0x81
+const BINARY_FRAME = 0x82
+/** Payload lengths that fit into the first length byte, and into the 16 bits after it (RFC 6455, section 5.2). */
+const SHORT = 125
+const MEDIUM = 0xFFFF
+
+/** The connection that an outbox belongs to. */
+export interface OutboxOwner {
+  /** True if log entries are written for messages. */
+  readonly logsMessages: boolean
+  /** A frame was sent. Called only if `logsMessages`. */
+  frameSent (frame: Frame): void
+  /** The client has more than the allowed bytes outstanding. */
+  tooSlow (bufferedBytes: number): void
+  /** The socket has accepted everything. Called once after each `isCongested` that returned true. */
+  drained (): void
+}
+
+/** Sends messages over one socket, and counts them. */
+export class Outbox {
+  /** Messages sent, and the bytes of their payloads. */
+  sent = 0
+  bytesSent = 0
+  readonly #owner: OutboxOwner
+  readonly #socket: WebSocket
+  /** The TCP or TLS socket under it. */
+  readonly #raw: Duplex
+  readonly #maxBufferedBytes: number
+  #closed = false
+  /** Frames that wait for `release`. */
+  #held: Frame[] | undefined
+
+  constructor (socket: WebSocket, owner: OutboxOwner, maxBufferedBytes: number) {
+    this.#socket = socket
+    this.#raw = (socket as unknown as { _socket: Duplex })._socket
+    this.#owner = owner
+    this.#maxBufferedBytes = maxBufferedBytes
+  }
+
+  /** Bytes written but not yet accepted by the socket (`ws.bufferedAmount`). */
+  get bufferedBytes (): number { return this.#socket.bufferedAmount }
+
+  get #writable (): boolean { return !this.#closed && this.#socket.readyState === OPEN }
+
+  /** Holds frames back until `release`: SDKs accept nothing before the reply to their connect. */
+  hold (): void {
+    this.#held = []
+  }
+
+  /** Sends `first` and then the held frames. */
+  release (first: Frame): void {
+    const held = this.#held ?? []
+    this.#held = undefined
+    this.write(first)
+    for (const frame of held) this.write(frame)
+  }
+
+  /** Sends a message to this client alone. False if the connection has ended. */
+  write (frame: Frame): boolean {
+    if (!this.#writable) return false
+    if (this.#held !== undefined) return this.#held.push(frame) > 0
+    this.#send(frame)
+    this.#checkBuffered()
+    return true
+  }
+
+  /**
+   * Sends what all subscribers of a channel get, bypassing `ws`, which frames a message for each connection. Where `ws`
+   * compresses it does so per connection, so there the messages take its way.
+   */
+  writeBatch (batch: Batch): void {
+    if (!this.#writable) return
+    if (this.#socket.extensions !== '') {
+      for (const frame of batch.frames) this.#send(frame)
+      return this.#checkBuffered()
+    }
+    this.#raw.write(batch.bytes ?? frameBatch(batch))
+    this.sent += batch.frames.length
+    this.bytesSent += batch.payloadBytes
+    if (this.#owner.logsMessages) for (const frame of batch.frames) this.#owner.frameSent(frame)
+    if (this.#raw.writableLength > Math.min(MAX_CORKED, this.#maxBufferedBytes)) this.#checkBuffered()
+  }
+
+  /** Holds writes back until `uncork`: they leave in one write, or in a few if they are large. A congested socket is not corked. */
+  cork (): void {
+    if (this.#raw.writableLength === 0) this.#raw.cork()
+  }
+
+  uncork (): void {
+    this.#raw.uncork()
+  }
+
+  /** True while the socket has not accepted what it was given. `owner.drained` is called when it has. */
+  isCongested (): boolean {
+    const { writableNeedDrain, writableLength, writableCorked } = this.#raw
+    if (!writableNeedDrain || writableLength === 0 || writableCorked > 0) return false
+    if (!draining.has(this.#raw)) {
+      draining.set(this.#raw, this.#owner)
+      this.#raw.once('drain', onDrain)
+    }
+    return true
+  }
+
+  /** Sends the close frame; nothing is sent after it. */
+  close (code: number, reason: string): void {
+    this.#closed = true
+    this.#socket.close(code, reason)
+  }
+
+  #send (frame: Frame): void {
+    this.#socket.send(frame.payload, frame.binary ? BINARY : TEXT)
+    this.sent++
+    this.bytesSent += frame.payload.length
+    if (this.#owner.logsMessages) this.#owner.frameSent(frame)
+  }
+
+  #checkBuffered (): void {
+    this.#flushCorked()
+    const { bufferedBytes } = this
+    if (bufferedBytes > this.#maxBufferedBytes) this.#owner.tooSlow(bufferedBytes)
+  }
+
+  /** Corked bytes are not outstanding. What follows is corked again if the socket has accepted everything. */
+  #flushCorked (): void {
+    if (this.#raw.writableCorked === 0) return
+    this.#raw.uncork()
+    this.cork()
+  }
+}
+
+/** Owners that wait for their socket to drain. One listener for all sockets: no closure per connection. */
+const draining = new WeakMap<Duplex, OutboxOwner>()
+
+function onDrain (this: Duplex): void {
+  const owner = draining.get(this)
+  draining.delete(this)
+  owner?.drained()
+}
+
+/** Frames a batch according to RFC 6455, unmasked as from a server, once for all connections. */
+function frameBatch (batch: Batch): Buffer {
+  const parts: Buffer[] = []
+  for (const { payload, binary } of batch.frames) {
+    const { length } = payload
+    const header = Buffer.allocUnsafe(length <= SHORT ? 2 : length <= MEDIUM ? 4 : 10)
+    header[0] = binary ? BINARY_FRAME : TEXT_FRAME
+    header[1] = length <= SHORT ? length : length <= MEDIUM ? 126 : 127
+    if (length > MEDIUM) header.writeBigUInt64BE(BigInt(length), 2)
+    else if (length > SHORT) header.writeUInt16BE(length, 2)
+    parts.push(header, payload)
+    batch.payloadBytes += length
+  }
+  batch.bytes = Buffer.concat(parts)
+  return batch.bytes
+}

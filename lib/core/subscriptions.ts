@@ -1,0 +1,119 @@
+import type { Hub } from '../hub/hub.ts'
+import { Subscription } from '../hub/subscription.ts'
+import type { Broker } from '../model/broker.ts'
+import { checkChannel } from '../model/channel-rules.ts'
+import type { ChannelNamespaces } from '../model/channel-rules.ts'
+import type { SubscribeResult } from '../model/connection.ts'
+import { ConnectionClosedError, InvalidArgumentError } from '../model/errors.ts'
+import type { Member, Presence } from '../model/presence.ts'
+import { encodePayload, newPublication } from '../model/publication.ts'
+import type { Position } from '../model/publication.ts'
+import type { Connection } from './connection.ts'
+
+/** The subscriptions of this instance: what happens between a subscribe and the end, in the hub and in presence. */
+export class Subscriptions {
+  readonly #instance: string
+  readonly #hub: Hub
+  readonly #broker: Broker
+  readonly #presence: Presence
+  readonly #namespaces: ChannelNamespaces
+
+  constructor (instance: string, hub: Hub, broker: Broker, presence: Presence, namespaces: ChannelNamespaces) {
+    this.#instance = instance
+    this.#hub = hub
+    this.#broker = broker
+    this.#presence = presence
+    this.#namespaces = namespaces
+  }
+
+  /** Subscribes a connection on behalf of the app. */
+  async subscribe (connection: Connection, channel: string, since: Position | undefined): Promise<SubscribeResult> {
+    const { history, joinLeave } = this.#namespaces.rules(checkChannel(channel))
+    if (since !== undefined && history === undefined) {
+      throw new InvalidArgumentError('since', JSON.stringify(since), `nothing in channel ${channel}, whose namespace keeps no history`)
+    }
+    return connection.turns.take(channel, async () => {
+      if (connection.subscriptions.has(channel)) return {}
+      const subscription = new Subscription(connection, channel, true)
+      subscription.since = since ?? connection.session.positionOf(channel)
+      subscription.joinLeave = joinLeave
+      await this.join(connection, subscription)
+      return connection.session.subscribed(subscription)
+    })
+  }
+
+  /** Unsubscribes a connection on behalf of the app. */
+  async unsubscribe (connection: Connection, channel: string): Promise<void> {
+    checkChannel(channel)
+    await connection.turns.take(channel, async () => {
+      const subscription = connection.subscriptions.get(channel)
+      if (subscription === undefined) return
+      const { state } = subscription
+      await this.end(connection, subscription)
+      if (state === 'live') connection.session.unsubscribed(channel)
+    })
+  }
+
+  /** Joins the channel. Resolves when the subscription may be admitted; if it rejects, the subscription has ended. */
+  async join (connection: Connection, subscription: Subscription): Promise<void> {
+    if (!connection.open) throw new ConnectionClosedError(connection.id)
+    const { channel, since } = subscription
+    const { history, presence } = this.#namespaces.rules(channel)
+    connection.addSubscription(subscription)
+    try {
+      await this.#hub.join(subscription, history !== undefined && (since !== undefined || connection.session.positioned))
+      if (presence && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
+      if (!connection.open) throw new ConnectionClosedError(connection.id)
+    } catch (error) {
+      await this.end(connection, subscription)
+      throw error
+    }
+  }
+
+  /** Ends a subscription in whichever state. */
+  async end (connection: Connection, subscription: Subscription): Promise<void> {
+    const { state, channel } = subscription
+    if (state === 'ended') return
+    connection.removeSubscription(subscription)
+    subscription.end()
+    if (state === 'live') this.#announce('leave', connection, subscription)
+    if (state !== 'new') await this.#removePresence(connection, channel)
+  }
+
+  /** Tells the channel that the subscription is live. Called when the client knows it. */
+  announceJoin (connection: Connection, subscription: Subscription): void {
+    this.#announce('join', connection, subscription)
+  }
+
+  /** Adds the members of this instance to the presence lists again, before their entries expire. */
+  async refreshPresence (connections: Iterable<Connection>): Promise<void> {
+    const members = new Map<string, Member[]>()
+    for (const connection of connections) {
+      for (const { channel, state, info } of connection.subscriptions.values()) {
+        if (state !== 'live' || !this.#namespaces.rules(channel).presence) continue
+        const ofChannel = members.get(channel)
+        const member = memberOf(connection, info)
+        if (ofChannel === undefined) members.set(channel, [member])
+        else ofChannel.push(member)
+      }
+    }
+    await Promise.all(Array.from(members, ([channel, ofChannel]) => this.#presence.add(channel, ofChannel)))
+  }
+
+  /** Delivered at most once, as all events are: the presence list is what counts. */
+  #announce (kind: 'join' | 'leave', connection: Connection, { channel, info }: Subscription): void {
+    if (!this.#namespaces.rules(channel).joinLeave) return
+    const { payload } = encodePayload(memberOf(connection, info))
+    this.#broker.publish(channel, newPublication(this.#instance, { kind, payload }), { history: undefined }).catch(() => {})
+  }
+
+  /** While Redis is down the entry cannot be removed; it expires by itself. */
+  async #removePresence (connection: Connection, channel: string): Promise<void> {
+    if (this.#namespaces.rules(channel).presence) await this.#presence.remove(channel, connection.id).catch(() => {})
+  }
+}
+
+/** The member that others see of a connection. */
+export function memberOf ({ id, user, info }: Connection, channelInfo?: unknown): Member {
+  return { client: id, user, ...(info !== undefined && { info }), ...(channelInfo !== undefined && { channelInfo }) }
+}

@@ -1,0 +1,47 @@
+import rateLimit, { normalizeIP } from '@fastify/rate-limit'
+import type { RateLimitOptions } from '@fastify/rate-limit'
+import type { FastifyInstance, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import { RateLimitError } from '../model/errors.ts'
+import type { Observer } from '../observability/observer.ts'
+import type { RateLimitStore } from '../backends/redis/rate-limit-store.ts'
+import { remoteAddress } from '../google/client-address.ts'
+import type { ResolvedLimit } from '../options/options.ts'
+
+/** Limits upgrades per client address: by a hook of ours, or by the route's config where the app has registered @fastify/rate-limit. */
+export interface Limiter {
+  readonly hook: onRequestAsyncHookHandler[]
+  readonly config: { readonly rateLimit?: RateLimitOptions }
+}
+
+/** Creates the limiter of all our routes, which share one count. It is out of sight of the app's routes, which it must not count. */
+export async function createLimiter (
+  app: FastifyInstance, limit: ResolvedLimit | false, store: RateLimitStore | undefined, observer: Observer
+): Promise<Limiter> {
+  if (limit === false) return { hook: [], config: {} }
+  const options = limiterOptions(limit, observer)
+  if (app.hasDecorator('rateLimit')) return { hook: [], config: { rateLimit: options } }
+  const hook: onRequestAsyncHookHandler[] = []
+  await app.register(async (scope) => {
+    await scope.register(rateLimit, store === undefined ? { global: false } : { global: false, store })
+    hook.push(scope.rateLimit(options))
+  })
+  return { hook, config: {} }
+}
+
+function limiterOptions ({ max, timeWindow }: ResolvedLimit, observer: Observer) {
+  return {
+    max,
+    timeWindow,
+    keyGenerator: clientAddress,
+    skipOnError: true, // while Redis is down nobody is counted; readiness keeps new connections away
+    onExceeded: (request: FastifyRequest, address: string) => {
+      observer.rejected(request, 'rate_limit', `too many connections from ${address}`, 429)
+    },
+    errorResponseBuilder: (_request: unknown, { max, after }: { max: number, after: string }) => new RateLimitError(max, after)
+  }
+}
+
+/** The key by which upgrades are counted. An IPv6 client has a whole /64 of addresses. */
+export function clientAddress (request: FastifyRequest): string {
+  return normalizeIP(remoteAddress(request) ?? 'unknown')
+}

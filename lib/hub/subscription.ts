@@ -1,0 +1,146 @@
+import type { History } from '../model/broker.ts'
+import type { Position, Publication } from '../model/publication.ts'
+import { recover, topOf } from './recovery.ts'
+import type { Recovery } from './recovery.ts'
+import type { Subscriber } from './subscriber.ts'
+
+/** Bytes around a publication's data in a reply: names, offset. An estimate. */
+const FRAMING_BYTES = 32
+
+/** What a subscription needs of its channel. */
+export interface SubscribedChannel {
+  /** From now on the subscription receives what is published. */
+  admit (subscription: Subscription): void
+  remove (subscription: Subscription): void
+  /** Sends this subscription what is pending in the channel. */
+  flushTo (subscription: Subscription): void
+}
+
+/**
+ * One connection in one channel. Its states: `new` (known to the connection alone, while permission is asked for), `joining`
+ * (in the channel; publications are buffered from the broker's subscribe until the reply is sent, so that nothing is missed
+ * and nothing precedes the reply), `live`, `ended`.
+ */
+export class Subscription {
+  readonly subscriber: Subscriber
+  readonly channel: string
+  state: 'new' | 'joining' | 'live' | 'ended' = 'new'
+  /** Position from which the subscriber recovers. */
+  since: Position | undefined
+  /** True if the app subscribed the connection: the client must not unsubscribe, and reconnects where others resubscribe. */
+  readonly serverSide: boolean
+  /** True if the subscriber is told of joins and leaves. */
+  joinLeave = false
+  /** What others see of this subscriber in this channel. */
+  info: unknown = undefined
+  /** Unix time in milliseconds; Infinity: never. */
+  expiresAt = Infinity
+  /** True if the client brings a new token before the subscription expires. */
+  refreshable = false
+
+  /** Position up to which history was sent to a new subscriber. Live publications at or below it are duplicates. */
+  recoveredTo: Position | undefined
+  /** The pending publications of which `sentCount` were sent ahead of a direct message. */
+  sentOf: object | undefined
+  sentCount = 0
+  /** In a channel with `slow: 'latest'`: the publication to send when the socket has drained. */
+  skipped: Publication | undefined
+
+  #joined: SubscribedChannel | undefined
+  #buffered: Publication[] | undefined
+  #history: History | undefined
+
+  constructor (subscriber: Subscriber, channel: string, serverSide: boolean) {
+    this.subscriber = subscriber
+    this.channel = channel
+    this.serverSide = serverSide
+  }
+
+  /** Enters a channel of the hub. */
+  join (channel: SubscribedChannel): void {
+    this.state = 'joining'
+    this.#joined = channel
+    this.#buffered = []
+  }
+
+  /** Keeps a publication that arrives before the reply. */
+  buffer (publication: Publication): void {
+    this.#buffered?.push(publication)
+  }
+
+  /** Takes the channel's history, in which everything published before the read is found. */
+  read (history: History): void {
+    this.#history = history
+  }
+
+  /** Bytes of the publications that it would recover. */
+  get recoveryBytes (): number {
+    const after = this.since?.offset ?? Infinity
+    const missed = this.#history?.publications.filter(({ offset }) => offset > after) ?? []
+    return missed.reduce((sum, publication) => sum + bytesOf(publication), 0)
+  }
+
+  /** Recovers nothing, because it missed more than it may be sent at once. */
+  giveUpRecovery (): void {
+    if (this.#history !== undefined) this.#history = { ...this.#history, publications: [] }
+  }
+
+  /**
+   * Goes live, synchronously: the caller sends what the subscriber starts with in the same turn. Returns undefined if there is
+   * a gap, so that the subscriber must start again. With `onlyRecovered` a subscriber that did not recover is not admitted.
+   */
+  admit (onlyRecovered = false): Recovery | undefined {
+    const buffered = this.#buffered ?? []
+    const history = this.#history
+    this.#buffered = []
+    const recovery = history && recover(this.since, history, buffered.filter(({ offset }) => offset !== 0))
+    if (onlyRecovered && recovery?.recovered === false) return recovery
+    this.#history = this.#buffered = undefined
+    this.state = 'live'
+    this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
+    this.#joined?.admit(this)
+    if (history === undefined) return { recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }
+    recovery?.live.push(...buffered.filter(({ offset }) => offset === 0))
+    return recovery
+  }
+
+  /** True if this live publication was already sent as part of the history. */
+  hasAlready ({ offset, epoch }: Publication): boolean {
+    const position = this.recoveredTo
+    if (position === undefined || offset === 0) return false
+    if (offset <= position.offset && epoch === position.epoch) return true
+    this.recoveredTo = undefined
+    return false
+  }
+
+  /** Sends what is pending in its channel, ahead of a message that must come after it. */
+  flush (): void {
+    if (this.state === 'live') this.#joined?.flushTo(this)
+  }
+
+  /** Sends the newest publication that a slow subscriber skipped. Called when its socket has drained or is about to close. */
+  sendSkipped (): void {
+    const { skipped, subscriber, channel } = this
+    if (skipped === undefined) return
+    this.skipped = undefined
+    subscriber.outbox.writeBatch({ frames: [subscriber.encoder.publication(channel, skipped)], bytes: undefined, payloadBytes: 0 })
+  }
+
+  /** Leaves the channel, in whichever state. The subscriber gets what was published before. */
+  end (): void {
+    if (this.state === 'ended') return
+    if (this.subscriber.open) {
+      this.flush()
+      this.sendSkipped()
+    }
+    this.state = 'ended'
+    this.#joined?.remove(this)
+    this.#history = this.#buffered = undefined
+  }
+}
+
+/** Bytes that a publication takes in a reply, about. */
+function bytesOf ({ payload, tags, publisher }: Publication): number {
+  const extra = tags === undefined && publisher === undefined ? 0 : JSON.stringify({ tags, publisher }).length
+  return payload.length + extra + FRAMING_BYTES
+}

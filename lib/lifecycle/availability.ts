@@ -1,0 +1,59 @@
+import type { Broker } from '../model/broker.ts'
+import type { Control } from '../core/control.ts'
+import type { Drain } from './drain.ts'
+import type { Connections } from '../core/connections.ts'
+import type { MemoryGuard } from './memory-guard.ts'
+
+/** Reasons for which `/ready` answers 503, in the order of its list. */
+const REASONS = ['starting', 'draining', 'full', 'memory', 'redis'] as const
+/**
+ * Reasons for which an upgrade is rejected, the first one first. Redis is none: open connections do without it for a while, and
+ * `/ready` directs new ones elsewhere.
+ */
+const REFUSALS = ['draining', 'full', 'memory'] as const
+
+export type Reason = typeof REASONS[number]
+export type Refusal = typeof REFUSALS[number]
+
+/** Whether this instance takes new connections, and if not, why. */
+export class Availability {
+  readonly #connections: Connections
+  readonly #drain: Drain
+  readonly #memory: MemoryGuard
+  readonly #broker: Broker
+  readonly #control: Control
+  #started = false
+
+  constructor (connections: Connections, drain: Drain, memory: MemoryGuard, broker: Broker, control: Control) {
+    this.#connections = connections
+    this.#drain = drain
+    this.#memory = memory
+    this.#broker = broker
+    this.#control = control
+  }
+
+  /** The app is ready: its `onReady` hooks have begun. */
+  start (): void {
+    this.#started = true
+  }
+
+  /** Why `/ready` answers 503; empty if it answers 200. */
+  get reasons (): readonly Reason[] {
+    return REASONS.filter(reason => this.#applies(reason))
+  }
+
+  /** Why an upgrade is rejected; undefined if it is accepted. */
+  get refusal (): Refusal | undefined {
+    return REFUSALS.find(reason => this.#applies(reason))
+  }
+
+  #applies (reason: Reason): boolean {
+    switch (reason) {
+      case 'starting': return !this.#started
+      case 'draining': return this.#drain.started
+      case 'full': return this.#connections.full
+      case 'memory': return this.#memory.short
+      case 'redis': return !this.#broker.up || !this.#control.listens
+    }
+  }
+}

@@ -1,0 +1,58 @@
+import type { Position } from './publication.ts'
+
+/** Result of `connection.subscribe`. Its fields are set only when `since` was given. */
+export interface SubscribeResult extends Partial<Position> {
+  /** True if no publication is missing between `since` and what arrives live. */
+  recovered?: boolean
+}
+
+/** What a connection speaks: 'plain' on the plain route, else the encoding of the SDK. */
+export type ProtocolName = 'plain' | 'json' | 'protobuf'
+
+/** One client at one socket. It lives on the instance that accepted it. */
+export interface Connection {
+  /** Random UUID. Presence lists and `realtime.disconnect({ client })` name the connection by it. */
+  readonly id: string
+  /** The user's id; '' for a client that did not authenticate. With an SDK it is known when `onConnect` is called. */
+  readonly user: string
+  /** JSON that other clients may see of this user, from `authenticate` or the connection's token. */
+  readonly info: unknown
+  /** Belongs to your app: set by `authenticate` or by a handler. It is never sent anywhere. */
+  meta: unknown
+  /** Which protocol it speaks. */
+  readonly protocol: ProtocolName
+  /** Unix time in milliseconds at which the upgrade was accepted. */
+  readonly connectedAt: number
+  /** Names of the channels that the connection is subscribed to now. A copy: it does not change later. */
+  readonly channels: ReadonlySet<string>
+  /** False as soon as the connection is closing or closed. */
+  readonly open: boolean
+  /**
+   * Sends one message to this client alone, after everything that was published to it before.
+   * On the plain route a string is sent as it is, a Buffer as a binary message, anything else as JSON.
+   * An SDK receives it as a `message` event.
+   * @returns false if the connection has ended.
+   * @throws FST_CRWS_INVALID_DATA if JSON cannot carry `data`.
+   */
+  send (data: unknown): boolean
+  /**
+   * Subscribes the connection to a channel. Resolves when every later publication will arrive.
+   * With `since` the publications after that position are sent first. It needs a namespace with history.
+   * Subscribing again changes nothing.
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT (`since` without history),
+   * FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER
+   */
+  subscribe (channel: string, options?: { since?: Position | undefined }): Promise<SubscribeResult>
+  /**
+   * Ends the subscription to a channel. Resolves when it has ended; nothing happens if there is none.
+   * @throws FST_CRWS_INVALID_CHANNEL
+   */
+  unsubscribe (channel: string): Promise<void>
+  /**
+   * Closes the connection.
+   * @param code 1000, or 3000 to 4999. SDKs connect again below 3500 and from 4000 to 4499, and stay away else.
+   * @param reason At most 123 bytes; not JSON. `@default` 'closed by the server'
+   * @throws FST_CRWS_INVALID_ARGUMENT
+   */
+  close (code?: number, reason?: string): void
+}

@@ -1,0 +1,42 @@
+import type { CloseName, End } from './close-codes.ts'
+import type { ProtocolName } from './connection.ts'
+import type { Publication } from './publication.ts'
+
+/** One WebSocket message, ready to be sent to any number of connections. */
+export interface Frame {
+  readonly payload: Buffer
+  readonly binary: boolean
+}
+
+/** WebSocket messages that leave together: the same bytes for every connection. */
+export interface Batch {
+  readonly frames: readonly Frame[]
+  /** The frames as they go on the wire, and the bytes of their payloads. Set by the first outbox that writes the batch. */
+  bytes: Buffer | undefined
+  payloadBytes: number
+}
+
+/** Turns publications and messages into frames. It knows no connection: one object serves all that speak the protocol. */
+export interface Encoder {
+  readonly name: ProtocolName
+  /** Position of this encoder in a list with one entry per encoder. */
+  readonly index: number
+  /** Close code, reason and cause with which this protocol ends a connection. */
+  endOf (how: CloseName | End): End
+  /** The message that carries one publication. */
+  publication (channel: string, publication: Publication): Frame
+  /** Joins frames of publications into as few messages as clients accept, in order. Absent: each frame is a message. */
+  join? (frames: readonly Frame[]): readonly Frame[]
+  /** The message that announces a join or a leave. undefined: the protocol has none. */
+  event (channel: string, event: Publication): Frame | undefined
+  /** The message that `connection.send` sends. */
+  message (data: unknown): Frame
+  /** The message to send just before the close frame. undefined: the protocol has none for this end. */
+  closingMessage (end: End): Frame | undefined
+}
+
+/** The messages in which these publications go out, in order. */
+export function framesOf (encoder: Encoder, channel: string, publications: readonly Publication[]): readonly Frame[] {
+  const frames = publications.map(publication => encoder.publication(channel, publication))
+  return encoder.join?.(frames) ?? frames
+}

@@ -1,0 +1,206 @@
+import type { FastifyRequest } from 'fastify'
+import type { IncomingMessage } from 'node:http'
+import type { End } from '../model/close-codes.ts'
+import type { Hints } from './hints/hints.ts'
+import { ALREADY_REPORTED } from './logs.ts'
+import type { LoggedConnection, Logs } from './logs.ts'
+import type { MeasuredConnection, Metrics, Rejection } from './metrics.ts'
+import type { Publication } from '../model/publication.ts'
+import type { TraceContext } from '../google/trace-context.ts'
+import { traceparent, withSpan } from './tracing.ts'
+import type { Tracing } from './tracing.ts'
+
+/** The fields of a connection that are observed. */
+export interface ObservedConnection extends LoggedConnection, MeasuredConnection {
+  readonly protocol: MeasuredConnection['protocol']
+}
+
+/** Turns each event of this instance into metrics, spans, log entries and hints. */
+export class Observer {
+  readonly #instance: string
+  readonly #logs: Logs
+  readonly #metrics: Metrics
+  readonly #tracing: Tracing
+  readonly #hints: Hints
+  /**
+   * Whether an OpenTelemetry SDK takes durations or spans. Callers on the way of every message test it before they call `commandDone`,
+   * `publishing` or `delivered`: without an SDK these cost nothing.
+   */
+  recording = false
+  /** Whether messages may be logged. Callers test it before they call `message`. */
+  readonly messages: boolean
+  /** Unix time in ms since which Redis is down; 0: it never was. */
+  #downSince = 0
+
+  /** `instance`: id of this instance. */
+  constructor (instance: string, logs: Logs, metrics: Metrics, tracing: Tracing, hints: Hints) {
+    this.#instance = instance
+    this.#logs = logs
+    this.#metrics = metrics
+    this.#tracing = tracing
+    this.#hints = hints
+    this.messages = logs.messages
+  }
+
+  /** Binds to the OpenTelemetry SDK that is registered now. May be called again. */
+  async bind (): Promise<void> {
+    await Promise.all([this.#metrics.bind(), this.#tracing.bind()])
+    this.#findSdk()
+  }
+
+  /** Trace context of an upgrade request, for the log entries of its connection. undefined unless logs go to Cloud Logging. */
+  traceOf (request: FastifyRequest): TraceContext | undefined {
+    return this.#logs.traceOf(request)
+  }
+
+  /** An upgrade was rejected, with this HTTP status. */
+  rejected (request: FastifyRequest, type: Rejection, reason: string, status: number): void {
+    this.#metrics.rejected(type)
+    this.#tracing.rejected(request, type)
+    this.#logs.rejected(request, type, reason, status)
+  }
+
+  /** An upgrade that arrived after `app.close()`, and never becomes a request of Fastify, was rejected. */
+  rejectedAfterClose (request: IncomingMessage, path: string, reason: string): void {
+    this.#metrics.rejected('draining')
+    this.#tracing.rejectedAfterClose(request, path)
+    this.#logs.rejected(request, 'draining', reason, 503)
+  }
+
+  /** The user of a connection is known. */
+  opened (connection: ObservedConnection, request: FastifyRequest): void {
+    this.#logs.opened(connection, request)
+  }
+
+  ended (connection: ObservedConnection, end: End): void {
+    const now = Date.now()
+    this.#metrics.connectionEnded(connection, end)
+    this.#logs.closed(connection, end)
+    this.#hints.ended(end, now - connection.connectedAt, now)
+  }
+
+  /** A connection is terminated because its client reads too slowly. */
+  slow (connection: ObservedConnection, bufferedBytes: number): void {
+    this.#logs.slow(connection, bufferedBytes)
+  }
+
+  /** A handler of the app threw. */
+  failed (connection: ObservedConnection, error: unknown): void {
+    this.#logs.failed(connection, error)
+  }
+
+  /** A call of `app.realtime` or of a connection rejected. Errors that are reported elsewhere are left out. */
+  callFailed (call: string, error: unknown): void {
+    const { code = '' } = (error ?? {}) as { code?: string }
+    if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, error)
+  }
+
+  /** A command from another instance failed. */
+  controlFailed (command: string, error: unknown): void {
+    this.#logs.controlFailed(command, error)
+  }
+
+  /** A message was received or sent. To be called only while `messages`. */
+  message (direction: 'received' | 'sent', connection: ObservedConnection, payload: Buffer, binary: boolean): void {
+    this.#logs.message(direction, connection, payload, binary)
+  }
+
+  /** A command of an SDK was answered. `duration`: ms. `errorType`: code of the error reply, or 'disconnect'. */
+  commandDone (command: string, duration: number, errorType: string | undefined): void {
+    this.#metrics.commandDone(command, duration, errorType)
+  }
+
+  /**
+   * Calls `publish` within a 'send' span, and records how long it took. To be called only while `recording`. If the span is sampled,
+   * the publication carries it to the other instances.
+   */
+  async publishing<T> (channel: string, publication: Publication, publish: (publication: Publication) => Promise<T>): Promise<T> {
+    const span = this.#tracing.send(channel, publication.payload)
+    const trace = traceparent(span)
+    const startedAt = performance.now()
+    let errorType: string | undefined
+    try {
+      return await withSpan(span, publish, trace === undefined ? publication : { ...publication, trace })
+    } catch (error) {
+      errorType = (error as { code?: string }).code ?? 'other'
+      throw error
+    } finally {
+      this.#metrics.published(performance.now() - startedAt, errorType)
+      this.#tracing.sent(span, errorType)
+    }
+  }
+
+  /** The hub has scheduled a publication for its subscribers. To be called right after that, and only while `recording`. */
+  delivered (channel: string, publication: Publication): void {
+    if (publication.instance !== this.#instance) this.#metrics.delivered(Date.now() - publication.time)
+    this.#tracing.delivered(channel, publication)
+  }
+
+  /** Publications are lost for good. */
+  missed (channel: string, count: number, reason: string): void {
+    this.#metrics.missed(count)
+    this.#logs.missed(channel, count, reason)
+  }
+
+  /** Commands from other instances are lost for good. They are no publications of the app, so no metric counts them. */
+  commandsMissed (channel: string, count: number, reason: string): void {
+    this.#logs.missed(channel, count, reason)
+  }
+
+  /** A subscriber has named its position. `recovered`: whether it got everything since. */
+  recovered (recovered: boolean): void {
+    this.#metrics.recovery(recovered)
+  }
+
+  brokerDown (reason: string): void {
+    this.#downSince = Date.now()
+    this.#logs.bridgeDown(reason)
+  }
+
+  brokerUp (): void {
+    this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
+  }
+
+  /** `used`, `limit`: bytes of resident memory. */
+  memoryShort (used: number, limit: number): void {
+    this.#logs.memoryShort(used, limit)
+  }
+
+  memoryFreed (used: number, limit: number): void {
+    this.#logs.memoryFreed(used, limit)
+  }
+
+  /** `timeout`: ms. */
+  drainStarted (connections: number, timeout: number): void {
+    this.#logs.drainStarted(connections, timeout)
+  }
+
+  /** `duration`: ms. */
+  drained (connections: number, terminated: number, duration: number): void {
+    this.#metrics.drained(duration)
+    this.#logs.drainFinished(connections, terminated, duration)
+  }
+
+  /** `/ready` was requested. An empty list of reasons means that it answered 200. */
+  probed (reasons: readonly string[], now: number): void {
+    this.#hints.probed(reasons, now)
+  }
+
+  /** The heartbeat has swept, `late` ms after it was due. */
+  swept (now: number, late: number, connections: number): void {
+    this.#hints.swept(now, late, connections)
+    this.#findSdk()
+  }
+
+  /** Calls `run`. A promise that the app forgets to await must not end the process when it rejects: a client could cause that. */
+  watch<T> (call: string, run: () => T | Promise<T>): Promise<T> {
+    const promise = (async () => run())()
+    promise.catch((error: unknown) => this.callFailed(call, error))
+    return promise
+  }
+
+  /** Also at every sweep: an app may register its tracer provider after it has begun to listen. */
+  #findSdk (): void {
+    this.recording = this.#metrics.bound || this.#tracing.registered
+  }
+}

@@ -1,0 +1,56 @@
+import t from 'tap'
+import { barrels, circles, doors, functionLengths, importGraph, readSources, wrongWays } from '../helpers/architecture.ts'
+
+const MAX_FILE_LINES = 280
+const MAX_FUNCTION_LINES = 60
+
+/** The files of each room that other rooms may import. `index.ts` may import all. */
+const DOORS: Record<string, string[]> = {}
+
+const sources = readSources()
+const graph = importGraph(sources)
+
+t.test('imports lead down: never up, never to a neighbour on the same floor', async (t) => {
+  t.strictSame(wrongWays(graph), [])
+})
+
+t.test('there is no circle of imports, not even of types', async (t) => {
+  t.strictSame(circles(graph), [])
+})
+
+t.test('a room is entered by its doors', async (t) => {
+  t.strictSame(doors(graph), DOORS)
+})
+
+t.test('index.ts is imported by nobody, and no file only hands on what others export', async (t) => {
+  t.strictSame(Array.from(graph).filter(([, imports]) => imports.includes('index.ts')), [])
+  t.strictSame(barrels(sources), [])
+})
+
+t.test('files and functions fit a screen or two', async (t) => {
+  const longFiles = Array.from(sources, ([file, text]) => [file, text.trimEnd().split('\n').length] as const)
+  t.strictSame(longFiles.filter(([, lines]) => lines > MAX_FILE_LINES), [])
+  t.strictSame(Array.from(functionLengths(sources)).filter(([, lines]) => lines > MAX_FUNCTION_LINES), [])
+})
+
+t.test('the checks themselves find what is wrong', async (t) => {
+  const graphOf = (files: Record<string, string>) => importGraph(new Map(Object.entries(files)))
+  const up = graphOf({
+    'lib/model/a.ts': "import type { B } from '../core/b.ts'",
+    'lib/hub/c.ts': "export const c = async () => await import('../options/d.ts')",
+    'lib/core/e.ts': "export type F = import('../http/f.ts').F",
+    'lib/g.ts': ''
+  })
+  t.strictSame(wrongWays(up), [
+    'lib/model/a.ts imports lib/core/b.ts', 'lib/hub/c.ts imports lib/options/d.ts', 'lib/core/e.ts imports lib/http/f.ts', 'lib/g.ts is in no room'
+  ])
+  const circle = graphOf({
+    'lib/hub/a.ts': "import type { B } from './b.ts'",
+    'lib/hub/b.ts': "export { c } from './c.ts'\nconst own = 1",
+    'lib/hub/c.ts': "import { a } from './a.ts'"
+  })
+  t.strictSame(circles(circle), ['lib/hub/a.ts > lib/hub/b.ts > lib/hub/c.ts > lib/hub/a.ts'])
+  t.strictSame(barrels(new Map([['lib/hub/a.ts', "export * from './b.ts'"], ['lib/hub/b.ts', 'export const b = 1']])), ['lib/hub/a.ts'])
+  t.strictSame(doors(graphOf({ 'lib/core/a.ts': "import '../hub/b.ts'", 'index.ts': "import './lib/hub/c.ts'" })), { hub: ['b.ts'] })
+  t.strictSame(Array.from(functionLengths(new Map([['a.ts', 'function f () {\n\n}\nconst g = () => 1']]))), [['a.ts:f', 3], ['a.ts:line 4', 1]])
+})

@@ -1,59 +1,49 @@
 import { connect } from './connect.ts'
-import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import { refresh, subRefresh } from './expiry.ts'
-import { dataOf, payloadOf } from './payloads.ts'
+import type { Handler } from './handler.ts'
 import { publish } from './publish.ts'
 import { history, presence, presenceStats } from './queries.ts'
-import type { SendReply } from './replies.ts'
-import type { CommandName, RequestOf } from './schema.ts'
-import type { SdkSession } from './session.ts'
+import { payloadOf } from './replies.ts'
+import { dataOf } from './requests.ts'
+import type { CommandName } from './schema.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
 
-/** Handles one command. @throws ReplyError, DisconnectError, or any error of the app. */
-type Handler<Name extends CommandName> =
-  (context: Context, session: SdkSession, request: RequestOf<Name>, reply: SendReply, next: () => void) => Promise<void>
-
-interface CommandOf<Name extends CommandName> {
-  readonly handle: Handler<Name>
-  /** True if the next command of the connection waits until this one is done or calls `next`. Others overlap. */
-  readonly ordered: boolean
-}
-
-/** All commands [Command-Reply]. If a message sets several, the first one in this order counts, as in Centrifuge. */
-export const commands: { readonly [Name in CommandName]: CommandOf<Name> } = {
-  connect: { handle: connect, ordered: true },
-  ping: { handle: ping, ordered: false },
-  subscribe: { handle: subscribe, ordered: false },
-  unsubscribe: { handle: unsubscribe, ordered: false },
-  publish: { handle: publish, ordered: true },
-  presence: { handle: presence, ordered: false },
-  presence_stats: { handle: presenceStats, ordered: false },
-  history: { handle: history, ordered: false },
-  rpc: { handle: rpc, ordered: false },
-  send: { handle: send, ordered: true },
-  refresh: { handle: refresh, ordered: false },
-  sub_refresh: { handle: subRefresh, ordered: false }
-}
-
-export const commandNames = Object.keys(commands) as readonly CommandName[]
-
 /** Refuses `ping`: in version 2 of the protocol a ping is an empty reply and a pong an empty command [Ping Pong]. */
-async function ping (): Promise<never> {
+const ping: Handler<'ping'> = async () => {
   throw new ReplyError(clientErrors.notAvailable)
 }
 
 /** Handles `rpc`: the app's `onRpc` answers. */
-async function rpc ({ options }: Context, { connection }: SdkSession, request: RequestOf<'rpc'>, reply: SendReply): Promise<void> {
-  const { onRpc } = options
+const rpc: Handler<'rpc'> = async ({ options: { onRpc } }, { connection }, { method = '', data }, reply) => {
   if (onRpc === undefined) throw new ReplyError(clientErrors.notAvailable)
-  const data = payloadOf(await onRpc(connection, request.method ?? '', dataOf(request.data)))
-  reply(data === undefined ? {} : { data })
+  const answer = payloadOf(await onRpc(connection, method, dataOf(data)))
+  reply(answer === undefined ? {} : { data: answer })
 }
 
 /** Handles `send`: a message for the app's `onMessage`. It has no id and no reply [Command-Reply]. */
-async function send ({ options }: Context, { connection }: SdkSession, request: RequestOf<'send'>): Promise<void> {
-  const { onMessage } = options
+const send: Handler<'send'> = async ({ options: { onMessage } }, { connection }, { data }) => {
   if (onMessage === undefined) throw new DisconnectError('unsupported')
-  await onMessage(connection, dataOf(request.data))
+  await onMessage(connection, dataOf(data))
 }
+
+/** All commands [Command-Reply]. If a message sets several, the first one in this order counts, as in Centrifuge. */
+export const handlers: { readonly [Name in CommandName]: Handler<Name> } = {
+  connect,
+  ping,
+  subscribe,
+  unsubscribe,
+  publish,
+  presence,
+  presence_stats: presenceStats,
+  history,
+  rpc,
+  send,
+  refresh,
+  sub_refresh: subRefresh
+}
+
+export const commandNames = Object.keys(handlers) as readonly CommandName[]
+
+/** The next command of the connection waits until one of these is done or calls `next`. All others overlap. */
+export const ordered: ReadonlySet<CommandName> = new Set(['connect', 'publish', 'send'])

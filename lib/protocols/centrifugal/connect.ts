@@ -6,10 +6,9 @@ import type { ConnectDetails, Identity } from '../../options/options.ts'
 import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import { expireConnection } from './expiry.ts'
-import { dataOf, payloadOf } from './payloads.ts'
-import { subscribeReply } from './replies.ts'
-import type { SendReply } from './replies.ts'
-import { positionOf } from './requests.ts'
+import type { Handler } from './handler.ts'
+import { payloadOf, subscribeReply } from './replies.ts'
+import { dataOf, positionOf } from './requests.ts'
 import type { RequestOf, SubscribeReply } from './schema.ts'
 import { NO_POSITIONS } from './session.ts'
 import type { SdkSession } from './session.ts'
@@ -23,9 +22,7 @@ const VERSION = 'fastify-cloud-run-websocket'
  * Handles `connect`: authenticate, set the expiry, subscribe to the identity's channels, call `onConnect`, reply, then
  * send what was published meanwhile. SDKs send subscribes in the same frame, so all other commands wait for it.
  */
-export async function connect (
-  context: Context, session: SdkSession, request: RequestOf<'connect'>, reply: SendReply
-): Promise<void> {
+export const connect: Handler<'connect'> = async (context, session, request, reply) => {
   const { connections, subscriptions, options: { heartbeat, onConnect } } = context
   const { connection, nativePing } = session
   const upgrade = begin(session, request)

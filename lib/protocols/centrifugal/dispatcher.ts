@@ -1,6 +1,6 @@
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { ALREADY_REPORTED } from '../../observability/logs.ts'
-import { commandNames, commands } from './commands.ts'
+import { commandNames, handlers, ordered } from './commands.ts'
 import type { Context } from './context.ts'
 import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
@@ -53,7 +53,7 @@ export class Dispatcher implements SdkSessionOwner {
     if (isPong) return this.#pong(session)
     if (name === undefined) return this.#disconnect(session)
     if (!connection.inbox.take()) return this.#replyError(session, id, clientErrors.tooManyRequests)
-    if (commands[name].ordered) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
+    if (ordered.has(name)) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
     this.#run(session, id, name, command)
   }
 
@@ -75,7 +75,7 @@ export class Dispatcher implements SdkSessionOwner {
     let errorType: string | undefined
     try {
       const reply = (result: object) => this.#reply(session, id, name, result)
-      await commands[name].handle(this.context, session, command[name] as never, reply, next)
+      await handlers[name](this.context, session, command[name] as never, reply, next)
     } catch (error) {
       errorType = this.#failed(session, id, name, error)
     }

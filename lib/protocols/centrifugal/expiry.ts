@@ -1,14 +1,13 @@
 import type { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './errors.ts'
-import type { SendReply } from './replies.ts'
+import type { Handler } from './handler.ts'
 import { channelOf } from './requests.ts'
-import type { Expiry, RequestOf } from './schema.ts'
+import type { Expiry } from './schema.ts'
 import type { SdkSession } from './session.ts'
 import { expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
 
-/** Milliseconds that what the client can refresh outlives its expiry, as in Centrifuge: the refresh may be under way. */
+/** Milliseconds after the expiry in which a refresh that is under way still counts, as in Centrifuge. */
 const EXPIRY_GRACE = 25_000
 
 /** True if this Unix time in seconds has passed; undefined never does. */
@@ -49,9 +48,7 @@ export function endExpired (session: SdkSession, now: number): void {
 }
 
 /** Handles `refresh`: a new token for a connection that was opened with one. */
-export async function refresh (
-  { tokens }: Context, session: SdkSession, { token = '' }: RequestOf<'refresh'>, reply: SendReply
-): Promise<void> {
+export const refresh: Handler<'refresh'> = async ({ tokens }, session, { token = '' }, reply) => {
   if (token === '' || !session.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
   const claims = await verifyConnectionToken(tokens, token, new DisconnectError('expired'))
   if ((claims.sub ?? '') !== session.connection.user) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
@@ -62,9 +59,7 @@ export async function refresh (
 }
 
 /** Handles `sub_refresh`: a new token for a subscription that was made with one. */
-export async function subRefresh (
-  { tokens }: Context, session: SdkSession, request: RequestOf<'sub_refresh'>, reply: SendReply
-): Promise<void> {
+export const subRefresh: Handler<'sub_refresh'> = async ({ tokens }, session, request, reply) => {
   const channel = channelOf(request)
   const { token = '', type = 0 } = request
   const { connection } = session

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
 import type { Connection } from '../../core/connection.ts'
 import type { Protocol } from '../../core/protocol.ts'
 import type { Session } from '../../core/session.ts'
@@ -10,6 +11,8 @@ import { Dispatcher } from './dispatcher.ts'
 import { SdkEncoder } from './encoder.ts'
 import { SdkSession } from './session.ts'
 
+const JSON_SUBPROTOCOL = 'centrifuge-json'
+const PROTOBUF_SUBPROTOCOL = 'centrifuge-protobuf'
 /** Milliseconds within which a client must connect, as in Centrifugo: an idle socket costs as much as a busy one. */
 const STALE_TIMEOUT = 10_000
 
@@ -31,4 +34,18 @@ export class SdkProtocol implements Protocol {
     connection.outbox.hold()
     return new SdkSession(connection, this.#dispatcher, identity, request)
   }
+}
+
+/**
+ * Chooses a subprotocol of the SDKs among those offered, else the first, as `ws` does by default: a client whose
+ * subprotocol is not echoed gives up.
+ */
+export function chooseSubprotocol (offered: ReadonlySet<string>): string | false {
+  return [PROTOBUF_SUBPROTOCOL, JSON_SUBPROTOCOL, ...offered].find(one => offered.has(one)) ?? false
+}
+
+/** True if an SDK wants Protobuf instead of JSON (centrifugal.dev/docs/transports/websocket). */
+export function wantsProtobuf (socket: WebSocket, request: FastifyRequest): boolean {
+  const { format, cf_protocol: protocol } = request.query as Record<string, unknown>
+  return socket.protocol === PROTOBUF_SUBPROTOCOL || format === 'protobuf' || protocol === 'protobuf'
 }

@@ -6,21 +6,18 @@ import type { ResolvedLimit } from '../../options/options.ts'
 import { TokenBucket } from '../../util/token-bucket.ts'
 import type { Context } from './context.ts'
 import { clientErrors, ReplyError } from './errors.ts'
-import { dataOf, payloadOfCommand } from './payloads.ts'
-import type { SendReply } from './replies.ts'
-import { channelOf, isForUser, knownRules } from './requests.ts'
-import type { CommandData, RequestOf } from './schema.ts'
+import type { Handler } from './handler.ts'
+import { channelOf, dataOf, isForUser, knownRules, payloadOfCommand } from './requests.ts'
+import type { CommandData } from './schema.ts'
 import type { SdkSession } from './session.ts'
 
-/** Publishes of one connection that Redis has not acknowledged yet. At this number, the next command waits for the last. */
+/** Unacknowledged publishes of one connection. At this number the next command waits for the last of them. */
 const MAX_PUBLISHING = 64
 /** Channels of one connection whose publish rate is remembered. */
 const MAX_BUCKETS = 256
 
 /** Handles `publish`. The next command does not wait until Redis acknowledges it: a later publish is sent later. */
-export async function publish (
-  context: Context, session: SdkSession, request: RequestOf<'publish'>, reply: SendReply, next: () => void
-): Promise<void> {
+export const publish: Handler<'publish'> = async (context, session, request, reply, next) => {
   const channel = channelOf(request)
   const { data, type = 0 } = request
   if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // of a map

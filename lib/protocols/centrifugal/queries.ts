@@ -1,34 +1,29 @@
-import { ReplyError, clientErrors } from './errors.ts'
 import type { Context } from './context.ts'
+import { clientErrors, ReplyError } from './errors.ts'
+import type { Handler } from './handler.ts'
 import { clientInfo, replyPublication } from './replies.ts'
-import type { SendReply } from './replies.ts'
 import { channelOf, knownRules, positionOf } from './requests.ts'
-import type { RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
 
 /** Publications in one reply, as many as Centrifugo sends by default. */
 const MAX_PUBLICATIONS = 300
 
-type Query = RequestOf<'presence' | 'presence_stats' | 'history'>
-
 /** Handles `presence`: all members of a channel, by the id of their connection. */
-export async function presence (context: Context, session: SdkSession, request: Query, reply: SendReply): Promise<void> {
+export const presence: Handler<'presence'> = async (context, session, request, reply) => {
   const channel = await subscribedChannel(context, session, request, 'presence')
   const members = await context.presence.list(channel)
   reply({ presence: Object.fromEntries(members.map(member => [member.client, clientInfo(member)])) })
 }
 
 /** Handles `presence_stats`: the number of connections and of users in a channel. */
-export async function presenceStats (context: Context, session: SdkSession, request: Query, reply: SendReply): Promise<void> {
+export const presenceStats: Handler<'presence_stats'> = async (context, session, request, reply) => {
   const channel = await subscribedChannel(context, session, request, 'presence')
   const { clients, users } = await context.presence.stats(channel)
   reply({ num_clients: clients, num_users: users })
 }
 
 /** Handles `history`. Without a limit it returns the position alone, with a negative one all publications there are. */
-export async function history (
-  context: Context, session: SdkSession, request: RequestOf<'history'>, reply: SendReply
-): Promise<void> {
+export const history: Handler<'history'> = async (context, session, request, reply) => {
   const channel = await subscribedChannel(context, session, request, 'history')
   const { limit = 0, reverse = false } = request
   const since = request.since && positionOf(request.since)
@@ -38,9 +33,9 @@ export async function history (
   reply({ publications: publications.map(replyPublication), epoch, offset })
 }
 
-/** @throws ReplyError (102, 108, 103) if the namespace is unknown, lacks the feature, or the client is not subscribed. */
+/** @throws ReplyError: 102 for an unknown namespace, 108 if it lacks the feature, 103 if the client is not subscribed. */
 async function subscribedChannel (
-  { namespaces }: Context, { connection }: SdkSession, request: Query, feature: 'presence' | 'history'
+  { namespaces }: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
 ): Promise<string> {
   const channel = channelOf(request)
   if (!knownRules(namespaces, channel)[feature]) throw new ReplyError(clientErrors.notAvailable)

@@ -4,9 +4,6 @@ import { encodePayload } from '../../model/publication.ts'
 import type { Payload, Publication } from '../../model/publication.ts'
 import type { ClientInfo, ReplyPublication, SubscribeReply } from './schema.ts'
 
-/** Writes the reply to a command, at once: what the handler sends next follows it. */
-export type SendReply = (result: object) => void
-
 export function clientInfo ({ client, user, info, channelInfo }: Member): ClientInfo {
   const result: ClientInfo = { user, client }
   if (info !== undefined) result.conn_info = encodePayload(info)
@@ -38,4 +35,9 @@ export function subscribeReply ({ recovered, missed, offset, epoch }: Recovery, 
     ...(recovering && { was_recovering: true }),
     ...(recovered && { recovered: true, publications: missed.map(replyPublication) })
   }
+}
+
+/** Encodes data of the app; undefined stays undefined. @throws FST_CRWS_INVALID_DATA */
+export function payloadOf (data: unknown): Payload | undefined {
+  return data === undefined ? undefined : encodePayload(data)
 }

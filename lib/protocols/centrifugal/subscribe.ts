@@ -8,10 +8,9 @@ import type { SubscribeGrant } from '../../options/options.ts'
 import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import { expireSubscription, hasPassed } from './expiry.ts'
-import { dataOf, payloadOf } from './payloads.ts'
-import { subscribeReply } from './replies.ts'
-import type { SendReply } from './replies.ts'
-import { anyChannelOf, channelOf, isForUser, knownRules, positionOf } from './requests.ts'
+import type { Handler, SendReply } from './handler.ts'
+import { payloadOf, subscribeReply } from './replies.ts'
+import { anyChannelOf, channelOf, dataOf, isForUser, knownRules, positionOf } from './requests.ts'
 import type { RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
 import { expiresAt, verifySubscriptionToken } from './tokens.ts'
@@ -27,7 +26,7 @@ const REJECT_UNRECOVERED = 2
  * Handles `subscribe`, after earlier commands for the same channel: reserve a place, authorize, join the channel while
  * publications are buffered, then admit the subscription and reply with what the client missed.
  */
-export async function subscribe (context: Context, session: SdkSession, request: Request, reply: SendReply): Promise<void> {
+export const subscribe: Handler<'subscribe'> = async (context, session, request, reply) => {
   const channel = checkRequest(request)
   const { connection } = session
   await connection.turns.take(channel, async () => {
@@ -45,9 +44,7 @@ export async function subscribe (context: Context, session: SdkSession, request:
  * Handles `unsubscribe`. It succeeds for any channel but ends only client-side subscriptions: SDKs take an error here
  * for a broken connection.
  */
-export async function unsubscribe (
-  { subscriptions }: Context, { connection }: SdkSession, request: RequestOf<'unsubscribe'>, reply: SendReply
-): Promise<void> {
+export const unsubscribe: Handler<'unsubscribe'> = async ({ subscriptions }, { connection }, request, reply) => {
   const channel = anyChannelOf(request)
   await connection.turns.take(channel, async () => {
     const subscription = connection.subscriptions.get(channel)

@@ -28,7 +28,8 @@ import { Observer } from './lib/observability/observer.ts'
 import { PlainProtocol } from './lib/protocols/plain.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { Publisher } from './lib/core/publisher.ts'
-import { Realtime } from './lib/core/realtime.ts'
+import { createRealtime } from './lib/core/realtime.ts'
+import type { Realtime } from './lib/core/realtime.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
 import { registerWebSocketServer, WebSocketRoutes } from './lib/http/route.ts'
 import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
@@ -81,7 +82,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, observer, memory)
   const availability = new Availability(connections, drain, memory, broker, control)
   const admission = new Admission(options, availability, observer)
-  app.decorate('realtime', new Realtime(publisher, presence, sessions, connections, registry, control, observer))
+  app.decorate('realtime', createRealtime(publisher, presence, sessions, connections, registry, control, observer))
 
   await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol)
   const limiter = await createLimiter(app, options.rateLimit.connections, rateLimitStore, observer)

@@ -120,11 +120,11 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   }
 
   subscribe (channel: string, options: { since?: Position | undefined } = {}): Promise<SubscribeResult> {
-    return this.#owner.observer.watch('subscribe', () => this.#owner.subscribe(this, channel, options.since))
+    return this.#owner.subscribe(this, channel, options.since)
   }
 
   unsubscribe (channel: string): Promise<void> {
-    return this.#owner.observer.watch('unsubscribe', () => this.#owner.unsubscribe(this, channel))
+    return this.#owner.unsubscribe(this, channel)
   }
 
   close (code?: number, reason: string = closeCodes.normal.reason): void {

@@ -1,14 +1,13 @@
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { End } from '../model/close-codes.ts'
-import type { SubscribeResult } from '../model/connection.ts'
-import type { Position } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/options.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionOwner } from './connection.ts'
+import { guarded } from './guard.ts'
 import type { Protocol } from './protocol.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
@@ -19,6 +18,8 @@ const AGE_JITTER = 0.1
 export class Connections implements ConnectionOwner {
   readonly options: ResolvedOptions
   readonly observer: Observer
+  readonly subscribe: ConnectionOwner['subscribe']
+  readonly unsubscribe: ConnectionOwner['unsubscribe']
   readonly #subscriptions: Subscriptions
   readonly #byId = new Map<string, Connection>()
   readonly #byUser = new Map<string, Set<Connection>>()
@@ -28,6 +29,8 @@ export class Connections implements ConnectionOwner {
   constructor (options: ResolvedOptions, subscriptions: Subscriptions, observer: Observer) {
     this.options = options
     this.#subscriptions = subscriptions
+    this.subscribe = guarded(observer, 'subscribe', (connection, channel, since) => subscriptions.subscribe(connection, channel, since))
+    this.unsubscribe = guarded(observer, 'unsubscribe', (connection, channel) => subscriptions.unsubscribe(connection, channel))
     this.observer = observer
   }
 
@@ -61,14 +64,6 @@ export class Connections implements ConnectionOwner {
     connection.identify(identity)
     if (connection.user !== '') this.#ofUser(connection.user).add(connection)
     this.observer.opened(connection, request)
-  }
-
-  subscribe (connection: Connection, channel: string, since: Position | undefined): Promise<SubscribeResult> {
-    return this.#subscriptions.subscribe(connection, channel, since)
-  }
-
-  unsubscribe (connection: Connection, channel: string): Promise<void> {
-    return this.#subscriptions.unsubscribe(connection, channel)
   }
 
   ended (connection: Connection, end: End): void {

@@ -10,164 +10,127 @@ import type { SessionFields, SessionStore } from '../model/sessions.ts'
 import type { Observer } from '../observability/observer.ts'
 import { milliseconds } from '../options/checks.ts'
 import type { Duration } from '../options/checks.ts'
+import { guarded } from './guard.ts'
 import type { Connections } from './connections.ts'
-import type { Command, Control, Target } from './control.ts'
+import type { Control, Target } from './control.ts'
 import type { InstanceInfo, InstanceRegistry } from './instance-registry.ts'
 import type { ChannelHistory, HistoryOptions, Publisher, PublishOptions } from './publisher.ts'
 
 /** `app.realtime`: channels, users and connections, on all instances. */
-export class Realtime {
-  readonly #publisher: Publisher
-  readonly #presence: Presence
-  readonly #connections: Connections
-  readonly #registry: InstanceRegistry
-  readonly #control: Control
-  readonly #observer: Observer
+export interface Realtime {
+  /** The connections of this instance. */
+  readonly connections: Iterable<Connection>
   /** State of a user that every instance sees. */
   readonly sessions: Sessions
-
-  /** @internal */
-  constructor (
-    publisher: Publisher, presence: Presence, sessions: SessionStore, connections: Connections, registry: InstanceRegistry, control: Control, observer: Observer
-  ) {
-    this.#publisher = publisher
-    this.#presence = presence
-    this.sessions = new Sessions(sessions, observer)
-    this.#connections = connections
-    this.#registry = registry
-    this.#control = control
-    this.#observer = observer
-  }
-
-  /** The connections of this instance. */
-  get connections (): Iterable<Connection> { return this.#connections }
-
   /**
    * Publishes to everybody in the channel, on every instance. Resolves when the publication is stored, to its position
    * (in a channel with history), or when it is handed to Redis, to `{}`.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_DATA, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE,
    * FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>> {
-    return this.#observer.watch('publish', () => this.#publisher.publish(checkChannel(channel), encodePayload(data), options))
-  }
-
+  publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>>
   /**
    * Publishes the same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat it.
    * @throws as `publish`
    */
-  broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]> {
-    return this.#observer.watch('broadcast', () => {
-      const payload = encodePayload(data)
-      return Promise.all(checkChannels(channels).map(async channel => this.#publisher.publish(checkChannel(channel), payload, options)))
-    })
-  }
-
+  broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]>
   /**
    * Reads what was published to a channel with history.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_UNRECOVERABLE_POSITION if `since` names an epoch that is
    * gone, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  history (channel: string, options?: HistoryOptions): Promise<ChannelHistory> {
-    return this.#observer.watch('history', () => this.#publisher.history(channel, options))
-  }
-
+  history (channel: string, options?: HistoryOptions): Promise<ChannelHistory>
   /**
    * Lists the members of a channel on all instances: one entry per connection. Members of an instance that crashed are listed for
    * up to 60 s more.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  presence (channel: string): Promise<Member[]> {
-    return this.#observer.watch('presence', () => this.#presence.list(checkChannel(channel)))
-  }
-
+  presence (channel: string): Promise<Member[]>
   /**
    * Counts the members of a channel: `clients` are connections, `users` are distinct users.
    * @throws as `presence`
    */
-  presenceStats (channel: string): Promise<{ clients: number, users: number }> {
-    return this.#observer.watch('presenceStats', () => this.#presence.stats(checkChannel(channel)))
-  }
-
+  presenceStats (channel: string): Promise<{ clients: number, users: number }>
   /**
    * Subscribes every connection that the user has now, on any instance. Resolves when the command is stored.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER,
    * FST_CRWS_REDIS_REFUSED
    */
-  subscribe (user: string, channel: string): Promise<void> {
-    return this.#send(() => ({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) }))
-  }
-
+  subscribe (user: string, channel: string): Promise<void>
   /**
    * Unsubscribes every connection of the user, on any instance. Resolves when the command is stored.
    * @throws as `subscribe`
    */
-  unsubscribe (user: string, channel: string): Promise<void> {
-    return this.#send(() => ({ type: 'unsubscribe', user: checkUser(user), channel: checkChannel(channel) }))
-  }
-
+  unsubscribe (user: string, channel: string): Promise<void>
   /**
    * Closes every connection of a user, or one connection by its id, on any instance. Resolves when the command is stored.
-   * The default code 3503 'force disconnect' tells SDKs not to connect again.
+   * @param options `@default` code 3503 and reason 'force disconnect', which tell SDKs not to connect again
    * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  disconnect (
-    target: string | Target,
-    { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason }: { code?: number | undefined, reason?: string | undefined } = {}
-  ): Promise<void> {
-    return this.#send(() => ({ type: 'disconnect', ...checkTarget(target), ...checkClose(code, reason) }))
-  }
-
+  disconnect (target: string | Target, options?: { code?: number | undefined, reason?: string | undefined }): Promise<void>
   /**
    * Lists all instances. Figures of the others are up to five seconds old, and an instance that crashed is listed for up to 60 s.
    * @throws FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  info (): Promise<InstanceInfo[]> {
-    return this.#observer.watch('info', () => this.#registry.list())
-  }
-
-  #send (command: () => Command): Promise<void> {
-    return this.#observer.watch('control', () => this.#control.send(command()))
-  }
+  info (): Promise<InstanceInfo[]>
 }
 
 /** `app.realtime.sessions`: fields of a user that every instance sees. */
-export class Sessions {
-  readonly #store: SessionStore
-  readonly #observer: Observer
-
-  /** @internal */
-  constructor (store: SessionStore, observer: Observer) {
-    this.#store = store
-    this.#observer = observer
-  }
-
+export interface Sessions {
   /**
    * Returns the user's fields; undefined without a session.
    * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  get (user: string): Promise<SessionFields | undefined> {
-    return this.#observer.watch('sessions.get', async () => {
-      const fields = await this.#store.get(checkUser(user))
-      return fields.size === 0 ? undefined : decodeFields(fields)
-    })
-  }
-
+  get (user: string): Promise<SessionFields | undefined>
   /**
    * Sets these fields and keeps the others; undefined removes a field. The session ends `ttl` after it was last set.
    * @param options `ttl`: milliseconds or a string such as '1h'. `@default` one hour
    * @throws as `get`; FST_CRWS_INVALID_DATA if JSON cannot carry a field
    */
-  set (user: string, fields: SessionFields, { ttl = SESSION_TTL }: { ttl?: Duration | undefined } = {}): Promise<void> {
-    return this.#observer.watch('sessions.set', () => this.#store.set(checkUser(user), encodeFields(fields), checkTtl(ttl)))
-  }
-
+  set (user: string, fields: SessionFields, options?: { ttl?: Duration | undefined }): Promise<void>
   /**
    * Ends the user's session.
    * @throws as `get`
    */
-  delete (user: string): Promise<void> {
-    return this.#observer.watch('sessions.delete', () => this.#store.delete(checkUser(user)))
+  delete (user: string): Promise<void>
+}
+
+/** Puts the calls of `app.realtime` together from the parts that carry them out. */
+export function createRealtime (
+  publisher: Publisher, presence: Presence, sessions: SessionStore, connections: Connections, registry: InstanceRegistry, control: Control, observer: Observer
+): Realtime {
+  return {
+    connections,
+    sessions: createSessions(sessions, observer),
+    publish: guarded(observer, 'publish', (channel, data, options) => publisher.publish(checkChannel(channel), encodePayload(data), options)),
+    broadcast: guarded(observer, 'broadcast', (channels, data, options) => {
+      const payload = encodePayload(data)
+      return Promise.all(checkChannels(channels).map(async channel => publisher.publish(checkChannel(channel), payload, options)))
+    }),
+    history: guarded(observer, 'history', (channel, options) => publisher.history(channel, options)),
+    presence: guarded(observer, 'presence', channel => presence.list(checkChannel(channel))),
+    presenceStats: guarded(observer, 'presenceStats', channel => presence.stats(checkChannel(channel))),
+    subscribe: guarded(observer, 'control', (user, channel) => {
+      return control.send({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) })
+    }),
+    unsubscribe: guarded(observer, 'control', (user, channel) => {
+      return control.send({ type: 'unsubscribe', user: checkUser(user), channel: checkChannel(channel) })
+    }),
+    disconnect: guarded(observer, 'control', (target, { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason } = {}) => {
+      return control.send({ type: 'disconnect', ...checkTarget(target), ...checkClose(code, reason) })
+    }),
+    info: guarded(observer, 'info', () => registry.list())
+  }
+}
+
+function createSessions (store: SessionStore, observer: Observer): Sessions {
+  return {
+    get: guarded(observer, 'sessions.get', async user => {
+      const fields = await store.get(checkUser(user))
+      return fields.size === 0 ? undefined : decodeFields(fields)
+    }),
+    set: guarded(observer, 'sessions.set', (user, fields, { ttl = SESSION_TTL } = {}) => store.set(checkUser(user), encodeFields(fields), checkTtl(ttl))),
+    delete: guarded(observer, 'sessions.delete', user => store.delete(checkUser(user)))
   }
 }
 

@@ -46,8 +46,8 @@ export class Admission {
   }
 
   /**
-   * Runs last: authenticates, and checks again that there is room after all that was awaited. From the check to the connection all is
-   * synchronous, hence `done` instead of a promise: otherwise all upgrades that wait together would find the same room.
+   * Runs last: authenticates, then checks again that there is room. No promise may come between this check and the
+   * connection, hence `done`: otherwise all upgrades that wait together would find the same room.
    */
   readonly preHandler = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
     const proceed = () => { if (!this.#rejectWithoutRoom(request, reply)) done() }
@@ -61,7 +61,7 @@ export class Admission {
     return this.#identities.get(request)
   }
 
-  /** Reports an upgrade that arrived after `app.close()`, and never becomes a request of Fastify. Returns what to answer. */
+  /** Reports an upgrade after `app.close()`, which never reaches Fastify's router. Returns the error to send. */
   rejectAfterClose (request: IncomingMessage, path: string): HttpError {
     const error = new DrainingError()
     this.#observer.rejectedAfterClose(request, path, error.message)
@@ -120,8 +120,8 @@ function sameHost (origin: string, host: string): boolean {
 }
 
 /**
- * Answers an error with a status code by its own message. Any other may contain what a client must not see; so may our errors about
- * the value that the app has returned.
+ * An error with a status code keeps its message. Any other error may contain what a client must not see. So may our
+ * errors about the value that `authenticate` has returned.
  */
 function unauthorized (error: unknown): HttpError {
   const { statusCode, message } = (error ?? {}) as HttpError
@@ -137,7 +137,9 @@ function checkIdentity (identity: Identity): Identity {
   if (typeof identity !== 'object' || identity === null) throw invalid('result of authenticate', identity, allowed)
   const { user, info, channels, expiresAt } = identity
   if (user !== undefined && typeof user !== 'string') throw invalid('user from authenticate', user, 'a string')
-  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw invalid('expiresAt from authenticate', expiresAt, 'a Unix time in seconds')
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
+    throw invalid('expiresAt from authenticate', expiresAt, 'a Unix time in seconds')
+  }
   if (channels !== undefined && !isListOfStrings(channels)) throw invalid('channels from authenticate', channels, 'a list of strings')
   if (info !== undefined) encodePayload(info) // throws where JSON cannot carry it into presence lists
   return identity

@@ -11,14 +11,16 @@ export function addHealthRoute (app: FastifyInstance, path: string, instance: st
   app.get(path, probe, async () => ({ status: 'ok', connections: connections.size, instance }))
 }
 
-/** Readiness: 503 while new connections should go to other instances. Open connections stay. `instance`: id of this instance. */
-export function addReadyRoute (app: FastifyInstance, path: string, instance: string, availability: Availability, observer: Observer): void {
+/** Readiness: 503 while new connections should go to other instances. Open connections stay. */
+export function addReadyRoute (
+  app: FastifyInstance, path: string, instanceId: string, availability: Availability, observer: Observer
+): void {
   app.addHook('onReady', async () => availability.start())
   app.get(path, probe, async (_request, reply) => {
     const { reasons } = availability
     observer.probed(reasons, Date.now())
     const ready = reasons.length === 0
     reply.code(ready ? 200 : 503)
-    return { status: ready ? 'ready' : 'unavailable', reasons, instance }
+    return { status: ready ? 'ready' : 'unavailable', reasons, instance: instanceId }
   })
 }

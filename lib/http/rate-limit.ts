@@ -7,13 +7,16 @@ import type { RateLimitStore } from '../backends/redis/rate-limit-store.ts'
 import { remoteAddress } from '../google/client-address.ts'
 import type { ResolvedLimit } from '../options/options.ts'
 
-/** Limits upgrades per client address: by a hook of ours, or by the route's config where the app has registered @fastify/rate-limit. */
+/**
+ * Limits upgrades per client address. Where the app has registered @fastify/rate-limit, the route's `config` tells it
+ * to do so; elsewhere `hook` does.
+ */
 export interface Limiter {
   readonly hook: onRequestAsyncHookHandler[]
   readonly config: { readonly rateLimit?: RateLimitOptions }
 }
 
-/** Creates the limiter of all our routes, which share one count. It is out of sight of the app's routes, which it must not count. */
+/** Creates the limiter that all our routes share. It is encapsulated, so the app's own routes are not counted. */
 export async function createLimiter (
   app: FastifyInstance, limit: ResolvedLimit | false, store: RateLimitStore | undefined, observer: Observer
 ): Promise<Limiter> {

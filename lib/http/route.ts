@@ -29,7 +29,7 @@ export async function registerWebSocketServer (
   app.server.on('upgrade', destroyRefusedSocket)
 }
 
-/** Handles what the handler of a WebSocket route has thrown. A client's mistake arrives here too, but then `ws` has begun to close. */
+/** Handles an error of a WebSocket route's handler. Errors of a client arrive here too, but `ws` is closing then. */
 function handlerFailed (error: Error, socket: WebSocket, request: FastifyRequest): void {
   if (socket.readyState !== socket.OPEN) return
   request.log.error(error)
@@ -37,8 +37,9 @@ function handlerFailed (error: Error, socket: WebSocket, request: FastifyRequest
 }
 
 /**
- * Destroys the socket of an upgrade that was answered. @fastify/websocket does so too, but not where a hook ahead of its own has
- * answered, or for a path that cannot be decoded. Nobody reads from such a socket, so nobody would notice that the client has gone.
+ * Destroys the socket of an upgrade that was answered with a response. @fastify/websocket misses two cases: a hook
+ * ahead of its own has answered, or the path cannot be decoded. Nobody reads from such a socket, so nobody would notice
+ * that the client has gone.
  */
 function destroyRefusedSocket (_request: IncomingMessage, socket: Duplex & { _httpMessage?: ServerResponse }): void {
   socket._httpMessage?.once('finish', () => socket.destroy())
@@ -90,7 +91,7 @@ export class WebSocketRoutes {
     server.removeAllListeners('upgrade')
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       const [path = ''] = request.url?.split('?', 1) ?? []
-      // Without the listener of the app's @fastify/websocket, which may have been removed, nobody else would ever answer.
+      // Once the app's @fastify/websocket has removed its listener, nobody else would answer.
       if (this.#paths.has(path) || others.every(other => other === destroyRefusedSocket)) {
         return refuse(socket, this.#admission.rejectAfterClose(request, path))
       }
@@ -99,7 +100,7 @@ export class WebSocketRoutes {
   }
 }
 
-/** Detaches the response that @fastify/websocket made for the upgrade: the socket would keep it, and with it the request, in memory. */
+/** Detaches the response that @fastify/websocket made for the upgrade: it would keep the request in memory. */
 function detachUpgradeResponse (socket: WebSocket): void {
   const { _socket: raw } = socket as unknown as { _socket: Socket & { _httpMessage?: ServerResponse } }
   raw._httpMessage?.detachSocket(raw)

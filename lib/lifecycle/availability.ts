@@ -7,13 +7,13 @@ import type { MemoryGuard } from './memory-guard.ts'
 /** Reasons for which `/ready` answers 503, in the order of its list. */
 const REASONS = ['starting', 'draining', 'full', 'memory', 'redis'] as const
 /**
- * Reasons for which an upgrade is rejected, the first one first. Redis is none: open connections do without it for a while, and
- * `/ready` directs new ones elsewhere.
+ * Reasons to reject an upgrade, by precedence. Redis being down is none: connections work without it for a while, and
+ * `/ready` sends new ones elsewhere.
  */
 const REFUSALS = ['draining', 'full', 'memory'] as const
 
-export type Reason = typeof REASONS[number]
-export type Refusal = typeof REFUSALS[number]
+type Reason = typeof REASONS[number]
+type Refusal = typeof REFUSALS[number]
 
 /** Whether this instance takes new connections, and if not, why. */
 export class Availability {

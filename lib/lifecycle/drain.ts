@@ -33,7 +33,7 @@ export class Drain {
   /** Unix time in ms. */
   #deadline = 0
 
-  /** `others`: WebSockets of the app's own routes, which would keep the server open; undefined where the server does not track them. */
+  /** `others`: WebSockets of the app's own routes, which would keep the server open. undefined if it tracks none. */
   constructor (connections: Connections, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined) {
     this.#connections = connections
     this.#observer = observer
@@ -45,7 +45,7 @@ export class Drain {
   /** ms of the timeout that are left for the steps after the drain. */
   get left (): number { return Math.max(0, this.#deadline - Date.now()) }
 
-  /** Resolves when no connection is left, and within the budget whatever clients and handlers do. A second call joins the first. */
+  /** Resolves when no connection is left, within the budget whatever clients and handlers do. May be called twice. */
   start (budget: DrainBudget): Promise<void> {
     this.#done ??= this.#run(budget)
     return this.#done

@@ -12,7 +12,10 @@ const MAX_TICK = 1_000
 /** ms between two records of this instance. */
 const RECORD_INTERVAL = 5_000
 
-/** The only timer. Its sweep covers pings, dead peers, age, memory, empty channels, presence, instance record, control subscription. */
+/**
+ * The plugin's only timer. Each sweep handles pings, dead peers, connection age, memory, empty channels, presence, the
+ * instance record and the control subscription.
+ */
 export class Heartbeat {
   readonly #connections: Connections
   readonly #subscriptions: Subscriptions
@@ -55,7 +58,7 @@ export class Heartbeat {
   #sweep (now: number): void {
     const connections = this.#connections
     const { interval, timeout } = connections.options.heartbeat
-    // While this process stalls (a busy event loop, CPU throttling) pongs lie unread in the sockets: no peer is dead for that.
+    // Pongs lie unread in sockets while this process stalls (busy event loop, CPU throttling). No peer is dead then.
     const late = Math.max(0, now - this.#sweptAt - 2 * this.#tick)
     this.#sweptAt = now
     for (const connection of connections) connection.sweep(now, late, interval - this.#tick, timeout - this.#tick)

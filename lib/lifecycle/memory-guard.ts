@@ -5,8 +5,9 @@ import type { ObservedConnection, Observer } from '../observability/observer.ts'
 const SHORT = 0.9
 const ENOUGH = 0.85
 /**
- * The allocator keeps freed memory resident. So connections are accepted again, above ENOUGH, once a tenth has left: of the connections,
- * or of the limit in live bytes. They are refused again when all of it is back, or resident memory has grown by MORE of the limit.
+ * The allocator may keep freed memory resident. So connections are accepted above ENOUGH too, once FREED of them have
+ * left, or of the limit in live bytes. They are refused again when their number is back, or when resident memory has
+ * grown by MORE of the limit.
  */
 const FREED = 0.1
 const MORE = 0.02
@@ -29,15 +30,15 @@ interface Use {
 }
 
 /**
- * Keeps the process within the memory of its container, which would be killed with all connections. The heartbeat calls it, so it
- * costs nothing per message.
+ * Keeps the process within the memory of its container, which else would be killed with all its connections. The
+ * heartbeat calls it, so it costs nothing per message.
  */
 export class MemoryGuard {
   readonly #limit: number | false
   readonly #observer: Pick<Observer, 'memoryShort' | 'memoryFreed' | 'slow'>
   /**
-   * What was in use when memory became short last, but `resident` when it became short first: otherwise it could creep up to the limit.
-   * undefined as soon as resident memory is below ENOUGH.
+   * Use when memory became short last. `resident` is that of the first time: otherwise it could creep up to the limit.
+   * undefined once resident memory is below ENOUGH.
    */
   #shortAt: Use | undefined
   #short = false
@@ -79,8 +80,8 @@ export class MemoryGuard {
   }
 
   /**
-   * Terminates the slowest clients: each may have buffered less than its own limit, and all together too much. A payload that was sent
-   * to several counts for each of them.
+   * Terminates the slowest clients. Each may stay within its own limit while all together have too much buffered. A
+   * payload that was sent to several clients counts for each of them.
    */
   #terminateSlowest (connections: BufferingConnection[], allowed: number): void {
     let total = connections.reduce((sum, { outbox }) => sum + outbox.bufferedBytes, 0)

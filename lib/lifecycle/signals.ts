@@ -14,12 +14,13 @@ let installed: { uninstall (): void } | undefined
 
 /** Events that keep the meaning that Node or the app gives them. */
 const skip = [
-  'SIGHUP', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGSEGV', 'SIGUSR2', 'uncaughtException', 'unhandledRejection', 'beforeExit'
+  'SIGHUP', 'SIGQUIT', 'SIGILL', 'SIGTRAP', 'SIGABRT', 'SIGBUS', 'SIGFPE', 'SIGSEGV', 'SIGUSR2', 'uncaughtException',
+  'unhandledRejection', 'beforeExit'
 ] as const
 
 /**
- * Calls `run` at SIGTERM and SIGINT. The process exits with code 0 when all handlers are done, or after the longest `timeout` (ms).
- * Returns a function that removes the handler.
+ * Calls `run` at SIGTERM and SIGINT. The process exits with code 0 when all handlers are done, or after the longest
+ * `timeout` (ms). Returns a function that removes the handler.
  */
 export function onShutdownSignal (timeout: number, run: () => Promise<void>, log: FastifyBaseLogger): () => void {
   const handler = { timeout, run, log }

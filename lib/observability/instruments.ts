@@ -25,10 +25,10 @@ const CONNECTION_BUCKETS = [1, 5, 10, 30, 60, 120, 300, 600, 1_200, 1_800, 2_700
 const FAST_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 const DRAIN_BUCKETS = [0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
-/** Instruments that are read when metrics are collected, and whose values add up. A closed app keeps its share in them. */
+/** Instruments that are read on collection, and whose values add up. A closed app keeps its share in them. */
 const sums = ['rejected', 'messages', 'io', 'recoveries', 'missed', 'skipped', 'active', 'subscriptions'] as const
 type Sum = typeof sums[number]
-/** Instruments that are read when metrics are collected: sums and gauges. */
+/** Instruments that are read on collection: sums and gauges. */
 type ObservableName = Sum | 'limit' | 'up'
 
 /** Value of one instrument in one app. */
@@ -42,7 +42,7 @@ interface Source {
 export const SCOPE = 'fastify-cloud-run-websocket'
 const Noop = createNoopMeter().constructor
 
-/** The meter provider that the app or this plugin has registered. Until then the API returns one whose meters do nothing. */
+/** The meter provider that the app or this plugin has registered. Before that, the API returns a no-op provider. */
 export function registeredProvider (): MeterProvider | undefined {
   const provider = metrics.getMeterProvider()
   return provider.getMeter(SCOPE) instanceof Noop ? undefined : provider
@@ -50,7 +50,7 @@ export function registeredProvider (): MeterProvider | undefined {
 
 const known = new WeakMap<MeterProvider, Instruments>()
 
-/** Instruments of the meter provider that is registered now, shared by all apps of this process; undefined while there is none. */
+/** Instruments of the registered meter provider, shared by all apps of this process. undefined without a provider. */
 export function registeredInstruments (): Instruments | undefined {
   const provider = registeredProvider()
   if (provider === undefined) return undefined
@@ -113,7 +113,8 @@ function createObservables (meter: Meter): Record<ObservableName, Observable> {
   const options = (unit: string, description: string) => ({ valueType: ValueType.INT, unit, description })
   const counter = (name: string, unit: string, description: string) => meter.createObservableCounter(name, options(unit, description))
   const gauge = (name: string, unit: string, description: string) => meter.createObservableGauge(name, options(unit, description))
-  const upDownCounter = (name: string, unit: string, description: string) => meter.createObservableUpDownCounter(name, options(unit, description))
+  const upDownCounter = (name: string, unit: string, description: string) =>
+    meter.createObservableUpDownCounter(name, options(unit, description))
   return {
     active: upDownCounter(metricNames.active, '{connection}', 'Open connections'),
     rejected: counter(metricNames.rejected, '{connection}', 'Upgrades refused'),
@@ -123,7 +124,8 @@ function createObservables (meter: Meter): Record<ObservableName, Observable> {
     subscriptions: upDownCounter(metricNames.subscriptions, '{subscription}', 'Channels of all connections'),
     recoveries: counter(metricNames.recoveries, '{recovery}', 'Subscriptions that named a position'),
     missed: counter(metricNames.missed, '{publication}', 'Publications lost for good'),
-    skipped: counter(metricNames.skipped, '{publication}', 'Publications that a slow client did not get because a later one took their place'),
+    skipped: counter(
+      metricNames.skipped, '{publication}', 'Publications that a slow client did not get because a later one took their place'),
     up: gauge(metricNames.up, '1', '0 while publications of other instances can not arrive')
   }
 }

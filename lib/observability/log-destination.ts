@@ -15,8 +15,8 @@ export interface LogDestination {
 const nothing = async (): Promise<void> => {}
 
 /**
- * Chooses the app's logger, unless Cloud Logging could not read its entries: on Cloud Run a logger that was not made with
- * `cloudLogging()` is replaced by one of ours, on the same stdout.
+ * Opens the app's logger, or one of ours on the same stdout where Cloud Logging could not read the app's entries: on
+ * Cloud Run, unless the app's logger was made with `cloudLogging()`.
  */
 export async function openLogs (appLog: FastifyBaseLogger, logging: ResolvedLogging | false): Promise<LogDestination> {
   if (logging === false) return { log: undefined, cloud: false, close: nothing }

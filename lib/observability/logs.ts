@@ -70,7 +70,7 @@ const MAX_CONTENT = 1_024
 export class Logs {
   readonly #destination: LogDestination
   readonly #sampling: ResolvedLogging['messages']
-  /** Whether messages may be logged. Callers test it before they call `message`, which is on the way of every message. */
+  /** Whether messages may be logged. Callers are on the path of every message, so they test it before `message`. */
   readonly messages: boolean
 
   constructor (destination: LogDestination, logging: ResolvedLogging | false) {
@@ -99,7 +99,8 @@ export class Logs {
     const age = (Date.now() - connectedAt) / 1_000
     const counts = { received, sent, bytesReceived, bytesSent }
     const context = this.#context(connection, { ...(!identified && { first: true }), last: true })
-    this.#write('connection.closed', { ...client(connection), age, cause, code, reason, ...counts, ...context }, 'WebSocket connection closed')
+    const fields = { ...client(connection), age, cause, code, reason, ...counts, ...context }
+    this.#write('connection.closed', fields, 'WebSocket connection closed')
   }
 
   /** The path is logged without its query: clients that cannot send headers put their tokens there. */

@@ -17,7 +17,7 @@ export interface MeasuredConnection {
 }
 
 /** State of the instance that is read when metrics are collected. */
-export interface Measured {
+interface Measured {
   readonly connections: Iterable<MeasuredConnection>
   readonly hub: { readonly subscriptions: number, readonly skipped: number }
   readonly broker: { readonly up: boolean }
@@ -42,9 +42,9 @@ class Traffic {
 }
 
 /**
- * Counts in plain fields, and hands the sums to OpenTelemetry when metrics are collected. Messages are counted in the fields of
- * their connection. Counting costs the same with and without an SDK, and counters keep what happened before an SDK was bound.
- * Histograms do not: durations from before `bind` are lost, which with an SDK of ours are those of the first seconds.
+ * Counts in plain fields, and passes the sums to OpenTelemetry on collection. Messages are counted in fields of their
+ * connection. Counting costs the same with and without an SDK, and counters include what happened before `bind`.
+ * Histograms do not: they lack the durations from before `bind`, the first seconds with an SDK of ours.
  */
 export class Metrics {
   #instruments: Instruments | undefined
@@ -59,7 +59,7 @@ export class Metrics {
   /** Whether a meter provider was found. Before that, recording a duration has no effect. */
   get bound (): boolean { return this.#instruments !== undefined }
 
-  /** Binds to the meter provider that is registered now. Without one it only imports the API, and may be called again. */
+  /** Binds to the registered meter provider. Without one it only imports the API, and may be called again. */
   async bind (): Promise<void> {
     const { registeredInstruments } = await import('./instruments.ts')
     if (this.#closed || this.#instruments !== undefined) return

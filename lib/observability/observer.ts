@@ -23,8 +23,8 @@ export class Observer {
   readonly #tracing: Tracing
   readonly #hints: Hints
   /**
-   * Whether an OpenTelemetry SDK takes durations or spans. Callers on the way of every message test it before they call `commandDone`,
-   * `publishing` or `delivered`: without an SDK these cost nothing.
+   * Whether an OpenTelemetry SDK takes durations or spans. Callers on the path of every message test it before
+   * `commandDone`, `publishing` and `delivered`, which then cost nothing without an SDK.
    */
   recording = false
   /** Whether messages may be logged. Callers test it before they call `message`. */
@@ -48,7 +48,7 @@ export class Observer {
     this.#findSdk()
   }
 
-  /** Trace context of an upgrade request, for the log entries of its connection. undefined unless logs go to Cloud Logging. */
+  /** Trace context of an upgrade, for log entries of its connection. undefined unless logs go to Cloud Logging. */
   traceOf (request: FastifyRequest): TraceContext | undefined {
     return this.#logs.traceOf(request)
   }
@@ -60,7 +60,7 @@ export class Observer {
     this.#logs.rejected(request, type, reason, status)
   }
 
-  /** An upgrade that arrived after `app.close()`, and never becomes a request of Fastify, was rejected. */
+  /** An upgrade that arrived after `app.close()` was rejected. It never reaches Fastify's router. */
   rejectedAfterClose (request: IncomingMessage, path: string, reason: string): void {
     this.#metrics.rejected('draining')
     this.#tracing.rejectedAfterClose(request, path)
@@ -111,8 +111,8 @@ export class Observer {
   }
 
   /**
-   * Calls `publish` within a 'send' span, and records how long it took. To be called only while `recording`. If the span is sampled,
-   * the publication carries it to the other instances.
+   * Calls `publish` within a 'send' span, and records its duration. If the span is sampled, the publication carries it
+   * to the other instances. To be called only while `recording`.
    */
   async publishing<T> (channel: string, publication: Publication, publish: (publication: Publication) => Promise<T>): Promise<T> {
     const span = this.#tracing.send(channel, publication.payload)
@@ -130,7 +130,7 @@ export class Observer {
     }
   }
 
-  /** The hub has scheduled a publication for its subscribers. To be called right after that, and only while `recording`. */
+  /** The hub has just queued a publication for its subscribers. To be called only while `recording`. */
   delivered (channel: string, publication: Publication): void {
     if (publication.instance !== this.#instance) this.#metrics.delivered(Date.now() - publication.time)
     this.#tracing.delivered(channel, publication)
@@ -190,13 +190,6 @@ export class Observer {
   swept (now: number, late: number, connections: number): void {
     this.#hints.swept(now, late, connections)
     this.#findSdk()
-  }
-
-  /** Calls `run`. A promise that the app forgets to await must not end the process when it rejects: a client could cause that. */
-  watch<T> (call: string, run: () => T | Promise<T>): Promise<T> {
-    const promise = (async () => run())()
-    promise.catch((error: unknown) => this.callFailed(call, error))
-    return promise
   }
 
   /** Also at every sweep: an app may register its tracer provider after it has begun to listen. */

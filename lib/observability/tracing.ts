@@ -22,9 +22,9 @@ interface Upgrade {
 }
 
 /**
- * Creates spans through @opentelemetry/api, for the tracer provider and sampler that the app has registered. Each upgrade has a span:
- * instrumentations of HTTP do not see upgrades. Each publication has a 'send' span from publish to broker, and a 'process' span
- * on every instance that delivers it.
+ * Creates spans through @opentelemetry/api, for the tracer provider and sampler that the app has registered. Each
+ * upgrade has a span: instrumentations of HTTP do not see upgrades. Each publication has a 'send' span from publish to
+ * broker, and a 'process' span on every instance that delivers it.
  */
 export class Tracing {
   readonly #namespaces: ChannelNamespaces
@@ -37,13 +37,13 @@ export class Tracing {
     this.#system = system
   }
 
-  /** Imports the API, which takes some 25 ms. Its tracer creates spans as soon as a provider is registered, also later. */
+  /** Imports the API, which takes some 25 ms. A provider may be registered later: the API's tracer is a proxy. */
   async bind (): Promise<void> {
     api ??= await import('@opentelemetry/api')
     this.#tracer ??= api.trace.getTracer(SCOPE)
   }
 
-  /** Whether a tracer provider is registered. Until then the API stands in with a proxy that creates no spans. */
+  /** Whether a tracer provider is registered. Before that, the tracer creates no spans. */
   get registered (): boolean {
     if (this.#tracer === undefined) return false
     const provider = api.trace.getTracerProvider() as Partial<ProxyTracerProvider>
@@ -56,7 +56,7 @@ export class Tracing {
     const outer = api.context.active()
     const span = this.#upgradeSpan(this.#tracer, request.raw, request.routeOptions.url ?? '', Date.now() - reply.elapsedTime)
     if (!api.isSpanContextValid(span.spanContext())) return done() // no provider
-    // `ws` answers an invalid handshake by itself: then only the socket's close tells. An injected request has no real socket.
+    // Only the socket's close tells that `ws` has answered an invalid handshake. Injected requests have no socket.
     const gone = () => { this.#upgraded(request, undefined) }
     if (request.raw.socket instanceof EventEmitter) request.raw.socket.once('close', gone)
     this.#upgrades.set(request, { span, outer, gone, rejection: undefined })
@@ -69,7 +69,7 @@ export class Tracing {
     if (upgrade !== undefined) upgrade.rejection = rejection
   }
 
-  /** Ends the span of an upgrade that is answered, by this plugin or a hook of the app, and so rejected. */
+  /** Ends the span of an upgrade that was answered, and so rejected, by this plugin or by a hook of the app. */
   readonly onSend = (request: FastifyRequest, reply: FastifyReply, _payload: unknown, done: () => void): void => {
     this.#upgraded(request, reply.statusCode)
     done()
@@ -82,7 +82,7 @@ export class Tracing {
     else api.context.with(upgrade.outer, open)
   }
 
-  /** Rejects an upgrade that arrived after `app.close()`, and never becomes a request of Fastify. */
+  /** Creates the span of an upgrade that was rejected after `app.close()`. It never reaches Fastify's router. */
   rejectedAfterClose (request: IncomingMessage, path: string): void {
     if (this.#tracer !== undefined) endUpgrade(this.#upgradeSpan(this.#tracer, request, path, Date.now()), 503, 'draining')
   }
@@ -106,7 +106,7 @@ export class Tracing {
     if (sender === undefined) return
     const context = api.trace.setSpanContext(api.ROOT_CONTEXT, sender)
     const span = this.#publicationSpan(this.#tracer, 'process', api.SpanKind.CONSUMER, channel, payload, context)
-    // The hub writes the frames after two immediates, unless the namespace has a batch delay.
+    // The hub writes the frames after two immediates, if the namespace has no batch delay.
     setImmediate(setImmediate, () => span.end())
   }
 

@@ -20,6 +20,7 @@ export async function walkOfMessage (t: Test): Promise<string[]> {
   const env = { ...process.env, REDIS_URL: redis.url, PREFIX: randomPrefix() }
   const instances = await Promise.all([startInstance(t, env), startInstance(t, env)])
   const [sender, receiver] = await Promise.all(instances.map(({ port }) => connect(t, `ws://127.0.0.1:${port}/ws`)))
+  await Promise.all([sender!.next(), receiver!.next()]) // both are subscribed
   const roundTrip = async (text: string) => {
     sender!.socket.send(text)
     await Promise.all([sender!.next(), receiver!.next()])

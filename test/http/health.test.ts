@@ -4,12 +4,13 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import cloudRunWebSocket from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
+import { collectLog } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { command, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
 
-t.test('health says how many connections there are, and where', async (t) => {
+t.test('/health answers with the number of connections and the instance', async (t) => {
   const { app, url } = await startApp(t)
   const response = await app.inject('/health')
   t.equal(response.statusCode, 200)
@@ -70,7 +71,7 @@ t.test('without Redis an app is not ready, but alive, and comes back with it', a
   await until(async () => (await app.inject('/ready')).statusCode === 200, 'it is ready again')
 })
 
-t.test('an app that Redis refused at the start is not ready until it hears commands, and tries again by itself', async (t) => {
+t.test('an app that Redis refused at the start is not ready until it receives commands, and tries again by itself', async (t) => {
   const redis = await startRedis(t)
   await command(redis.port, ['CONFIG', 'SET', 'maxmemory', '1'])
   const options = { redis: redis.url, prefix: randomPrefix() }
@@ -84,7 +85,7 @@ t.test('an app that Redis refused at the start is not ready until it hears comma
   t.match(await client.closed, { code: 3503 })
 })
 
-t.test('an app that starts while Redis is away serves, and is ready when it comes', async (t) => {
+t.test('an app that starts while Redis is down serves, and is ready once Redis is up', async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
   const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix() })
@@ -98,7 +99,7 @@ t.test('an app that starts while Redis is away serves, and is ready when it come
   t.equal(await client.next(), 'hello')
 })
 
-t.test('more than one reason is said', async (t) => {
+t.test('/ready lists all reasons', async (t) => {
   const redis = await startRedis(t)
   const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), maxConnections: 1 })
   await connect(t, `${url}/ws`)
@@ -108,10 +109,10 @@ t.test('more than one reason is said', async (t) => {
 })
 
 t.test('probes do not fill the log', async (t) => {
-  const lines: string[] = []
-  const { app } = await startApp(t, {}, { logger: { stream: { write: (line: string) => { lines.push(line) } } } })
-  lines.length = 0
+  const { logger, entries } = collectLog()
+  const { app } = await startApp(t, {}, { logger })
+  entries.length = 0
   await app.inject('/health')
   await app.inject('/ready')
-  t.strictSame(lines, [])
+  t.strictSame(entries, [])
 })

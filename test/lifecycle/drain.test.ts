@@ -23,7 +23,7 @@ const parallel = { timeout: 240_000 }
 const notice = { type: 'shutdown', message: 'shutdown', reconnect: true }
 const shutdown: Options['shutdown'] = { timeout: '4s' }
 
-await t.test('app.close() tells every client to come back, and says so to the host', async (t) => {
+await t.test('app.close() tells every client to reconnect, and calls onDisconnect', async (t) => {
   const ends: End[] = []
   const { app, url } = await startApp(t, {
     onDisconnect: async (_connection, end) => {
@@ -34,14 +34,12 @@ await t.test('app.close() tells every client to come back, and says so to the ho
   const clients = await Promise.all(Array.from({ length: 15 }, () => connect(t, `${url}/ws`)))
   await app.close()
   t.strictSame(ends, Array(15).fill({ code: 1001, reason: 'shutdown', cause: 'drain' }), 'when it resolves every end has been handled')
-  for (const client of clients) {
-    t.strictSame(await client.closed, { code: 1001, reason: 'shutdown' })
-    t.strictSame(client.messages.map(message => JSON.parse(String(message))), [notice])
-  }
+  t.strictSame(await Promise.all(clients.map(({ closed }) => closed)), Array(15).fill({ code: 1001, reason: 'shutdown' }))
+  t.strictSame(clients.map(({ messages }) => messages.map(message => JSON.parse(String(message)))), Array(15).fill([notice]))
   t.strictSame([...app.realtime.connections], [])
 })
 
-await t.test('closings are spread over the time there is', async (t) => {
+await t.test('closings are spread over the time budget', async (t) => {
   const { app, url } = await startApp(t)
   const clients = await Promise.all(Array.from({ length: 100 }, () => connect(t, `${url}/ws`)))
   const stillOpen = new Set<number>()
@@ -54,7 +52,7 @@ await t.test('closings are spread over the time there is', async (t) => {
   t.ok(stillOpen.size >= 4, `seen by the clients: ${[...stillOpen].join(', ')} still open`)
 })
 
-await t.test('who does not answer is cut, and the host handles that end too before the app is closed', async (t) => {
+await t.test('a client that does not answer is terminated, and its onDisconnect ends before the app is closed', async (t) => {
   const ends: End[] = []
   const { app, url } = await startApp(t, {
     onDisconnect: async (_connection, end) => {
@@ -68,7 +66,7 @@ await t.test('who does not answer is cut, and the host handles that end too befo
   t.strictSame(ends, [{ code: 1001, reason: 'shutdown', cause: 'drain' }])
 })
 
-await t.test('an onDisconnect that hangs does not keep the app', async (t) => {
+await t.test('an onDisconnect that hangs does not keep the app open', async (t) => {
   let asked = 0
   const { app, url } = await startApp(t, {
     shutdown: { signals: false, timeout: 500 },
@@ -82,7 +80,7 @@ await t.test('an onDisconnect that hangs does not keep the app', async (t) => {
   t.equal(asked, 1)
 })
 
-await t.test("WebSockets of the host's own routes, and of paths that have none, do not keep the app", async (t) => {
+await t.test("WebSockets of the app's own routes, and of paths without a route, do not keep the app open", async (t) => {
   const app = Fastify()
   await app.register(cloudRunWebSocket, { shutdown: { signals: false, timeout: 2_000 } })
   app.get('/mine', { websocket: true }, () => {})
@@ -115,11 +113,11 @@ await t.test('without a drain connections are closed all the same', async (t) =>
   const { app, url } = await startApp(t, { shutdown: false })
   const clients = await Promise.all(Array.from({ length: 30 }, () => connect(t, `${url}/ws`)))
   await app.close()
-  for (const client of clients) t.strictSame(await client.closed, { code: 1001, reason: 'shutdown' })
+  t.strictSame(await Promise.all(clients.map(({ closed }) => closed)), Array(30).fill({ code: 1001, reason: 'shutdown' }))
 })
 
 for (const prefix of ['', '/v1']) {
-  await t.test(`after app.close() upgrades to ${prefix}/ws are told when to come again`, async (t) => {
+  await t.test(`after app.close() upgrades to ${prefix}/ws get a Retry-After`, async (t) => {
     const app = Fastify()
     t.teardown(() => app.close())
     let isDraining = () => false
@@ -169,7 +167,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const { log } = await stop(t, { sources: signal === 'SIGTERM' }, signal, async ([url]) => {
       clients.push(...await Promise.all(Array.from({ length: 150 }, () => connect(t, `${url}/ws`))))
     })
-    for (const client of clients) t.strictSame(await client.closed, { code: 1001, reason: 'shutdown' })
+    t.strictSame(await Promise.all(clients.map(({ closed }) => closed)), Array(150).fill({ code: 1001, reason: 'shutdown' }))
     t.ok(clients.every(({ messages }) => String(messages) === JSON.stringify(notice)))
     t.match(log.filter(({ event }) => String(event).startsWith('drain.')), [
       { event: 'drain.started', connections: 150, timeout: 4_000 },
@@ -219,7 +217,7 @@ t.test('SIGTERM with an onDisconnect that hangs', parallel, async (t) => {
   await stop(t, { hang: 'onDisconnect' }, 'SIGTERM', async ([url]) => { await connect(t, `${url}/ws`) })
 })
 
-t.test('SIGTERM with a request of which only half came', parallel, async (t) => {
+t.test('SIGTERM with half a request', parallel, async (t) => {
   await stop(t, {}, 'SIGTERM', async ([url]) => {
     const socket = createConnection(Number(new URL(url!).port), '127.0.0.1')
     t.teardown(() => socket.destroy())

@@ -20,7 +20,7 @@ t.test('pings arrive, and a peer that answers them stays', async (t) => {
   t.equal(connectionsOf(app).length, 1)
 })
 
-t.test('a peer that never answers is gone, its socket cut', async (t) => {
+t.test('a peer that never answers is terminated', async (t) => {
   const ends: End[] = []
   const { app, url } = await startApp(t, { heartbeat, onDisconnect: (_connection, end) => { ends.push(end) } })
   const deaf = await connect(t, `${url}/ws`, { autoPong: false })
@@ -73,7 +73,7 @@ t.test('an event loop that was blocked for longer than the timeout kills nobody'
   for (let round = 0; round < 3; round++) {
     // Pings are under way when the loop stops.
     await until(() => connectionsOf(app).some(({ pongBy }) => pongBy !== 0), 'a ping that is not answered yet')
-    const wakeAt = Date.now() + 1_000
+    const wakeAt = Date.now() + 500
     while (Date.now() < wakeAt); // blocks
     const pingsDue = Math.max(...connectionsOf(app).map(({ pingAt }) => pingAt))
     await until(() => connectionsOf(app).every(({ pingAt }) => pingAt > pingsDue), 'everybody has been pinged again')

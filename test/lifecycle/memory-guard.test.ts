@@ -99,7 +99,7 @@ t.test('memory that is short again and again does not creep up to the limit', as
   t.strictSame(told, ['short', 'freed', 'short', 'freed', 'short', 'freed'])
 })
 
-t.test('of clients that owe too much together the slowest are dropped', async (t) => {
+t.test('of clients that have too much buffered together the slowest are terminated', async (t) => {
   const ends = new Map<unknown, End>()
   const { app, url } = await startApp(t, { memoryLimit: 300 * MB, maxBufferedBytes: 1_000 * MB, heartbeat, onDisconnect: (connection, end) => { ends.set(connection, end) } })
   const clients = await Promise.all(['slowest', 'slow', 'reader'].map(() => connect(t, `${url}/ws`)))

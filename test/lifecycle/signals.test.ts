@@ -53,13 +53,13 @@ t.test('other signals keep their meaning', parallel, async (t) => {
   t.strictSame(await server.exited, { code: null, signal: 'SIGHUP' })
 })
 
-t.test("an exception of the host's still ends the process as it always does", parallel, async (t) => {
+t.test('an uncaught exception of the app still ends the process', parallel, async (t) => {
   const server = await startServer(t)
   server.child.send('throw')
   t.strictSame(await server.exited, { code: 1, signal: null })
 })
 
-t.test('a hook of the host that fails is logged, and the process ends with 0', parallel, async (t) => {
+t.test('a hook of the app that fails is logged, and the process exits with 0', parallel, async (t) => {
   const server = await startServer(t, { fail: true, sources: true })
   const client = await connect(t, `${server.urls[0]}/ws`)
   server.child.kill('SIGTERM')
@@ -74,7 +74,7 @@ t.test('an app that does not listen ends too', parallel, async (t) => {
   t.strictSame(await server.exited, { code: 0, signal: null })
 })
 
-t.test('who cannot wait sends the signal again', parallel, async (t) => {
+t.test('a second signal ends the process at once', parallel, async (t) => {
   const server = await startServer(t, { hang: 'onClose', options: { shutdown: { timeout: '1h' } } })
   await connect(t, `${server.urls[0]}/ws`)
   server.child.kill('SIGTERM')

@@ -47,7 +47,7 @@ function stopClock (t: Test) {
   return (ms: number) => { shift += ms }
 }
 
-t.test('on Cloud Run a service without Redis, and one with too little concurrency, are told so at the start', async t => {
+t.test('on Cloud Run a service without Redis, or with too little concurrency, gets a hint at the start', async t => {
   onCloudRun(t, { CLOUD_RUN_CONCURRENCY: '80' })
   const { logger, hints } = newLog()
   await startApp(t, {}, { logger })
@@ -58,7 +58,7 @@ t.test('on Cloud Run a service without Redis, and one with too little concurrenc
   t.equal(hints().length, 2)
 })
 
-t.test('a service that is set right, and a laptop, are told nothing at the start', async t => {
+t.test('a service that is configured well, and a laptop, get no hint at the start', async t => {
   const right = newHints({ redis: 'redis://127.0.0.1:1' }, { K_SERVICE: 'chat', CLOUD_RUN_CONCURRENCY: '1000' })
   const alone = newHints({}, { K_SERVICE: 'chat', CLOUD_RUN_MAX_INSTANCES: '1' })
   const laptop = newHints({}, { K_SERVICE: '', CLOUD_RUN_CONCURRENCY: '80' })
@@ -66,7 +66,7 @@ t.test('a service that is set right, and a laptop, are told nothing at the start
   t.strictSame([right, alone, laptop].map(({ names }) => names()), [[], [], []])
 })
 
-t.test('connections that are cut at one age are a request timeout', async t => {
+t.test('connections that break at one age hint at a request timeout', async t => {
   const advance = stopClock(t)
   onCloudRun(t)
   const { logger, given, hints } = newLog()
@@ -87,7 +87,7 @@ t.test('connections that are cut at one age are a request timeout', async t => {
   t.equal(hints().filter(({ hint }) => hint === 'request_timeout').length, 1)
 })
 
-t.test('clients that vanish when they like are no request timeout', async t => {
+t.test('clients that vanish at random do not hint at a request timeout', async t => {
   const gone = (ages: number[], spacing = 2_000) => {
     const commonAge = new CommonAge()
     return ages.map((age, i) => commonAge.add(age, i * spacing)).at(-1)
@@ -105,7 +105,7 @@ t.test('clients that vanish when they like are no request timeout', async t => {
   t.strictSame(found.filter(age => age !== undefined), [], 'at random')
 })
 
-t.test('what ends at the request timeout, or otherwise than by breaking, is none', async t => {
+t.test('connections that end at the request timeout, or do not break, do not hint at one', async t => {
   const { hints, names } = newHints({ maxConnectionAge: false, requestTimeout: '5m' })
   for (let i = 0; i < 50; i++) {
     hints.ended(end('abnormal'), 300_000, i * 2_000)
@@ -114,7 +114,7 @@ t.test('what ends at the request timeout, or otherwise than by breaking, is none
   t.strictSame(names(), [])
 })
 
-t.test('a process that stands still without work is not given the CPU', async t => {
+t.test('a process that stalls without using the CPU hints at CPU throttling', async t => {
   const advance = stopClock(t)
   onCloudRun(t)
   const { logger, given, hints } = newLog()
@@ -127,7 +127,7 @@ t.test('a process that stands still without work is not given the CPU', async t 
   t.match(await given('cpu_throttling'), { severity: 'WARNING', late: Number, command: 'gcloud run services update chat --no-cpu-throttling' })
 })
 
-t.test('a process that is busy, or stands still now and then, is not short of CPU', async t => {
+t.test('a process that is busy, or stalls now and then, does not hint at CPU throttling', async t => {
   const busy = newHints()
   const seldom = newHints()
   const laptop = newHints({}, {})
@@ -144,7 +144,7 @@ t.test('a process that is busy, or stands still now and then, is not short of CP
   t.strictSame(names(), ['cpu_throttling'])
 })
 
-t.test('an instance that is not ready for long says why', async t => {
+t.test('an instance that is not ready for long hints at the reason', async t => {
   const advance = stopClock(t)
   const redis = await startRedis(t)
   const { logger, given, hints } = newLog()
@@ -171,13 +171,19 @@ t.test('an instance that is not ready for long says why', async t => {
   t.equal(hints().length, 2)
 })
 
-t.test('a start or a drain that takes long is nothing to mend', async t => {
+t.test('memory that stays short gives a hint', async t => {
+  const { hints, names } = newHints()
+  for (let i = 0; i < 3; i++) hints.probed(['memory'], i * MINUTE)
+  t.strictSame(names(), ['not_ready_memory'])
+})
+
+t.test('a start or a drain that takes long gives no hint', async t => {
   const { hints, names } = newHints()
   for (const reason of ['starting', 'draining']) for (let i = 0; i < 10; i++) hints.probed([reason], i * MINUTE)
   t.strictSame(names(), [])
 })
 
-t.test('many peers that fall silent together are a network that broke', async t => {
+t.test('many peers without a pong hint at a broken network', async t => {
   const { logger, given, hints } = newLog()
   const { app, url } = await startApp(t, { heartbeat: { interval: 500, timeout: 100 } }, { logger })
   const clients = await Promise.all(Array.from({ length: 25 }, () => connect(t, `${url}/ws`)))
@@ -187,7 +193,7 @@ t.test('many peers that fall silent together are a network that broke', async t 
   t.equal(hints().length, 1)
 })
 
-t.test('some that fall silent are not', async t => {
+t.test('a few peers without a pong do not', async t => {
   const { hints, names } = newHints()
   let now = 0
   const interval = (dead: number, connections: number) => {

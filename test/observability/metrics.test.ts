@@ -116,7 +116,7 @@ t.test('every metric has its name, unit and attributes', async (t) => {
   t.ok(seen.every(({ descriptor }) => descriptor.description !== ''))
 })
 
-t.test('what is read after app.close() is how it ended', async (t) => {
+t.test('metrics that are collected after app.close() have the final values', async (t) => {
   const collect = startSdk(t)
   const { app, url } = await startApp(t, { onMessage: (connection, data) => connection.send(data) })
   const clients = await Promise.all([1, 2, 3].map(() => connect(t, `${url}/ws`)))
@@ -261,7 +261,7 @@ t.test('telemetry false gives nothing', async (t) => {
   t.strictSame([...await collect()], [])
 })
 
-t.test('without an SDK nothing is missed', async (t) => {
+t.test('an app works without an SDK', async (t) => {
   metrics.disable()
   const { app, url } = await startApp(t)
   await connect(t, `${url}/ws`)

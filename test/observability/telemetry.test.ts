@@ -107,7 +107,7 @@ await t.test('the start does not wait for the import of OpenTelemetry, unless th
       import { once } from 'node:events'
       import { createRequire, register } from 'node:module'
       import { setTimeout as wait } from 'node:timers/promises'
-      import cloudRunWebSocket from '../dist/index.js'
+      import cloudRunWebSocket from './dist/index.js'
       const { cache } = createRequire(import.meta.url)
       const imported = () => Object.keys(cache).some(file => file.includes('@opentelemetry/api'))
       const [telemetry, host] = process.argv.slice(2)

@@ -52,7 +52,7 @@ t.test('an upgrade is a span of the trace that its request belongs to', async t 
   injected.terminate()
 })
 
-t.test('an upgrade that is refused says why', async t => {
+t.test('the span of a rejected upgrade has the reason', async t => {
   const spans = startTracer(t)
   const { url } = await startApp(t, {
     maxConnections: 1,
@@ -81,7 +81,7 @@ t.test('an upgrade that is refused says why', async t => {
   t.strictSame(await last(6), [429, 'rate_limit', false])
 })
 
-t.test('an upgrade that a hook of the host answers, or that comes too late, is a span too', async t => {
+t.test('an upgrade that a hook of the app answers, or that arrives after app.close(), has a span', async t => {
   const spans = startTracer(t)
   const app = Fastify()
   t.teardown(() => app.close())
@@ -107,7 +107,7 @@ t.test('an upgrade that a hook of the host answers, or that comes too late, is a
   await closed
 })
 
-t.test('an upgrade that `ws` itself refuses is a span too', async t => {
+t.test('an upgrade that `ws` itself rejects has a span', async t => {
   const spans = startTracer(t)
   const { url } = await startApp(t)
   const raw = await openRaw(t, url)
@@ -117,7 +117,7 @@ t.test('an upgrade that `ws` itself refuses is a span too', async t => {
   t.match(span!.attributes, { 'error.type': 'aborted', 'http.response.status_code': undefined })
 })
 
-t.test('a publication is a span where it is sent and one where it is delivered', async t => {
+t.test('a publication has a span where it is sent, and one where it is delivered', async t => {
   const spans = startTracer(t)
   const { app, url } = await startApp(t, { channels, onConnect: async connection => { await connection.subscribe('kept:1') } })
   const client = await connect(t, `${url}/ws`)
@@ -144,7 +144,7 @@ t.test('a publication is a span where it is sent and one where it is delivered',
   t.equal(spans.ended.length, before, 'commands between instances are none')
 })
 
-t.test('a trace goes from one instance to the others, and hurts no history', async t => {
+t.test('a trace crosses instances and leaves the history as it was', async t => {
   const redis = await startRedis(t)
   const spans = startTracer(t)
   const options: Options = {
@@ -193,7 +193,7 @@ t.test('a trace goes from one instance to the others, and hurts no history', asy
   t.equal(failed.status.code, SpanStatusCode.ERROR)
 })
 
-t.test('what the sampler leaves out travels as ever', async t => {
+t.test('a publication that is not sampled carries no trace', async t => {
   const redis = await startRedis(t)
   const options: Options = { redis: redis.url, prefix: randomPrefix(), channels }
   const stored = () => command(redis.port, ['XRANGE', `${options.prefix}:stream:{kept:1}`, '-', '+'])

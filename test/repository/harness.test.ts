@@ -1,4 +1,5 @@
 import { createServer } from 'node:http'
+import { findSourceMap } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { createClient } from 'redis'
 import t from 'tap'
@@ -92,4 +93,10 @@ t.test('until says what it waited for', async (t) => {
   await t.rejects(until(() => false, 'never', 30), { message: 'not within 30 ms: never' })
   const cause = new Error('why')
   await t.rejects(until(() => { throw cause }, 'never', 30), { cause })
+})
+
+t.test('coverage reads the sources, which are not in their source maps', async (t) => {
+  const sourceMap = findSourceMap(import.meta.url)
+  t.match(sourceMap?.payload.sources, [/harness\.test\.ts$/])
+  t.equal(sourceMap?.payload.sourcesContent, undefined)
 })

@@ -86,7 +86,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     const feed = new RedisFeed(channel, this.#keys.pubsub(channel), hasHistory, listener, this)
     this.#feeds.set(feed.pubsub, feed)
     try {
-      await this.#subscriber.subscribe(feed.pubsub, feed.onMessage)
+      await this.#subscriber.subscribe(feed.pubsub, feed.receive)
       if (hasHistory) await this.#repairs.repair(feed)
       this.#repairs.check(feed)
     } catch (error) {
@@ -118,8 +118,8 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     this.#repairs.check(feed)
   }
 
-  leftOver ({ pubsub, onMessage }: RedisFeed): void {
-    this.#subscriber.unsubscribe(pubsub, onMessage)
+  leftOver ({ pubsub, receive }: RedisFeed): void {
+    this.#subscriber.unsubscribe(pubsub, receive)
   }
 
   lost (pubsub: string): void {
@@ -171,7 +171,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   #leave (feed: RedisFeed): void {
     feed.close()
     if (this.#feeds.get(feed.pubsub) === feed) this.#feeds.delete(feed.pubsub)
-    this.#subscriber.unsubscribe(feed.pubsub, feed.onMessage)
+    this.#subscriber.unsubscribe(feed.pubsub, feed.receive)
   }
 
   #verifyQuiet (now: number): void {

@@ -66,27 +66,20 @@ export class RedisFeed {
   }
 
   /** Takes a Pub/Sub message. MUST NOT throw: node-redis takes an exception here for a broken connection, and drops what it has read. */
-  readonly onMessage = (bytes: Buffer): void => {
+  readonly receive = (bytes: Buffer): void => {
     if (this.#closed) return this.#owner.leftOver(this)
     const first = bytes.indexOf(SPACE)
     const second = bytes.indexOf(SPACE, first + 1)
     const offset = Number(bytes.toString('latin1', 0, first))
     const publication = decodePublication(bytes.subarray(second + 1), offset, bytes.toString('latin1', first + 1, second))
-    if (publication !== undefined && !Number.isNaN(offset)) this.receive(publication)
-    else this.listener.missed(1, 'it is not in the form of this package') // some other program writes to our keys
-  }
-
-  receive (publication: Publication): void {
-    if (publication.offset !== 0) return this.#receivePositioned(publication)
+    // Some other program writes to our keys.
+    if (publication === undefined || Number.isNaN(offset)) return this.listener.missed(1, 'it is not in the form of this package')
+    if (offset !== 0) return this.#receivePositioned(publication)
     const { instance, sequence } = publication
     if (sequence !== 0) {
       const last = this.#sequences.get(instance)
-      if (last !== undefined && sequence > last + 1) {
-        this.listener.missed(sequence - last - 1, 'Redis Pub/Sub lost them and this channel has no history')
-      }
-      if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()
-      // An instance starts again at 1 if it has not published here for long.
-      if (last === undefined || sequence > last || sequence === 1) this.#sequences.set(instance, sequence)
+      if (last !== undefined && sequence === last + 1) this.#sequences.set(instance, sequence)
+      else this.#sequenceJumped(instance, last, sequence)
     }
     this.listener.deliver(publication)
   }
@@ -135,6 +128,15 @@ export class RedisFeed {
     this.listener.positionLost()
     this.listener.missed(1, 'Redis has lost the history of this channel')
     this.#position = { offset, epoch }
+  }
+
+  /** Reports what Pub/Sub lost of an instance's publications. An instance starts again at 1 if it has not published here for long. */
+  #sequenceJumped (instance: string, last: number | undefined, sequence: number): void {
+    if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()
+    if (last === undefined || sequence > last || sequence === 1) this.#sequences.set(instance, sequence)
+    if (last !== undefined && sequence > last) {
+      this.listener.missed(sequence - last - 1, 'Redis Pub/Sub lost them and this channel has no history')
+    }
   }
 
   #receivePositioned (publication: Publication): void {

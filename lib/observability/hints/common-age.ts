@@ -14,7 +14,7 @@ export class CommonAge {
   readonly #ages: number[] = []
   #addedAt = -Infinity
 
-  /** Adds the age (ms) of a broken connection. Returns the age at which most of the last ones broke; undefined if there is none. */
+  /** Adds the age (ms) of a broken connection. Returns the age at which most of the last ones broke, if any. */
   add (age: number, now: number): number | undefined {
     if (now - this.#addedAt < SPACING) return undefined
     this.#addedAt = now

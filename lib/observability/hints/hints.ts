@@ -4,8 +4,8 @@ import type { Logs } from '../logs.ts'
 import type { ResolvedOptions } from '../../options/options.ts'
 
 /**
- * The command that corrects each misconfiguration; SERVICE stands for the service's name. A test compares this list with the
- * README's.
+ * The command that corrects each misconfiguration; SERVICE stands for the service's name. A test compares this list
+ * with the README's.
  */
 export const hintCommands = {
   no_redis: 'gcloud run services update SERVICE --update-env-vars=REDIS_URL=redis://HOST:6379',
@@ -28,7 +28,7 @@ const IDLE_SHARE = 0.25
 /** Stalled sweeps, and ms within which they must occur. A single one may have been a migration to another machine. */
 const MIN_STALLS = 3
 const STALLS_WITHIN = 600_000
-/** Connections without a pong within two heartbeat intervals (pings are spread over one): this many, and this share of all. */
+/** Connections without a pong in two heartbeat intervals (pings are spread over one): their number and share of all. */
 const MIN_DEAD = 20
 const DEAD_SHARE = 0.1
 /** ms for which `/ready` must have answered 503. */
@@ -37,8 +37,8 @@ const NOT_READY = 120_000
 const FULL_AGE = 0.98
 
 /**
- * Warns about likely misconfigurations of the service, at most once an hour each. It has no timer: its callers report what
- * happened and when (`now`, Unix time in ms).
+ * Warns about likely misconfigurations of the service, at most once an hour each. It has no timer: its callers report
+ * what happened and when (`now`, Unix time in ms).
  */
 export class Hints {
   readonly #options: ResolvedOptions
@@ -90,7 +90,7 @@ export class Hints {
       `${this.#options.requestTimeout / 1_000} s and can not end them in time`)
   }
 
-  /** The heartbeat has swept, `late` ms after it was due. `cpuTime`: ms of CPU time that this process has used so far. */
+  /** The heartbeat has swept, `late` ms after it was due. `cpuTime`: ms of CPU time that this process has used. */
   swept (now: number, late: number, connections: number, cpuTime: number = usedCpuTime()): void {
     const used = cpuTime - this.#cpuTime
     this.#cpuTime = cpuTime
@@ -114,7 +114,8 @@ export class Hints {
     const seconds = Math.round((now - this.#notReadySince) / 1_000)
     const details = { reasons, seconds }
     if (reasons.includes('redis')) {
-      this.#give('not_ready_redis', now, details, `Not ready for ${seconds} s: Redis can not be reached, likely for want of a way into its network`)
+      this.#give('not_ready_redis', now, details, `Not ready for ${seconds} s: Redis can not be reached, likely for want of a way ` +
+        'into its network')
     } else if (reasons.includes('memory')) {
       this.#give('not_ready_memory', now, details, `Not ready for ${seconds} s: memory runs out`)
     } else if (reasons.includes('full')) {

@@ -5,7 +5,7 @@ export interface Codec {
   readonly name: 'json' | 'protobuf'
   /** Index of the protocol in lists with one entry per protocol. */
   readonly index: number
-  /** Whether a frame is a binary WebSocket message. */
+  /** True if a frame is a binary WebSocket message. */
   readonly binary: boolean
   /** Reads a frame: one command or several. @throws if the bytes are not a valid frame. */
   decode (frame: Buffer): Command[]

@@ -49,7 +49,7 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
   for (const { subscription } of admitted) subscriptions.announceJoin(connection, subscription)
 }
 
-/** Returns the upgrade's request; the session does not keep it: memory. */
+/** Returns the upgrade's request. The session keeps it no longer, to save memory. */
 function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): FastifyRequest {
   if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
   session.phase = 'connecting'
@@ -93,7 +93,7 @@ function connectDetails ({ data, name, version }: RequestOf<'connect'>): Connect
 interface Admitted {
   readonly subscription: Subscription
   readonly reply: SubscribeReply
-  /** Publications that follow the reply. */
+  /** Publications that are sent after the reply. */
   readonly live: Publication[]
 }
 

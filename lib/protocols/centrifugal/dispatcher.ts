@@ -41,7 +41,7 @@ export class Dispatcher implements SdkSessionOwner {
     endExpired(session, now)
   }
 
-  /** Returns the promise for which the next command waits. */
+  /** Returns the promise that the next command waits for; undefined if it need not wait. */
   #dispatch (session: SdkSession, command: Command): Promise<void> | undefined {
     const { connection, phase } = session
     const { id = 0 } = command
@@ -68,7 +68,7 @@ export class Dispatcher implements SdkSessionOwner {
     else session.freePongAt = now + this.context.options.heartbeat.interval / 2
   }
 
-  /** Resolves when the command is done. Never rejects. `next` is called if the next command need not wait that long. */
+  /** Resolves when the command is done. Never rejects. Calls `next` if the next command may start before that. */
   async #run (session: SdkSession, id: number, name: CommandName, command: Command, next = noneWaits): Promise<void> {
     const { observer } = this.context
     const startedAt = performance.now()
@@ -125,7 +125,7 @@ export class Dispatcher implements SdkSessionOwner {
   }
 }
 
-/** The next command has started already. */
+/** `next` of a command that overlaps with others anyway. */
 function noneWaits (): void {}
 
 function isAppCode (code: unknown): code is number {

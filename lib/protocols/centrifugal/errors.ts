@@ -4,7 +4,7 @@ import type { CloseName, End } from '../../model/close-codes.ts'
 export interface ErrorReply {
   readonly code: number
   readonly message: string
-  /** Whether SDKs try again [Handle errors]. Without it a connect or subscribe is given up, except after 109. */
+  /** True if SDKs try again [Handle errors]. Otherwise they give up a connect or subscribe, except after 109. */
   readonly temporary?: boolean
 }
 

@@ -9,5 +9,5 @@ import type { SdkSession } from './session.ts'
 export type Handler<Name extends CommandName> =
   (context: Context, session: SdkSession, request: RequestOf<Name>, reply: SendReply, next: () => void) => Promise<void>
 
-/** Writes the reply at once. What the handler writes after it reaches the client after it. */
+/** Writes the reply at once: whatever the handler writes next follows it. */
 export type SendReply = (result: object) => void

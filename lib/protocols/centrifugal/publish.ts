@@ -11,12 +11,12 @@ import { channelOf, dataOf, isForUser, knownRules, payloadOfCommand } from './re
 import type { CommandData } from './schema.ts'
 import type { SdkSession } from './session.ts'
 
-/** Unacknowledged publishes of one connection. At this number the next command waits for the last of them. */
+/** Publishes of one connection that Redis has not acknowledged. The last of them holds up the next command. */
 const MAX_PUBLISHING = 64
 /** Channels of one connection whose publish rate is remembered. */
 const MAX_BUCKETS = 256
 
-/** Handles `publish`. The next command does not wait until Redis acknowledges it: a later publish is sent later. */
+/** Handles `publish`. The next command does not wait for Redis: publishes reach it in the order in which they are sent. */
 export const publish: Handler<'publish'> = async (context, session, request, reply, next) => {
   const channel = channelOf(request)
   const { data, type = 0 } = request

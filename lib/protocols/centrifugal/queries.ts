@@ -33,7 +33,10 @@ export const history: Handler<'history'> = async (context, session, request, rep
   reply({ publications: publications.map(replyPublication), epoch, offset })
 }
 
-/** @throws ReplyError: 102 for an unknown namespace, 108 if it lacks the feature, 103 if the client is not subscribed. */
+/**
+ * Returns the channel of a query.
+ * @throws ReplyError (102, 108, 103) if the namespace is unknown, lacks the feature, or the client is not subscribed.
+ */
 async function subscribedChannel (
   { namespaces }: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
 ): Promise<string> {

@@ -15,13 +15,13 @@ import { unsubscribeCodes } from './errors.ts'
 import { subscribeReply } from './replies.ts'
 import type { Push } from './schema.ts'
 
-/** What all sessions share. Commands import the session, so the session knows them only by this contract. */
+/** Shared by all sessions of one encoding. A contract, as commands import the session: without it they would form a circle. */
 export interface SdkSessionOwner {
   readonly encoder: SdkEncoder
   readonly context: Context
   /** Handles one WebSocket message. */
   handle (session: SdkSession, data: Buffer, binary: boolean): Promise<void>
-  /** Ends the subscriptions whose time is over. */
+  /** Ends the subscriptions that were not refreshed in time. */
   expire (session: SdkSession, now: number): void
 }
 
@@ -33,13 +33,13 @@ export class SdkSession implements Session {
   /** `connect` comes first, once; all other commands wait for it. After a failed one the client must close. */
   phase: 'new' | 'connecting' | 'connected' | 'failed' = 'new'
   connected = false
-  /** What `authenticate` returned. */
+  /** Returned by `authenticate` for the upgrade; undefined without it. */
   readonly identity: Identity | undefined
   /** The upgrade's request, until `connect` has it. */
   request: FastifyRequest | undefined
-  /** Positions from which the client recovers server-side subscriptions; from connect until its reply. */
+  /** Positions from which the client recovers server-side subscriptions, by channel. Empty but during `connect`. */
   positions = NO_POSITIONS
-  /** Server-side subscriptions that the reply to connect admits. */
+  /** Server-side subscriptions, buffered and read, that the reply to connect admits. */
   readonly joined: Subscription[] = []
   /** True if pings are WebSocket frames, for tools that do not speak the protocol. */
   readonly nativePing: boolean

@@ -17,7 +17,7 @@ import { expiresAt, verifySubscriptionToken } from './tokens.ts'
 
 type Request = RequestOf<'subscribe'>
 
-/** Channels of one connection, pending subscribes included. */
+/** Subscriptions of one connection, in every state. */
 const MAX_CHANNELS = 128
 /** Bit of `flag`: the client prefers an error to a subscription that did not recover. */
 const REJECT_UNRECOVERED = 2
@@ -53,7 +53,7 @@ export const unsubscribe: Handler<'unsubscribe'> = async ({ subscriptions }, { c
   })
 }
 
-/** Checks what needs nobody else, before the subscribe waits for its turn. Returns the channel. */
+/** Checks the request before the subscribe waits for its turn. Returns the channel. */
 function checkRequest (request: Request): string {
   const channel = channelOf(request)
   const { delta = '', tf, type = 0 } = request
@@ -122,8 +122,8 @@ async function enter (
   const { observer, subscriptions } = context
   const { connection } = session
   const { data, info, expiresAt } = await authorize(context, connection, subscription, request)
-  const payload = payloadOf(data) // before the channel is joined, as it throws for what the client could not be sent
-  payloadOf(info)
+  const payload = payloadOf(data)
+  payloadOf(info) // both throw for data that cannot be sent, so they come before the join
   subscription.info = info
   await subscriptions.join(connection, subscription)
   if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired)

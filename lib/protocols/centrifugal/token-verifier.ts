@@ -10,9 +10,9 @@ import type { Refusal, Tokens } from './tokens.ts'
 /** Thrown when no key can be had; the token may be valid. */
 class KeysUnavailableError extends Error {}
 
-/** ms between two fetches of the key set on behalf of tokens that name an unknown key. */
+/** Milliseconds between two fetches of the key set on behalf of tokens that name an unknown key. */
 const FETCH_INTERVAL = 5_000
-/** ms for the key server to answer. SDKs give up on a command after 5 s. */
+/** Milliseconds for the key server to answer. SDKs give up on a command after 5 s. */
 const FETCH_TIMEOUT = 3_000
 
 const HMAC = ['HS256', 'HS384', 'HS512']

@@ -5,7 +5,7 @@ import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 
 /** Claims of a connection token (centrifugal.dev/docs/server/authentication). */
 export interface ConnectionClaims extends JWTPayload {
-  /** What others see of the user, in every channel. */
+  /** Shown to others in every channel. */
   info?: unknown
   /** For `connection.meta`; never sent to a client. */
   meta?: unknown
@@ -21,7 +21,7 @@ export interface SubscriptionClaims extends JWTPayload {
   channel?: string
   /** Id of the one connection it is for. Without it, any connection of the user. */
   client?: string
-  /** What others see of the user in this channel. */
+  /** Shown to others in this channel. */
   info?: unknown
   /** For the subscribe reply. */
   data?: unknown
@@ -29,7 +29,7 @@ export interface SubscriptionClaims extends JWTPayload {
   expire_at?: number
 }
 
-/** What to throw for a token that is refused. */
+/** Errors to throw for a token that is refused. */
 export interface Refusal {
   /** Thrown if it expired, or is not valid yet: a new one may do. */
   readonly expired: Error

@@ -3,12 +3,10 @@ import fp from 'fastify-plugin'
 import { randomBytes } from 'node:crypto'
 import { Admission } from './lib/http/admission.ts'
 import { Availability } from './lib/lifecycle/availability.ts'
-import { chooseSubprotocol, wantsProtobuf } from './lib/protocols/centrifugal/encoding.ts'
 import { createBackend } from './lib/backends/backend.ts'
 import { BrokerEvents } from './lib/core/broker-events.ts'
 import { START_TIMEOUT } from './lib/model/broker.ts'
 import { ChannelNamespaces } from './lib/model/channel-rules.ts'
-import { Commands } from './lib/protocols/centrifugal/commands.ts'
 import { traceRequests } from './lib/google/cloud-logging.ts'
 import { Control } from './lib/core/control.ts'
 import { Drain } from './lib/lifecycle/drain.ts'
@@ -34,8 +32,7 @@ import { createRealtime } from './lib/core/realtime.ts'
 import type { Realtime } from './lib/core/realtime.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
 import { registerWebSocketServer, WebSocketRoutes } from './lib/http/route.ts'
-import { SdkEncoder } from './lib/protocols/centrifugal/encoder.ts'
-import { SdkProtocol } from './lib/protocols/centrifugal/protocol.ts'
+import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
 import { Subscriptions } from './lib/core/subscriptions.ts'
 import { addShutdown } from './lib/lifecycle/shutdown.ts'
 import { Telemetry } from './lib/observability/otel/telemetry.ts'
@@ -95,12 +92,10 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     routes.add(path, () => plain)
   }
   if (sdkPath !== false) {
-    const commands = new Commands(
-      options, connections, subscriptions, namespaces, publisher, presence,
-      options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token), observer
-    )
-    const json = new SdkProtocol(new SdkEncoder(jsonCodec), commands, observer)
-    const protobuf = new SdkProtocol(new SdkEncoder(protobufCodec), commands, observer)
+    const tokens = options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token)
+    const context = { options, namespaces, connections, subscriptions, publisher, presence, observer, tokens }
+    const json = new SdkProtocol(jsonCodec, context)
+    const protobuf = new SdkProtocol(protobufCodec, context)
     routes.add(sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections)

@@ -266,7 +266,6 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
 /** What is decided at the upgrade. */
 export interface Upgrade {
   readonly deadline: number
-  readonly logsMessages: boolean
   readonly pingAt: number
   readonly trace: TraceContext | undefined
   readonly rate: TokenBucket | undefined

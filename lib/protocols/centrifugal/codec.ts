@@ -1,15 +1,16 @@
 import type { Command, Reply } from './schema.ts'
 
-/** One of the two encodings of the Centrifugal protocol. Everything else of it is the same for both. */
+/** One of the two encodings of the Centrifugal protocol; all else is the same for both. */
 export interface Codec {
   readonly name: 'json' | 'protobuf'
+  /** Index of the protocol in lists with one entry per protocol. */
   readonly index: number
-  /** Whether its frames are binary WebSocket messages. */
+  /** True if a frame is a binary WebSocket message. */
   readonly binary: boolean
-  /** One frame: one command or several. @throws whatever, for what is not in the form of the protocol. */
+  /** Reads a frame: one command or several. @throws if the bytes are not a valid frame. */
   decode (frame: Buffer): Command[]
-  /** One frame: one reply. */
+  /** Writes a frame that holds one reply. */
   encode (reply: Reply): Buffer
-  /** One frame out of several, which each hold one reply. */
+  /** Joins frames of one reply each into one frame. */
   join (frames: Buffer[]): Buffer
 }

@@ -1,72 +1,76 @@
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
-import type { ConnectRequest, Expiry, SubscribeReply } from './schema.ts'
-import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import type { Commands } from './commands.ts'
-import type { ConnectDetails, Identity } from '../../options/options.ts'
-import type { Publication } from '../../model/publication.ts'
-import { payloadOf, subscribeReply, ttl } from './replies.ts'
-import { dataOf, EXPIRY_GRACE } from './requests.ts'
-import type { Done } from './requests.ts'
-import type { SdkSession } from './session.ts'
+import type { FastifyRequest } from 'fastify'
 import type { Subscription } from '../../hub/subscription.ts'
-import { expiresAt, TokenExpiredError, TokenInvalidError } from '../../options/token-options.ts'
-import type { ConnectionClaims, Tokens } from '../../options/token-options.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import type { Position, Publication } from '../../model/publication.ts'
+import type { ConnectDetails, Identity } from '../../options/options.ts'
+import type { Context } from './context.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { expireConnection } from './expiry.ts'
+import type { Handler } from './handler.ts'
+import { payloadOf, subscribeReply } from './replies.ts'
+import { dataOf, positionOf } from './requests.ts'
+import type { RequestOf, SubscribeReply } from './schema.ts'
+import { NO_POSITIONS } from './session.ts'
+import type { SdkSession } from './session.ts'
+import { expiresAt, verifyConnectionToken } from './tokens.ts'
+import type { Tokens } from './tokens.ts'
 
-/** What clients see as the version of the server. */
+/** Version of the server, as clients see it. */
 const VERSION = 'fastify-cloud-run-websocket'
 
-/** Who is it, what is it subscribed to, and what does the host say? */
-export async function connect (commands: Commands, session: SdkSession, request: ConnectRequest, done: Done): Promise<void> {
-  if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  session.phase = 'connecting'
-  session.positions = request.subs ?? {}
-  const { options, connections, tokens } = commands
-  const { connection } = session
-  const upgrade = session.request!
-  const identity = await credentials(tokens, session, request)
+/**
+ * Handles `connect`: authenticate, set the expiry, subscribe to the identity's channels, call `onConnect`, reply, then
+ * send what was published meanwhile. SDKs send subscribes in the same frame, so all other commands wait for it.
+ */
+export const connect: Handler<'connect'> = async (context, session, request, reply) => {
+  const { connections, subscriptions, options: { heartbeat, onConnect } } = context
+  const { connection, nativePing } = session
+  const upgrade = begin(session, request)
+  const identity = await authenticate(context.tokens, session, request)
   connections.identified(connection, identity, upgrade)
-  const expiry = setExpiry(session, identity.expiresAt)
+  const expiry = expireConnection(session, identity.expiresAt)
   await Promise.all((identity.channels ?? []).map(channel => connection.subscribe(channel)))
   session.connected = true
-  const answer = await options.onConnect?.(connection, upgrade, connectDetails(request))
-  session.request = undefined // the host has seen it; nobody else needs it
+  const answer = await onConnect?.(connection, upgrade, connectDetails(request))
   if (!connection.open) return
-  const { subs, live } = admitServerSide(commands, session)
-  const { interval } = options.heartbeat
+  const data = typeof answer === 'object' && answer !== null && 'data' in answer ? payloadOf(answer.data) : undefined
+  // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
+  const admitted = admitServerSide(context, session)
   session.phase = 'connected'
-  done({
+  reply({
     client: connection.id,
     version: VERSION,
     ...expiry,
-    ...(!session.nativePing && { ping: Math.ceil(interval / 1_000), pong: true }),
-    ...(Object.keys(subs).length > 0 && { subs }),
-    ...dataOfAnswer(answer)
+    ...(!nativePing && { ping: Math.ceil(heartbeat.interval / 1_000), pong: true }),
+    ...(admitted.length > 0 && { subs: Object.fromEntries(admitted.map(({ subscription, reply }) => [subscription.channel, reply])) }),
+    ...(data !== undefined && { data })
   })
-  for (const [{ channel }, publications] of live) session.pushAll(channel, publications)
-  for (const [subscription] of live) commands.subscriptions.announceJoin(connection, subscription)
+  for (const { subscription, live } of admitted) session.pushAll(subscription.channel, live)
+  for (const { subscription } of admitted) subscriptions.announceJoin(connection, subscription)
 }
 
-/** A new token for a connection that lives by one. */
-export async function refresh ({ tokens }: Commands, session: SdkSession, { token }: { token?: string }, done: Done): Promise<void> {
-  if (token === undefined || token === '' || !session.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  const claims = await verify(tokens, token, new DisconnectError('expired'))
-  if ((claims.sub ?? '') !== session.connection.user) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
-  // It must connect again to get what the new token names.
-  if (String(claims.channels?.toSorted() ?? []) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-  done({ ...setExpiry(session, expiresAt(claims)) })
+/** Returns the upgrade's request. The session keeps it no longer, to save memory. */
+function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): FastifyRequest {
+  if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  session.phase = 'connecting'
+  const recovering = Object.entries(subs).filter(([, { recover }]) => recover)
+  session.positions = new Map(recovering.map(([channel, request]): [string, Position] => [channel, positionOf(request)]))
+  const upgrade = session.request!
+  session.request = undefined
+  return upgrade
 }
 
-/** The token decides; without one, what `authenticate` said. */
-async function credentials (tokens: Tokens | undefined, session: SdkSession, { token = '' }: ConnectRequest): Promise<Identity> {
+/** The token decides; without one, the identity that `authenticate` returned for the upgrade. */
+async function authenticate (tokens: Tokens | undefined, session: SdkSession, { token = '' }: RequestOf<'connect'>): Promise<Identity> {
   const { identity } = session
   if (token === '' || tokens === undefined) {
     if (identity !== undefined) return identity
-    // A token that nobody can verify, or none where one is asked for: nobody must be taken for somebody, or for anybody.
+    // A token that nobody can verify must not make an anonymous user, nor must a missing one where tokens are required.
     if (token !== '') throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
     if (tokens !== undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
     return {}
   }
-  const claims = await verify(tokens, token, new ReplyError(clientErrors.tokenExpired))
+  const claims = await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))
   session.refreshable = true
   session.tokenChannels = claims.channels?.toSorted() ?? []
   return {
@@ -78,56 +82,37 @@ async function credentials (tokens: Tokens | undefined, session: SdkSession, { t
   }
 }
 
-async function verify (tokens: Tokens, token: string, expired: Error): Promise<ConnectionClaims> {
-  try {
-    const claims = await tokens.verify<ConnectionClaims>(token)
-    if (claims.channel !== undefined) throw new TokenInvalidError('it is a subscription token')
-    return claims
-  } catch (error) {
-    if (error instanceof TokenExpiredError) throw expired
-    if (error instanceof TokenInvalidError) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
-    throw error
+function connectDetails ({ data, name, version }: RequestOf<'connect'>): ConnectDetails {
+  return {
+    ...(data !== undefined && { data: dataOf(data) }),
+    ...(name !== undefined && { name }),
+    ...(version !== undefined && { version })
   }
 }
 
-/** Seconds. A client that lives by a token is told to bring a new one in time; another one is closed. */
-function setExpiry (session: SdkSession, at: number | undefined): Expiry {
-  const { connection, refreshable } = session
-  if (at === undefined) {
-    connection.closeAt(Infinity, 'expired')
-    return {}
-  }
-  if (at * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
-  connection.closeAt(at * 1_000 + (refreshable ? EXPIRY_GRACE : 0), 'expired')
-  return refreshable ? { expires: true, ttl: ttl(at * 1_000) } : {}
+interface Admitted {
+  readonly subscription: Subscription
+  readonly reply: SubscribeReply
+  /** Publications that are sent after the reply. */
+  readonly live: Publication[]
 }
 
-function connectDetails ({ data, name, version }: ConnectRequest): ConnectDetails {
-  return { ...(data !== undefined && { data: dataOf(data) }), ...(name !== undefined && { name }), ...(version !== undefined && { version }) }
-}
-
-/** The host may give the client something to begin with. */
-function dataOfAnswer (answer: unknown) {
-  const data = typeof answer === 'object' && answer !== null && 'data' in answer ? payloadOf(answer.data) : undefined
-  return data === undefined ? {} : { data }
-}
-
-/** Synchronous, so that nothing is published between the reply and what comes live. */
-function admitServerSide ({ options, observer }: Commands, session: SdkSession): { subs: Record<string, SubscribeReply>, live: [Subscription, Publication[]][] } {
-  const subs: Record<string, SubscribeReply> = {}
-  const live: [Subscription, Publication[]][] = []
+/** Admits the server-side subscriptions. Together they recover at most half of `maxBufferedBytes`. */
+function admitServerSide ({ observer, options }: Context, session: SdkSession): Admitted[] {
+  const admitted: Admitted[] = []
   let bytes = 0
-  for (const subscription of session.connection.subscriptions.values()) {
-    const { channel } = subscription
-    bytes += subscription.recoveryBytes
+  for (const subscription of session.joined) {
+    if (subscription.state === 'ended') continue // the app has unsubscribed the connection again
+    const { channel, recoveryBytes } = subscription
+    bytes += recoveryBytes
     if (bytes > options.maxBufferedBytes / 2) subscription.giveUpRecovery()
-    const recovering = session.positions[channel]?.recover === true
+    const recovering = session.positions.has(channel)
     const recovery = subscription.admit()
-    if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+    if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
     if (recovering) observer.recovered(recovery.recovered)
-    subs[channel] = subscribeReply(recovery, recovering)
-    live.push([subscription, recovery.live])
+    admitted.push({ subscription, reply: subscribeReply(recovery, recovering), live: recovery.live })
   }
-  session.positions = {}
-  return { subs, live }
+  session.joined.length = 0
+  session.positions = NO_POSITIONS
+  return admitted
 }

@@ -7,15 +7,16 @@ import type { Codec } from './codec.ts'
 import { clientInfo, replyPublication } from './replies.ts'
 import type { Command, Reply } from './schema.ts'
 
-/** Publications in one message, as many as Centrifugo joins. */
+/** Publications in one WebSocket message, as many as Centrifugo joins. */
 const MAX_JOINED = 16
-/** Bytes of publications in one message, unless a single one has more. */
+/** Bytes of publications in one WebSocket message, unless a single one has more: clients limit its size. */
 const MAX_JOINED_BYTES = 65_536
 
-/** Turns replies and pushes of the Centrifugal protocol into frames, in one of its encodings. */
+/** Turns replies and pushes into frames, and frames into commands, in one encoding. */
 export class SdkEncoder implements Encoder {
   readonly name: Codec['name']
   readonly index: number
+  /** An empty reply [Ping Pong]. */
   readonly ping: Frame
   readonly #codec: Codec
 
@@ -30,21 +31,20 @@ export class SdkEncoder implements Encoder {
     return { payload: this.#codec.encode(reply), binary: this.#codec.binary }
   }
 
-  /** Returns no commands for what is not the protocol; the client is told. */
+  /** Returns an empty list for a frame that is not one of the protocol: the client is told by the close code. */
   decode (data: Buffer, binary: boolean): Command[] {
     try {
       return binary === this.#codec.binary ? this.#codec.decode(data) : []
     } catch {
-      return [] // the codec throws for whatever is not the protocol
+      return []
     }
   }
 
   endOf (how: CloseName | End): End {
     const { code, reason, cause } = typeof how === 'string' ? sdkCloseCodes[how] : how
-    const { normal } = sdkCloseCodes
     return {
-      code: code === 1000 ? normal.code : code, // SDKs take 1000 for an accident and come back
-      reason: reason === '' ? 'closed by the server' : reason, // without a reason they come back whatever the code is
+      code: code === 1000 ? sdkCloseCodes.normal.code : code, // SDKs take 1000 for an accident and connect again
+      reason: reason === '' ? 'closed by the server' : reason, // without a reason they connect again after any code
       cause
     }
   }
@@ -53,14 +53,12 @@ export class SdkEncoder implements Encoder {
     return this.frame({ push: { channel, pub: replyPublication(publication) } })
   }
 
-  /** Clients limit the size of a message. */
+  /** Joins publications into as few WebSocket messages as clients take [Top level batching]. */
   join (frames: readonly Frame[]): readonly Frame[] {
     const joined: Frame[] = []
     for (let from = 0; from < frames.length;) {
       const to = endOfMessage(frames, from)
-      joined.push(to - from === 1
-        ? frames[from]!
-        : { payload: this.#codec.join(frames.slice(from, to).map(({ payload }) => payload)), binary: this.#codec.binary })
+      joined.push(to - from === 1 ? frames[from]! : this.#joined(frames.slice(from, to)))
       from = to
     }
     return joined
@@ -75,9 +73,13 @@ export class SdkEncoder implements Encoder {
   }
 
   closingMessage (): undefined {}
+
+  #joined (frames: readonly Frame[]): Frame {
+    return { payload: this.#codec.join(frames.map(({ payload }) => payload)), binary: this.#codec.binary }
+  }
 }
 
-/** Index of the first frame that does not fit into one message with those from `from` on. */
+/** Returns the index after the last frame that fits into one message with the one at `from`. */
 function endOfMessage (frames: readonly Frame[], from: number): number {
   const last = Math.min(frames.length, from + MAX_JOINED)
   let to = from + 1

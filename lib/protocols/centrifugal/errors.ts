@@ -1,37 +1,57 @@
 import type { CloseName, End } from '../../model/close-codes.ts'
 
-/** An error reply of the Centrifugal protocol. Clients try again only where it is temporary. */
+/** An error reply of the Centrifugal protocol. */
 export interface ErrorReply {
   readonly code: number
   readonly message: string
+  /** True if SDKs try again [Handle errors]. Otherwise they give up a connect or subscribe, except after 109. */
   readonly temporary?: boolean
 }
 
-/** The protocol's own codes, 100 to 399; a host's are 400 to 1999 (centrifugal.dev/docs/server/codes). */
+/**
+ * Errors of the protocol, codes 100 to 399. An app has 400 to 1999 for its own (centrifugal.dev/docs/server/codes).
+ * A handler of the app that throws an error with one of these codes sends that reply too.
+ */
 export const clientErrors = {
+  /** When a handler of the app throws, Redis is down, or no key can be had to verify a token. */
   internal: { code: 100, message: 'internal server error', temporary: true },
+  /** Reserved: sent only if a handler of the app throws this code. A client without credentials is closed with 3501. */
   unauthorized: { code: 101, message: 'unauthorized' },
+  /** When the namespace of a channel is not in the option `channels`. */
   unknownChannel: { code: 102, message: 'unknown channel' },
+  /** When the rules, the app or a token deny a subscribe or publish, or a query needs a subscription first. */
   permissionDenied: { code: 103, message: 'permission denied' },
+  /** Reserved: sent only if a handler of the app throws this code. */
   methodNotFound: { code: 104, message: 'method not found' },
+  /** When a client subscribes to a channel twice, or to one that the app has subscribed it to. */
   alreadySubscribed: { code: 105, message: 'already subscribed' },
+  /** When a connection subscribes to more than 128 channels. */
   limitExceeded: { code: 106, message: 'limit exceeded' },
+  /** When a channel's name is invalid, data or a token is missing, or a subscribe has a tags filter. */
   badRequest: { code: 107, message: 'bad request' },
+  /** When a feature is off in the namespace, the app has no `onRpc`, or a request is for a map or a shared poll. */
   notAvailable: { code: 108, message: 'not available' },
+  /** When a token has expired, or is not valid yet: SDKs get a new one and try again. */
   tokenExpired: { code: 109, message: 'token expired' },
+  /** When a connection or subscription would be over before it began. */
   expired: { code: 110, message: 'expired' },
+  /** When commands come faster than `rateLimit.messages`, or publishes faster than `publishLimit` of the namespace. */
   tooManyRequests: { code: 111, message: 'too many requests', temporary: true },
+  /** When a position is of another epoch, or a subscribe that must recover can not. */
   unrecoverablePosition: { code: 112, message: 'unrecoverable position' }
 } as const satisfies Record<string, ErrorReply>
 
-/** Why a subscription ended: below 2500 for good, from there on the client subscribes again. */
+/** Why a subscription ended. A client unsubscribes for good below 2500, and subscribes again from there on. */
 export const unsubscribeCodes = {
+  /** When the app unsubscribes a connection or a user. */
   server: { code: 2000, reason: 'server unsubscribe' },
+  /** When the position was lost (new epoch, or a gap): the client subscribes again and recovers what it can. */
   insufficientState: { code: 2500, reason: 'insufficient state' },
+  /** When the subscription was not refreshed in time, or can not be. */
   expired: { code: 2501, reason: 'subscription expired' }
 } as const
 
-/** A command ends with this error as its reply. */
+/** Thrown by a command that is answered with this error. */
 export class ReplyError extends Error {
   readonly reply: ErrorReply
 
@@ -41,7 +61,7 @@ export class ReplyError extends Error {
   }
 }
 
-/** A command ends the connection. */
+/** Thrown by a command that ends the connection. */
 export class DisconnectError extends Error {
   readonly end: CloseName | End
 

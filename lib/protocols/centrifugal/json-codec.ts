@@ -5,7 +5,7 @@ import type { Payload } from '../../model/publication.ts'
 
 const NEWLINE = Buffer.from('\n')
 
-/** One JSON document per line. */
+/** The JSON encoding: one document per line [Top level batching]. */
 export const jsonCodec: Codec = {
   name: 'json',
   index: 1,
@@ -25,7 +25,7 @@ export const jsonCodec: Codec = {
   }
 }
 
-/** As JSON.stringify, but a payload that is JSON already is put in as it is. */
+/** Like JSON.stringify, but inserts a payload that is JSON as it is. */
 function toJson (value: unknown): string {
   if (isPayload(value)) return payloadToJson(value)
   if (Array.isArray(value)) return `[${value.map(toJson).join(',')}]`
@@ -41,13 +41,13 @@ function isPayload (value: unknown): value is Payload {
   return (value as Payload | null)?.payload instanceof Buffer
 }
 
-/** Our payloads hold no raw newline, which would end the document. Bytes that are not JSON can not be sent as they are: base64. */
-export function payloadToJson ({ kind, payload }: Payload): string {
+/** Payloads of kind 'json' hold no raw newline, which would end the document. Other bytes are sent in base64. */
+function payloadToJson ({ kind, payload }: Payload): string {
   if (kind === 'json') return payload.toString()
   return JSON.stringify(kind === 'text' ? payload.toString() : payload.toString('base64'))
 }
 
-/** Takes the known fields of a message and insists on their types; null is absent. */
+/** Takes the fields that the schema knows and checks their types. null is absent, except in `data`. */
 function checkMessage (value: unknown, schema: Schema): object {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('not an object')
   const message: Record<string, unknown> = {}
@@ -67,7 +67,12 @@ function checkField (value: unknown, { type, many }: Field): unknown {
 function checkValue (value: unknown, type: FieldType): unknown {
   if (typeof type === 'object') return checkMessage(value, type)
   if (type === 'data') return { value }
-  const right = type === 'bool' ? typeof value === 'boolean' : type === 'string' ? typeof value === 'string' : Number.isSafeInteger(value) && (type.startsWith('int') || (value as number) >= 0)
-  if (!right) throw new TypeError(`not a ${type}`)
+  if (!isOfType(value, type)) throw new TypeError(`not a ${type}`)
   return value
+}
+
+function isOfType (value: unknown, type: Exclude<FieldType, Schema | 'data'>): boolean {
+  if (type === 'bool') return typeof value === 'boolean'
+  if (type === 'string') return typeof value === 'string'
+  return Number.isSafeInteger(value) && (type.startsWith('int') || (value as number) >= 0)
 }

@@ -1,5 +1,5 @@
 import protobuf from 'protobufjs/minimal.js'
-import { commandSchema, replySchema } from './schema.ts'
+import { commandSchema, one, replySchema } from './schema.ts'
 import type { Command, CommandData, Field, FieldType, Reply, Schema } from './schema.ts'
 import type { Codec } from './codec.ts'
 import type { Payload } from '../../model/publication.ts'
@@ -11,7 +11,7 @@ type Writer = protobuf.Writer
 const VARINT = 0
 const LENGTH_DELIMITED = 2
 
-/** Each message is preceded by its length. */
+/** The Protobuf encoding: each message is preceded by its length [Top level batching]. */
 export const protobufCodec: Codec = {
   name: 'protobuf',
   index: 2,
@@ -55,7 +55,8 @@ function readMessage (reader: Reader, length: number, schema: Schema): object {
     } else if ((tag & 7) !== wireType(field)) {
       throw new TypeError('a field is not of its type')
     } else if (field.many === 'map') {
-      const entry = readMessage(reader, reader.uint32(), { key: { number: 1, type: 'string' }, value: { number: 2, type: field.type } }) as { key?: string, value?: unknown }
+      const entrySchema = { key: one(1, 'string'), value: one(2, field.type) }
+      const entry = readMessage(reader, reader.uint32(), entrySchema) as { key?: string, value?: unknown }
       const entries = (message[name] ??= Object.create(null)) as Record<string, unknown>
       entries[entry.key ?? ''] = entry.value ?? (field.type === 'string' ? '' : {})
     } else {
@@ -75,13 +76,13 @@ function readValue (reader: Reader, type: FieldType): unknown {
   if (type === 'data') return { bytes: Buffer.from(reader.bytes()) } satisfies CommandData
   const value = reader[type]()
   if (typeof value === 'boolean' || typeof value === 'string') return value
-  // 64 bit numbers come as objects where the package `long` is installed.
+  // protobufjs returns 64-bit numbers as objects if the package `long` is installed.
   const number = Number(String(value))
   if (!Number.isSafeInteger(number)) throw new RangeError('no number here can be that large')
   return number
 }
 
-/** Values that are zero are left out, messages that are empty are not: SDKs look for the result. */
+/** Leaves out zero values, but not empty messages: SDKs look for the result. */
 function writeMessage (writer: Writer, message: object, schema: Schema): void {
   for (const [name, value] of Object.entries(message)) {
     const field = schema[name]
@@ -113,7 +114,7 @@ function writeValue (writer: Writer, number: number, type: FieldType, value: unk
   }
 }
 
-/** SDKs that speak Protobuf carry JSON as its text; so a text is sent as a JSON string to them too. */
-export function payloadToBytes ({ kind, payload }: Payload): Buffer {
+/** Protobuf clients expect JSON in bytes, so a string is sent as a JSON string to them too. */
+function payloadToBytes ({ kind, payload }: Payload): Buffer {
   return kind === 'text' ? Buffer.from(JSON.stringify(payload.toString())) : payload
 }

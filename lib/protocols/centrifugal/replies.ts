@@ -1,14 +1,8 @@
-import type { ClientInfo, ReplyPublication, SubscribeReply } from './schema.ts'
 import type { Recovery } from '../../hub/recovery.ts'
 import type { Member } from '../../model/presence.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload, Publication } from '../../model/publication.ts'
-
-/** Our own forms in the protocol's. */
-
-export function payloadOf (data: unknown): Payload | undefined {
-  return data === undefined ? undefined : encodePayload(data)
-}
+import type { ClientInfo, ReplyPublication, SubscribeReply } from './schema.ts'
 
 export function clientInfo ({ client, user, info, channelInfo }: Member): ClientInfo {
   const result: ClientInfo = { user, client }
@@ -17,17 +11,20 @@ export function clientInfo ({ client, user, info, channelInfo }: Member): Client
   return result
 }
 
-/** A client that subscribed to an empty stream learns its epoch with the first publication. */
 export function replyPublication ({ kind, payload, offset, epoch, tags, publisher }: Publication): ReplyPublication {
   const result: ReplyPublication = { data: { kind: kind as Payload['kind'], payload } }
   if (publisher !== undefined) result.info = clientInfo(publisher)
   if (offset > 0) result.offset = offset
   if (tags !== undefined) result.tags = tags
+  // A client that subscribed to an empty stream learns the epoch from the first publication.
   if (offset === 1) result.epoch = epoch
   return result
 }
 
-/** Where a subscriber begins. Recovered publications come with the offset that it named, so that it goes on by applying them. */
+/**
+ * Tells a subscriber the position from which it continues. Recovered publications come with the offset that the client
+ * named: it advances by applying them (centrifugal.dev/docs/server/history_and_recovery).
+ */
 export function subscribeReply ({ recovered, missed, offset, epoch }: Recovery, recovering: boolean): SubscribeReply {
   if (epoch === '') return {}
   return {
@@ -40,7 +37,7 @@ export function subscribeReply ({ recovered, missed, offset, epoch }: Recovery, 
   }
 }
 
-/** Seconds from now until a Unix time in ms, as an SDK counts them; at least one. */
-export function ttl (expiresAt: number): number {
-  return Math.max(1, Math.floor((expiresAt - Date.now()) / 1_000))
+/** Encodes data of the app; undefined stays undefined. @throws FST_CRWS_INVALID_DATA */
+export function payloadOf (data: unknown): Payload | undefined {
+  return data === undefined ? undefined : encodePayload(data)
 }

@@ -1,35 +1,48 @@
 import { isUtf8 } from 'node:buffer'
 import { checkChannel } from '../../model/channel-rules.ts'
+import type { ChannelNamespaces, ChannelRules } from '../../model/channel-rules.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import type { Payload, Position } from '../../model/publication.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { CommandData } from './schema.ts'
-import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import type { Payload } from '../../model/publication.ts'
-
-/** ms that a connection or a subscription outlives its expiry: a refresh may be under way. */
-export const EXPIRY_GRACE = 25_000
 
 const LINE_FEED = 10
 const CARRIAGE_RETURN = 13
 
-/** Sends the result of a command, at once. */
-export type Done = (result: object) => void
-
 /**
- * @throws what ends the connection: no SDK sends such a command without a channel; FST_CRWS_INVALID_CHANNEL, above all for channels
- * of our own, in which a client could command all instances.
+ * The channel that a request names.
+ * @throws DisconnectError (3501) if it names none, which no SDK does.
+ * @throws FST_CRWS_INVALID_CHANNEL, above all for the internal channels through which instances command each other.
  */
-export function channelOf ({ channel = '' }: { channel?: string }): string {
-  if (channel === '') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  return checkChannel(channel)
+export function channelOf (request: { channel?: string }): string {
+  return checkChannel(anyChannelOf(request))
 }
 
-/** `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. */
+/** The same without a check of the name, for commands that only look it up. */
+export function anyChannelOf ({ channel = '' }: { channel?: string }): string {
+  if (channel === '') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  return channel
+}
+
+/** @throws ReplyError (102) for a namespace that is not in the option `channels`. */
+export function knownRules (namespaces: ChannelNamespaces, channel: string): ChannelRules {
+  const rules = namespaces.find(channel)
+  if (rules === undefined) throw new ReplyError(clientErrors.unknownChannel)
+  return rules
+}
+
+/** The position that a request names. SDKs leave out a zero and an empty string. */
+export function positionOf ({ offset = 0, epoch = '' }: { offset?: number, epoch?: string }): Position {
+  return { offset, epoch }
+}
+
+/** True if this user may enter a user-limited channel: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. */
 export function isForUser (channel: string, user: string): boolean {
   const hash = channel.indexOf('#')
   return hash === -1 || (user !== '' && channel.slice(hash + 1).split(',').includes(user))
 }
 
-/** What a client sent, for the host: SDKs that speak Protobuf carry JSON as its text; what is none stays bytes. */
+/** Decodes the data of a command, for the app. Protobuf clients send JSON as bytes; other bytes stay a Buffer. */
 export function dataOf (data: CommandData | undefined): unknown {
   if (data === undefined) return undefined
   if ('value' in data) return data.value
@@ -41,15 +54,23 @@ export function dataOf (data: CommandData | undefined): unknown {
   }
 }
 
-/** The same, to be sent on. A text from a client is JSON like all else. */
+/**
+ * Encodes the data of a command, to be published as it is.
+ * @throws ReplyError for a value that can be parsed but not written: it is nested some thousand levels deep.
+ */
 export function payloadOfCommand (data: CommandData): Payload {
   const value = dataOf(data)
   if (Buffer.isBuffer(value)) return { kind: 'binary', payload: value }
-  // As it came, so that every digit of a number stays; but a line break would end a document of the JSON encoding.
-  if ('bytes' in data && !data.bytes.includes(LINE_FEED) && !data.bytes.includes(CARRIAGE_RETURN)) return { kind: 'json', payload: data.bytes }
+  // The bytes as they came keep every digit of a number. Only a line break must go: it would end a reply in JSON.
+  if ('bytes' in data && !hasLineBreak(data.bytes)) return { kind: 'json', payload: data.bytes }
   try {
+    // A string from a client is JSON like any other value.
     return { kind: 'json', payload: Buffer.from(JSON.stringify(value)) }
   } catch {
-    throw new ReplyError(clientErrors.badRequest) // what can be read but not written is nested some thousand levels deep
+    throw new ReplyError(clientErrors.badRequest)
   }
+}
+
+function hasLineBreak (bytes: Buffer): boolean {
+  return bytes.includes(LINE_FEED) || bytes.includes(CARRIAGE_RETURN)
 }

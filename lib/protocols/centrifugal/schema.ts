@@ -1,30 +1,43 @@
 import type { Payload } from '../../model/publication.ts'
 
 /**
- * The messages of the Centrifugal client protocol, version 2: names as in its JSON form, numbers as in its Protobuf form
- * (github.com/centrifugal/protocol, definitions/client.proto). Fields of features that this server does not have are left out;
- * decoders skip what they do not know.
+ * The messages of the Centrifugal client protocol, version 2: names as in JSON, numbers as in Protobuf
+ * (github.com/centrifugal/protocol, definitions/client.proto). The types are derived from them.
+ *
+ * Replies list only the fields that this server sends. Requests also list four that it ignores: `headers`,
+ * `join_leave`, `positioned` and `recoverable`. A value of the wrong type in them is refused, in both encodings.
+ * Decoders skip every field that is not listed.
  */
 export type FieldType = 'uint32' | 'int32' | 'int64' | 'uint64' | 'bool' | 'string' | 'data' | Schema
 
 export interface Field {
   readonly number: number
   readonly type: FieldType
-  /** A list, or a map from text. */
-  readonly many?: 'list' | 'map'
+  /** A list of values, or a map from strings to values. */
+  readonly many: 'list' | 'map' | undefined
+  /** Set in every reply that has the message, even if it is empty. */
+  readonly always: boolean
 }
 
 export type Schema = { readonly [name: string]: Field }
 
-const one = (number: number, type: FieldType): Field => ({ number, type })
-const list = (number: number, type: FieldType): Field => ({ number, type, many: 'list' })
-const map = (number: number, type: FieldType): Field => ({ number, type, many: 'map' })
+interface FieldOf<Type, Many = undefined, Always = false> {
+  readonly number: number
+  readonly type: Type
+  readonly many: Many
+  readonly always: Always
+}
 
-const clientInfo: Schema = { user: one(1, 'string'), client: one(2, 'string'), conn_info: one(3, 'data'), chan_info: one(4, 'data') }
-const publication: Schema = { data: one(4, 'data'), info: one(5, clientInfo), offset: one(6, 'uint64'), tags: map(7, 'string'), epoch: one(14, 'string') }
-const position: Schema = { offset: one(1, 'uint64'), epoch: one(2, 'string') }
+// All fields have the same keys in the same order, so that reading them is fast.
+export const one = <Type extends FieldType>(number: number, type: Type): FieldOf<Type> => ({ number, type, many: undefined, always: false })
+const list = <Type extends FieldType>(number: number, type: Type): FieldOf<Type, 'list'> => ({ number, type, many: 'list', always: false })
+const map = <Type extends FieldType>(number: number, type: Type): FieldOf<Type, 'map'> => ({ number, type, many: 'map', always: false })
+/** A field that SDKs read without looking whether it is there. */
+const always = <Type extends FieldType, Many>(field: FieldOf<Type, Many>): FieldOf<Type, Many, true> => ({ ...field, always: true })
 
-const subscribeRequest: Schema = {
+const position = { offset: one(1, 'uint64'), epoch: one(2, 'string') } as const satisfies Schema
+
+const subscribeRequest = {
   channel: one(1, 'string'),
   token: one(2, 'string'),
   recover: one(3, 'bool'),
@@ -38,13 +51,21 @@ const subscribeRequest: Schema = {
   tf: one(13, {}),
   flag: one(14, 'int64'),
   type: one(15, 'int32')
-}
+} as const satisfies Schema
 
-export const commandSchema: Schema = {
+const connectRequest = {
+  token: one(1, 'string'),
+  data: one(2, 'data'),
+  subs: map(3, subscribeRequest),
+  name: one(4, 'string'),
+  version: one(5, 'string'),
+  headers: map(6, 'string')
+} as const satisfies Schema
+
+/** One request beside the id [Command-Reply]. Without an id it is a `send`, or the answer to a ping [Ping Pong]. */
+export const commandSchema = {
   id: one(1, 'uint32'),
-  connect: one(4, {
-    token: one(1, 'string'), data: one(2, 'data'), subs: map(3, subscribeRequest), name: one(4, 'string'), version: one(5, 'string'), headers: map(6, 'string')
-  }),
+  connect: one(4, connectRequest),
   subscribe: one(5, subscribeRequest),
   unsubscribe: one(6, { channel: one(1, 'string') }),
   publish: one(7, { channel: one(1, 'string'), data: one(2, 'data'), type: one(3, 'int32') }),
@@ -56,9 +77,24 @@ export const commandSchema: Schema = {
   rpc: one(13, { data: one(1, 'data'), method: one(2, 'string') }),
   refresh: one(14, { token: one(1, 'string') }),
   sub_refresh: one(15, { channel: one(1, 'string'), token: one(2, 'string'), type: one(3, 'int32') })
-}
+} as const satisfies Schema
 
-const subscribeResult: Schema = {
+const clientInfo = {
+  user: always(one(1, 'string')),
+  client: always(one(2, 'string')),
+  conn_info: one(3, 'data'),
+  chan_info: one(4, 'data')
+} as const satisfies Schema
+
+const publication = {
+  data: always(one(4, 'data')),
+  info: one(5, clientInfo),
+  offset: one(6, 'uint64'),
+  tags: map(7, 'string'),
+  epoch: one(14, 'string')
+} as const satisfies Schema
+
+const subscribeResult = {
   expires: one(1, 'bool'),
   ttl: one(2, 'uint32'),
   recoverable: one(3, 'bool'),
@@ -69,149 +105,73 @@ const subscribeResult: Schema = {
   positioned: one(10, 'bool'),
   data: one(11, 'data'),
   was_recovering: one(12, 'bool')
-}
+} as const satisfies Schema
 
-const push: Schema = {
+const connectResult = {
+  client: always(one(1, 'string')),
+  version: always(one(2, 'string')),
+  expires: one(3, 'bool'),
+  ttl: one(4, 'uint32'),
+  data: one(5, 'data'),
+  subs: map(6, subscribeResult),
+  ping: one(7, 'uint32'),
+  pong: one(8, 'bool')
+} as const satisfies Schema
+
+const push = {
   channel: one(2, 'string'),
   pub: one(4, publication),
-  join: one(5, { info: one(1, clientInfo) }),
-  leave: one(6, { info: one(1, clientInfo) }),
-  unsubscribe: one(7, { code: one(2, 'uint32'), reason: one(3, 'string') }),
-  message: one(8, { data: one(1, 'data') }),
-  subscribe: one(9, { recoverable: one(1, 'bool'), epoch: one(4, 'string'), offset: one(5, 'uint64'), positioned: one(6, 'bool'), data: one(7, 'data') }),
-  disconnect: one(11, { code: one(1, 'uint32'), reason: one(2, 'string'), reconnect: one(3, 'bool') })
-}
+  join: one(5, { info: always(one(1, clientInfo)) }),
+  leave: one(6, { info: always(one(1, clientInfo)) }),
+  unsubscribe: one(7, { code: always(one(2, 'uint32')), reason: always(one(3, 'string')) }),
+  message: one(8, { data: always(one(1, 'data')) }),
+  subscribe: one(9, { recoverable: one(1, 'bool'), epoch: one(4, 'string'), offset: one(5, 'uint64'), positioned: one(6, 'bool') })
+} as const satisfies Schema
 
-export const replySchema: Schema = {
+/** Without an id it is a push [Asynchronous pushes], empty a ping. SDKs look for a result even if it is empty. */
+export const replySchema = {
   id: one(1, 'uint32'),
-  error: one(2, { code: one(1, 'uint32'), message: one(2, 'string'), temporary: one(3, 'bool') }),
+  error: one(2, { code: always(one(1, 'uint32')), message: always(one(2, 'string')), temporary: one(3, 'bool') }),
   push: one(4, push),
-  connect: one(5, {
-    client: one(1, 'string'),
-    version: one(2, 'string'),
-    expires: one(3, 'bool'),
-    ttl: one(4, 'uint32'),
-    data: one(5, 'data'),
-    subs: map(6, subscribeResult),
-    ping: one(7, 'uint32'),
-    pong: one(8, 'bool'),
-    session: one(9, 'string'),
-    node: one(10, 'string')
-  }),
+  connect: one(5, connectResult),
   subscribe: one(6, subscribeResult),
   unsubscribe: one(7, {}),
   publish: one(8, {}),
-  presence: one(9, { presence: map(1, clientInfo) }),
-  presence_stats: one(10, { num_clients: one(1, 'uint32'), num_users: one(2, 'uint32') }),
-  history: one(11, { publications: list(1, publication), epoch: one(2, 'string'), offset: one(3, 'uint64') }),
-  ping: one(12, {}),
+  presence: one(9, { presence: always(map(1, clientInfo)) }),
+  presence_stats: one(10, { num_clients: always(one(1, 'uint32')), num_users: always(one(2, 'uint32')) }),
+  history: one(11, { publications: always(list(1, publication)), epoch: always(one(2, 'string')), offset: always(one(3, 'uint64')) }),
   rpc: one(13, { data: one(1, 'data') }),
-  refresh: one(14, { client: one(1, 'string'), version: one(2, 'string'), expires: one(3, 'bool'), ttl: one(4, 'uint32') }),
+  refresh: one(14, { expires: one(3, 'bool'), ttl: one(4, 'uint32') }),
   sub_refresh: one(15, { expires: one(1, 'bool'), ttl: one(2, 'uint32') })
-}
+} as const satisfies Schema
 
-/** Payload of a command: what a JSON client sent is a value already, what a Protobuf client sent are bytes. */
+/** Payload of a command: the parsed value from a JSON client, bytes from a Protobuf client. */
 export type CommandData = { readonly value: unknown } | { readonly bytes: Buffer }
 
-export interface SubscribeRequest {
-  channel?: string
-  token?: string
-  recover?: boolean
-  epoch?: string
-  offset?: number
-  data?: CommandData
-  positioned?: boolean
-  recoverable?: boolean
-  join_leave?: boolean
-  delta?: string
-  tf?: object
-  flag?: number
-  type?: number
-}
+type ValueOf<Type extends FieldType, Data> =
+  Type extends Schema ? MessageOf<Type, Data>
+    : Type extends 'data' ? Data
+      : Type extends 'bool' ? boolean
+        : Type extends 'string' ? string : number
 
-export interface ConnectRequest {
-  token?: string
-  data?: CommandData
-  subs?: Record<string, SubscribeRequest>
-  name?: string
-  version?: string
-  headers?: Record<string, string>
-}
+type ContentOf<One extends Field, Data> =
+  One['many'] extends 'list' ? ValueOf<One['type'], Data>[]
+    : One['many'] extends 'map' ? Record<string, ValueOf<One['type'], Data>> : ValueOf<One['type'], Data>
 
-/** Exactly one request beside the id; without an id it is a `send`, or the answer to a ping. */
-export interface Command {
-  id?: number
-  connect?: ConnectRequest
-  subscribe?: SubscribeRequest
-  unsubscribe?: { channel?: string }
-  publish?: { channel?: string, data?: CommandData, type?: number }
-  presence?: { channel?: string }
-  presence_stats?: { channel?: string }
-  history?: { channel?: string, limit?: number, since?: { offset?: number, epoch?: string }, reverse?: boolean }
-  ping?: object
-  send?: { data?: CommandData }
-  rpc?: { data?: CommandData, method?: string }
-  refresh?: { token?: string }
-  sub_refresh?: { channel?: string, token?: string, type?: number }
-}
+type Always<Type extends Schema> = { [Name in keyof Type]: Type[Name]['always'] extends true ? Name : never }[keyof Type]
 
-export interface ClientInfo {
-  user: string
-  client: string
-  conn_info?: Payload
-  chan_info?: Payload
-}
+/** A message as an object. `Data`: what a payload is in it. */
+export type MessageOf<Type extends Schema, Data = CommandData> =
+  { -readonly [Name in Exclude<keyof Type, Always<Type>>]?: ContentOf<Type[Name], Data> }
+  & { -readonly [Name in Always<Type>]: ContentOf<Type[Name], Data> }
 
-export interface ReplyPublication {
-  data: Payload
-  info?: ClientInfo
-  offset?: number
-  tags?: Record<string, string>
-  epoch?: string
-}
+export type Command = MessageOf<typeof commandSchema>
+export type CommandName = Exclude<keyof Command, 'id'>
+export type RequestOf<Name extends CommandName> = NonNullable<Command[Name]>
 
-export interface SubscribeReply {
-  expires?: boolean
-  ttl?: number
-  recoverable?: boolean
-  epoch?: string
-  publications?: ReplyPublication[]
-  recovered?: boolean
-  offset?: number
-  positioned?: boolean
-  data?: Payload
-  was_recovering?: boolean
-}
-
-export interface Push {
-  channel?: string
-  pub?: ReplyPublication
-  join?: { info: ClientInfo }
-  leave?: { info: ClientInfo }
-  unsubscribe?: { code: number, reason: string }
-  message?: { data: Payload }
-  subscribe?: { recoverable?: boolean, epoch?: string, offset?: number, positioned?: boolean, data?: Payload }
-  disconnect?: { code: number, reason: string, reconnect: boolean }
-}
-
-export interface Expiry {
-  expires?: boolean
-  ttl?: number
-}
-
-/** An empty reply is a ping. A result is there even if it is empty: SDKs look for it. */
-export interface Reply {
-  id?: number
-  error?: { code: number, message: string, temporary?: boolean }
-  push?: Push
-  connect?: Expiry & { client: string, version: string, data?: Payload, subs?: Record<string, SubscribeReply>, ping?: number, pong?: boolean }
-  subscribe?: SubscribeReply
-  unsubscribe?: object
-  publish?: object
-  presence?: { presence: Record<string, ClientInfo> }
-  presence_stats?: { num_clients: number, num_users: number }
-  history?: { publications: ReplyPublication[], epoch: string, offset: number }
-  rpc?: { data?: Payload }
-  refresh?: Expiry & { client: string, version: string }
-  sub_refresh?: Expiry
-}
+export type Reply = MessageOf<typeof replySchema, Payload>
+export type Push = MessageOf<typeof push, Payload>
+export type ClientInfo = MessageOf<typeof clientInfo, Payload>
+export type ReplyPublication = MessageOf<typeof publication, Payload>
+export type SubscribeReply = MessageOf<typeof subscribeResult, Payload>
+export type Expiry = Pick<SubscribeReply, 'expires' | 'ttl'>

@@ -9,90 +9,99 @@ import { framesOf } from '../../model/encoder.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 import type { Identity } from '../../options/options.ts'
 import type { TokenBucket } from '../../util/token-bucket.ts'
+import type { Context } from './context.ts'
+import type { SdkEncoder } from './encoder.ts'
 import { unsubscribeCodes } from './errors.ts'
-import type { SdkProtocol } from './protocol.ts'
 import { subscribeReply } from './replies.ts'
-import { EXPIRY_GRACE } from './requests.ts'
-import type { Push, SubscribeRequest } from './schema.ts'
+import type { Push } from './schema.ts'
 
-/** Unix time in ms at which it is ended from here: a client that can refresh it may be about to. */
-export function endOf ({ expiresAt, refreshable }: Subscription): number {
-  return refreshable ? expiresAt + EXPIRY_GRACE : expiresAt
+/** Shared by all sessions of one encoding. A contract, as commands import the session: without it they would form a circle. */
+export interface SdkSessionOwner {
+  readonly encoder: SdkEncoder
+  readonly context: Context
+  /** Handles one WebSocket message. */
+  handle (session: SdkSession, data: Buffer, binary: boolean): Promise<void>
+  /** Ends the subscriptions that were not refreshed in time. */
+  expire (session: SdkSession, now: number): void
 }
 
-/** What an SDK connection knows of itself. */
+export const NO_POSITIONS: ReadonlyMap<string, Position> = new Map()
+
+/** State of one SDK connection. */
 export class SdkSession implements Session {
   readonly positioned = true
-  /** It must connect first; once, and all else waits for that. */
+  /** `connect` comes first, once; all other commands wait for it. After a failed one the client must close. */
   phase: 'new' | 'connecting' | 'connected' | 'failed' = 'new'
-  /** Until it has connected: the upgrade's request, and what `authenticate` said of it. */
-  request: FastifyRequest | undefined
-  readonly identity: Identity | undefined
-  /** Where the client was in server-side subscriptions, as it says in connect. */
-  positions: Record<string, SubscribeRequest> = {}
-  /** Whether it pings natively, for tools that do not speak the protocol. */
-  readonly nativePing: boolean
   connected = false
-  /** Unix time in ms from which on a pong is not counted as a command. */
+  /** Returned by `authenticate` for the upgrade; undefined without it. */
+  readonly identity: Identity | undefined
+  /** The upgrade's request, until `connect` has it. */
+  request: FastifyRequest | undefined
+  /** Positions from which the client recovers server-side subscriptions, by channel. Empty but during `connect`. */
+  positions = NO_POSITIONS
+  /** Server-side subscriptions, buffered and read, that the reply to connect admits. */
+  readonly joined: Subscription[] = []
+  /** True if pings are WebSocket frames, for tools that do not speak the protocol. */
+  readonly nativePing: boolean
+  /** Unix time in milliseconds from which the next pong is not counted as a command. */
   freePongAt = 0
-  /** Whether the connection lives by a token that the client refreshes. */
+  /** True if the connection has a token that expires, which the client refreshes. */
   refreshable = false
-  /** Channels its token named. */
+  /** Channels in the connection token, sorted. */
   tokenChannels: readonly string[] = []
+  /** Rate of publishes, by channel. */
   readonly publishBuckets = new Map<string, TokenBucket>()
-  /** Publications that Redis has not acknowledged yet. */
+  /** Publishes that Redis has not acknowledged yet. */
   publishing = 0
-  /** When the first of its subscriptions ends, or earlier. */
+  /** Unix time in milliseconds at which the first subscription ends, or earlier. */
   nextExpiry = Infinity
 
   readonly connection: Connection
-  readonly #protocol: SdkProtocol
+  readonly #owner: SdkSessionOwner
 
-  constructor (connection: Connection, protocol: SdkProtocol, request: FastifyRequest, identity: Identity | undefined) {
+  constructor (connection: Connection, owner: SdkSessionOwner, identity: Identity | undefined, request: FastifyRequest) {
     this.connection = connection
-    this.#protocol = protocol
-    this.request = request
+    this.#owner = owner
     this.identity = identity
+    this.request = request
     this.nativePing = (request.query as Record<string, unknown> | undefined)?.cf_ws_frame_ping_pong === 'true'
   }
 
-  get hasFailed (): boolean { return this.phase === 'failed' }
-
   handle (data: Buffer, binary: boolean): Promise<void> {
-    return this.#protocol.handle(this, data, binary)
+    return this.#owner.handle(this, data, binary)
   }
 
   ping (): void {
     if (this.nativePing) this.connection.ping()
-    else this.connection.write(this.#protocol.encoder.ping)
+    else this.connection.write(this.#owner.encoder.ping)
   }
 
   sweep (now: number): void {
-    if (now >= this.nextExpiry) this.#protocol.commands.expire(this, now)
+    if (now >= this.nextExpiry) this.#owner.expire(this, now)
   }
 
-  /** Where to recover a server-side subscription from. */
   positionOf (channel: string): Position | undefined {
-    const position = this.positions[channel]
-    return this.phase === 'connecting' && position?.recover ? { offset: position.offset ?? 0, epoch: position.epoch ?? '' } : undefined
+    return this.positions.get(channel)
   }
 
-  /** A server-side subscription: with the reply to connect, or by a push. */
   subscribed (subscription: Subscription): SubscribeResult {
-    if (this.phase !== 'connected') return {}
+    if (this.phase !== 'connected') {
+      this.joined.push(subscription)
+      return {}
+    }
+    const { subscriptions, observer } = this.#owner.context
     const { channel, since } = subscription
     const recovery = subscription.admit()
-    /* c8 ignore next 4 -- a publication would have to be lost in the very moment of this call; connect and subscribe, where it can be provoked, are tested */
-    if (recovery === undefined) {
+    if (recovery === undefined) { // a gap
       this.connection.end(sdkOnlyCloseCodes.insufficientState)
       return {}
     }
     const { recoverable = false, positioned = false, epoch = '', offset = 0 } = subscribeReply(recovery, false)
     this.push({ channel, subscribe: { recoverable, positioned, epoch, offset } })
     this.pushAll(channel, [...recovery.missed, ...recovery.live])
-    this.#protocol.commands.subscriptions.announceJoin(this.connection, subscription)
+    subscriptions.announceJoin(this.connection, subscription)
     if (since === undefined) return {}
-    this.#protocol.commands.observer.recovered(recovery.recovered)
+    observer.recovered(recovery.recovered)
     return { recovered: recovery.recovered, offset: topOf(recovery), epoch }
   }
 
@@ -100,17 +109,23 @@ export class SdkSession implements Session {
     this.push({ channel, unsubscribe: unsubscribeCodes.server })
   }
 
-  /** The client subscribes again and recovers what can be recovered; where the app has subscribed it, it connects again. */
+  /** Makes the client subscribe again and recover what it can. For a server-side subscription it must connect again. */
   positionLost (subscription: Subscription): void {
     if (subscription.serverSide) this.connection.end(sdkOnlyCloseCodes.insufficientState)
-    else this.#protocol.commands.drop(this, subscription, unsubscribeCodes.insufficientState)
+    else this.drop(subscription, unsubscribeCodes.insufficientState)
+  }
+
+  /** Ends a client-side subscription on behalf of the server, and tells the client why. */
+  drop (subscription: Subscription, why: { code: number, reason: string }): void {
+    this.#owner.context.subscriptions.end(this.connection, subscription)
+    this.push({ channel: subscription.channel, unsubscribe: why })
   }
 
   push (push: Push): void {
-    this.connection.write(this.#protocol.encoder.frame({ push }))
+    this.connection.write(this.#owner.encoder.frame({ push }))
   }
 
   pushAll (channel: string, publications: Publication[]): void {
-    for (const frame of framesOf(this.#protocol.encoder, channel, publications)) this.connection.write(frame)
+    for (const frame of framesOf(this.#owner.encoder, channel, publications)) this.connection.write(frame)
   }
 }

@@ -1,146 +1,146 @@
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
-import type { SubscribeRequest } from './schema.ts'
-import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import type { Commands } from './commands.ts'
-import { InvalidArgumentError } from '../../model/errors.ts'
-import type { SubscribeGrant } from '../../options/options.ts'
-import { payloadOf, subscribeReply, ttl } from './replies.ts'
-import { channelOf, dataOf, isForUser } from './requests.ts'
-import type { Done } from './requests.ts'
-import { endOf } from './session.ts'
-import type { SdkSession } from './session.ts'
+import type { Connection } from '../../core/connection.ts'
+import type { Recovery } from '../../hub/recovery.ts'
 import { Subscription } from '../../hub/subscription.ts'
-import { expiresAt, TokenExpiredError, TokenInvalidError } from '../../options/token-options.ts'
-import type { SubscriptionClaims } from '../../options/token-options.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import { InvalidArgumentError } from '../../model/errors.ts'
+import type { Observer } from '../../observability/observer.ts'
+import type { SubscribeGrant } from '../../options/options.ts'
+import type { Context } from './context.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { expireSubscription, hasPassed } from './expiry.ts'
+import type { Handler, SendReply } from './handler.ts'
+import { payloadOf, subscribeReply } from './replies.ts'
+import { anyChannelOf, channelOf, dataOf, isForUser, knownRules, positionOf } from './requests.ts'
+import type { RequestOf } from './schema.ts'
+import type { SdkSession } from './session.ts'
+import { expiresAt, verifySubscriptionToken } from './tokens.ts'
 
-/** Channels of one connection, those on their way in included. */
+type Request = RequestOf<'subscribe'>
+
+/** Subscriptions of one connection, in every state. */
 const MAX_CHANNELS = 128
-/** Bit of `flag`: rather an error than a subscription that could not recover. */
+/** Bit of `flag`: the client prefers an error to a subscription that did not recover. */
 const REJECT_UNRECOVERED = 2
 
-/** In turn with other commands of the same channel; late answers of what was given up touch nothing, as every step looks again whether the connection is open. */
-export async function subscribe (commands: Commands, session: SdkSession, request: SubscribeRequest, done: Done): Promise<void> {
+/**
+ * Handles `subscribe`, after earlier commands for the same channel: reserve a place, authorize, join the channel while
+ * publications are buffered, then admit the subscription and reply with what the client missed.
+ */
+export const subscribe: Handler<'subscribe'> = async (context, session, request, reply) => {
   const channel = checkRequest(request)
   const { connection } = session
-  const known = connection.subscriptions.get(channel)
-  // An unsubscribe that is under way makes room for it: it is looked at again in turn.
-  if (known !== undefined && !connection.turns.busy(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
   await connection.turns.take(channel, async () => {
-    if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
-    if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
-    const subscription = new Subscription(connection, channel, false)
-    connection.addSubscription(subscription)
+    const subscription = reserve(context, connection, channel, request)
     try {
-      await enter(commands, session, channel, request, subscription, done)
+      await enter(context, session, subscription, request, reply)
     } catch (error) {
-      await commands.subscriptions.end(connection, subscription)
+      await context.subscriptions.end(connection, subscription)
       throw error
     }
   })
 }
 
-async function enter (commands: Commands, session: SdkSession, channel: string, request: SubscribeRequest, subscription: Subscription, done: Done): Promise<void> {
-  const { connection } = session
-  const { data, info, expiresAt: until } = await authorize(commands, session, channel, request, subscription)
-  subscription.info = info
-  subscription.joinLeave = commands.rules(channel).joinLeave
-  const recovering = request.recover === true && commands.rules(channel).history !== undefined
-  subscription.since = recovering ? { offset: request.offset ?? 0, epoch: request.epoch ?? '' } : undefined
-  const payload = payloadOf(data) // before anybody is in: it may throw
-  payloadOf(info)
-  await commands.subscriptions.join(connection, subscription)
-  if (until !== undefined && until * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired) // on its way in
-  const onlyRecovered = recovering && ((request.flag ?? 0) & REJECT_UNRECOVERED) !== 0
-  const recovery = subscription.admit(onlyRecovered)
-  if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
-  if (recovering) commands.observer.recovered(recovery.recovered)
-  if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
-  if (until !== undefined) expireAt(session, subscription, until)
-  done({
-    ...subscribeReply(recovery, recovering),
-    ...(subscription.refreshable && { expires: true, ttl: ttl(subscription.expiresAt) }),
-    ...(payload !== undefined && { data: payload })
+/**
+ * Handles `unsubscribe`. It succeeds for any channel but ends only client-side subscriptions: SDKs take an error here
+ * for a broken connection.
+ */
+export const unsubscribe: Handler<'unsubscribe'> = async ({ subscriptions }, { connection }, request, reply) => {
+  const channel = anyChannelOf(request)
+  await connection.turns.take(channel, async () => {
+    const subscription = connection.subscriptions.get(channel)
+    if (subscription?.serverSide === false) await subscriptions.end(connection, subscription)
+    reply({})
   })
-  session.pushAll(channel, recovery.live)
-  commands.subscriptions.announceJoin(connection, subscription)
 }
 
-/** A new token for a subscription that lives by one. */
-export async function subRefresh (commands: Commands, session: SdkSession, request: { channel?: string, token?: string, type?: number }, done: Done): Promise<void> {
+/** Checks the request before the subscribe waits for its turn. Returns the channel. */
+function checkRequest (request: Request): string {
   const channel = channelOf(request)
-  if (request.type) throw new ReplyError(clientErrors.notAvailable)
-  await session.connection.turns.settled(channel) // its subscribe may be in the same frame
-  const subscription = session.connection.subscriptions.get(channel)
-  if (subscription === undefined) throw new ReplyError(clientErrors.permissionDenied)
-  if (request.token === undefined || request.token === '') throw new ReplyError(clientErrors.badRequest)
-  if (!subscription.refreshable) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  const claims = await verify(commands, session, channel, request.token, new DisconnectError(sdkOnlyCloseCodes.invalidToken))
-  const until = expiresAt(claims)
-  if (until !== undefined && until * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
-  expireAt(session, subscription, until ?? Infinity)
-  done(until === undefined ? {} : { expires: true, ttl: ttl(subscription.expiresAt) })
-}
-
-/** Unix time in seconds. */
-function expireAt (session: SdkSession, subscription: Subscription, until: number): void {
-  subscription.expiresAt = until * 1_000
-  session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
-}
-
-/** What can be said without asking anybody. */
-function checkRequest (request: SubscribeRequest): string {
-  const channel = channelOf(request)
-  if (request.delta !== undefined && request.delta !== '' && request.delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  if (request.tf !== undefined) throw new ReplyError(clientErrors.badRequest)
-  if (request.type) throw new ReplyError(clientErrors.notAvailable)
+  const { delta = '', tf, type = 0 } = request
+  if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  if (tf !== undefined) throw new ReplyError(clientErrors.badRequest)
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // a map or a shared poll
   return channel
 }
 
-/** The token decides where there is one; else the rules, and then the host. */
-async function authorize (commands: Commands, session: SdkSession, channel: string, request: SubscribeRequest, subscription: Subscription): Promise<SubscribeGrant> {
-  const { connection } = session
-  const rules = commands.knownRules(channel)
+function reserve ({ namespaces }: Context, connection: Connection, channel: string, request: Request): Subscription {
+  if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
+  if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
+  const { history, joinLeave } = namespaces.rules(channel)
+  const subscription = new Subscription(connection, channel, false)
+  subscription.joinLeave = joinLeave
+  subscription.since = request.recover && history !== undefined ? positionOf(request) : undefined
+  connection.addSubscription(subscription)
+  return subscription
+}
+
+/** Asks the token if there is one, else the rules. Then the app's `onSubscribe` can refuse, or change the grant. */
+async function authorize (
+  context: Context, connection: Connection, subscription: Subscription, { token = '', data }: Request
+): Promise<SubscribeGrant> {
+  const { channel } = subscription
+  const { subscribe, token: tokenOnly } = knownRules(context.namespaces, channel)
   if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
-  const { token = '', data } = request
   let grant: SubscribeGrant = {}
   if (token !== '') {
-    grant = await grantByToken(commands, session, channel, token, subscription)
-  } else if (rules.token || !(typeof rules.subscribe === 'function' ? await rules.subscribe(connection, channel) : rules.subscribe)) {
+    grant = await grantByToken(context, connection, subscription, token)
+  } else if (tokenOnly || !(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
     throw new ReplyError(clientErrors.permissionDenied)
   }
-  const answer = await commands.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
+  const answer = await context.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
   if (answer === false) throw new ReplyError(clientErrors.permissionDenied)
   if (typeof answer === 'object' && answer !== null) grant = merge(grant, answer)
-  if (grant.expiresAt !== undefined && grant.expiresAt * 1_000 <= Date.now()) throw new ReplyError(clientErrors.expired)
+  if (hasPassed(grant.expiresAt)) throw new ReplyError(clientErrors.expired)
   return grant
 }
 
-/** What the host leaves out stays as the token says. */
-function merge (grant: SubscribeGrant, { data = grant.data, info = grant.info, expiresAt = grant.expiresAt }: SubscribeGrant): SubscribeGrant {
-  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) throw new InvalidArgumentError('expiresAt from onSubscribe', String(expiresAt), 'a Unix time in seconds')
-  return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
-}
-
-async function grantByToken (commands: Commands, session: SdkSession, channel: string, token: string, subscription: Subscription): Promise<SubscribeGrant> {
-  const claims = await verify(commands, session, channel, token, new ReplyError(clientErrors.permissionDenied))
+async function grantByToken (
+  { tokens }: Context, connection: Connection, subscription: Subscription, token: string
+): Promise<SubscribeGrant> {
+  const denied = new ReplyError(clientErrors.permissionDenied)
+  if (tokens === undefined) throw denied
+  const claims = await verifySubscriptionToken(tokens, token, subscription.channel, connection, denied)
   const until = expiresAt(claims)
   subscription.refreshable = until !== undefined
   const { info, data } = claims
-  return { ...(info !== undefined && { info }), ...(data !== undefined && { data }), ...(until !== undefined && { expiresAt: until }) }
+  return { info, data, ...(until !== undefined && { expiresAt: until }) }
 }
 
-/** @throws `invalid` for a token that was never right; one for somebody or something else ends the connection. */
-async function verify ({ tokens }: Commands, { connection }: SdkSession, channel: string, token: string, invalid: Error): Promise<SubscriptionClaims> {
-  if (tokens === undefined) throw new ReplyError(clientErrors.permissionDenied)
-  let claims: SubscriptionClaims
-  try {
-    claims = await tokens.verify<SubscriptionClaims>(token)
-  } catch (error) {
-    if (error instanceof TokenExpiredError) throw new ReplyError(clientErrors.tokenExpired)
-    if (error instanceof TokenInvalidError) throw invalid
-    throw error
+/** Fields that `onSubscribe` leaves out stay as the token has them. */
+function merge (grant: SubscribeGrant, answer: SubscribeGrant): SubscribeGrant {
+  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt } = answer
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
+    throw new InvalidArgumentError('expiresAt from onSubscribe', String(expiresAt), 'a Unix time in seconds')
   }
-  const matches = claims.channel === channel && (claims.sub ?? '') === connection.user && (claims.client ?? connection.id) === connection.id
-  if (!matches) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
-  return claims
+  return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
+}
+
+/** Joins the channel, admits the subscription, and replies with what the client missed. */
+async function enter (
+  context: Context, session: SdkSession, subscription: Subscription, request: Request, reply: SendReply
+): Promise<void> {
+  const { observer, subscriptions } = context
+  const { connection } = session
+  const { data, info, expiresAt } = await authorize(context, connection, subscription, request)
+  const payload = payloadOf(data)
+  payloadOf(info) // both throw for data that cannot be sent, so they come before the join
+  subscription.info = info
+  await subscriptions.join(connection, subscription)
+  if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired)
+  // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
+  const recovery = admit(observer, subscription, request)
+  const expiry = expireSubscription(session, subscription, expiresAt)
+  reply({ ...subscribeReply(recovery, subscription.since !== undefined), ...expiry, ...(payload !== undefined && { data: payload }) })
+  session.pushAll(subscription.channel, recovery.live)
+  subscriptions.announceJoin(connection, subscription)
+}
+
+function admit (observer: Observer, subscription: Subscription, { flag = 0 }: Request): Recovery {
+  const recovering = subscription.since !== undefined
+  const onlyRecovered = recovering && (flag & REJECT_UNRECOVERED) !== 0
+  const recovery = subscription.admit(onlyRecovered)
+  if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
+  if (recovering) observer.recovered(recovery.recovered)
+  if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
+  return recovery
 }

@@ -3,15 +3,16 @@ import type { KeyObject } from 'node:crypto'
 import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
 import type { JWTPayload, JWTVerifyGetKey, JWTVerifyOptions } from 'jose'
 import { clientErrors, ReplyError } from './errors.ts'
-import { algorithmsOf, keyAlgorithms, TokenExpiredError, TokenInvalidError } from '../../options/token-options.ts'
-import type { TokenOptions, Tokens } from '../../options/token-options.ts'
+import { algorithmsOf, keyAlgorithms } from '../../options/token-options.ts'
+import type { TokenOptions } from '../../options/token-options.ts'
+import type { Refusal, Tokens } from './tokens.ts'
 
-/** Thrown when no key can be had; the token may be right. */
-class KeysAwayError extends Error {}
+/** Thrown when no key can be had; the token may be valid. */
+class KeysUnavailableError extends Error {}
 
-/** ms between two fetches of keys because of a token that names one that we do not have. */
+/** Milliseconds between two fetches of the key set on behalf of tokens that name an unknown key. */
 const FETCH_INTERVAL = 5_000
-/** ms that the key server gets to answer: SDKs give up after 5 s. */
+/** Milliseconds for the key server to answer. SDKs give up on a command after 5 s. */
 const FETCH_TIMEOUT = 3_000
 
 const HMAC = ['HS256', 'HS384', 'HS512']
@@ -19,7 +20,7 @@ const ASYMMETRIC = Object.values(keyAlgorithms).flat()
 
 type Verify = (token: string) => Promise<JWTPayload>
 
-/** In a file of its own: only who takes tokens waits for the library to be imported. */
+/** Verifies tokens with jose. Imported lazily: only apps with the option `token` load the library. */
 export class TokenVerifier implements Tokens {
   readonly #verify: Verify
 
@@ -27,13 +28,14 @@ export class TokenVerifier implements Tokens {
     this.#verify = verifier(options)
   }
 
-  async verify<T extends JWTPayload> (token: string): Promise<T> {
+  async verify<Claims extends JWTPayload> (token: string, { expired, invalid }: Refusal): Promise<Claims> {
     try {
-      return checkClaims(await this.#verify(token)) as T
+      return checkClaims(await this.#verify(token)) as Claims
     } catch (error) {
-      if (error instanceof errors.JWTExpired) throw new TokenExpiredError(error.message)
-      if (error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf') throw new TokenExpiredError(error.message)
-      if (error instanceof errors.JOSEError || error instanceof TypeError) throw new TokenInvalidError(error.message)
+      if (error instanceof errors.JWTExpired) throw expired
+      if (error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf') throw expired
+      // A TypeError comes from `checkClaims`, or from jose for a key that does not go with the token's algorithm.
+      if (error instanceof errors.JOSEError || error instanceof TypeError) throw invalid
       throw error
     }
   }
@@ -54,7 +56,7 @@ function verifier (options: TokenOptions): Verify {
   return token => verifyWithAny(token, secrets, { ...claims, algorithms: HMAC })
 }
 
-/** Fetches the keys again when a token names one that it does not have: rotation needs no restart. */
+/** Looks keys up in a remote set, fetched again when a token names an unknown key: rotation needs no restart. */
 function remoteKeys (url: URL): JWTVerifyGetKey {
   const keys = createRemoteJWKSet(url, { cooldownDuration: FETCH_INTERVAL, timeoutDuration: FETCH_TIMEOUT })
   return async (header, token) => {
@@ -63,15 +65,15 @@ function remoteKeys (url: URL): JWTVerifyGetKey {
       return await keys(header, token)
     } catch (error) {
       const unknown = error instanceof errors.JWKSNoMatchingKey
-      // The key may be newer than what we have: the client is not sent away for good, it asks again.
+      // The key may be newer than our copy of the set. A temporary error makes the client try again.
       if (unknown && coolingDown) throw new ReplyError(clientErrors.internal)
       if (unknown || error instanceof errors.JWKSMultipleMatchingKeys) throw error
-      throw new KeysAwayError(`no key from ${url.href}: ${(error as Error).message}`, { cause: error })
+      throw new KeysUnavailableError(`no key from ${url.href}: ${(error as Error).message}`, { cause: error })
     }
   }
 }
 
-/** While a secret is changed, tokens signed with the one before are still about. */
+/** Tries each secret: while one is replaced, tokens signed with the previous one are still in use. */
 async function verifyWithAny (token: string, [secret, ...others]: KeyObject[], options: JWTVerifyOptions): Promise<JWTPayload> {
   try {
     return (await jwtVerify(token, secret!, options)).payload
@@ -81,18 +83,26 @@ async function verifyWithAny (token: string, [secret, ...others]: KeyObject[], o
   }
 }
 
-/** Claims of the right types; what came in base64 stands for the plain claim. @throws TokenInvalidError */
+/** Checks the types of the claims, and decodes `b64info` and `b64data`. @throws TypeError */
 function checkClaims (claims: JWTPayload): JWTPayload {
   const { sub = '', channels = [], client = '', b64info, b64data, expire_at: at = 0 } = claims
-  const right = typeof sub === 'string' && typeof client === 'string' && typeof at === 'number' && Array.isArray(channels) && channels.every(channel => typeof channel === 'string')
-  if (!right) throw new TokenInvalidError('a claim is not of its type')
-  return { ...claims, ...(b64info !== undefined && { info: decodeBase64(b64info) }), ...(b64data !== undefined && { data: decodeBase64(b64data) }) }
+  const valid = typeof sub === 'string' && typeof client === 'string' && typeof at === 'number' && isStrings(channels)
+  if (!valid) throw new TypeError('a claim is not of its type')
+  return {
+    ...claims,
+    ...(b64info !== undefined && { info: decodeBase64(b64info) }),
+    ...(b64data !== undefined && { data: decodeBase64(b64data) })
+  }
 }
 
-function decodeBase64 (text: unknown): unknown {
+function isStrings (value: unknown): value is string[] {
+  return Array.isArray(value) && value.every(one => typeof one === 'string')
+}
+
+function decodeBase64 (encoded: unknown): unknown {
   try {
-    return JSON.parse(Buffer.from(text as string, 'base64').toString())
+    return JSON.parse(Buffer.from(encoded as string, 'base64').toString())
   } catch {
-    throw new TokenInvalidError('a claim is not JSON in base64')
+    throw new TypeError('a claim is not JSON in base64')
   }
 }

@@ -1,20 +1,12 @@
-import { Centrifuge } from 'centrifuge/build/protobuf'
 import protobuf from 'protobufjs/minimal.js'
 import t from 'tap'
-import type { Test } from 'tap'
-import WebSocket from 'ws'
 import { commandSchema, replySchema } from '../../../lib/protocols/centrifugal/schema.ts'
 import type { Command, Reply, Schema } from '../../../lib/protocols/centrifugal/schema.ts'
 import { jsonCodec } from '../../../lib/protocols/centrifugal/json-codec.ts'
 import { protobufCodec } from '../../../lib/protocols/centrifugal/protobuf-codec.ts'
+import type { Codec } from '../../../lib/protocols/centrifugal/codec.ts'
 import type { Payload } from '../../../lib/model/publication.ts'
-
-/** The official SDK's own Protobuf code, generated from the official schema: what both sides have to agree on. */
-interface SdkCodec {
-  encodeCommands (commands: object[]): Uint8Array
-  decodeReplies (data: Uint8Array): any[]
-}
-const sdk: SdkCodec = (new Centrifuge('ws://127.0.0.1:1', { websocket: WebSocket }) as unknown as { _codec: SdkCodec })._codec
+import { sdkCodec, toProtobuf } from '../../helpers/sdk-codec.ts'
 
 const MAX_OFFSET = Number.MAX_SAFE_INTEGER
 const bytes = (text: string) => Buffer.from(text)
@@ -60,12 +52,6 @@ const requests: Record<string, Record<string, unknown>> = {
   sub_refresh: { channel: 'chat:1', token: 'jwt', type: 1 }
 }
 
-/** `data` becomes what a Protobuf client sends: the text of the JSON, in bytes. */
-function withBytes (value: any): any {
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, key === 'data' ? bytes(JSON.stringify(member)) : withBytes(member)]))
-}
-
 /** Both decoders' results in one form: plain objects, `data` as its value. */
 function plain (value: any): any {
   if (typeof value !== 'object' || value === null) return value
@@ -74,25 +60,29 @@ function plain (value: any): any {
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, plain(member)]))
 }
 
-/** Fails for a field of the schema that the sample lacks, so that no field stays untested. */
-function covers (t: Test, schema: Schema, sample: any, path = ''): void {
-  for (const [name, { type, many }] of Object.entries(schema)) {
+/** Fields of the schema that the sample lacks, and which so would stay untested. */
+function lacking (schema: Schema, sample: any, path = ''): string[] {
+  return Object.entries(schema).flatMap(([name, { type, many }]) => {
     const value = many === 'list' ? sample?.[name]?.[0] : many === 'map' ? Object.values(sample?.[name] ?? {})[0] : sample?.[name]
-    t.not(value, undefined, `${path}${name} is in the sample`)
-    if (typeof type === 'object') covers(t, type, value, `${path}${name}.`)
+    if (value === undefined) return [path + name]
+    return typeof type === 'object' ? lacking(type, value, `${path}${name}.`) : []
+  })
+}
+
+function refuses (codec: Codec, frame: Buffer): boolean {
+  try {
+    codec.decode(frame)
+    return false
+  } catch {
+    return true
   }
 }
 
 t.test('every command decodes to the same in JSON and in Protobuf', async (t) => {
-  covers(t, commandSchema, { id: 1, ...requests })
-  for (const [name, request] of Object.entries(requests)) {
-    const command = { id: 7, [name]: request }
-    const [fromJson, ...moreJson] = jsonCodec.decode(bytes(JSON.stringify(command)))
-    const [fromProtobuf, ...moreProtobuf] = protobufCodec.decode(Buffer.from(sdk.encodeCommands([withBytes(command)])))
-    t.strictSame(plain(fromJson), command, `${name} in JSON`)
-    t.strictSame(plain(fromProtobuf), command, `${name} in Protobuf`)
-    t.strictSame([moreJson, moreProtobuf], [[], []])
-  }
+  t.strictSame(lacking(commandSchema, { id: 1, ...requests }), [])
+  const commands = Object.entries(requests).map(([name, request]) => ({ id: 7, [name]: request }))
+  t.strictSame(commands.map(command => jsonCodec.decode(bytes(JSON.stringify(command))).map(plain)), commands.map(command => [command]))
+  t.strictSame(commands.map(command => protobufCodec.decode(toProtobuf([command])).map(plain)), commands.map(command => [command]))
 })
 
 const user = { user: 'ann', client: 'c1', conn_info: json({ name: 'Ann' }), chan_info: json([1]) }
@@ -118,19 +108,17 @@ const results: Record<string, Record<string, unknown>> = {
     leave: { info: user },
     unsubscribe: { code: 2500, reason: 'insufficient state' },
     message: { data: json({ a: 1 }) },
-    subscribe: { recoverable: true, epoch: 'xyz', offset: 8, positioned: true, data: json(null) },
-    disconnect: { code: 3001, reason: 'shutdown', reconnect: true }
+    subscribe: { recoverable: true, epoch: 'xyz', offset: 8, positioned: true }
   },
-  connect: { client: 'c1', version: 'v', expires: true, ttl: 60, data: json({ b: 2 }), subs: { 'news:1': subscribed, 'news:2': {} }, ping: 25, pong: true, session: 's', node: 'n' },
+  connect: { client: 'c1', version: 'v', expires: true, ttl: 60, data: json({ b: 2 }), subs: { 'news:1': subscribed, 'news:2': {} }, ping: 25, pong: true },
   subscribe: subscribed,
   unsubscribe: {},
   publish: {},
   presence: { presence: { c1: user, c2: { user: 'bob', client: 'c2' } } },
   presence_stats: { num_clients: 2, num_users: 1 },
   history: { publications: [publication, publication], epoch: 'xyz', offset: 9 },
-  ping: {},
   rpc: { data: json({ sum: 17 }) },
-  refresh: { client: 'c1', version: 'v', expires: true, ttl: 60 },
+  refresh: { expires: true, ttl: 60 },
   sub_refresh: { expires: true, ttl: 60 }
 }
 
@@ -158,16 +146,14 @@ function isMadeUp (value: unknown): boolean {
 }
 
 function decodeReplies (frame: Buffer): any[] {
-  return sdk.decodeReplies(frame).map(found)
+  return sdkCodec.decodeReplies(frame).map(found)
 }
 
 t.test('every reply and push reads the same in JSON and, by the official schema, in Protobuf', async (t) => {
-  covers(t, replySchema, { id: 1, ...results })
-  for (const [name, result] of Object.entries(results)) {
-    const reply = { id: 7, [name]: result } as Reply
-    t.strictSame(JSON.parse(jsonCodec.encode(reply).toString()), asJson(reply), `${name} in JSON`)
-    t.strictSame(decodeReplies(protobufCodec.encode(reply)).map(asJson), [asJson(reply)], `${name} in Protobuf`)
-  }
+  t.strictSame(lacking(replySchema, { id: 1, ...results }), [])
+  const replies = Object.entries(results).map(([name, result]) => ({ id: 7, [name]: result }) as Reply)
+  t.strictSame(replies.map(reply => JSON.parse(jsonCodec.encode(reply).toString())), replies.map(asJson))
+  t.strictSame(replies.map(reply => decodeReplies(protobufCodec.encode(reply)).map(asJson)), replies.map(reply => [asJson(reply)]))
 })
 
 t.test('a JSON frame is one document per line', async (t) => {
@@ -192,7 +178,7 @@ t.test('a JSON frame is one document per line', async (t) => {
 t.test('a Protobuf frame is messages after their lengths', async (t) => {
   const long = { id: 3, rpc: { method: 'x'.repeat(20_000) } } // its length takes three bytes
   const commands = [{ id: 1, ping: {} }, {}, long, { id: 2, unsubscribe: { channel: 'a' } }]
-  t.strictSame(protobufCodec.decode(Buffer.from(sdk.encodeCommands(commands))), commands)
+  t.strictSame(protobufCodec.decode(Buffer.from(sdkCodec.encodeCommands(commands))), commands)
   t.strictSame(protobufCodec.decode(Buffer.alloc(0)), [])
   t.strictSame(protobufCodec.decode(Buffer.from([0])), [{}], 'a pong')
   t.strictSame(protobufCodec.decode(Buffer.alloc(3)), [{}, {}, {}])
@@ -207,25 +193,26 @@ t.test('a Protobuf frame is messages after their lengths', async (t) => {
 })
 
 t.test('offsets are exact up to 2^53', async (t) => {
-  for (const offset of [0, 1, 127, 128, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 33 + 1, MAX_OFFSET - 1, MAX_OFFSET]) {
-    const command: Command = { id: 1, history: { channel: 'a', since: { offset, epoch: 'e' } } }
-    t.strictSame(jsonCodec.decode(bytes(JSON.stringify(command))), [command])
-    t.equal(protobufCodec.decode(raw(writer => writer.fork().uint32(tag(1, 0)).uint32(1).uint32(tag(10, 2)).fork().uint32(tag(8, 2)).fork().uint32(tag(1, 0)).uint64(offset).ldelim().ldelim().ldelim()))[0]?.history?.since?.offset, offset)
-    const reply: Reply = { id: 1, history: { publications: [], epoch: 'e', offset } }
-    t.strictSame(JSON.parse(jsonCodec.encode(reply).toString()).history.offset, offset)
-    t.equal(decodeReplies(protobufCodec.encode(reply))[0].history.offset ?? 0, offset)
-  }
+  const offsets = [0, 1, 127, 128, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 33 + 1, MAX_OFFSET - 1, MAX_OFFSET]
+  const inJson = (offset: number) => bytes(JSON.stringify({ id: 1, history: { channel: 'a', since: { offset, epoch: 'e' } } }))
+  const inProtobuf = (offset: number) => raw(writer => writer.fork().uint32(tag(1, 0)).uint32(1).uint32(tag(10, 2)).fork().uint32(tag(8, 2)).fork().uint32(tag(1, 0)).uint64(offset).ldelim().ldelim().ldelim())
+  const reply = (offset: number): Reply => ({ id: 1, history: { publications: [], epoch: 'e', offset } })
+  t.strictSame(offsets.map(offset => jsonCodec.decode(inJson(offset))[0]?.history?.since?.offset), offsets)
+  t.strictSame(offsets.map(offset => protobufCodec.decode(inProtobuf(offset))[0]?.history?.since?.offset), offsets)
+  t.strictSame(offsets.map(offset => JSON.parse(jsonCodec.encode(reply(offset)).toString()).history.offset), offsets)
+  t.strictSame(offsets.map(offset => decodeReplies(protobufCodec.encode(reply(offset)))[0].history.offset ?? 0), offsets)
   // As far as there are doubles for it, and no further.
   t.throws(() => jsonCodec.decode(bytes('{"id":1,"subscribe":{"offset":9007199254740993}}')))
-  t.throws(() => protobufCodec.decode(Buffer.from(sdk.encodeCommands([{ subscribe: { offset: 2 ** 64 - 2 ** 12 } }]))))
+  t.throws(() => protobufCodec.decode(Buffer.from(sdkCodec.encodeCommands([{ subscribe: { offset: 2 ** 64 - 2 ** 12 } }]))))
 })
 
 t.test('negative numbers are what they are', async (t) => {
-  for (const [limit, flag] of [[-1, -1], [-2_147_483_648, -MAX_OFFSET]]) {
-    const command: Command = { id: 1, subscribe: { flag: flag! }, history: { limit: limit! } }
-    t.strictSame(jsonCodec.decode(bytes(JSON.stringify(command))), [command])
-    t.strictSame(protobufCodec.decode(Buffer.from(sdk.encodeCommands([command]))), [command])
-  }
+  const commands: Command[] = [
+    { id: 1, subscribe: { flag: -1 }, history: { limit: -1 } },
+    { id: 1, subscribe: { flag: -MAX_OFFSET }, history: { limit: -2_147_483_648 } }
+  ]
+  t.strictSame(jsonCodec.decode(bytes(commands.map(command => JSON.stringify(command)).join('\n'))), commands)
+  t.strictSame(protobufCodec.decode(toProtobuf(commands)), commands)
 })
 
 t.test('zero values are left out in Protobuf and written in JSON, where the SDKs of typed languages look for them', async (t) => {
@@ -261,7 +248,7 @@ t.test('what is not in the schema is skipped', async (t) => {
     writer.uint32(tag(5, 2)).fork().uint32(tag(17, 2)).string('cursor').uint32(tag(1, 2)).string('a').ldelim()
   })
   t.strictSame(protobufCodec.decode(delimited(message)), [{ id: 1, subscribe: { channel: 'a' } }])
-  t.strictSame(plain(protobufCodec.decode(Buffer.from(sdk.encodeCommands([{ id: 1, subscribe: { channel: 'a', tf: { op: 'and', nodes: [{ key: 'k' }] }, cursor: 'x', limit: 3 } }])))[0]), { id: 1, subscribe: { channel: 'a', tf: {} } })
+  t.strictSame(plain(protobufCodec.decode(Buffer.from(sdkCodec.encodeCommands([{ id: 1, subscribe: { channel: 'a', tf: { op: 'and', nodes: [{ key: 'k' }] }, cursor: 'x', limit: 3 } }])))[0]), { id: 1, subscribe: { channel: 'a', tf: {} } })
 })
 
 t.test('null is absent in JSON, but for data, where it is a value', async (t) => {
@@ -271,10 +258,9 @@ t.test('null is absent in JSON, but for data, where it is a value', async (t) =>
 t.test('names of Object.prototype are keys like any other', async (t) => {
   const command = '{"id":1,"connect":{"headers":{"__proto__":"a","constructor":"b"}}}'
   const [fromJson] = jsonCodec.decode(bytes(command))
-  const [fromProtobuf] = protobufCodec.decode(Buffer.from(sdk.encodeCommands([JSON.parse(command)])))
-  for (const headers of [fromJson!.connect!.headers!, fromProtobuf!.connect!.headers!]) {
-    t.strictSame(Object.entries(headers), [['__proto__', 'a'], ['constructor', 'b']])
-  }
+  const [fromProtobuf] = protobufCodec.decode(Buffer.from(sdkCodec.encodeCommands([JSON.parse(command)])))
+  t.strictSame(Object.entries(fromJson!.connect!.headers!), [['__proto__', 'a'], ['constructor', 'b']])
+  t.strictSame(Object.entries(fromProtobuf!.connect!.headers!), [['__proto__', 'a'], ['constructor', 'b']])
   t.equal(({} as any).a, undefined)
 })
 
@@ -287,7 +273,7 @@ t.test('wrong types are refused in JSON', async (t) => {
     '{"id":1,"subscribe":{"channel":1}}', '{"id":1,"subscribe":{"recover":1}}', '{"id":1,"subscribe":{"offset":"1"}}', '{"id":1,"subscribe":{"flag":1.5}}', '{"id":1,"subscribe":{"tf":[]}}',
     '{"id":1,"history":{"limit":0.5}}', '{"id":1,"history":{"since":1}}', '{"id":1,"ping":1}'
   ]
-  for (const text of bad) t.throws(() => jsonCodec.decode(bytes(text)), text)
+  t.strictSame(bad.filter(text => !refuses(jsonCodec, bytes(text))), [])
 })
 
 t.test('wrong types and lengths are refused in Protobuf', async (t) => {
@@ -312,7 +298,7 @@ t.test('wrong types and lengths are refused in Protobuf', async (t) => {
     'a group without an end': delimited(Buffer.from([tag(3, 3), tag(1, 0), 1])),
     'groups in groups': delimited(Buffer.alloc(60_000, tag(3, 3)))
   }
-  for (const [what, frame] of Object.entries(bad)) t.throws(() => protobufCodec.decode(frame), what)
+  t.strictSame(Object.keys(bad).filter(what => !refuses(protobufCodec, bad[what]!)), [])
 })
 
 t.test('a field that comes twice counts as it came last', async (t) => {
@@ -345,11 +331,8 @@ t.test('text, JSON and bytes reach clients of both encodings', async (t) => {
     [{ kind: 'binary', payload: Buffer.from([0, 255, 10]) }, '"AP8K"', Buffer.from([0, 255, 10])],
     [{ kind: 'binary', payload: Buffer.alloc(0) }, '""', Buffer.alloc(0)]
   ]
-  for (const [data, inJson, inProtobuf] of payloads) {
-    const reply: Reply = { id: 1, rpc: { data } }
-    t.equal(jsonCodec.encode(reply).toString(), `{"id":1,"rpc":{"data":${inJson}}}`)
-    t.strictSame(decodeReplies(protobufCodec.encode(reply)), [{ id: 1, rpc: { data: inProtobuf } }])
-  }
+  t.strictSame(payloads.map(([data]) => jsonCodec.encode({ id: 1, rpc: { data } }).toString()), payloads.map(([, inJson]) => `{"id":1,"rpc":{"data":${inJson}}}`))
+  t.strictSame(payloads.map(([data]) => decodeReplies(protobufCodec.encode({ id: 1, rpc: { data } }))), payloads.map(([, , data]) => [{ id: 1, rpc: { data } }]))
 })
 
 t.test('a frame of JSON never holds a raw newline but between replies', async (t) => {

@@ -1,4 +1,3 @@
-import { Centrifuge } from 'centrifuge/build/protobuf'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t from 'tap'
@@ -11,6 +10,7 @@ import { protobufCodec } from '../../../lib/protocols/centrifugal/protobuf-codec
 import { startApp } from '../../helpers/app.ts'
 import { sdkClient } from '../../helpers/sdk.ts'
 import type { Encoding } from '../../helpers/sdk.ts'
+import { encodeCommands, sdkCodec } from '../../helpers/sdk-codec.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 import type { Client } from '../../helpers/ws-client.ts'
@@ -23,7 +23,6 @@ const LIVE_RUNS = 80 * effort
 /** Bytes that the heap may have grown by for reasons of its own: compiled code, test results. */
 const HEAP_SLACK = 16 * 1024 * 1024
 
-const sdkCodec = (new Centrifuge('ws://127.0.0.1:1', { websocket: WebSocket }) as unknown as { _codec: { encodeCommands (commands: object[]): Uint8Array, decodeReplies (data: Uint8Array): { id: number }[] } })._codec
 const codecs: Record<Encoding, Codec> = { json: jsonCodec, protobuf: protobufCodec }
 
 setFlagsFromString('--expose-gc')
@@ -86,13 +85,9 @@ function randomCommand (random: Random, id: number, schema: Schema = requests): 
   return { ...(name !== 'send' && { id }), [name]: randomField(random, name, schema[name]!) }
 }
 
-function withBytes (value: any): any {
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, key === 'data' ? Buffer.from(JSON.stringify(member)) : withBytes(member)]))
-}
-
 function encode (encoding: Encoding, commands: object[]): Buffer {
-  return encoding === 'json' ? Buffer.from(commands.map(command => JSON.stringify(command)).join('\n')) : Buffer.from(sdkCodec.encodeCommands(commands.map(withBytes)))
+  const frame = encodeCommands(encoding, commands)
+  return typeof frame === 'string' ? Buffer.from(frame) : frame
 }
 
 /** Bytes that mean something in one of the encodings: ends of varints, tags, quotes, brackets. */

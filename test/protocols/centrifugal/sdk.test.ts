@@ -430,6 +430,21 @@ everywhere('the host subscribes clients: at the connect', {
   t.match(await two.app.realtime.presence('room:token'), [{ user: 'bob', client: byToken.id }])
 })
 
+everywhere('a subscribe by the app that is not done when connect is answered begins with a push', {
+  channels: { room },
+  authenticate: () => ({ user: 'alice' }),
+  onConnect (connection) { connection.subscribe('room:late') }
+}, async (t, { encoding, one, two }) => {
+  await two.app.realtime.publish('room:late', 'before')
+  const client = await sdkClient(t, one.url, encoding).connected()
+  await until(() => client.events.join.length > 0, 'it is told that it has joined')
+  await two.app.realtime.publish('room:late', 'after')
+  await until(() => client.events.publication.length > 0, 'a publication')
+  t.match(client.events.subscribed, [{ channel: 'room:late', recoverable: true, positioned: true, streamPosition: { offset: 1 } }])
+  t.strictSame([client.events.subscribed.length, client.events.join.length], [1, 1])
+  t.strictSame(client.data('room:late'), ['after'])
+})
+
 everywhere('the host subscribes and unsubscribes users, and disconnects them, from any instance', { channels: { room, events: {} } }, async (t, { encoding, one, two }) => {
   const alice = await sdkClient(t, as(one, 'alice'), encoding).connected()
   const other = await sdkClient(t, as(two, 'alice'), encoding).connected()

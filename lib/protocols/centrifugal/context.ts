@@ -1,0 +1,21 @@
+import type { Connections } from '../../core/connections.ts'
+import type { Publisher } from '../../core/publisher.ts'
+import type { Subscriptions } from '../../core/subscriptions.ts'
+import type { ChannelNamespaces } from '../../model/channel-rules.ts'
+import type { Presence } from '../../model/presence.ts'
+import type { Observer } from '../../observability/observer.ts'
+import type { ResolvedOptions } from '../../options/options.ts'
+import type { Tokens } from './tokens.ts'
+
+/** The parts of this instance that the commands of SDK clients act on. One object serves all connections. */
+export interface Context {
+  readonly options: ResolvedOptions
+  readonly namespaces: ChannelNamespaces
+  readonly connections: Connections
+  readonly subscriptions: Subscriptions
+  readonly publisher: Publisher
+  readonly presence: Presence
+  readonly observer: Observer
+  /** undefined: the app takes no tokens. */
+  readonly tokens: Tokens | undefined
+}

@@ -1,0 +1,133 @@
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import { ALREADY_REPORTED } from '../../observability/logs.ts'
+import { commandNames, handlers, ordered } from './commands.ts'
+import type { Context } from './context.ts'
+import type { SdkEncoder } from './encoder.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import type { ErrorReply } from './errors.ts'
+import { endExpired } from './expiry.ts'
+import type { Command, CommandName } from './schema.ts'
+import type { SdkSession, SdkSessionOwner } from './session.ts'
+
+/** Milliseconds that a client whose connect was refused has to close. */
+const REFUSED_LINGER = 5_000
+/** Codes of errors that the app throws for its client (centrifugal.dev/docs/server/codes). */
+const MIN_APP_CODE = 400
+const MAX_APP_CODE = 1_999
+
+/** Handles the commands of SDK connections and replies to them, for one encoding. */
+export class Dispatcher implements SdkSessionOwner {
+  readonly encoder: SdkEncoder
+  readonly context: Context
+
+  constructor (encoder: SdkEncoder, context: Context) {
+    this.encoder = encoder
+    this.context = context
+  }
+
+  /** Handles one WebSocket message: one command or several [Top level batching]. The next one waits for the promise. */
+  async handle (session: SdkSession, data: Buffer, binary: boolean): Promise<void> {
+    const { connection } = session
+    const list = this.encoder.decode(data, binary)
+    const refused = session.phase === 'failed'
+    if (list.length === 0 || refused) return connection.end(sdkOnlyCloseCodes.badRequest)
+    for (const command of list) {
+      if (!connection.open || session.phase === 'failed') return
+      await this.#dispatch(session, command)
+    }
+  }
+
+  expire (session: SdkSession, now: number): void {
+    endExpired(session, now)
+  }
+
+  /** Returns the promise that the next command waits for; undefined if it need not wait. */
+  #dispatch (session: SdkSession, command: Command): Promise<void> | undefined {
+    const { connection, phase } = session
+    const { id = 0 } = command
+    const name = commandNames.find(one => command[one] !== undefined)
+    // Only `send` has no id [Command-Reply]. Any other command without one is the answer to a ping, whatever is in it.
+    const isPong = id === 0 && name !== 'send'
+    // `connect` comes first, and once; after a refused one the client has to close.
+    if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(session)
+    if (isPong) return this.#pong(session)
+    if (name === undefined) return this.#disconnect(session)
+    if (!connection.inbox.take()) return this.#replyError(session, id, clientErrors.tooManyRequests)
+    if (ordered.has(name)) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
+    this.#run(session, id, name, command)
+  }
+
+  #disconnect ({ connection }: SdkSession): undefined {
+    connection.end(sdkOnlyCloseCodes.badRequest)
+  }
+
+  /** One answer to each ping is free; more of them cost as much as any command. */
+  #pong (session: SdkSession): undefined {
+    const now = Date.now()
+    if (now < session.freePongAt) session.connection.inbox.take()
+    else session.freePongAt = now + this.context.options.heartbeat.interval / 2
+  }
+
+  /** Resolves when the command is done. Never rejects. Calls `next` if the next command may start before that. */
+  async #run (session: SdkSession, id: number, name: CommandName, command: Command, next = noneWaits): Promise<void> {
+    const { observer } = this.context
+    const startedAt = performance.now()
+    let errorType: string | undefined
+    try {
+      const reply = (result: object) => this.#reply(session, id, name, result)
+      await handlers[name](this.context, session, command[name] as never, reply, next)
+    } catch (error) {
+      errorType = this.#failed(session, id, name, error)
+    }
+    if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
+  }
+
+  #reply ({ connection }: SdkSession, id: number, name: CommandName, result: object): void {
+    const frame = this.encoder.frame({ id, [name]: result })
+    if (name === 'connect') connection.outbox.release(frame)
+    else connection.write(frame)
+  }
+
+  /** Replies with the error, or ends the connection. Returns the type of the error for the metric. */
+  #failed (session: SdkSession, id: number, name: CommandName, error: unknown): string {
+    const { connection } = session
+    if (error instanceof DisconnectError) {
+      connection.end(error.end)
+      return 'disconnect'
+    }
+    const reply = this.#errorReply(session, error)
+    if (name === 'connect') {
+      session.phase = 'failed'
+      connection.closeAt(Date.now() + REFUSED_LINGER, 'expired')
+      connection.outbox.release(this.encoder.frame({ id, error: reply }))
+    } else {
+      this.#replyError(session, id, reply)
+    }
+    return String(reply.code)
+  }
+
+  /** Sends errors for the client as they are. Others are faults of the app or this package: logged, and sent as 100. */
+  #errorReply ({ connection }: SdkSession, error: unknown): ErrorReply {
+    if (error instanceof ReplyError) return error.reply
+    const { code, message } = (error ?? {}) as { code?: unknown, message?: string }
+    const known = Object.values(clientErrors).find(one => one.code === code)
+    if (known !== undefined) return known
+    if (isAppCode(code)) return { code, message: message || 'error' }
+    if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
+    if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
+    if (!ALREADY_REPORTED.has(code as string)) this.context.observer.failed(connection, error)
+    return clientErrors.internal
+  }
+
+  #replyError ({ connection }: SdkSession, id: number, error: ErrorReply): undefined {
+    if (id !== 0) connection.write(this.encoder.frame({ id, error }))
+    else if (error === clientErrors.internal) connection.end('internalError') // a `send` has no reply that could tell
+  }
+}
+
+/** `next` of a command that overlaps with others anyway. */
+function noneWaits (): void {}
+
+function isAppCode (code: unknown): code is number {
+  return typeof code === 'number' && Number.isInteger(code) && code >= MIN_APP_CODE && code <= MAX_APP_CODE
+}

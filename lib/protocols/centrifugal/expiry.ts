@@ -1,0 +1,86 @@
+import type { Subscription } from '../../hub/subscription.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './errors.ts'
+import type { Handler } from './handler.ts'
+import { channelOf } from './requests.ts'
+import type { Expiry } from './schema.ts'
+import type { SdkSession } from './session.ts'
+import { expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
+
+/** Milliseconds after the expiry in which a refresh that is under way still counts, as in Centrifuge. */
+const EXPIRY_GRACE = 25_000
+
+/** True if this Unix time in seconds has passed; undefined never does. */
+export function hasPassed (until: number | undefined): boolean {
+  return until !== undefined && until * 1_000 <= Date.now()
+}
+
+/**
+ * Ends the connection at this Unix time in seconds; undefined: never. Returns what tells the client to refresh in time.
+ * @throws ReplyError (110) if the time has passed.
+ */
+export function expireConnection ({ connection, refreshable }: SdkSession, until: number | undefined): Expiry {
+  if (until === undefined) {
+    connection.closeAt(Infinity, 'expired')
+    return {}
+  }
+  if (hasPassed(until)) throw new ReplyError(clientErrors.expired)
+  const expiresAt = until * 1_000
+  connection.closeAt(endOf({ expiresAt, refreshable }), 'expired')
+  return refreshable ? expiryReply(expiresAt) : {}
+}
+
+/** Does the same for a subscription; the caller has checked that the time has not passed. */
+export function expireSubscription (session: SdkSession, subscription: Subscription, until: number | undefined): Expiry {
+  subscription.expiresAt = until === undefined ? Infinity : until * 1_000
+  session.nextExpiry = Math.min(session.nextExpiry, endOf(subscription))
+  return until !== undefined && subscription.refreshable ? expiryReply(subscription.expiresAt) : {}
+}
+
+/** Ends the subscriptions that were not refreshed in time. */
+export function endExpired (session: SdkSession, now: number): void {
+  session.nextExpiry = Infinity
+  for (const subscription of session.connection.subscriptions.values()) {
+    const end = endOf(subscription)
+    if (now >= end) session.drop(subscription, unsubscribeCodes.expired)
+    else session.nextExpiry = Math.min(session.nextExpiry, end)
+  }
+}
+
+/** Handles `refresh`: a new token for a connection that was opened with one. */
+export const refresh: Handler<'refresh'> = async ({ tokens }, session, { token = '' }, reply) => {
+  if (token === '' || !session.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  const claims = await verifyConnectionToken(tokens, token, new DisconnectError('expired'))
+  if ((claims.sub ?? '') !== session.connection.user) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  // Other channels than before: the client must connect again to be subscribed to them.
+  const channels = claims.channels?.toSorted() ?? []
+  if (String(channels) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  reply(expireConnection(session, expiresAt(claims)))
+}
+
+/** Handles `sub_refresh`: a new token for a subscription that was made with one. */
+export const subRefresh: Handler<'sub_refresh'> = async ({ tokens }, session, request, reply) => {
+  const channel = channelOf(request)
+  const { token = '', type = 0 } = request
+  const { connection } = session
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // of a shared poll
+  await connection.turns.settled(channel) // its subscribe may be in the same frame
+  const subscription = connection.subscriptions.get(channel)
+  if (subscription?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied)
+  if (token === '') throw new ReplyError(clientErrors.badRequest)
+  if (!subscription.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  const until = expiresAt(await verifySubscriptionToken(tokens, token, channel, connection, invalid))
+  if (hasPassed(until)) throw new ReplyError(clientErrors.expired)
+  reply(expireSubscription(session, subscription, until))
+}
+
+/** Returns the Unix time in milliseconds at which the server ends what expires. */
+function endOf ({ expiresAt, refreshable }: Pick<Subscription, 'expiresAt' | 'refreshable'>): number {
+  return refreshable ? expiresAt + EXPIRY_GRACE : expiresAt
+}
+
+/** `ttl`: whole seconds until the SDK refreshes, at least 1, because Protobuf leaves a zero out. */
+function expiryReply (expiresAt: number): Expiry {
+  return { expires: true, ttl: Math.max(1, Math.floor((expiresAt - Date.now()) / 1_000)) }
+}

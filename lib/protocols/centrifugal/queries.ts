@@ -1,0 +1,48 @@
+import type { Context } from './context.ts'
+import { clientErrors, ReplyError } from './errors.ts'
+import type { Handler } from './handler.ts'
+import { clientInfo, replyPublication } from './replies.ts'
+import { channelOf, knownRules, positionOf } from './requests.ts'
+import type { SdkSession } from './session.ts'
+
+/** Publications in one reply, as many as Centrifugo sends by default. */
+const MAX_PUBLICATIONS = 300
+
+/** Handles `presence`: all members of a channel, by the id of their connection. */
+export const presence: Handler<'presence'> = async (context, session, request, reply) => {
+  const channel = await subscribedChannel(context, session, request, 'presence')
+  const members = await context.presence.list(channel)
+  reply({ presence: Object.fromEntries(members.map(member => [member.client, clientInfo(member)])) })
+}
+
+/** Handles `presence_stats`: the number of connections and of users in a channel. */
+export const presenceStats: Handler<'presence_stats'> = async (context, session, request, reply) => {
+  const channel = await subscribedChannel(context, session, request, 'presence')
+  const { clients, users } = await context.presence.stats(channel)
+  reply({ num_clients: clients, num_users: users })
+}
+
+/** Handles `history`. Without a limit it returns the position alone, with a negative one all publications there are. */
+export const history: Handler<'history'> = async (context, session, request, reply) => {
+  const channel = await subscribedChannel(context, session, request, 'history')
+  const { limit = 0, reverse = false } = request
+  const since = request.since && positionOf(request.since)
+  if (reverse && since?.offset === 0) throw new ReplyError(clientErrors.badRequest)
+  const atMost = limit < 0 ? MAX_PUBLICATIONS : Math.min(limit, MAX_PUBLICATIONS)
+  const { publications, offset, epoch } = await context.publisher.read(channel, { limit: atMost, since, reverse })
+  reply({ publications: publications.map(replyPublication), epoch, offset })
+}
+
+/**
+ * Returns the channel of a query.
+ * @throws ReplyError (102, 108, 103) if the namespace is unknown, lacks the feature, or the client is not subscribed.
+ */
+async function subscribedChannel (
+  { namespaces }: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
+): Promise<string> {
+  const channel = channelOf(request)
+  if (!knownRules(namespaces, channel)[feature]) throw new ReplyError(clientErrors.notAvailable)
+  await connection.turns.settled(channel) // its subscribe may be in the same frame
+  if (connection.subscriptions.get(channel)?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied)
+  return channel
+}

@@ -1,0 +1,68 @@
+import type { JWTPayload } from 'jose'
+import type { Connection } from '../../core/connection.ts'
+import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+
+/** Claims of a connection token (centrifugal.dev/docs/server/authentication). */
+export interface ConnectionClaims extends JWTPayload {
+  /** Shown to others in every channel. */
+  info?: unknown
+  /** For `connection.meta`; never sent to a client. */
+  meta?: unknown
+  /** Server-side subscriptions. */
+  channels?: string[]
+  /** Unix time in seconds at which the connection expires, in place of `exp`; 0: never. */
+  expire_at?: number
+}
+
+/** Claims of a subscription token (centrifugal.dev/docs/server/channel_token_auth). */
+export interface SubscriptionClaims extends JWTPayload {
+  /** The one channel it is for. */
+  channel?: string
+  /** Id of the one connection it is for. Without it, any connection of the user. */
+  client?: string
+  /** Shown to others in this channel. */
+  info?: unknown
+  /** For the subscribe reply. */
+  data?: unknown
+  /** Unix time in seconds at which the subscription expires, in place of `exp`; 0: never. */
+  expire_at?: number
+}
+
+/** Errors to throw for a token that is refused. */
+export interface Refusal {
+  /** Thrown if it expired, or is not valid yet: a new one may do. */
+  readonly expired: Error
+  /** Thrown if it never was valid. */
+  readonly invalid: Error
+}
+
+/** Verifies the JWTs of SDK clients. */
+export interface Tokens {
+  /** @throws one of `refusal`; any other error if no key can be had, which tells nothing about the token. */
+  verify<Claims extends JWTPayload> (token: string, refusal: Refusal): Promise<Claims>
+}
+
+/** Unix time in seconds at which the connection or subscription expires; undefined: never. */
+export function expiresAt ({ exp, expire_at: own }: ConnectionClaims | SubscriptionClaims): number | undefined {
+  return own === undefined ? exp : own === 0 ? undefined : own
+}
+
+/** @throws `expired`; DisconnectError (3500) for a token that is not valid, or is a subscription token. */
+export async function verifyConnectionToken (tokens: Tokens, token: string, expired: Error): Promise<ConnectionClaims> {
+  const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  const claims = await tokens.verify<ConnectionClaims>(token, { expired, invalid })
+  if (claims.channel !== undefined) throw invalid
+  return claims
+}
+
+/** @throws ReplyError (109) if it expired; `invalid`; DisconnectError (3500) if it is for someone or something else. */
+export async function verifySubscriptionToken (
+  tokens: Tokens, token: string, channel: string, { id, user }: Connection, invalid: Error
+): Promise<SubscriptionClaims> {
+  const expired = new ReplyError(clientErrors.tokenExpired)
+  const claims = await tokens.verify<SubscriptionClaims>(token, { expired, invalid })
+  const matches = claims.channel === channel && (claims.sub ?? '') === user && (claims.client ?? id) === id
+  if (!matches) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  return claims
+}

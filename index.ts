@@ -41,7 +41,7 @@ import { addShutdown } from './lib/lifecycle/shutdown.ts'
 import { Telemetry } from './lib/observability/otel/telemetry.ts'
 import { setupFailure, TelemetryReport } from './lib/observability/otel/report.ts'
 import { Tracing } from './lib/observability/tracing.ts'
-import { within } from './lib/util/timeout.ts'
+import { settledWithin } from './lib/util/timeout.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -109,7 +109,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new BrokerEvents(connections, subscriptions, control, observer))
   // Without Redis the app starts all the same; the heartbeat goes on with both.
-  await within(startBy - Date.now(), Promise.all([control.listen(), registry.record()]))
+  await settledWithin(Promise.all([control.listen(), registry.record()]), startBy - Date.now())
   metrics.observe({ connections, hub, broker, limit: options.maxConnections })
   hints.started(Date.now())
   heartbeat.start()

@@ -24,7 +24,7 @@ import { openLogs } from './lib/observability/log-destination.ts'
 import { Logs } from './lib/observability/logs.ts'
 import { MemoryGuard } from './lib/lifecycle/memory-guard.ts'
 import { Metrics } from './lib/observability/metrics.ts'
-import { resolveOptions } from './lib/options/options.ts'
+import { resolveOptions } from './lib/options/resolve.ts'
 import type { Options } from './lib/options/options.ts'
 import { Observer } from './lib/observability/observer.ts'
 import { PlainProtocol } from './lib/protocols/plain.ts'
@@ -144,7 +144,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
 
-export type { ChannelOptions, ConnectDetails, Identity, Limit, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options/options.ts'
+export type { ChannelOptions, Limit } from './lib/options/channel-options.ts'
+export type { ConnectDetails, Identity, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options/options.ts'
 export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export type { Duration } from './lib/options/checks.ts'

@@ -8,8 +8,8 @@ import type { Subscriptions } from '../../core/subscriptions.ts'
 import type { Connections } from '../../core/connections.ts'
 import type { Subscription } from '../../hub/subscription.ts'
 import type { Observer } from '../../observability/observer.ts'
-import type { ResolvedOptions } from '../../options/options.ts'
-import type { ResolvedLimit } from '../../options/options.ts'
+import type { ResolvedOptions } from '../../options/resolve.ts'
+import type { Rate } from '../../util/token-bucket.ts'
 import type { Presence } from '../../model/presence.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload } from '../../model/publication.ts'
@@ -196,7 +196,7 @@ export class Commands {
   }
 }
 
-function takeOne (buckets: Map<string, TokenBucket>, channel: string, limit: ResolvedLimit): boolean {
+function takeOne (buckets: Map<string, TokenBucket>, channel: string, limit: Rate): boolean {
   let bucket = buckets.get(channel)
   if (bucket === undefined) {
     if (buckets.size >= MAX_BUCKETS) buckets.delete(buckets.keys().next().value!) // the oldest

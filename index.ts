@@ -22,7 +22,7 @@ import { openLogs } from './lib/observability/log-destination.ts'
 import { Logs } from './lib/observability/logs.ts'
 import { MemoryGuard } from './lib/lifecycle/memory-guard.ts'
 import { Metrics } from './lib/observability/metrics.ts'
-import { resolveOptions } from './lib/options/options.ts'
+import { resolveOptions } from './lib/options/resolve.ts'
 import type { Options } from './lib/options/options.ts'
 import { Observer } from './lib/observability/observer.ts'
 import { PlainProtocol } from './lib/protocols/plain.ts'
@@ -38,7 +38,7 @@ import { addShutdown } from './lib/lifecycle/shutdown.ts'
 import { Telemetry } from './lib/observability/otel/telemetry.ts'
 import { setupFailure, TelemetryReport } from './lib/observability/otel/report.ts'
 import { Tracing } from './lib/observability/tracing.ts'
-import { within } from './lib/util/timeout.ts'
+import { settledWithin } from './lib/util/timeout.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -104,7 +104,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new BrokerEvents(connections, subscriptions, control, observer))
   // Without Redis the app starts all the same; the heartbeat goes on with both.
-  await within(startBy - Date.now(), Promise.all([control.listen(), registry.record()]))
+  await settledWithin(Promise.all([control.listen(), registry.record()]), startBy - Date.now())
   metrics.observe({ connections, hub, broker, limit: options.maxConnections })
   hints.started(Date.now())
   heartbeat.start()
@@ -139,7 +139,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
 
-export type { ChannelOptions, ConnectDetails, Identity, Limit, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options/options.ts'
+export type { ChannelOptions, Limit } from './lib/options/channel-options.ts'
+export type { ConnectDetails, Identity, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options/options.ts'
 export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export type { Duration } from './lib/options/checks.ts'

@@ -1,5 +1,5 @@
 import type { AuthClient } from 'google-auth-library'
-import { CredentialsError } from '../observability/otel/report.ts'
+import { withTimeout } from '../util/timeout.ts'
 
 const SCOPE = 'https://www.googleapis.com/auth/cloud-platform'
 /** ms that the metadata server or the token endpoint may take. */
@@ -17,16 +17,13 @@ export function googleHeaders ({ GoogleAuth }: typeof import('google-auth-librar
     return Object.fromEntries((await client.getRequestHeaders()).entries())
   }
   return async () => {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`none within ${TOKEN_TIMEOUT / 1_000} s`)), TOKEN_TIMEOUT)
-    })
     try {
-      return await Promise.race([headers(), late])
+      return await withTimeout(headers(), TOKEN_TIMEOUT, 'none')
     } catch (error) {
       throw new CredentialsError((error as Error).message, { cause: error })
-    } finally {
-      clearTimeout(timer)
     }
   }
 }
+
+/** No token was to be had. */
+export class CredentialsError extends Error {}

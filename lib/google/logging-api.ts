@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import { cloudLogging } from './cloud-logging.ts'
 import { adviceFor, MISSING, openLoggingClient } from './logging-client.ts'
 import type { LoggingClient } from './logging-client.ts'
-import { within } from '../util/timeout.ts'
+import { settledWithin } from '../util/timeout.ts'
 
 /** What may wait: lines, and their characters. What comes beyond is dropped and counted. */
 const MAX_QUEUE = 10_000
@@ -63,7 +63,7 @@ export class CloudLoggingApi {
     this.#state = 'closing'
     // A process so young that it has no client would only now begin to load it; stdout takes no time.
     if (this.#client !== undefined) this.#send()
-    if (this.#sending !== undefined) await within(FLUSH_TIMEOUT, this.#sending)
+    if (this.#sending !== undefined) await settledWithin(this.#sending, FLUSH_TIMEOUT)
     this.#state = 'closed'
     clearTimeout(this.#timer)
     this.#spill()

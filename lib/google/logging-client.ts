@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { LABELS, OPERATION, SPAN_ID, TRACE, TRACE_SAMPLED } from './log-entry.ts'
 import { detectCloudRun } from './cloud-run.ts'
 import type { CloudRun } from './cloud-run.ts'
+import { withTimeout } from '../util/timeout.ts'
 
 export interface LoggingClient {
   /** Lines of JSON as Cloud Logging reads them from stdout, in one request. Rejects within a few seconds if they were not taken. */
@@ -31,7 +32,7 @@ const LOG_NAME = 'fastify-cloud-run-websocket'
 
 /** Loads `@google-cloud/logging`, which is not done before there is something to write. */
 export function openLoggingClient (): Promise<LoggingClient> {
-  return intime(OPEN_TIMEOUT, open(), 'The client of Cloud Logging was not ready')
+  return withTimeout(open(), OPEN_TIMEOUT, 'The client of Cloud Logging was not ready')
 }
 
 async function open (): Promise<LoggingClient> {
@@ -53,7 +54,8 @@ async function open (): Promise<LoggingClient> {
   return {
     async write (lines) {
       const entries = lines.map(line => toApiEntry(JSON.parse(line), insertId()))
-      await intime(CALL_TIMEOUT + 500, client.writeLogEntries({ ...common, entries }, { timeout: CALL_TIMEOUT, retry: null }), 'Cloud Logging did not answer')
+      const written = client.writeLogEntries({ ...common, entries }, { timeout: CALL_TIMEOUT, retry: null })
+      await withTimeout(written, CALL_TIMEOUT + 500, 'Cloud Logging did not answer')
     },
     close () {
       client.close().catch(() => {}) // nothing more is sent, and the process is about to end
@@ -120,17 +122,4 @@ function valueOf (value: unknown): object {
 /** What a client sent may hold half a character; it would not be UTF-8, and Google would refuse the whole request. TypeScript's library does not know the method yet. */
 function wellFormed (text: string): string {
   return (text as string & { toWellFormed (): string }).toWellFormed()
-}
-
-/** Rejects after `ms`, whatever the promise does. */
-async function intime<T> (ms: number, promise: Promise<T>, message: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(new Error(`${message} within ${ms / 1_000} s`)), ms).unref()
-  })
-  try {
-    return await Promise.race([promise, timeout])
-  } finally {
-    clearTimeout(timer)
-  }
 }

@@ -7,7 +7,8 @@ import {
 } from '../model/errors.ts'
 import type { Rejection } from '../observability/metrics.ts'
 import type { Observer } from '../observability/observer.ts'
-import type { Identity, ResolvedOptions } from '../options/options.ts'
+import type { Identity } from '../options/options.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
 import { encodePayload } from '../model/publication.ts'
 
 /** Seconds after which a rejected client should try again: by then its load balancer has found another instance. */

@@ -5,7 +5,7 @@ import { RateLimitError } from '../model/errors.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { RateLimitStore } from '../backends/redis/rate-limit-store.ts'
 import { remoteAddress } from '../google/client-address.ts'
-import type { ResolvedLimit } from '../options/options.ts'
+import type { Rate } from '../util/token-bucket.ts'
 
 /**
  * Limits upgrades per client address. Where the app has registered @fastify/rate-limit, the route's `config` tells it
@@ -18,7 +18,7 @@ export interface Limiter {
 
 /** Creates the limiter that all our routes share. It is encapsulated, so the app's own routes are not counted. */
 export async function createLimiter (
-  app: FastifyInstance, limit: ResolvedLimit | false, store: RateLimitStore | undefined, observer: Observer
+  app: FastifyInstance, limit: Rate | false, store: RateLimitStore | undefined, observer: Observer
 ): Promise<Limiter> {
   if (limit === false) return { hook: [], config: {} }
   const options = limiterOptions(limit, observer)
@@ -31,7 +31,7 @@ export async function createLimiter (
   return { hook, config: {} }
 }
 
-function limiterOptions ({ max, timeWindow }: ResolvedLimit, observer: Observer) {
+function limiterOptions ({ max, timeWindow }: Rate, observer: Observer) {
   return {
     max,
     timeWindow,

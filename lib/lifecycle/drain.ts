@@ -3,7 +3,7 @@ import type { WebSocket } from 'ws'
 import { closeCodes } from '../model/close-codes.ts'
 import type { Connections } from '../core/connections.ts'
 import type { Observer } from '../observability/observer.ts'
-import { within } from '../util/timeout.ts'
+import { settledWithin } from '../util/timeout.ts'
 
 /** ms between two batches of closings. */
 const BATCH_INTERVAL = 50
@@ -69,7 +69,7 @@ export class Drain {
     const silent = connections.size
     for (const connection of connections) connection.terminate('drain')
     await this.#until(() => connections.size === 0, startedAt + settleBy) // sockets report their end a moment later
-    await within(startedAt + settleBy - Date.now(), this.#connections.settled())
+    await settledWithin(this.#connections.settled(), startedAt + settleBy - Date.now())
     this.#observer.drained(total, silent, Date.now() - startedAt)
   }
 

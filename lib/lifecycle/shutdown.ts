@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Drain, DrainBudget } from './drain.ts'
 import { onShutdownSignal } from './signals.ts'
-import type { ResolvedOptions } from '../options/options.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
 
 /*
  * Time budget of a shutdown. Cloud Run kills the process 10 s after SIGTERM

@@ -1,6 +1,6 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyBaseLogger } from 'fastify'
-import { within } from '../util/timeout.ts'
+import { settledWithin } from '../util/timeout.ts'
 
 interface Handler {
   readonly timeout: number
@@ -38,5 +38,5 @@ async function runAll (): Promise<void> {
   const longest = Math.max(...Array.from(handlers, ({ timeout }) => timeout))
   // A hook of the app that fails or hangs must not keep the process: the other steps have run.
   const runs = Array.from(handlers, ({ run, log }) => run().catch((err: unknown) => log.error({ err }, 'Shutdown failed')))
-  await within(longest, Promise.all(runs))
+  await settledWithin(Promise.all(runs), longest)
 }

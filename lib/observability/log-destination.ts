@@ -1,6 +1,6 @@
 import type { FastifyBaseLogger } from 'fastify'
 import { cloudLogging, isCloudLogger } from '../google/cloud-logging.ts'
-import type { ResolvedLogging } from '../options/options.ts'
+import type { ResolvedLogging } from '../options/resolve.ts'
 
 /** Where log entries are written to. */
 export interface LogDestination {

@@ -5,7 +5,7 @@ import { httpRequest, LABELS, OPERATION } from '../google/log-entry.ts'
 import { requestTrace } from '../google/cloud-logging.ts'
 import type { LogDestination } from './log-destination.ts'
 import type { Rejection } from './metrics.ts'
-import type { ResolvedLogging } from '../options/options.ts'
+import type { ResolvedLogging } from '../options/resolve.ts'
 import { readTrace } from '../google/trace-context.ts'
 import type { TraceContext } from '../google/trace-context.ts'
 

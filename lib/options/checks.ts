@@ -2,19 +2,22 @@ import { parse } from '@lukeed/ms'
 import { inspect } from 'node:util'
 import { InvalidOptionError, UnknownOptionError } from '../model/errors.ts'
 
-/** Milliseconds, or text such as `'57m'`, `'10s'` or `'250ms'`. */
+/** Milliseconds, or a string such as '57m', '10s' or '250ms'. */
 export type Duration = number | string
 
-/** Checks one value and gives its resolved form. `name` is the option's full name, such as `heartbeat.interval`. */
+/** Checks one value and returns its resolved form. `name` is the option's full name, such as `heartbeat.interval`. */
 export type Check<T> = (value: unknown, name: string) => T
+
+/** The resolved form of an object, by the checks of its fields. */
+export type Resolved<Checks> = { readonly [K in keyof Checks]: Checks[K] extends Check<infer T> ? T : never }
 
 export function invalid (name: string, value: unknown, allowed: string): Error {
   const shown = inspect(value, { depth: 1, breakLength: Infinity })
-  // The password of a URL must not end up in a log; it may hold anything, a second @ too.
+  // The password of a URL must not end up in a log. It may contain any character, even a second @.
   return new InvalidOptionError(name, shown.replace(/(['"`])([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1$2***@'), allowed)
 }
 
-/** undefined for what is no duration. */
+/** Returns undefined for a value that is not a duration. */
 export function milliseconds (value: unknown): number | undefined {
   const ms = typeof value === 'string' ? parse(value) : value
   return typeof ms === 'number' && Number.isFinite(ms) ? Math.round(ms) : undefined
@@ -23,7 +26,8 @@ export function milliseconds (value: unknown): number | undefined {
 export const duration = (min: number, max = Infinity): Check<number> => (value, name) => {
   const ms = milliseconds(value)
   if (ms !== undefined && ms >= min && ms <= max) return ms
-  throw invalid(name, value, `a duration of at least ${min} ms${max === Infinity ? '' : ` and at most ${max} ms`}: a number of milliseconds or text such as '57m', '10s', '250ms'`)
+  const range = `at least ${min} ms${max === Infinity ? '' : ` and at most ${max} ms`}`
+  throw invalid(name, value, `a duration of ${range}: a number of milliseconds or a string such as '57m', '10s', '250ms'`)
 }
 
 export const integer = (min: number): Check<number> => (value, name) => {
@@ -46,7 +50,7 @@ export const routePath: Check<string> = (value, name) => {
   throw invalid(name, value, "a path that starts with '/', or false")
 }
 
-export const text = (pattern: RegExp, allowed: string): Check<string> => (value, name) => {
+export const string = (pattern: RegExp, allowed: string): Check<string> => (value, name) => {
   if (typeof value === 'string' && pattern.test(value)) return value
   throw invalid(name, value, allowed)
 }
@@ -58,7 +62,7 @@ export function fn<T> (): Check<T> {
   }
 }
 
-/** Either one of these very values, or what `check` takes. */
+/** Takes one of these very values, or else what `check` takes. */
 export function orLiteral<const L extends string | boolean, T> (literals: readonly L[], check: Check<T>): Check<L | T> {
   return (value, name) => literals.includes(value as L) ? value as L : check(value, name)
 }
@@ -75,19 +79,33 @@ export function plainObject (value: unknown, name: string, allowed: string): Rec
   throw invalid(name, value, allowed)
 }
 
-/** An object with these fields and no others; a field that is undefined takes its default. */
-export function fields<T extends object> (checks: { [K in keyof T]-?: Check<T[K]> }, defaults: T): Check<T> {
+/** How an object is checked beyond its fields. */
+export interface ObjectRules<Required extends string = never> {
+  /** Fields without a default, each with what an error says is allowed. `@default` none */
+  readonly required?: Readonly<Record<Required, string>>
+  /** What an error says is allowed in place of a value that is not an object. `@default` the names of the fields */
+  readonly allowed?: string
+}
+
+/** Takes an object with these fields and no others. A field that is undefined takes its default. */
+export function fields<Checks extends { readonly [name: string]: Check<any> }, Required extends keyof Checks & string = never> (
+  checks: Checks, defaults: Omit<Resolved<Checks>, Required>, rules: ObjectRules<Required> = {}
+): Check<Resolved<Checks>> {
+  const known = Object.keys(checks)
+  const { required = {}, allowed = `an object with ${known.join(', ')}` } = rules
   return (value, name) => {
     const prefix = name === '' ? '' : `${name}.`
-    const known = Object.keys(checks)
-    const given = plainObject(value, name === '' ? 'options' : name, `an object with ${known.join(', ')}`)
+    const given = plainObject(value, name === '' ? 'options' : name, allowed)
+    for (const [key, missing] of Object.entries<string>(required)) {
+      if (given[key] === undefined) throw invalid(prefix + key, undefined, missing)
+    }
     for (const key of Object.keys(given)) {
       if (!Object.hasOwn(checks, key)) throw new UnknownOptionError(prefix + key, known.map(one => prefix + one).join(', '))
     }
-    const resolved = { ...defaults }
-    for (const key of known as (keyof T & string)[]) {
-      if (given[key] !== undefined) resolved[key] = checks[key](given[key], prefix + key)
+    const resolved: Record<string, unknown> = { ...defaults }
+    for (const [key, check] of Object.entries(checks)) {
+      if (given[key] !== undefined) resolved[key] = check(given[key], prefix + key)
     }
-    return Object.freeze(resolved)
+    return Object.freeze(resolved) as Resolved<Checks>
   }
 }

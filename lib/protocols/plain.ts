@@ -12,7 +12,7 @@ import { MessageRateError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/options.ts'
-import type { ResolvedOptions } from '../options/options.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
 
 /**
  * No protocol at all: your app says what messages mean. Only two messages are ours, both JSON with a `type`: `shutdown` before

@@ -5,7 +5,7 @@ import { createClient, createCluster } from 'redis'
 import t from 'tap'
 import cloudRunWebSocket from '../../index.ts'
 import type { Options } from '../../index.ts'
-import { resolveOptions } from '../../lib/options/options.ts'
+import { resolveOptions } from '../../lib/options/resolve.ts'
 
 const noEnv = {}
 const resolve = (options: unknown, env: NodeJS.ProcessEnv = noEnv) => resolveOptions(options as Options, env)

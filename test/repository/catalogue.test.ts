@@ -8,7 +8,7 @@ import * as errors from '../../lib/model/errors.ts'
 import { hintCommands } from '../../lib/observability/hints/hints.ts'
 import { logEvents } from '../../lib/observability/logs.ts'
 import { metricNames } from '../../lib/observability/instruments.ts'
-import { resolveOptions } from '../../lib/options/options.ts'
+import { resolveOptions } from '../../lib/options/resolve.ts'
 import { processMetricNames } from '../../lib/observability/otel/process-metrics.ts'
 
 const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')

@@ -3,7 +3,7 @@ import type { Broker, BrokerListener, ChannelListener, History, HistoryQuery, Pu
 import { RedisNoAnswerError, UnrecoverablePositionError } from '../../model/errors.ts'
 import { newEpoch } from '../../model/publication.ts'
 import type { Position, Publication } from '../../model/publication.ts'
-import { within } from '../../util/timeout.ts'
+import { settledWithin } from '../../util/timeout.ts'
 import type { RedisCommands } from './commands.ts'
 import { RedisFeed } from './feed.ts'
 import type { FeedOwner } from './feed.ts'
@@ -61,7 +61,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     this.#commands.open(() => this.changed())
     this.#subscriber.open(this)
     this.#checking = setInterval(() => this.#verifyQuiet(Date.now()), this.#positionCheck / 3).unref()
-    await within(START_TIMEOUT, started)
+    await settledWithin(started, START_TIMEOUT)
     if (!this.#up) listener.stateChanged(false, this.#reason)
   }
 

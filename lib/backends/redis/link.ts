@@ -1,7 +1,7 @@
 import { createClient, createCluster, RESP_TYPES } from 'redis'
 import type { RedisClientOptions, RedisClusterOptions } from 'redis'
 import type { RedisClientLike, RedisSource } from '../../options/redis-source.ts'
-import { within } from '../../util/timeout.ts'
+import { settledWithin } from '../../util/timeout.ts'
 
 export type RedisClient = ReturnType<typeof createClient>
 export type RedisCluster = ReturnType<typeof createCluster>
@@ -133,7 +133,7 @@ export class RedisLink {
 
 /** Lets pending commands end, but not for ever. */
 export async function closeWithin (client: { isOpen: boolean, close (): unknown, destroy (): void }): Promise<void> {
-  if (client.isOpen) await within(CLOSE_TIMEOUT, Promise.resolve(client.close()))
+  if (client.isOpen) await settledWithin(Promise.resolve(client.close()), CLOSE_TIMEOUT)
   client.destroy()
 }
 

@@ -1,7 +1,7 @@
 import type { End } from '../../model/close-codes.ts'
 import { CommonAge } from './common-age.ts'
 import type { Logs } from '../logs.ts'
-import type { ResolvedOptions } from '../../options/options.ts'
+import type { ResolvedOptions } from '../../options/resolve.ts'
 
 /**
  * The command that corrects each misconfiguration; SERVICE stands for the service's name. A test compares this list

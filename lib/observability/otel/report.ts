@@ -1,6 +1,7 @@
 import type { PushMetricExporter } from '@opentelemetry/sdk-metrics'
 import { subscribe, unsubscribe } from 'node:diagnostics_channel'
 import type { ClientRequest, IncomingMessage } from 'node:http'
+import { CredentialsError } from '../../google/credentials.ts'
 import type { Logs } from '../logs.ts'
 
 const RESPONSES = 'http.client.response.finish'
@@ -108,6 +109,3 @@ export function exportFailure (error: Error | undefined, status: number | undefi
   if (status >= 500) return { cause: 'unavailable', status, text: `${url} is unavailable (${status}). Nothing to do here: the next export tries again, and counters lose nothing` }
   return { cause: 'refused', status, text: `${url} refuses what is sent (${status}): ${(error as { data?: string } | undefined)?.data || reason}`.slice(0, 1_000) }
 }
-
-/** No token was to be had. */
-export class CredentialsError extends Error {}

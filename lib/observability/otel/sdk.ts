@@ -11,6 +11,7 @@ import type { TelemetryReport } from './report.ts'
 import { resourceAttributes } from './resource.ts'
 import { MIN_INTERVAL } from './settings.ts'
 import type { TelemetrySettings } from './settings.ts'
+import { settledWithin } from '../../util/timeout.ts'
 
 /** Optional peer dependencies: importing them takes some tenths of a second, and who exports nothing need not install them. */
 export interface Packages {
@@ -57,16 +58,10 @@ export class TelemetrySdk {
 
   /** Sends what there is, within `budget` ms. */
   async stop (budget: number): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise<void>(resolve => {
-      timer = setTimeout(() => {
-        this.#report.failed({ cause: 'flush', text: `${this.#url} did not take the last values within ${Math.round(budget)} ms` })
-        resolve()
-      }, budget)
-    })
-    // What an export fails of is reported where it fails.
-    await Promise.race([this.#sdk.shutdown().catch(() => {}), late])
-    clearTimeout(timer)
+    // An export that fails is reported where it fails.
+    if (!await settledWithin(this.#sdk.shutdown(), budget)) {
+      this.#report.failed({ cause: 'flush', text: `${this.#url} did not take the last values within ${Math.round(budget)} ms` })
+    }
     this.#endProcessMetrics?.()
     if (metrics.getMeterProvider() === this.#provider) metrics.disable()
   }

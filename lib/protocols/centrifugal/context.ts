@@ -4,7 +4,7 @@ import type { Subscriptions } from '../../core/subscriptions.ts'
 import type { ChannelNamespaces } from '../../model/channel-rules.ts'
 import type { Presence } from '../../model/presence.ts'
 import type { Observer } from '../../observability/observer.ts'
-import type { ResolvedOptions } from '../../options/options.ts'
+import type { ResolvedOptions } from '../../options/resolve.ts'
 import type { Tokens } from './tokens.ts'
 
 /** The parts of this instance that the commands of SDK clients act on. One object serves all connections. */

@@ -2,7 +2,7 @@ import type { PublishOptions } from '../../core/publisher.ts'
 import { memberOf } from '../../core/subscriptions.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload } from '../../model/publication.ts'
-import type { ResolvedLimit } from '../../options/options.ts'
+import type { Rate } from '../../util/token-bucket.ts'
 import { TokenBucket } from '../../util/token-bucket.ts'
 import type { Context } from './context.ts'
 import { clientErrors, ReplyError } from './errors.ts'
@@ -57,7 +57,7 @@ async function authorize (context: Context, session: SdkSession, channel: string
   return { payload: changed === undefined ? payloadOfCommand(sent) : encodePayload(changed), options }
 }
 
-function take (buckets: Map<string, TokenBucket>, channel: string, limit: ResolvedLimit): boolean {
+function take (buckets: Map<string, TokenBucket>, channel: string, limit: Rate): boolean {
   const now = Date.now()
   let bucket = buckets.get(channel)
   if (bucket === undefined) {

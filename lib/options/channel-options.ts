@@ -1,0 +1,63 @@
+import type { Connection } from '../model/connection.ts'
+import type { Duration } from './checks.ts'
+
+/** How many, and within which time. Up to `max` may come at once; the allowance refills evenly over `timeWindow`. */
+export interface Limit {
+  /** Maximum number within `timeWindow`; at least 1. */
+  max: number
+  /** Length of the window; at least 1 ms. */
+  timeWindow: Duration
+}
+
+/** Rules of one namespace. They bind SDK clients. Your app may always publish and subscribe; for it, only `history` and `presence` count. */
+export interface ChannelOptions {
+  /**
+   * Whether an SDK client may subscribe. A function may be async; if it throws, the client gets error 100.
+   * @default false
+   */
+  subscribe?: boolean | ((connection: Connection, channel: string) => boolean | Promise<boolean>) | undefined
+  /**
+   * Whether an SDK client may publish. A function may be async; if it throws, the client gets error 100.
+   * @default false
+   */
+  publish?: boolean | ((connection: Connection, channel: string, data: unknown) => boolean | Promise<boolean>) | undefined
+  /**
+   * Whether the members of a channel are kept, for `app.realtime.presence` and for subscribed SDK clients.
+   * @default false
+   */
+  presence?: boolean | undefined
+  /**
+   * Whether subscribed SDK clients are told who joins and leaves.
+   * @default false
+   */
+  joinLeave?: boolean | undefined
+  /**
+   * Keeps the newest `size` publications (at least 1) of a channel, until `ttl` (at least 1 s) after the last one. Then its
+   * publications have offsets, and clients recover what they missed.
+   * @default undefined (none is kept)
+   */
+  history?: { size: number, ttl: Duration } | undefined
+  /**
+   * Limits what one SDK client publishes to one channel. Publishes over it get error 111.
+   * @default undefined (no limit)
+   */
+  publishLimit?: Limit | undefined
+  /**
+   * Whether an SDK client needs a subscription token. If it has one, `subscribe` is not asked.
+   * @default false
+   */
+  token?: boolean | undefined
+  /**
+   * How long a publication may wait for others, so that they leave in one write. A few milliseconds trade latency for CPU. At most
+   * one second. With 0 only what arrives in the same turn of the event loop leaves together.
+   * @default 0
+   */
+  batchDelay?: Duration | undefined
+  /**
+   * What happens to a client that does not read fast enough. 'close' closes it at `maxBufferedBytes`; it connects again and
+   * recovers. 'latest' sends it only the newest of the publications that arrived while it was slow: for channels in which each
+   * publication makes the earlier ones worthless.
+   * @default 'close'
+   */
+  slow?: 'close' | 'latest' | undefined
+}

@@ -1,0 +1,201 @@
+import { createPublicKey } from 'node:crypto'
+import { totalmem } from 'node:os'
+import { noRules } from '../model/channel-rules.ts'
+import type { ChannelRules } from '../model/channel-rules.ts'
+import type { Rate } from '../util/token-bucket.ts'
+import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
+import type { Check, Resolved } from './checks.ts'
+import type { Options } from './options.ts'
+import { redisSource } from './redis-source.ts'
+import { algorithmsOf } from './token-options.ts'
+import type { TokenOptions } from './token-options.ts'
+
+/** Options after checking: every option has its value. */
+export type ResolvedOptions = Resolved<typeof checks>
+
+export type ResolvedLogging = Exclude<ResolvedOptions['logging'], false>
+
+/** Cloud Run ends every request after 60 minutes at most (docs.cloud.google.com/run/docs/configuring/request-timeout). */
+const CLOUD_RUN_MAX_TIMEOUT = 3_600_000
+/** Share of the request timeout after which we close a connection. The rest is for the close handshake. */
+const AGE_SHARE = 0.95
+/** Stands for a `maxConnectionAge` that depends on the request timeout. */
+const DERIVED = Number.NaN
+/** Milliseconds. An SDK waits five seconds for a reply. */
+const MAX_BATCH_DELAY = 1_000
+
+const limitParts = 'a value: max and timeWindow go together'
+const limit: Check<Rate> = fields({ max: integer(1), timeWindow: duration(1) }, {}, {
+  required: { max: limitParts, timeWindow: limitParts }, allowed: 'false or { max, timeWindow }'
+})
+
+const rateLimitDefaults: { readonly connections: Rate | false, readonly messages: Rate | false } = Object.freeze({
+  connections: Object.freeze({ max: 6_000, timeWindow: 60_000 }),
+  messages: Object.freeze({ max: 1_000, timeWindow: 10_000 })
+})
+const noRateLimit: typeof rateLimitDefaults = Object.freeze({ connections: false, messages: false })
+const rateLimits = fields({ connections: orLiteral([false], limit), messages: orLiteral([false], limit) }, rateLimitDefaults)
+const rateLimit: Check<typeof rateLimitDefaults> = (value, name) => value === false ? noRateLimit : rateLimits(value, name)
+
+const historyBound = 'a value: without a bound a channel would grow for ever'
+const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: duration(1_000) }, {}, {
+  required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl }, such as { size: 100, ttl: '10m' }"
+})
+
+const channelRules: Check<ChannelRules> = fields({
+  subscribe: orLiteral([true, false], fn<ChannelRules['subscribe']>()),
+  publish: orLiteral([true, false], fn<ChannelRules['publish']>()),
+  presence: boolean,
+  joinLeave: boolean,
+  history,
+  publishLimit: limit as Check<ChannelRules['publishLimit']>,
+  token: boolean,
+  batchDelay: duration(0, MAX_BATCH_DELAY),
+  slow: literal('close', 'latest')
+}, noRules)
+
+const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
+  const given = plainObject(value, name, 'an object of rules by namespace')
+  return new Map(Object.entries(given).map(([namespace, rules]) => {
+    if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the text before the first ':' of a channel")
+    return [namespace, channelRules(rules, `${name}.${namespace}`)]
+  }))
+}
+
+const someString = string(/./, 'a string that is not empty')
+const secret: Check<string | readonly string[]> = (value, name) => {
+  if (!Array.isArray(value)) return someString(value, name)
+  if (value.length === 0) throw invalid(name, value, 'a secret, or a list of them')
+  return value.map(one => someString(one, name))
+}
+const publicKey: Check<string> = (value, name) => {
+  try {
+    if (algorithmsOf(createPublicKey(value as string)).length > 0) return value as string
+  } catch {} // not a key at all: the same error
+  // The value is not shown: it may be a private key by mistake.
+  throw invalid(name, `a ${typeof value}`, 'a public key in PEM form, of RSA, EC or Ed25519')
+}
+
+const keySources = { secret, publicKey, jwksUrl: string(/^https?:\/\/./, 'a URL') }
+const tokenFields: Check<object> = fields<Record<string, Check<unknown>>>({ ...keySources, issuer: someString, audience: someString }, {})
+const token: Check<TokenOptions | undefined> = (value, name) => {
+  const checked = tokenFields(value, name)
+  const sources = Object.keys(keySources).filter(key => Object.hasOwn(checked, key))
+  if (sources.length !== 1) throw invalid(name, sources, `one of ${Object.keys(keySources).join(', ')}`)
+  return checked as TokenOptions
+}
+
+type AllowedOrigins = 'same-host' | '*' | readonly (string | RegExp)[]
+const allowedOrigins: Check<AllowedOrigins> = (value, name) => {
+  if (value === '*') return value
+  const allowed = "'*', or a list of origins such as 'https://example.com' and regular expressions"
+  if (!Array.isArray(value)) throw invalid(name, value, allowed)
+  return Object.freeze(value.map(origin => {
+    if (origin instanceof RegExp) return origin
+    if (typeof origin === 'string' && /^[a-z][a-z0-9+.-]*:\/\/[^/]+$/i.test(origin)) return origin.toLowerCase()
+    throw invalid(name, origin, allowed)
+  }))
+}
+
+const messages = fields({ ratio, content: boolean }, { content: false }, {
+  required: { ratio: 'a number above 0 and up to 1' }, allowed: 'false or { ratio, content? }'
+})
+type LoggingFields = { readonly destination: 'stdout' | 'api', readonly messages: false | ReturnType<typeof messages> }
+const loggingDefaults: LoggingFields = Object.freeze({ destination: 'stdout', messages: false })
+const loggingFields = fields({ destination: literal('stdout', 'api'), messages: orLiteral([false], messages) }, loggingDefaults, {
+  allowed: "'auto', false or { destination?, messages? }"
+})
+const logging: Check<LoggingFields | false> = (value, name) => value === 'auto' ? loggingDefaults : value !== false && loggingFields(value, name)
+
+const heartbeatDefaults = Object.freeze({ interval: 25_000, timeout: 10_000 })
+const shutdownDefaults = Object.freeze({ signals: true, timeout: 8_000 })
+
+const checks = {
+  path: orLiteral([false], routePath),
+  sdkPath: orLiteral([false], routePath),
+  healthPath: orLiteral([false], routePath),
+  readyPath: orLiteral([false], routePath),
+  redis: redisSource,
+  prefix: string(/^[^\s{}]+$/, 'a string without white space and braces that is not empty'),
+  maxConnections: integer(1),
+  maxConnectionAge: orLiteral([false], duration(1_000)),
+  requestTimeout: duration(1_000),
+  heartbeat: fields({ interval: duration(10), timeout: duration(10) }, heartbeatDefaults),
+  maxPayload: integer(1),
+  maxBufferedBytes: integer(1),
+  memoryLimit: orLiteral([false], integer(1)),
+  allowedOrigins,
+  rateLimit,
+  authenticate: fn<Options['authenticate']>(),
+  token,
+  channels,
+  onConnect: fn<Options['onConnect']>(),
+  onMessage: fn<Options['onMessage']>(),
+  onDisconnect: fn<Options['onDisconnect']>(),
+  onSubscribe: fn<Options['onSubscribe']>(),
+  onPublish: fn<Options['onPublish']>(),
+  onRpc: fn<Options['onRpc']>(),
+  shutdown: orLiteral([false], fields({ signals: boolean, timeout: duration(100) }, shutdownDefaults)),
+  telemetry: literal('auto', false),
+  logging
+} satisfies { readonly [name in keyof Options]-?: Check<unknown> }
+
+/**
+ * Checks every option and fills in the defaults, once. Nobody else reads raw options.
+ * @throws FST_CRWS_UNKNOWN_OPTION, FST_CRWS_INVALID_OPTION
+ */
+export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = process.env): ResolvedOptions {
+  const resolved = fields(checks, {
+    path: '/ws',
+    sdkPath: '/connection/websocket',
+    healthPath: '/health',
+    readyPath: '/ready',
+    redis: options.redis === undefined ? redisSource.fromEnvironment(env) : undefined,
+    prefix: 'ws',
+    maxConnections: 950,
+    maxConnectionAge: DERIVED,
+    requestTimeout: options.requestTimeout === undefined ? requestTimeoutFromEnvironment(env) : CLOUD_RUN_MAX_TIMEOUT,
+    heartbeat: heartbeatDefaults,
+    maxPayload: 65_536,
+    maxBufferedBytes: 1_048_576,
+    memoryLimit: containerMemory(),
+    allowedOrigins: 'same-host',
+    rateLimit: rateLimitDefaults,
+    authenticate: undefined,
+    token: undefined,
+    channels: new Map(),
+    onConnect: undefined,
+    onMessage: undefined,
+    onDisconnect: undefined,
+    onSubscribe: undefined,
+    onPublish: undefined,
+    onRpc: undefined,
+    shutdown: shutdownDefaults,
+    telemetry: 'auto',
+    logging: loggingDefaults
+  })(options, '')
+  return Object.freeze({ ...resolved, maxConnectionAge: connectionAge(resolved) })
+}
+
+/**
+ * Bytes. Without a limit of its container, Node.js reports none, or a number beyond all memory. The sandbox of Cloud Run's
+ * first generation shows its limit as the machine's memory.
+ */
+function containerMemory (): number {
+  return Math.min(process.constrainedMemory() || Infinity, totalmem())
+}
+
+function requestTimeoutFromEnvironment (env: NodeJS.ProcessEnv): number {
+  const seconds = env.CLOUD_RUN_TIMEOUT_SECONDS
+  if (seconds === undefined || seconds === '') return CLOUD_RUN_MAX_TIMEOUT
+  if (/^\d+$/.test(seconds) && Number(seconds) > 0) return Number(seconds) * 1_000
+  throw invalid('requestTimeout (env CLOUD_RUN_TIMEOUT_SECONDS)', seconds, 'a whole number of seconds')
+}
+
+function connectionAge ({ maxConnectionAge, requestTimeout }: ResolvedOptions): number | false {
+  if (maxConnectionAge === false) return false
+  if (Number.isNaN(maxConnectionAge)) return Math.round(requestTimeout * AGE_SHARE)
+  if (maxConnectionAge < requestTimeout) return maxConnectionAge
+  const allowed = `less than requestTimeout (${requestTimeout} ms), which would cut the connection first; or false`
+  throw invalid('maxConnectionAge', maxConnectionAge, allowed)
+}

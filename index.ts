@@ -1,43 +1,45 @@
 import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { randomBytes } from 'node:crypto'
-import { Admission } from './lib/http/admission.ts'
-import { Availability } from './lib/lifecycle/availability.ts'
 import { createBackend } from './lib/backends/backend.ts'
 import { BrokerEvents } from './lib/core/broker-events.ts'
-import { START_TIMEOUT } from './lib/model/broker.ts'
-import { ChannelNamespaces } from './lib/model/channel-rules.ts'
-import { traceRequests } from './lib/google/cloud-logging.ts'
-import { Control } from './lib/core/control.ts'
-import { Drain } from './lib/lifecycle/drain.ts'
-import { AlreadyRegisteredError } from './lib/model/errors.ts'
-import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
-import { Heartbeat } from './lib/lifecycle/heartbeat.ts'
-import { Hints } from './lib/observability/hints/hints.ts'
-import { Hub } from './lib/hub/hub.ts'
 import { Connections } from './lib/core/connections.ts'
+import { Control } from './lib/core/control.ts'
 import { InstanceRegistry } from './lib/core/instance-registry.ts'
-import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
-import { openLogs } from './lib/observability/log-destination.ts'
-import { Logs } from './lib/observability/logs.ts'
-import { MemoryGuard } from './lib/lifecycle/memory-guard.ts'
-import { Metrics } from './lib/observability/metrics.ts'
-import { resolveOptions } from './lib/options/resolve.ts'
-import type { Options } from './lib/options/options.ts'
-import { Observer } from './lib/observability/observer.ts'
-import { PlainProtocol } from './lib/protocols/plain.ts'
-import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { Publisher } from './lib/core/publisher.ts'
 import { createRealtime } from './lib/core/realtime.ts'
 import type { Realtime } from './lib/core/realtime.ts'
+import { Subscriptions } from './lib/core/subscriptions.ts'
+import { traceRequests } from './lib/google/cloud-logging.ts'
+import { Admission } from './lib/http/admission.ts'
+import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
 import { registerWebSocketServer, WebSocketRoutes } from './lib/http/route.ts'
-import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
-import { Subscriptions } from './lib/core/subscriptions.ts'
+import { Hub } from './lib/hub/hub.ts'
+import { Availability } from './lib/lifecycle/availability.ts'
+import { Drain } from './lib/lifecycle/drain.ts'
+import { Heartbeat } from './lib/lifecycle/heartbeat.ts'
+import { MemoryGuard } from './lib/lifecycle/memory-guard.ts'
 import { addShutdown } from './lib/lifecycle/shutdown.ts'
+import { START_TIMEOUT } from './lib/model/broker.ts'
+import type { Broker } from './lib/model/broker.ts'
+import { ChannelNamespaces } from './lib/model/channel-rules.ts'
+import { AlreadyRegisteredError } from './lib/model/errors.ts'
+import { Hints } from './lib/observability/hints/hints.ts'
+import { openLogs } from './lib/observability/log-destination.ts'
+import { Logs } from './lib/observability/logs.ts'
+import { Metrics } from './lib/observability/metrics.ts'
+import { Observer } from './lib/observability/observer.ts'
 import { Telemetry } from './lib/observability/otel/telemetry.ts'
-import { setupFailure, TelemetryReport } from './lib/observability/otel/report.ts'
 import { Tracing } from './lib/observability/tracing.ts'
+import type { Options } from './lib/options/options.ts'
+import { resolveOptions } from './lib/options/resolve.ts'
+import type { ResolvedOptions } from './lib/options/resolve.ts'
+import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
+import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
+import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
+import type { Tokens } from './lib/protocols/centrifugal/tokens.ts'
+import { PlainProtocol } from './lib/protocols/plain.ts'
 import { settledWithin } from './lib/util/timeout.ts'
 
 declare module 'fastify' {
@@ -47,12 +49,7 @@ declare module 'fastify' {
   }
 }
 
-/** ms after listening: importing an SDK keeps the event loop busy for some tenths of a second, so the first probes and connections go before. */
-const TELEMETRY_DELAY = 1_000
-/** Where OpenTelemetry's API keeps what is registered with it, whichever copy of it that was. */
-const OPENTELEMETRY = Symbol.for('opentelemetry.js.api.1')
-
-/** Those that have the plugin: a scope does not see the decorators of its siblings. */
+/** Servers that already have the plugin: encapsulated scopes do not see each other's decorators. */
 const servers = new WeakSet<object>()
 
 const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
@@ -87,13 +84,10 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol)
   const limiter = await createLimiter(app, options.rateLimit.connections, rateLimitStore, observer)
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
-  if (path !== false) {
-    const plain = new PlainProtocol(options, connections, observer)
-    routes.add(path, () => plain)
-  }
+  const plain = new PlainProtocol(options, connections, observer)
+  if (path !== false) routes.add(path, () => plain)
   if (sdkPath !== false) {
-    const tokens = options.token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(options.token)
-    const context = { options, namespaces, connections, subscriptions, publisher, presence, observer, tokens }
+    const context = { options, namespaces, connections, subscriptions, publisher, presence, observer, tokens: await tokensOf(options) }
     const json = new SdkProtocol(jsonCodec, context)
     const protobuf = new SdkProtocol(protobufCodec, context)
     routes.add(sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
@@ -108,33 +102,25 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   metrics.observe({ connections, hub, broker, limit: options.maxConnections })
   hints.started(Date.now())
   heartbeat.start()
-  let telemetryTimer: NodeJS.Timeout | undefined
-  if (options.telemetry !== false) {
-    // Where the host has registered nothing there is nobody to tell before our SDK comes, and the start does not wait for the import.
-    const bindToHost = async () => { if (OPENTELEMETRY in globalThis) await observer.bind() }
-    await bindToHost()
-    app.addHook('onReady', bindToHost)
-    app.addHook('onListen', async () => {
-      await bindToHost()
-      telemetryTimer = setTimeout(() => {
-        observer.bind().then(() => telemetry.start()).then(() => observer.bind()).catch(error => new TelemetryReport(logs).failed(setupFailure(error, ['@opentelemetry/api'])))
-      }, TELEMETRY_DELAY).unref()
-    })
-  }
+  if (options.telemetry !== false) await telemetry.attach(app, observer)
 
   addShutdown(app, shutdown, drain, {
     refuseUpgrades: () => routes.refuseUpgrades(),
-    flush: budget => {
-      clearTimeout(telemetryTimer)
-      return Promise.all([telemetry.close(budget), logs.close()])
-    },
-    release: async () => {
-      heartbeat.stop()
-      metrics.close()
-      await registry.remove().catch(() => {}) // fails while Redis is down; the record expires
-      await broker.close()
-    }
+    flush: budget => Promise.all([telemetry.close(budget), logs.close()]),
+    release: () => release(heartbeat, metrics, registry, broker)
   })
+}
+
+async function release (heartbeat: Heartbeat, metrics: Metrics, registry: InstanceRegistry, broker: Broker): Promise<void> {
+  heartbeat.stop()
+  metrics.close()
+  await registry.remove().catch(() => {}) // fails while Redis is down; the record expires
+  await broker.close()
+}
+
+/** Only an app that takes tokens waits for the import of `jose`. */
+async function tokensOf ({ token }: ResolvedOptions): Promise<Tokens | undefined> {
+  return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token)
 }
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })

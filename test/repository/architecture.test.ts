@@ -1,11 +1,28 @@
+import { readFileSync } from 'node:fs'
 import t from 'tap'
-import { barrels, circles, doors, functionLengths, importGraph, readSources, wrongWays } from '../helpers/architecture.ts'
+import { barrels, circles, doors, FLOORS, functionLengths, importGraph, readSources, wrongWays } from '../helpers/architecture.ts'
 
 const MAX_FILE_LINES = 280
 const MAX_FUNCTION_LINES = 60
 
 /** The files of each room that other rooms may import. `index.ts` may import all. */
-const DOORS: Record<string, string[]> = {}
+const DOORS: Record<string, string[]> = {
+  model: [
+    'broker.ts', 'channel-rules.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'errors.ts', 'presence.ts', 'publication.ts', 'sessions.ts'
+  ],
+  util: ['task-queue.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
+  hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
+  options: ['checks.ts', 'options.ts', 'redis-source.ts', 'resolve.ts', 'token-options.ts'],
+  google: [
+    'client-address.ts', 'cloud-logging.ts', 'cloud-run.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'trace-context.ts'
+  ],
+  backends: ['redis/rate-limit-store.ts'],
+  observability: ['logs.ts', 'metrics.ts', 'observer.ts', 'tracing.ts'],
+  core: [
+    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
+  ],
+  lifecycle: ['availability.ts']
+}
 
 const sources = readSources()
 const graph = importGraph(sources)
@@ -20,6 +37,12 @@ t.test('there is no circle of imports, not even of types', async (t) => {
 
 t.test('a room is entered by its doors', async (t) => {
   t.strictSame(doors(graph), DOORS)
+})
+
+t.test('CONTRIBUTING shows the same rooms on the same floors', async (t) => {
+  const [contributing = ''] = readFileSync(new URL('../../CONTRIBUTING.md', import.meta.url), 'utf8').split('\n## Where')
+  const rows = Array.from(contributing.matchAll(/^\| (\d) \| `(\w+)` \|/gm), ([, floor, room]) => [Number(floor), room])
+  t.strictSame(rows, FLOORS.flatMap((rooms, i) => rooms.map(room => [FLOORS.length - i, room])))
 })
 
 t.test('index.ts is imported by nobody, and no file only hands on what others export', async (t) => {
@@ -42,7 +65,10 @@ t.test('the checks themselves find what is wrong', async (t) => {
     'lib/g.ts': ''
   })
   t.strictSame(wrongWays(up), [
-    'lib/model/a.ts imports lib/core/b.ts', 'lib/hub/c.ts imports lib/options/d.ts', 'lib/core/e.ts imports lib/http/f.ts', 'lib/g.ts is in no room'
+    'lib/model/a.ts imports lib/core/b.ts',
+    'lib/hub/c.ts imports lib/options/d.ts',
+    'lib/core/e.ts imports lib/http/f.ts',
+    'lib/g.ts is in no room'
   ])
   const circle = graphOf({
     'lib/hub/a.ts': "import type { B } from './b.ts'",

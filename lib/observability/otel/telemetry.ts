@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify'
 import { detectCloudRun } from '../../google/cloud-run.ts'
 import type { CloudRun } from '../../google/cloud-run.ts'
 import type { Logs } from '../logs.ts'
@@ -5,6 +6,11 @@ import { setupFailure, TelemetryReport } from './report.ts'
 import type { Load, TelemetrySdk } from './sdk.ts'
 import { telemetrySettings } from './settings.ts'
 import type { TelemetrySettings } from './settings.ts'
+
+/** Milliseconds after listening. Importing an SDK blocks the event loop for some tenths of a second: the first probes go before. */
+const START_DELAY = 1_000
+/** Where OpenTelemetry's API keeps what is registered with it, whichever copy of the API that was. */
+const REGISTERED = Symbol.for('opentelemetry.js.api.1')
 
 /** The SDK of this process: OpenTelemetry has one global meter provider, whatever the number of apps. */
 interface Shared {
@@ -17,16 +23,34 @@ let shared: Shared | undefined
 
 const loadPackage: Load = name => import(name)
 
-/** `telemetry: 'auto'`: an SDK of ours where metrics have somewhere to go and the host has brought none. */
+/** `telemetry: 'auto'`: an SDK of ours if metrics have somewhere to go and the app has registered none. */
 export class Telemetry {
   readonly #logs: Logs
   readonly #load: Load
   #shared: Shared | undefined
   #closed = false
+  #timer: NodeJS.Timeout | undefined
 
   constructor (logs: Logs, load: Load = loadPackage) {
     this.#logs = logs
     this.#load = load
+  }
+
+  /**
+   * Binds the observer to the SDK that the app has registered, and starts one of ours a moment after the app listens. Without a
+   * registered SDK the start of the app does not wait for the import of the API.
+   */
+  async attach (app: FastifyInstance, observer: { bind (): Promise<void> }): Promise<void> {
+    const bindToApp = async () => { if (REGISTERED in globalThis) await observer.bind() }
+    await bindToApp()
+    app.addHook('onReady', bindToApp)
+    app.addHook('onListen', async () => {
+      await bindToApp()
+      this.#timer = setTimeout(() => {
+        observer.bind().then(() => this.start()).then(() => observer.bind())
+          .catch((error: unknown) => new TelemetryReport(this.#logs).failed(setupFailure(error, ['@opentelemetry/api'])))
+      }, START_DELAY).unref()
+    })
   }
 
   /** Resolves when there is an SDK, or it is clear that none is wanted or to be had. Never rejects. */
@@ -35,7 +59,7 @@ export class Telemetry {
     if (settings === undefined) return
     const { registeredProvider } = await import('../instruments.ts')
     if (this.#closed) return
-    if (shared === undefined && registeredProvider() !== undefined) return // the host's own
+    if (shared === undefined && registeredProvider() !== undefined) return // the app's own
     const cloudRun = await detectCloudRun()
     if (this.#closed || (cloudRun === undefined && settings.collector === undefined)) return
     shared ??= { users: new Set(), sdk: undefined, started: undefined }
@@ -47,6 +71,7 @@ export class Telemetry {
   /** The last app to close sends what there is and ends the SDK, within `budget` ms. */
   async close (budget: number): Promise<void> {
     this.#closed = true
+    clearTimeout(this.#timer)
     if (!this.#shared?.users.delete(this) || this.#shared.users.size > 0) return
     if (shared === this.#shared) shared = undefined
     await this.#shared.sdk?.stop(budget)
@@ -57,12 +82,12 @@ export class Telemetry {
     const [{ registeredProvider }, { createSdk, neededPackages }] = await Promise.all([import('../instruments.ts'), import('./sdk.ts')])
     try {
       const sdk = await createSdk(settings, cloudRun, this.#load, report)
-      // Meanwhile all apps may have been closed, or the host may have brought its own.
+      // Meanwhile all apps may have been closed, or the app may have registered its own.
       if (mine.users.size === 0 || registeredProvider() !== undefined) return
       sdk.start()
       mine.sdk = sdk
     } catch (error) {
-      // The app works without metrics, and who waits for them finds this entry.
+      // The app works without metrics, and this entry says why.
       report.failed(setupFailure(error, neededPackages(settings.collector === undefined)))
     }
   }

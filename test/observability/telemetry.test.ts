@@ -78,6 +78,7 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
   await until(() => log.ours().length > 0, 'the SDK has started')
   t.match(log.ours(), [{ event: 'telemetry.started', level: 30, url: `${otlp.url}/v1/metrics`, interval: 60_000 }])
   await until(async () => {
+    await wait(100) // delays are measured every 20 ms, and each flush starts anew
     await flush()
     return otlp.latest(processMetricNames.eventLoopDelay)[''] !== undefined
   }, 'delays were measured')

@@ -36,7 +36,9 @@ export class Control implements ChannelListener {
   /** True once commands arrive, at the latest when Redis is back. */
   get listens (): boolean { return this.#listens }
 
-  /** Resolves when commands arrive. Rejects while Redis is down; the heartbeat and the return of Redis call it again. */
+  /**
+   * Resolves when commands arrive. Rejects while Redis is down; the heartbeat and the return of Redis call it again.
+   */
   listen (): Promise<void> {
     this.#listening ??= this.#broker.subscribe(CONTROL_CHANNEL, true, this).then(() => { this.#listens = true }, (error: unknown) => {
       this.#listening = undefined

@@ -1,8 +1,8 @@
 import type { Observer } from '../observability/observer.ts'
 
 /**
- * Returns `run` with its rejections reported. A promise that your app forgets to await must not end the process when it rejects:
- * a client could cause that.
+ * Returns `run` with its rejections reported. A promise that your app forgets to await must not end the process when
+ * it rejects: a client could cause that.
  */
 export function guarded<Args extends unknown[], Result> (
   observer: Observer, call: string, run: (...args: Args) => Result | Promise<Result>

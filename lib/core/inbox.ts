@@ -14,7 +14,9 @@ export interface InboxOwner {
   pongBy: number
   /** True if log entries are written for messages. */
   readonly logsMessages: boolean
-  /** True if messages in flight are discarded: the client was disconnected or broke a rule, or its handler has failed. */
+  /**
+   * True if messages in flight are discarded: the client was disconnected or broke a rule, or its handler has failed.
+   */
   readonly discardsMessages: boolean
   /** A message was received. Called only if `logsMessages`. */
   messageReceived (data: Buffer, binary: boolean): void

@@ -96,7 +96,10 @@ export class Outbox {
     if (this.#raw.writableLength > Math.min(MAX_CORKED, this.#maxBufferedBytes)) this.#checkBuffered()
   }
 
-  /** Holds writes back until `uncork`: they leave in one write, or in a few if they are large. A congested socket is not corked. */
+  /**
+   * Holds writes back until `uncork`: they leave in one write, or in a few if they are large. A congested socket is
+   * not corked.
+   */
   cork (): void {
     if (this.#raw.writableLength === 0) this.#raw.cork()
   }

@@ -30,19 +30,20 @@ export interface Realtime {
    */
   publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>>
   /**
-   * Publishes the same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat it.
+   * Publishes the same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat
+   * it.
    * @throws as `publish`
    */
   broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]>
   /**
    * Reads what was published to a channel with history.
-   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_UNRECOVERABLE_POSITION if `since` names an epoch that is
-   * gone, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_UNRECOVERABLE_POSITION if `since` names an
+   * epoch that is gone, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   history (channel: string, options?: HistoryOptions): Promise<ChannelHistory>
   /**
-   * Lists the members of a channel on all instances: one entry per connection. Members of an instance that crashed are listed for
-   * up to 60 s more.
+   * Lists the members of a channel on all instances: one entry per connection. Members of an instance that crashed
+   * are listed for up to 60 s more.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   presence (channel: string): Promise<Member[]>
@@ -63,13 +64,15 @@ export interface Realtime {
    */
   unsubscribe (user: string, channel: string): Promise<void>
   /**
-   * Closes every connection of a user, or one connection by its id, on any instance. Resolves when the command is stored.
+   * Closes every connection of a user, or one connection by its id, on any instance. Resolves when the command is
+   * stored.
    * @param options `@default` code 3503 and reason 'force disconnect', which tell SDKs not to connect again
    * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   disconnect (target: string | Target, options?: { code?: number | undefined, reason?: string | undefined }): Promise<void>
   /**
-   * Lists all instances. Figures of the others are up to five seconds old, and an instance that crashed is listed for up to 60 s.
+   * Lists all instances. Figures of the others are up to five seconds old, and an instance that crashed is listed for
+   * up to 60 s.
    * @throws FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   info (): Promise<InstanceInfo[]>
@@ -97,7 +100,8 @@ export interface Sessions {
 
 /** Puts the calls of `app.realtime` together from the parts that carry them out. */
 export function createRealtime (
-  publisher: Publisher, presence: Presence, sessions: SessionStore, connections: Connections, registry: InstanceRegistry, control: Control, observer: Observer
+  publisher: Publisher, presence: Presence, sessions: SessionStore, connections: Connections, registry: InstanceRegistry,
+  control: Control, observer: Observer
 ): Realtime {
   return {
     connections,

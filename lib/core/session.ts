@@ -19,7 +19,10 @@ export interface Session {
   sweep (now: number): void
   /** Position from which a subscription by the app recovers if the app named none. */
   positionOf (channel: string): Position | undefined
-  /** The app, not the client, has subscribed the connection. Admits the subscription now, or when the client is ready for it. */
+  /**
+   * The app, not the client, has subscribed the connection. Admits the subscription now, or when the client is ready
+   * for it.
+   */
   subscribed (subscription: Subscription): SubscribeResult
   /** The app, not the client, has unsubscribed the connection. */
   unsubscribed (channel: string): void

@@ -8,8 +8,9 @@ import type { TraceContext } from './trace-context.ts'
 
 export interface CloudLoggingOptions {
   /**
-   * Id of the Google Cloud project, by which entries find their trace. Default: env GOOGLE_CLOUD_PROJECT; else, on Cloud Run, what
-   * the metadata server says, from the moment it has answered. Entries without a project have no trace.
+   * Id of the Google Cloud project, by which entries find their trace. Default: env GOOGLE_CLOUD_PROJECT; else, on
+   * Cloud Run, what the metadata server says, from the moment it has answered. Entries without a project have no
+   * trace.
    */
   project?: string | undefined
   /** Service and version under which Error Reporting shows errors. Default: env K_SERVICE and K_REVISION. */
@@ -44,8 +45,8 @@ const ERROR = 50
 const severities = [['CRITICAL', 60], ['ERROR', ERROR], ['WARNING', 40], ['INFO', 30]] as const
 
 /**
- * The logger options with which all entries of an app have the form that Cloud Logging reads from stdout, request logs included:
- * `Fastify({ logger: cloudLogging() })`.
+ * The logger options with which all entries of an app have the form that Cloud Logging reads from stdout, request
+ * logs included: `Fastify({ logger: cloudLogging() })`.
  */
 export function cloudLogging (options: CloudLoggingOptions = {}): CloudLoggerOptions {
   const { service = process.env.K_SERVICE, version = process.env.K_REVISION, labels } = options
@@ -76,7 +77,10 @@ export function isCloudLogger (log: FastifyBaseLogger): boolean {
   return (log as { [formatters]?: { level?: unknown } })[formatters]?.level === severity
 }
 
-/** What a handler logs with `request.log` belongs to the request's trace; what Fastify logs itself brings the request along. */
+/**
+ * What a handler logs with `request.log` belongs to the request's trace; what Fastify logs itself brings the request
+ * along.
+ */
 export function traceRequests (app: FastifyInstance): void {
   if (!isCloudLogger(app.log)) return
   app.addHook('onRequest', (request, _reply, done) => {
@@ -92,7 +96,10 @@ function severity (_label: string, level: number): { severity: string } {
   return { severity: severities.find(([, from]) => level >= from)?.[0] ?? 'DEBUG' }
 }
 
-/** Fastify logs `req` when a request comes, and `res` with `responseTime` when it is answered; both are one field here. A host may use these names for anything else. */
+/**
+ * Fastify logs `req` when a request comes, and `res` with `responseTime` when it is answered; both are one field
+ * here. A host may use these names for anything else.
+ */
 function takeRequest (entry: Entry): FastifyRequest | undefined {
   const { req, res, responseTime } = entry
   if (req === undefined && res === undefined) return undefined

@@ -21,8 +21,8 @@ const METADATA_TIMEOUT = 800
 const METADATA_TRIES = 3
 
 /**
- * What Cloud Run's environment and its metadata server say (docs.cloud.google.com/run/docs/container-contract). Elsewhere undefined, and
- * nobody is asked. Never rejects: what stays unknown is undefined.
+ * What Cloud Run's environment and its metadata server say (docs.cloud.google.com/run/docs/container-contract).
+ * Elsewhere undefined, and nobody is asked. Never rejects: what stays unknown is undefined.
  */
 export async function detectCloudRun (env: NodeJS.ProcessEnv = process.env): Promise<CloudRun | undefined> {
   const { K_SERVICE: service, K_REVISION: revision = '', K_CONFIGURATION: configuration = '', GOOGLE_CLOUD_PROJECT } = env
@@ -48,7 +48,9 @@ async function metadata (path: string, env: NodeJS.ProcessEnv): Promise<string |
   return answer
 }
 
-/** Again where it was too late: what keeps this process from reading the answer (imports, at the start) is over then. */
+/**
+ * Again where it was too late: what keeps this process from reading the answer (imports, at the start) is over then.
+ */
 async function ask (url: string, tries = METADATA_TRIES): Promise<string | undefined> {
   try {
     return await read(url)

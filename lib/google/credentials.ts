@@ -8,7 +8,10 @@ const TOKEN_TIMEOUT = 3_000
 /** HTTP headers that say who we are, with a token that is valid now, whenever it is called. @throws CredentialsError */
 export type GoogleHeaders = () => Promise<Record<string, string>>
 
-/** By application default credentials. The library keeps a token until it is about to expire; without the project it would start gcloud to ask. */
+/**
+ * By application default credentials. The library keeps a token until it is about to expire; without the project it
+ * would start gcloud to ask.
+ */
 export function googleHeaders ({ GoogleAuth }: typeof import('google-auth-library'), projectId: string): GoogleHeaders {
   const auth = new GoogleAuth({ scopes: SCOPE, projectId })
   let client: AuthClient | undefined

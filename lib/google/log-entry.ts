@@ -3,14 +3,20 @@ import type { IncomingMessage } from 'node:http'
 import { remoteAddress } from './client-address.ts'
 import type { TraceContext } from './trace-context.ts'
 
-/** Names that Cloud Logging takes out of a line of JSON (docs.cloud.google.com/logging/docs/structured-logging#special-payload-fields). */
+/**
+ * Names that Cloud Logging takes out of a line of JSON
+ * (docs.cloud.google.com/logging/docs/structured-logging#special-payload-fields).
+ */
 export const TRACE = 'logging.googleapis.com/trace'
 export const SPAN_ID = 'logging.googleapis.com/spanId'
 export const TRACE_SAMPLED = 'logging.googleapis.com/trace_sampled'
 export const LABELS = 'logging.googleapis.com/labels'
 export const OPERATION = 'logging.googleapis.com/operation'
 
-/** By this Error Reporting takes an entry whatever its text is (docs.cloud.google.com/error-reporting/docs/formatting-error-messages). */
+/**
+ * By this Error Reporting takes an entry whatever its text is
+ * (docs.cloud.google.com/error-reporting/docs/formatting-error-messages).
+ */
 const REPORTED_ERROR = 'type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent'
 
 /** Labels of one entry, and characters of a label's name and value (docs.cloud.google.com/logging/quotas). */
@@ -20,7 +26,10 @@ const MAX_LABEL_VALUE = 8_192
 
 /** Bytes of one entry. Cloud Logging refuses more than 256 KB, and counts in a form of its own. */
 export const MAX_ENTRY = 131_072
-/** Characters of a text, and members of a list or an object, that are left in an entry that is too large; the next pair if it still is. */
+/**
+ * Characters of a text, and members of a list or an object, that are left in an entry that is too large; the next
+ * pair if it still is.
+ */
 const CUTS = [[16_384, 1_000], [1_024, 100], [128, 20]] as const
 /** Levels of an object that are left then. */
 const MAX_DEPTH = 8
@@ -83,10 +92,13 @@ function stackOf ({ stack, name, message, cause }: Error): string {
 
 /** As many as an entry may have, the first ones; all values as texts. */
 export function boundLabels (labels: Record<string, unknown>): Record<string, string> {
-  return Object.fromEntries(Object.entries(labels).slice(0, MAX_LABELS).map(([name, value]) => [name.slice(0, MAX_LABEL_NAME), cutText(String(value), MAX_LABEL_VALUE)]))
+  const few = Object.entries(labels).slice(0, MAX_LABELS)
+  return Object.fromEntries(few.map(([name, value]) => [name.slice(0, MAX_LABEL_NAME), cutText(String(value), MAX_LABEL_VALUE)]))
 }
 
-/** A line of JSON that Cloud Logging will take: where it is too large, long texts and lists in it are cut, and say so. */
+/**
+ * A line of JSON that Cloud Logging will take: where it is too large, long texts and lists in it are cut, and say so.
+ */
 export function boundLine (line: string): string {
   if (line.length <= MAX_ENTRY / 3 || Buffer.byteLength(line) <= MAX_ENTRY) return line // three bytes per character at the most
   const entry = JSON.parse(line) as Record<string, unknown>

@@ -7,7 +7,10 @@ import { settledWithin } from '../util/timeout.ts'
 /** What may wait: lines, and their characters. What comes beyond is dropped and counted. */
 const MAX_QUEUE = 10_000
 const MAX_QUEUE_SIZE = 16_777_216
-/** What one request carries: entries, and their characters. Google takes at most 10 MB (docs.cloud.google.com/logging/quotas). */
+/**
+ * What one request carries: entries, and their characters. Google takes at most 10 MB
+ * (docs.cloud.google.com/logging/quotas).
+ */
 const MAX_BATCH = 500
 const MAX_BATCH_SIZE = 1_048_576
 /** ms that an entry waits for others. */
@@ -21,8 +24,9 @@ const FLUSH_TIMEOUT = 2_000
 interface Stdout { write (line: string): unknown }
 
 /**
- * A stream for pino whose lines go to Cloud Logging's API, many in one request. When the API fails they go to stdout, which Cloud
- * Run reads as well, and after a while it is tried again: nothing is lost, nobody waits, nothing is thrown.
+ * A stream for pino whose lines go to Cloud Logging's API, many in one request. When the API fails they go to stdout,
+ * which Cloud Run reads as well, and after a while it is tried again: nothing is lost, nobody waits, nothing is
+ * thrown.
  */
 export class CloudLoggingApi {
   readonly #stdout: Stdout
@@ -129,7 +133,10 @@ export class CloudLoggingApi {
     this.#spill()
   }
 
-  /** A request that was not answered may have been taken: then its entries are there twice, which is better than not at all. */
+  /**
+   * A request that was not answered may have been taken: then its entries are there twice, which is better than not
+   * at all.
+   */
   #spill (): void {
     for (const line of this.#batch) this.#stdout.write(line)
     for (const line of this.#queue) this.#stdout.write(line)

@@ -5,7 +5,10 @@ import type { CloudRun } from './cloud-run.ts'
 import { withTimeout } from '../util/timeout.ts'
 
 export interface LoggingClient {
-  /** Lines of JSON as Cloud Logging reads them from stdout, in one request. Rejects within a few seconds if they were not taken. */
+  /**
+   * Lines of JSON as Cloud Logging reads them from stdout, in one request. Rejects within a few seconds if they were
+   * not taken.
+   */
   write (lines: readonly string[]): Promise<void>
   close (): void
 }
@@ -82,7 +85,11 @@ function resourceOf (run: CloudRun | undefined, project: string): object {
 
 /** The fields that are taken out of a line on stdout are fields of their own here; the rest is the payload. */
 export function toApiEntry (line: Record<string, unknown>, insertId: string): object {
-  const { severity, time, httpRequest, [TRACE]: trace, [SPAN_ID]: spanId, [TRACE_SAMPLED]: traceSampled, [LABELS]: labels, [OPERATION]: operation, ...payload } = line
+  const {
+    severity, time, httpRequest,
+    [TRACE]: trace, [SPAN_ID]: spanId, [TRACE_SAMPLED]: traceSampled, [LABELS]: labels, [OPERATION]: operation,
+    ...payload
+  } = line
   return {
     severity,
     timestamp: timestamp(time as string),
@@ -119,7 +126,10 @@ function valueOf (value: unknown): object {
   return value === null ? { nullValue: 0 } : { structValue: struct(value as object) }
 }
 
-/** What a client sent may hold half a character; it would not be UTF-8, and Google would refuse the whole request. TypeScript's library does not know the method yet. */
+/**
+ * What a client sent may hold half a character; it would not be UTF-8, and Google would refuse the whole request.
+ * TypeScript's library does not know the method yet.
+ */
 function wellFormed (text: string): string {
   return (text as string & { toWellFormed (): string }).toWellFormed()
 }

@@ -1,6 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http'
 
-/** The trace that a request belongs to, in the terms of W3C Trace Context. A few bytes, so that a connection can keep it. */
+/**
+ * The trace that a request belongs to, in the terms of W3C Trace Context. A few bytes, so that a connection can keep
+ * it.
+ */
 export interface TraceContext {
   /** 32 hex digits. */
   readonly traceId: string
@@ -9,11 +12,16 @@ export interface TraceContext {
   readonly sampled: boolean
 }
 
-/** Version, trace id, parent id, flags (w3.org/TR/trace-context/#traceparent-header); later versions may go on after that. */
+/**
+ * Version, trace id, parent id, flags (w3.org/TR/trace-context/#traceparent-header); later versions may go on after
+ * that.
+ */
 const TRACEPARENT = /^(?!ff)([\da-f]{2})-(?!0{32})([\da-f]{32})-(?!0{16})([\da-f]{16})-([\da-f]{2})(?:$|-)/
 /** Trace id, and a span id in decimal (docs.cloud.google.com/trace/docs/trace-context#legacy-http-header). */
 const LEGACY = /^(?!0{32})([\da-f]{32})(?:\/(\d{1,20}))?(?:;o=(\d))?$/i
-/** Nothing that a regular expression above needs is further behind; what a client may send else is not kept in memory. */
+/**
+ * Nothing that a regular expression above needs is further behind; what a client may send else is not kept in memory.
+ */
 const MAX_HEADER = 200
 
 /** From `traceparent`, else from `X-Cloud-Trace-Context`; undefined where neither is there and valid. */

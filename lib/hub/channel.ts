@@ -28,7 +28,10 @@ interface Pending {
   batches: Batch[][]
 }
 
-/** Channels whose pending publications leave at the end of this turn of the event loop, which all apps of a process share. */
+/**
+ * Channels whose pending publications leave at the end of this turn of the event loop, which all apps of a process
+ * share.
+ */
 let due = new Set<Channel>()
 let flushes = 0
 
@@ -191,8 +194,9 @@ export class Channel implements ChannelListener, SubscribedChannel {
 }
 
 /**
- * The second immediate runs after the event loop has read, without waiting, what lies ready in the sockets: that leaves in the
- * same write. Writing to hundreds of sockets takes longer than all else in a turn, so what is published in it goes to Redis before.
+ * The second immediate runs after the event loop has read, without waiting, what lies ready in the sockets: that
+ * leaves in the same write. Writing to hundreds of sockets takes longer than all else in a turn, so what is published
+ * in it goes to Redis before.
  */
 function makeDue (channel: Channel): void {
   if (due.add(channel).size === 1) setImmediate(setImmediate, flushDue)

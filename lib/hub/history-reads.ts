@@ -7,15 +7,19 @@ interface NextRead {
 }
 
 /**
- * Reads of one channel's history, one at a time. Who comes while a read is under way shares the next one: when an instance goes, all its
- * clients come back at once, each with a position of its own, and as many reads of the same history would keep Redis from everything else.
+ * Reads of one channel's history, one at a time. Who comes while a read is under way shares the next one: when an
+ * instance goes, all its clients come back at once, each with a position of its own, and as many reads of the same
+ * history would keep Redis from everything else.
  */
 export class HistoryReads {
   readonly #read: (from: number) => Promise<History>
   #reading: Promise<unknown> | undefined
   #next: NextRead | undefined
 
-  /** `read`: what was published after this offset; Infinity: the position alone. Whose epoch is another one is found out by each for itself. */
+  /**
+   * `read`: what was published after this offset; Infinity: the position alone. Whose epoch is another one is found
+   * out by each for itself.
+   */
   constructor (read: (from: number) => Promise<History>) {
     this.#read = read
   }

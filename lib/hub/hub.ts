@@ -19,8 +19,8 @@ export class Hub {
   #skipped = 0
 
   /**
-   * @param maxRecovery Bytes that one subscriber may recover: a client that cannot take more would be dropped for it, come
-   * back and be dropped again.
+   * @param maxRecovery Bytes that one subscriber may recover: a client that cannot take more would be dropped for it,
+   * come back and be dropped again.
    */
   constructor (broker: Broker, namespaces: ChannelNamespaces, maxRecovery: number, observer: DeliveryObserver) {
     this.#broker = broker
@@ -39,9 +39,9 @@ export class Hub {
   get skipped (): number { return this.#skipped + this.#sum(channel => channel.skipped) }
 
   /**
-   * Resolves when publications arrive; they are buffered until `subscription.admit`. The first subscription of a channel
-   * subscribes the broker and waits for it, as do all that join meanwhile. With `positioned` the channel's position is read,
-   * and what was published after `since`.
+   * Resolves when publications arrive; they are buffered until `subscription.admit`. The first subscription of a
+   * channel subscribes the broker and waits for it, as do all that join meanwhile. With `positioned` the channel's
+   * position is read, and what was published after `since`.
    */
   async join (subscription: Subscription, positioned: boolean): Promise<void> {
     const channel = this.#enter(subscription.channel)

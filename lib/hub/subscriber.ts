@@ -8,7 +8,10 @@ export interface SubscriberOutbox {
   /** Holds writes back until `uncork`, so that they leave together. */
   cork (): void
   uncork (): void
-  /** True while the socket has not accepted what it was given. Then `sendSkipped` of the subscriptions is called later. */
+  /**
+   * True while the socket has not accepted what it was given. Then `sendSkipped` of the subscriptions is called
+   * later.
+   */
   isCongested (): boolean
 }
 

@@ -17,9 +17,9 @@ export interface SubscribedChannel {
 }
 
 /**
- * One connection in one channel. Its states: `new` (known to the connection alone, while permission is asked for), `joining`
- * (in the channel; publications are buffered from the broker's subscribe until the reply is sent, so that nothing is missed
- * and nothing precedes the reply), `live`, `ended`.
+ * One connection in one channel. Its states: `new` (known to the connection alone, while permission is asked for),
+ * `joining` (in the channel; publications are buffered from the broker's subscribe until the reply is sent, so that
+ * nothing is missed and nothing precedes the reply), `live`, `ended`.
  */
 export class Subscription {
   readonly subscriber: Subscriber
@@ -27,7 +27,10 @@ export class Subscription {
   state: 'new' | 'joining' | 'live' | 'ended' = 'new'
   /** Position from which the subscriber recovers. */
   since: Position | undefined
-  /** True if the app subscribed the connection: the client must not unsubscribe, and reconnects where others resubscribe. */
+  /**
+   * True if the app subscribed the connection: the client must not unsubscribe, and reconnects where others
+   * resubscribe.
+   */
   readonly serverSide: boolean
   /** True if the subscriber is told of joins and leaves. */
   joinLeave = false
@@ -86,8 +89,9 @@ export class Subscription {
   }
 
   /**
-   * Goes live, synchronously: the caller sends what the subscriber starts with in the same turn. Returns undefined if there is
-   * a gap, so that the subscriber must start again. With `onlyRecovered` a subscriber that did not recover is not admitted.
+   * Goes live, synchronously: the caller sends what the subscriber starts with in the same turn. Returns undefined if
+   * there is a gap, so that the subscriber must start again. With `onlyRecovered` a subscriber that did not recover
+   * is not admitted.
    */
   admit (onlyRecovered = false): Recovery | undefined {
     const buffered = this.#buffered ?? []
@@ -118,7 +122,10 @@ export class Subscription {
     if (this.state === 'live') this.#joined?.flushTo(this)
   }
 
-  /** Sends the newest publication that a slow subscriber skipped. Called when its socket has drained or is about to close. */
+  /**
+   * Sends the newest publication that a slow subscriber skipped. Called when its socket has drained or is about to
+   * close.
+   */
   sendSkipped (): void {
     const { skipped, subscriber, channel } = this
     if (skipped === undefined) return

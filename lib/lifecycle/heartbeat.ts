@@ -33,7 +33,8 @@ export class Heartbeat {
   #recordedAt = 0
 
   constructor (
-    connections: Connections, subscriptions: Subscriptions, hub: Hub, registry: InstanceRegistry, control: Control, observer: Observer, memory: MemoryGuard
+    connections: Connections, subscriptions: Subscriptions, hub: Hub, registry: InstanceRegistry, control: Control,
+    observer: Observer, memory: MemoryGuard
   ) {
     this.#connections = connections
     this.#subscriptions = subscriptions

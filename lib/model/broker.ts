@@ -11,7 +11,9 @@ export const START_TIMEOUT = 2_000
 /** ms that the result of a publish with an idempotency key is kept. */
 export const IDEMPOTENCY_TTL = 300_000
 
-/** ms that a channel's epoch and top offset outlive its last use: positions older than this can not be recovered from. */
+/**
+ * ms that a channel's epoch and top offset outlive its last use: positions older than this can not be recovered from.
+ */
 export const POSITION_TTL = 7 * 24 * 3_600_000
 
 export interface PublishSettings {
@@ -52,18 +54,27 @@ export interface BrokerListener {
  * Moves publications between instances and keeps history.
  *
  * A publish MUST be one atomic step with its history: the offset is assigned, stored and sent in one go, so that every
- * subscriber sees the same order as the stream. Every subscriber, the publisher's own instance included, MUST get it through
- * `deliver`: there is no second, local path. Within a channel with history `deliver` MUST be called with consecutive offsets of one epoch;
- * what can not be delivered MUST be reported by `missed` before the next publication is delivered.
+ * subscriber sees the same order as the stream. Every subscriber, the publisher's own instance included, MUST get it
+ * through `deliver`: there is no second, local path. Within a channel with history `deliver` MUST be called with
+ * consecutive offsets of one epoch; what can not be delivered MUST be reported by `missed` before the next
+ * publication is delivered.
  */
 export interface Broker {
   /** False while publications of other instances can not arrive. */
   readonly up: boolean
-  /** Resolves when the broker works, or after a moment without Redis: a missing Redis never keeps an app from starting. */
+  /**
+   * Resolves when the broker works, or after a moment without Redis: a missing Redis never keeps an app from
+   * starting.
+   */
   start (listener: BrokerListener): Promise<void>
-  /** Resolves when stored (with history) or handed on (without). Rejects with a coded error within two seconds; nothing is queued. */
+  /**
+   * Resolves when stored (with history) or handed on (without). Rejects with a coded error within two seconds;
+   * nothing is queued.
+   */
   publish (channel: string, publication: Publication, settings: PublishSettings): Promise<Partial<Position>>
-  /** Resolves only when every publication from now on will be delivered; with history, to the position from which on. */
+  /**
+   * Resolves only when every publication from now on will be delivered; with history, to the position from which on.
+   */
   subscribe (channel: string, history: boolean, listener: ChannelListener): Promise<void>
   unsubscribe (channel: string): void
   /** @throws FST_CRWS_UNRECOVERABLE_POSITION when `since` names another epoch. */

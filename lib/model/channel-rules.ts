@@ -18,7 +18,10 @@ export interface ChannelRules {
   readonly slow: 'close' | 'latest'
 }
 
-/** What holds in a namespace without rules: nothing is kept and nobody may do anything; the host's own calls are always allowed. */
+/**
+ * What holds in a namespace without rules: nothing is kept and nobody may do anything; the host's own calls are
+ * always allowed.
+ */
 export const noRules: ChannelRules = Object.freeze({
   subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close'
 })
@@ -32,7 +35,10 @@ export function namespaceOf (channel: string): string {
   return colon === -1 ? '' : channel.slice(0, colon)
 }
 
-/** @throws FST_CRWS_INVALID_CHANNEL. Control characters are kept for channels of our own, so that no host can publish there. */
+/**
+ * @throws FST_CRWS_INVALID_CHANNEL. Control characters are kept for channels of our own, so that no host can publish
+ * there.
+ */
 export function checkChannel (channel: string): string {
   if (typeof channel !== 'string' || channel === '') throw new InvalidChannelError(inspect(channel), 'a channel is a text that is not empty')
   const bytes = Buffer.byteLength(channel)
@@ -62,8 +68,8 @@ export class ChannelNamespaces {
   }
 
   /**
-   * The channel's name with a placeholder for what follows the namespace. Returns undefined for a namespace that the app did not
-   * name, of which there may be any number.
+   * The channel's name with a placeholder for what follows the namespace. Returns undefined for a namespace that the
+   * app did not name, of which there may be any number.
    */
   template (channel: string): string | undefined {
     const namespace = namespaceOf(channel)

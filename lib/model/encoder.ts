@@ -11,12 +11,17 @@ export interface Frame {
 /** WebSocket messages that leave together: the same bytes for every connection. */
 export interface Batch {
   readonly frames: readonly Frame[]
-  /** The frames as they go on the wire, and the bytes of their payloads. Set by the first outbox that writes the batch. */
+  /**
+   * The frames as they go on the wire, and the bytes of their payloads. Set by the first outbox that writes the
+   * batch.
+   */
   bytes: Buffer | undefined
   payloadBytes: number
 }
 
-/** Turns publications and messages into frames. It knows no connection: one object serves all that speak the protocol. */
+/**
+ * Turns publications and messages into frames. It knows no connection: one object serves all that speak the protocol.
+ */
 export interface Encoder {
   readonly name: ProtocolName
   /** Position of this encoder in a list with one entry per encoder. */

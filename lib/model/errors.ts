@@ -1,8 +1,9 @@
 import createError from '@fastify/error'
 
 /**
- * Every error of this package. The code is the name to match on; the text says what was wrong, what is allowed and what to do.
- * Errors with a status code answer an HTTP request (an upgrade that is refused, or a host's own route that did not catch them).
+ * Every error of this package. The code is the name to match on; the text says what was wrong, what is allowed and
+ * what to do. Errors with a status code answer an HTTP request (an upgrade that is refused, or a host's own route
+ * that did not catch them).
  */
 
 // Options and registration: thrown by `register`, so the process does not start half configured.

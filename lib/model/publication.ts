@@ -21,9 +21,9 @@ export interface Publication {
   /** Id of the instance that published it. */
   readonly instance: string
   /**
-   * Counts up by one per channel and publishing instance, so that receivers notice what Pub/Sub lost. 0: not counted. That is so
-   * in channels with history, where the offset does the work, for joins and leaves, and with an idempotencyKey, where only Redis
-   * knows in time whether the publication goes out.
+   * Counts up by one per channel and publishing instance, so that receivers notice what Pub/Sub lost. 0: not counted.
+   * That is so in channels with history, where the offset does the work, for joins and leaves, and with an
+   * idempotencyKey, where only Redis knows in time whether the publication goes out.
    */
   readonly sequence: number
   readonly tags?: Record<string, string>
@@ -37,8 +37,9 @@ export interface Publication {
 }
 
 /**
- * A position in a channel's history. Say a stream holds publications 1, 2 and 3, Redis loses it, and a new stream gets 1 to 4. A client
- * that was at 3 would receive 4 and never notice that it missed the new 1, 2 and 3. So every stream has an epoch of its own.
+ * A position in a channel's history. Say a stream holds publications 1, 2 and 3, Redis loses it, and a new stream
+ * gets 1 to 4. A client that was at 3 would receive 4 and never notice that it missed the new 1, 2 and 3. So every
+ * stream has an epoch of its own.
  */
 export interface Position {
   /** Counts up by one per publication; the first one of an epoch is 1. 0: before the first. */

@@ -5,7 +5,9 @@ export type SessionFields = Record<string, unknown>
 /** ms that a session lives without being set again: one hour. */
 export const SESSION_TTL = 3_600_000
 
-/** State of a user that every instance sees. A value is the JSON text of a field; undefined means "remove this field". */
+/**
+ * State of a user that every instance sees. A value is the JSON text of a field; undefined means "remove this field".
+ */
 export interface SessionStore {
   /** The fields; none when there is no session (never set, deleted or expired). */
   get (user: string): Promise<Map<string, string>>

@@ -9,7 +9,10 @@ export interface Limit {
   timeWindow: Duration
 }
 
-/** Rules of one namespace. They bind SDK clients. Your app may always publish and subscribe; for it, only `history` and `presence` count. */
+/**
+ * Rules of one namespace. They bind SDK clients. Your app may always publish and subscribe; for it, only `history`
+ * and `presence` count.
+ */
 export interface ChannelOptions {
   /**
    * Whether an SDK client may subscribe. A function may be async; if it throws, the client gets error 100.
@@ -32,8 +35,8 @@ export interface ChannelOptions {
    */
   joinLeave?: boolean | undefined
   /**
-   * Keeps the newest `size` publications (at least 1) of a channel, until `ttl` (at least 1 s) after the last one. Then its
-   * publications have offsets, and clients recover what they missed.
+   * Keeps the newest `size` publications (at least 1) of a channel, until `ttl` (at least 1 s) after the last one.
+   * Then its publications have offsets, and clients recover what they missed.
    * @default undefined (none is kept)
    */
   history?: { size: number, ttl: Duration } | undefined
@@ -48,15 +51,15 @@ export interface ChannelOptions {
    */
   token?: boolean | undefined
   /**
-   * How long a publication may wait for others, so that they leave in one write. A few milliseconds trade latency for CPU. At most
-   * one second. With 0 only what arrives in the same turn of the event loop leaves together.
+   * How long a publication may wait for others, so that they leave in one write. A few milliseconds trade latency for
+   * CPU. At most one second. With 0 only what arrives in the same turn of the event loop leaves together.
    * @default 0
    */
   batchDelay?: Duration | undefined
   /**
-   * What happens to a client that does not read fast enough. 'close' closes it at `maxBufferedBytes`; it connects again and
-   * recovers. 'latest' sends it only the newest of the publications that arrived while it was slow: for channels in which each
-   * publication makes the earlier ones worthless.
+   * What happens to a client that does not read fast enough. 'close' closes it at `maxBufferedBytes`; it connects
+   * again and recovers. 'latest' sends it only the newest of the publications that arrived while it was slow: for
+   * channels in which each publication makes the earlier ones worthless.
    * @default 'close'
    */
   slow?: 'close' | 'latest' | undefined

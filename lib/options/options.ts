@@ -45,7 +45,10 @@ export interface ConnectDetails {
   version?: string
 }
 
-/** What a subscription gets: a result of `onSubscribe`. A field that is left out keeps the value of the subscription token. */
+/**
+ * What a subscription gets: a result of `onSubscribe`. A field that is left out keeps the value of the subscription
+ * token.
+ */
 export interface SubscribeGrant {
   /** Data for the client, sent with the reply to its subscribe command. */
   data?: unknown
@@ -85,13 +88,14 @@ export interface PublishChange {
 /** Where log entries go, and whether messages have entries. */
 export interface LoggingOptions {
   /**
-   * 'stdout' writes as 'auto' does. 'api' sends the entries to Cloud Logging's API. It needs the package `@google-cloud/logging`.
+   * 'stdout' writes as 'auto' does. 'api' sends the entries to Cloud Logging's API. It needs the package
+   * `@google-cloud/logging`.
    * @default 'stdout'
    */
   destination?: 'stdout' | 'api' | undefined
   /**
-   * Writes an entry for a random sample of the messages, received and sent. `ratio` is their share, above 0 and up to 1. With
-   * `content` an entry shows the first KB of the message. False writes none.
+   * Writes an entry for a random sample of the messages, received and sent. `ratio` is their share, above 0 and up to
+   * 1. With `content` an entry shows the first KB of the message. False writes none.
    * @default false
    */
   messages?: false | { ratio: number, content?: boolean | undefined } | undefined
@@ -100,11 +104,12 @@ export interface LoggingOptions {
 type MaybePromise<T> = T | Promise<T>
 
 /**
- * Options of the plugin. All of them may be left out: without any the plugin runs on a laptop, without Redis and without Google.
+ * Options of the plugin. All of them may be left out: without any the plugin runs on a laptop, without Redis and
+ * without Google.
  *
- * Handlers may be async. One that throws never ends the process: the error is logged, and the connection is closed with 1011. An
- * SDK client gets error 100 in reply instead, or the error's own `code` from 400 to 1999. Only if `onMessage` throws it is closed,
- * with 3004.
+ * Handlers may be async. One that throws never ends the process: the error is logged, and the connection is closed
+ * with 1011. An SDK client gets error 100 in reply instead, or the error's own `code` from 400 to 1999. Only if
+ * `onMessage` throws it is closed, with 3004.
  */
 export interface Options {
   /**
@@ -123,14 +128,15 @@ export interface Options {
    */
   healthPath?: string | false | undefined
   /**
-   * Route for readiness probes; false leaves it out. It answers 503 with the reasons while the instance starts, drains, is full
-   * or short of memory, or while Redis is down.
+   * Route for readiness probes; false leaves it out. It answers 503 with the reasons while the instance starts,
+   * drains, is full or short of memory, or while Redis is down.
    * @default '/ready'
    */
   readyPath?: string | false | undefined
   /**
-   * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), or a client or
-   * cluster client. A client is duplicated and never used or closed. False keeps everything in this process.
+   * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), or a
+   * client or cluster client. A client is duplicated and never used or closed. False keeps everything in this
+   * process.
    * @default env REDIS_URL, else REDISHOST and REDISPORT, else false
    */
   redis?: RedisOption | false | undefined
@@ -145,8 +151,8 @@ export interface Options {
    */
   maxConnections?: number | undefined
   /**
-   * Age at which the plugin closes a connection, before Cloud Run does it. Up to a tenth is taken off at random, so that not all
-   * connect again at once. Less than `requestTimeout`; at least 1 s; false: never.
+   * Age at which the plugin closes a connection, before Cloud Run does it. Up to a tenth is taken off at random, so
+   * that not all connect again at once. Less than `requestTimeout`; at least 1 s; false: never.
    * @default 95 % of `requestTimeout` (57 minutes)
    */
   maxConnectionAge?: Duration | false | undefined
@@ -156,7 +162,8 @@ export interface Options {
    */
   requestTimeout?: Duration | undefined
   /**
-   * A client is pinged every `interval`. It is closed if nothing comes from it within `timeout` after a ping. At least 10 ms each.
+   * A client is pinged every `interval`. It is closed if nothing comes from it within `timeout` after a ping. At
+   * least 10 ms each.
    * @default { interval: '25s', timeout: '10s' }
    */
   heartbeat?: { interval?: Duration | undefined, timeout?: Duration | undefined } | undefined
@@ -171,27 +178,29 @@ export interface Options {
    */
   maxBufferedBytes?: number | undefined
   /**
-   * Memory of this process, in bytes. When nine tenths are resident, upgrades get 503 until some is free, or until a tenth of
-   * the connections has left. Above three quarters, clients are terminated if more than a quarter of the limit waits to be sent
-   * to all clients together, those with the most first. False: no limit.
+   * Memory of this process, in bytes. When nine tenths are resident, upgrades get 503 until some is free, or until a
+   * tenth of the connections has left. Above three quarters, clients are terminated if more than a quarter of the
+   * limit waits to be sent to all clients together, those with the most first. False: no limit.
    * @default the memory of the container, else of the machine
    */
   memoryLimit?: number | false | undefined
   /**
-   * Origins from which browsers may connect: '*' for any, or a list of strings such as 'https://example.com' and regular
-   * expressions. A browser from elsewhere gets 403. A client that sends no Origin is not a browser and may connect.
+   * Origins from which browsers may connect: '*' for any, or a list of strings such as 'https://example.com' and
+   * regular expressions. A browser from elsewhere gets 403. A client that sends no Origin is not a browser and may
+   * connect.
    * @default the same host
    */
   allowedOrigins?: '*' | readonly (string | RegExp)[] | undefined
   /**
-   * `connections` limits upgrades per client address, on all instances that share a Redis; those over it get 429. `messages`
-   * limits messages and commands per connection; those over it are not handled. False turns off one limit, or both.
+   * `connections` limits upgrades per client address, on all instances that share a Redis; those over it get 429.
+   * `messages` limits messages and commands per connection; those over it are not handled. False turns off one limit,
+   * or both.
    * @default { connections: { max: 6_000, timeWindow: '1m' }, messages: { max: 1_000, timeWindow: '10s' } }
    */
   rateLimit?: { connections?: Limit | false | undefined, messages?: Limit | false | undefined } | false | undefined
   /**
-   * Finds out who the user is, before the upgrade, on both routes. If it throws, the upgrade gets 401, or the error's own
-   * `statusCode`; the client sees the error's message only if it has one.
+   * Finds out who the user is, before the upgrade, on both routes. If it throws, the upgrade gets 401, or the error's
+   * own `statusCode`; the client sees the error's message only if it has one.
    * @default undefined (everybody may connect, as user '')
    */
   authenticate?: ((request: FastifyRequest) => MaybePromise<Identity>) | undefined
@@ -201,34 +210,35 @@ export interface Options {
    */
   token?: TokenOptions | undefined
   /**
-   * What SDK clients may do in channels, by namespace. The namespace is the part of a channel's name before the first ':'; it is
-   * '' for names without one. Channels of other namespaces have no history, and SDK clients get error 102.
+   * What SDK clients may do in channels, by namespace. The namespace is the part of a channel's name before the first
+   * ':'; it is '' for names without one. Channels of other namespaces have no history, and SDK clients get error 102.
    * @default {}
    */
   channels?: Record<string, ChannelOptions> | undefined
   /**
-   * A client has connected. Its messages wait until this handler has ended. If the result has `data`, an SDK client gets that
-   * with the reply to its connect command.
+   * A client has connected. Its messages wait until this handler has ended. If the result has `data`, an SDK client
+   * gets that with the reply to its connect command.
    */
   onConnect?: ((connection: Connection, request: FastifyRequest, details: ConnectDetails) => unknown) | undefined
   /**
-   * A message from a plain client: a string, or a Buffer if it was binary. From an SDK's `send`: JSON, or a Buffer if it is not
-   * JSON. The messages of a connection are handled one at a time, in order.
+   * A message from a plain client: a string, or a Buffer if it was binary. From an SDK's `send`: JSON, or a Buffer if
+   * it is not JSON. The messages of a connection are handled one at a time, in order.
    * @default undefined (a plain client that sends a message is closed with 1003, an SDK that uses `send` with 3508)
    */
   onMessage?: ((connection: Connection, data: unknown) => unknown) | undefined
   /** The connection has ended, and all its messages have been handled. */
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
   /**
-   * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103, an object is granted.
+   * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103, an object is
+   * granted.
    * @default undefined (the rules decide)
    */
   onSubscribe?: (
     (connection: Connection, channel: string, details: { data?: unknown }) => MaybePromise<SubscribeGrant | boolean | void>
   ) | undefined
   /**
-   * An SDK client publishes, and the rules of the namespace allow it. False refuses it with error 103, an object changes what is
-   * published.
+   * An SDK client publishes, and the rules of the namespace allow it. False refuses it with error 103, an object
+   * changes what is published.
    * @default undefined (the rules decide)
    */
   onPublish?: ((connection: Connection, channel: string, data: unknown) => MaybePromise<PublishChange | boolean | void>) | undefined
@@ -238,20 +248,21 @@ export interface Options {
    */
   onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
   /**
-   * Closes all connections within `timeout` (at least 100 ms) when the app closes, and at SIGTERM and SIGINT if `signals` is
-   * true. False: connections are closed within half a second, and signals are not handled.
+   * Closes all connections within `timeout` (at least 100 ms) when the app closes, and at SIGTERM and SIGINT if
+   * `signals` is true. False: connections are closed within half a second, and signals are not handled.
    * @default { signals: true, timeout: '8s' }
    */
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined
   /**
-   * Metrics and traces through `@opentelemetry/api`. 'auto' uses the SDK that your app has registered. If it has none, 'auto'
-   * starts one for metrics, on Cloud Run and wherever OTEL_EXPORTER_OTLP_ENDPOINT is set. False: none.
+   * Metrics and traces through `@opentelemetry/api`. 'auto' uses the SDK that your app has registered. If it has
+   * none, 'auto' starts one for metrics, on Cloud Run and wherever OTEL_EXPORTER_OTLP_ENDPOINT is set. False: none.
    * @default 'auto'
    */
   telemetry?: 'auto' | false | undefined
   /**
-   * Log entries. 'auto' writes through your app's logger. On Cloud Run it uses a logger of its own on stdout, unless your app's
-   * was made with `cloudLogging()`. An object chooses another destination, or entries for messages. False: none.
+   * Log entries. 'auto' writes through your app's logger. On Cloud Run it uses a logger of its own on stdout, unless
+   * your app's was made with `cloudLogging()`. An object chooses another destination, or entries for messages. False:
+   * none.
    * @default 'auto'
    */
   logging?: 'auto' | false | LoggingOptions | undefined

@@ -1,7 +1,10 @@
 import type { RedisClientOptions, RedisClusterOptions } from 'redis'
 import { invalid, plainObject } from './checks.ts'
 
-/** A node-redis client or cluster of the host's: only its configuration is taken, by `duplicate()`. It is never used or closed. */
+/**
+ * A node-redis client or cluster of the host's: only its configuration is taken, by `duplicate()`. It is never used
+ * or closed.
+ */
 export interface RedisClientLike {
   duplicate (overrides?: object): unknown
   connect (): Promise<unknown>

@@ -15,7 +15,9 @@ export type ResolvedOptions = Resolved<typeof checks>
 
 export type ResolvedLogging = Exclude<ResolvedOptions['logging'], false>
 
-/** Cloud Run ends every request after 60 minutes at most (docs.cloud.google.com/run/docs/configuring/request-timeout). */
+/**
+ * Cloud Run ends every request after 60 minutes at most (docs.cloud.google.com/run/docs/configuring/request-timeout).
+ */
 const CLOUD_RUN_MAX_TIMEOUT = 3_600_000
 /** Share of the request timeout after which we close a connection. The rest is for the close handshake. */
 const AGE_SHARE = 0.95
@@ -178,8 +180,8 @@ export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = proce
 }
 
 /**
- * Bytes. Without a limit of its container, Node.js reports none, or a number beyond all memory. The sandbox of Cloud Run's
- * first generation shows its limit as the machine's memory.
+ * Bytes. Without a limit of its container, Node.js reports none, or a number beyond all memory. The sandbox of Cloud
+ * Run's first generation shows its limit as the machine's memory.
  */
 function containerMemory (): number {
   return Math.min(process.constrainedMemory() || Infinity, totalmem())

@@ -15,8 +15,8 @@ import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 
 /**
- * No protocol at all: your app says what messages mean. Only two messages are ours, both JSON with a `type`: `shutdown` before
- * we close for a drain or the deadline, and `error` for a message that was dropped.
+ * No protocol at all: your app says what messages mean. Only two messages are ours, both JSON with a `type`:
+ * `shutdown` before we close for a drain or the deadline, and `error` for a message that was dropped.
  */
 export const plainEncoder: Encoder = {
   name: 'plain',

@@ -25,7 +25,10 @@ export class TaskQueue {
     }
   }
 
-  /** Makes the next task wait for something that an idle queue's owner has started itself. The promise MUST NOT reject. */
+  /**
+   * Makes the next task wait for something that an idle queue's owner has started itself. The promise MUST NOT
+   * reject.
+   */
   waitFor (promise: PromiseLike<unknown>): void {
     this.#running = true
     promise.then(() => this.#next())

@@ -1,6 +1,6 @@
 /**
- * Resolves when the promise has settled, to true, or after `ms`, to false. Never rejects: the failure is for whoever made the
- * promise to report. Leaves no timer behind.
+ * Resolves when the promise has settled, to true, or after `ms`, to false. Never rejects: the failure is for whoever
+ * made the promise to report. Leaves no timer behind.
  */
 export async function settledWithin (promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined
@@ -11,8 +11,8 @@ export async function settledWithin (promise: Promise<unknown>, ms: number): Pro
 }
 
 /**
- * Settles as the promise does. After `ms` it rejects instead, with the error 'MESSAGE within N s'; what the promise does later is
- * ignored. The timer does not keep the process alive.
+ * Settles as the promise does. After `ms` it rejects instead, with the error 'MESSAGE within N s'; what the promise
+ * does later is ignored. The timer does not keep the process alive.
  */
 export async function withTimeout<T> (promise: Promise<T>, ms: number, message: string): Promise<T> {
   let timer: NodeJS.Timeout | undefined

@@ -2,8 +2,8 @@
 export interface Rate { readonly max: number, readonly timeWindow: number }
 
 /**
- * Allows `max` at once, refilled evenly over `timeWindow`. Synchronous: @fastify/rate-limit's own per-call limiter counts a
- * burst of messages in one turn wrongly, and costs a promise for each.
+ * Allows `max` at once, refilled evenly over `timeWindow`. Synchronous: @fastify/rate-limit's own per-call limiter
+ * counts a burst of messages in one turn wrongly, and costs a promise for each.
  */
 export class TokenBucket {
   readonly rate: Rate

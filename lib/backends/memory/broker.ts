@@ -64,7 +64,8 @@ export class MemoryBroker implements Broker {
   async history (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History> {
     const { epoch, top, entries } = this.#stream(channel, Date.now())
     if (since !== undefined && since.epoch !== '' && since.epoch !== epoch) throw new UnrecoverablePositionError(channel)
-    const wanted = since === undefined ? [...entries] : entries.filter(({ offset }) => reverse ? offset < since.offset : offset > since.offset)
+    const isWanted = ({ offset }: Publication) => since === undefined || (reverse ? offset < since.offset : offset > since.offset)
+    const wanted = entries.filter(isWanted)
     if (reverse) wanted.reverse()
     return { publications: wanted.slice(0, limit), offset: top, epoch }
   }

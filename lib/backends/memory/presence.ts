@@ -6,7 +6,9 @@ interface Entry {
   readonly until: number
 }
 
-/** Presence of a single instance. Entries expire as on Redis, so that both behave alike when a refresh fails to come. */
+/**
+ * Presence of a single instance. Entries expire as on Redis, so that both behave alike when a refresh fails to come.
+ */
 export class MemoryPresence implements Presence {
   readonly #channels = new Map<string, Map<string, Entry>>()
 

@@ -27,7 +27,10 @@ interface Outgoing {
   sequence: number
 }
 
-/** Joins all instances: publishes by one atomic script, receives over Pub/Sub, and reads from the stream what Pub/Sub has lost. */
+/**
+ * Joins all instances: publishes by one atomic script, receives over Pub/Sub, and reads from the stream what Pub/Sub
+ * has lost.
+ */
 export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   readonly #commands: RedisCommands
   readonly #subscriber: RedisSubscriber
@@ -67,7 +70,9 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
 
   async publish (channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings): Promise<Partial<Position>> {
     const outgoing = this.#outgoing.get(channel) ?? this.#remember(channel)
-    if (history !== undefined || idempotencyKey !== undefined) return this.#publishByScript(channel, outgoing.pubsub, publication, { history, idempotencyKey })
+    if (history !== undefined || idempotencyKey !== undefined) {
+      return this.#publishByScript(channel, outgoing.pubsub, publication, { history, idempotencyKey })
+    }
     // Joins and leaves may get lost: the presence list is what counts.
     const isEvent = publication.kind === 'join' || publication.kind === 'leave'
     const sequence = isEvent ? 0 : ++outgoing.sequence
@@ -76,7 +81,8 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
       await this.#commands.send(pubsub, [this.#commands.publishCommand, pubsub, encodePublication(publication, sequence, NO_POSITION)])
       return {}
     } catch (error) {
-      // Receivers would miss a sequence under which nothing went out, so it is used again. Later ones that are under way they would take for old.
+      // Receivers would miss a sequence under which nothing went out, so it is used again. Later ones that are under
+      // way they would take for old.
       if (!isEvent && outgoing.sequence === sequence && !(error instanceof RedisNoAnswerError)) outgoing.sequence--
       throw error
     }
@@ -146,7 +152,9 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     return this.#commands.ready ? this.#subscriber.reason : this.#commands.reason
   }
 
-  async #publishByScript (channel: string, pubsub: string, publication: Publication, settings: PublishSettings): Promise<Partial<Position>> {
+  async #publishByScript (
+    channel: string, pubsub: string, publication: Publication, settings: PublishSettings
+  ): Promise<Partial<Position>> {
     const { history, idempotencyKey } = settings
     const { publishCommand } = this.#commands
     const result = idempotencyKey === undefined ? [] : [this.#keys.result(channel, idempotencyKey)]
@@ -154,7 +162,10 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     const reply = history === undefined
       ? await runScript(this.#commands, publishOnce, result as [string], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
       : await runScript(this.#commands, publishWithHistory, [this.#keys.stream(channel), this.#keys.position(channel), ...result],
-        [encoded, String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
+        [
+          encoded, String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub,
+          String(IDEMPOTENCY_TTL)
+        ])
     if (reply === null) return {}
     const [offset, epoch] = reply as [number, string]
     return offset === 0 ? {} : { offset, epoch }

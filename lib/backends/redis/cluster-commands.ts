@@ -20,7 +20,8 @@ export class ClusterCommands implements RedisCommands {
   constructor (source: RedisSource & { kind: 'cluster' | 'cluster-client' }) {
     setMaxListeners(0, this.#ended.signal) // one for every link
     this.#cluster = newCluster(source, this.#ended.signal)
-    // An 'error' event without a listener would end the process. What matters of it comes out of the command that fails.
+    // An 'error' event without a listener would end the process. What matters of it comes out of the command that
+    // fails.
     this.#cluster.on('error', (error: unknown) => { this.reason = describeError(error) })
   }
 
@@ -44,7 +45,8 @@ export class ClusterCommands implements RedisCommands {
   }
 
   async #send (key: string, args: RedisArgument[], buffers: boolean, deadline: number): Promise<unknown> {
-    // The cluster waits for a node that is away, without limit, but a command must not take effect long after its caller was told that it failed.
+    // The cluster waits for a node that is away, without limit, but a command must not take effect long after its
+    // caller was told that it failed.
     const node = await this.#cluster.getNodeClientForKey(key, false) as RedisClient
     if (Date.now() >= deadline) throw new RedisUnavailableError('its node did not come back in time')
     this.#watch(node)

@@ -5,7 +5,10 @@ import type { ClusterCommands } from './cluster-commands.ts'
 import { duplicateClient, RedisLink } from './link.ts'
 import type { MessageListener, RedisSubscriber, SubscriberListener } from './subscriber.ts'
 
-/** ms between two rounds that ask each node for its subscriptions, and look for the owner of channels that have lost theirs. */
+/**
+ * ms between two rounds that ask each node for its subscriptions, and look for the owner of channels that have lost
+ * theirs.
+ */
 const CHECK_INTERVAL = 1_000
 
 /** A Pub/Sub channel that is wanted. */
@@ -17,8 +20,8 @@ interface Wanted {
 
 /**
  * Sharded Pub/Sub: every channel is subscribed at the node that owns its slot, over one link to each such node.
- * node-redis can do this too, but it subscribes again without waiting after a node was lost: messages are missed without
- * a word, and a failure is an unhandled rejection that ends the process.
+ * node-redis can do this too, but it subscribes again without waiting after a node was lost: messages are missed
+ * without a word, and a failure is an unhandled rejection that ends the process.
  */
 export class ClusterSubscriber implements RedisSubscriber {
   readonly #commands: ClusterCommands
@@ -144,8 +147,9 @@ export class ClusterSubscriber implements RedisSubscriber {
   }
 
   /**
-   * A node tells its subscribers when it gives a slot away, but node-redis takes that for the answer to a command, if one
-   * is under way, and the channel would be silent from then on. So the nodes are asked how many subscriptions a link has.
+   * A node tells its subscribers when it gives a slot away, but node-redis takes that for the answer to a command, if
+   * one is under way, and the channel would be silent from then on. So the nodes are asked how many subscriptions a
+   * link has.
    */
   async #verify (link: RedisLink, address: string): Promise<void> {
     const expected = Array.from(this.#channels.values()).filter(({ link: assigned }) => assigned === link).length

@@ -4,7 +4,10 @@ import { describeError, newClient, RedisLink } from './link.ts'
 import { loadScripts } from './scripts.ts'
 import type { RedisSource } from '../../options/redis-source.ts'
 
-/** ms that a command may take. node-redis' own command timeout ends when the command is written, not when it is answered. */
+/**
+ * ms that a command may take. node-redis' own command timeout ends when the command is written, not when it is
+ * answered.
+ */
 export const COMMAND_TIMEOUT = 2_000
 
 export type RedisArgument = string | Buffer
@@ -12,7 +15,10 @@ export type RedisArgument = string | Buffer
 /** Replies as bytes instead of text. */
 export const BUFFERS = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } }
 
-/** Sends commands and answers each within two seconds: with the reply or with a coded error. Nothing waits for Redis to come back. */
+/**
+ * Sends commands and answers each within two seconds: with the reply or with a coded error. Nothing waits for Redis
+ * to come back.
+ */
 export interface RedisCommands {
   readonly ready: boolean
   /** Why it is not ready. */
@@ -56,9 +62,9 @@ export class StandaloneCommands implements RedisCommands {
 }
 
 /**
- * The reply, or a coded error after `COMMAND_TIMEOUT` at the latest. The time begins when node-redis has written the command, at the
- * end of this turn; and when it is over, what lies unread in the socket is read before the second immediate runs. So a turn that
- * takes long is never taken for a Redis that does not answer.
+ * The reply, or a coded error after `COMMAND_TIMEOUT` at the latest. The time begins when node-redis has written the
+ * command, at the end of this turn; and when it is over, what lies unread in the socket is read before the second
+ * immediate runs. So a turn that takes long is never taken for a Redis that does not answer.
  */
 export function withDeadline<T> (reply: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {

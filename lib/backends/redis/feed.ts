@@ -17,13 +17,14 @@ export interface FeedOwner {
 }
 
 /**
- * The publications of one channel on their way from Redis to this instance, put in order. Pub/Sub loses messages whenever a
- * connection breaks; what is missing is read from the stream before anything newer is delivered.
+ * The publications of one channel on their way from Redis to this instance, put in order. Pub/Sub loses messages
+ * whenever a connection breaks; what is missing is read from the stream before anything newer is delivered.
  *
- * In a channel with history the states are: **live** (each publication follows the one before and is delivered), **buffering** (there
- * may be a gap: publications wait), and **replaying** (still buffering, while a repair delivers what it reads from the stream). It
- * starts in buffering. `markGap`, `verify` and a publication that does not follow lead from live to buffering, `replay` delivers
- * meanwhile, and `finishReplay` leads back to live, unless there was another gap since the repair began. Without history it is always live.
+ * In a channel with history the states are: **live** (each publication follows the one before and is delivered),
+ * **buffering** (there may be a gap: publications wait), and **replaying** (still buffering, while a repair delivers
+ * what it reads from the stream). It starts in buffering. `markGap`, `verify` and a publication that does not follow
+ * lead from live to buffering, `replay` delivers meanwhile, and `finishReplay` leads back to live, unless there was
+ * another gap since the repair began. Without history it is always live.
  */
 export class RedisFeed {
   readonly channel: string
@@ -55,7 +56,10 @@ export class RedisFeed {
   /** True while it waits for a repair. */
   get buffering (): boolean { return this.#buffered !== undefined }
 
-  /** Position after which a repair reads: that of the last publication delivered. undefined: it reads the position alone. */
+  /**
+   * Position after which a repair reads: that of the last publication delivered. undefined: it reads the position
+   * alone.
+   */
   get since (): Position | undefined { return this.#position }
 
   get generation (): number { return this.#generation }
@@ -65,7 +69,10 @@ export class RedisFeed {
     this.#closed = true
   }
 
-  /** Takes a Pub/Sub message. MUST NOT throw: node-redis takes an exception here for a broken connection, and drops what it has read. */
+  /**
+   * Takes a Pub/Sub message. MUST NOT throw: node-redis takes an exception here for a broken connection, and drops
+   * what it has read.
+   */
   readonly receive = (bytes: Buffer): void => {
     if (this.#closed) return this.#owner.leftOver(this)
     const first = bytes.indexOf(SPACE)
@@ -84,7 +91,10 @@ export class RedisFeed {
     this.listener.deliver(publication)
   }
 
-  /** Marks that publications may be missing from now on: the connection broke. Without history only the next sequence can tell. */
+  /**
+   * Marks that publications may be missing from now on: the connection broke. Without history only the next sequence
+   * can tell.
+   */
   markGap (): void {
     if (!this.#hasHistory) return
     this.#generation++
@@ -115,8 +125,8 @@ export class RedisFeed {
   }
 
   /**
-   * Continues after another position, because Redis has lost its data or the last part of it. What was published before and has not
-   * arrived cannot be known.
+   * Continues after another position, because Redis has lost its data or the last part of it. What was published
+   * before and has not arrived cannot be known.
    */
   resetTo ({ offset, epoch }: Position): void {
     const old = this.#position?.epoch
@@ -130,7 +140,10 @@ export class RedisFeed {
     this.#position = { offset, epoch }
   }
 
-  /** Reports what Pub/Sub lost of an instance's publications. An instance starts again at 1 if it has not published here for long. */
+  /**
+   * Reports what Pub/Sub lost of an instance's publications. An instance starts again at 1 if it has not published
+   * here for long.
+   */
   #sequenceJumped (instance: string, last: number | undefined, sequence: number): void {
     if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()
     if (last === undefined || sequence > last || sequence === 1) this.#sequences.set(instance, sequence)
@@ -151,7 +164,10 @@ export class RedisFeed {
     if (this.#buffered !== undefined) this.#owner.gapFound(this)
   }
 
-  /** Drops what a long repair has delivered meanwhile. A repair that makes no progress is given up: the feed goes live without it. */
+  /**
+   * Drops what a long repair has delivered meanwhile. A repair that makes no progress is given up: the feed goes live
+   * without it.
+   */
   #stopWaiting (): void {
     this.#buffered = this.#buffered?.filter(({ offset, epoch }) => epoch !== this.#position?.epoch || offset > this.#position.offset) ?? []
     if (this.#buffered.length > MAX_BUFFERED) this.#flushBuffered()

@@ -20,7 +20,10 @@ export class RedisHistory {
     this.#keys = keys
   }
 
-  /** Returns the position, which fixes the epoch if there was none, and publications of the present epoch whatever `since` names. */
+  /**
+   * Returns the position, which fixes the epoch if there was none, and publications of the present epoch whatever
+   * `since` names.
+   */
   async read (channel: string, { limit, since, reverse }: HistoryQuery): Promise<ReadHistory> {
     const [from, to] = reverse
       ? [since === undefined ? '+' : String(Math.max(0, since.offset - 1)), '-']

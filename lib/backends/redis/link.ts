@@ -8,15 +8,19 @@ export type RedisCluster = ReturnType<typeof createCluster>
 
 /** ms between two pings. Also far below the 10 minutes after which Cloud Run's VPC egress cuts an idle connection. */
 const PING_INTERVAL = 1_000
-/** ms of silence after which a link that is being set up counts as dead; and pings without an answer until one that is there does. */
+/**
+ * ms of silence after which a link that is being set up counts as dead; and pings without an answer until one that is
+ * there does.
+ */
 const SOCKET_TIMEOUT = 4_000
 const MAX_UNANSWERED = SOCKET_TIMEOUT / PING_INTERVAL
 const CONNECT_TIMEOUT = 2_000
 /** Commands that may wait for their answer; a bound for memory, out of reach for a Redis that answers. */
 const MAX_QUEUE = 100_000
 /**
- * Replies in the form that our code reads, not in the one that the host may have chosen for its own. A Map may have any key, an object not.
- * No timeout of node-redis', which is an AbortSignal for every command: commands have a deadline of ours, and a link that takes none is cut.
+ * Replies in the form that our code reads, not in the one that the host may have chosen for its own. A Map may have
+ * any key, an object not. No timeout of node-redis', which is an AbortSignal for every command: commands have a
+ * deadline of ours, and a link that takes none is cut.
  */
 const COMMAND_OPTIONS = { typeMapping: { [RESP_TYPES.MAP]: Map }, timeout: 0 }
 /** ms that closing may take before the link is cut. */
@@ -56,8 +60,10 @@ export function newCluster (source: RedisSource & { kind: 'cluster' | 'cluster-c
 
 function clusterOptions (options: RedisClusterOptions | undefined, ended: AbortSignal) {
   const defaults = linkOptions(options?.defaults)
-  // node-redis goes on with what is under way when it is closed, and would keep those links for ever. Node.js' sockets know `signal`, its types do not.
-  Object.assign(defaults.socket!, { signal: ended, reconnectStrategy: (retries: number) => ended.aborted ? false : reconnectDelay(retries) })
+  // node-redis goes on with what is under way when it is closed, and would keep those links for ever. Node.js'
+  // sockets know `signal`, its types do not.
+  const reconnectStrategy = (retries: number) => ended.aborted ? false : reconnectDelay(retries)
+  Object.assign(defaults.socket!, { signal: ended, reconnectStrategy })
   return { commandOptions: COMMAND_OPTIONS, RESP: 3 as const, defaults: defaults as NonNullable<RedisClusterOptions['defaults']> }
 }
 
@@ -67,8 +73,9 @@ export interface RedisLinkListener {
 }
 
 /**
- * Calls `silent` when pings stay unanswered. node-redis' own socket timeout begins anew with every command that is written: while there
- * is something to send, it never ends. Counted in rounds, so that a process that stood still does not take that for silence of Redis.
+ * Calls `silent` when pings stay unanswered. node-redis' own socket timeout begins anew with every command that is
+ * written: while there is something to send, it never ends. Counted in rounds, so that a process that stood still
+ * does not take that for silence of Redis.
  */
 export function watchAnswers (client: RedisClient, silent: () => void): void {
   let unanswered = 0
@@ -104,11 +111,13 @@ export class RedisLink {
     this.client.on('error', (error: unknown) => {
       if (!this.client.isReady) this.#lost(error, listener)
     })
-    // node-redis goes on with an attempt to connect that was under way when it was closed, and would keep that link for ever.
+    // node-redis goes on with an attempt to connect that was under way when it was closed, and would keep that link
+    // for ever.
     this.client.on('connect', () => {
       if (this.#closed) this.client.destroy()
     })
-    // Every failure is an 'error' event too, and the client goes on trying; this promise only rejects when it is closed first.
+    // Every failure is an 'error' event too, and the client goes on trying; this promise only rejects when it is
+    // closed first.
     this.client.connect().catch(() => {})
     watchAnswers(this.client, () => {
       this.client.destroy()

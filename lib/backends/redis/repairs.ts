@@ -90,7 +90,10 @@ export class Repairs {
     }
   }
 
-  /** Waits for slow subscribers, at most PATIENCE: one stuck client must not delay the rest, and will soon be closed as slow. */
+  /**
+   * Waits for slow subscribers, at most PATIENCE: one stuck client must not delay the rest, and will soon be closed
+   * as slow.
+   */
   async #untilAccepted ({ listener }: RedisFeed): Promise<void> {
     const latest = Date.now() + PATIENCE
     do await wait(PAUSE)

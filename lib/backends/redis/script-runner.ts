@@ -12,8 +12,9 @@ interface Running {
 const running = new WeakMap<RedisCommands, Running>()
 
 /**
- * Runs a script by its hash. A Redis that has forgotten the script gets its text. The next calls wait until all that were under way
- * then are over: they would overtake those that are sent again, and publishes that nobody awaits must stay in order.
+ * Runs a script by its hash. A Redis that has forgotten the script gets its text. The next calls wait until all that
+ * were under way then are over: they would overtake those that are sent again, and publishes that nobody awaits must
+ * stay in order.
  */
 export async function runScript (
   commands: RedisCommands, script: RedisScript, keys: [string, ...string[]], args: RedisArgument[], buffers = false

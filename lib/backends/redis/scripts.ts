@@ -9,7 +9,10 @@ export interface RedisScript {
 /** Every script below. */
 export const allScripts: RedisScript[] = []
 
-/** Loads all scripts. Called ahead of all other commands on a connection, so that none is sent again with its text and overtaken. */
+/**
+ * Loads all scripts. Called ahead of all other commands on a connection, so that none is sent again with its text and
+ * overtaken.
+ */
 export function loadScripts (send: (args: string[]) => Promise<unknown>): void {
   for (const { text } of allScripts) send(['SCRIPT', 'LOAD', text]).catch(() => {}) // `runScript` copes without
 }
@@ -21,9 +24,9 @@ function script (text: string): RedisScript {
 }
 
 /**
- * Assigns the next offset, appends, trims, expires and publishes, in one step: every subscriber sees the order of the stream.
- * Returns the offset and the epoch, both empty when the idempotency key belongs to a publication without history.
- * The stream's entry ids are the offsets.
+ * Assigns the next offset, appends, trims, expires and publishes, in one step: every subscriber sees the order of the
+ * stream. Returns the offset and the epoch, both empty when the idempotency key belongs to a publication without
+ * history. The stream's entry ids are the offsets.
  */
 export const publishWithHistory = script(`
 local stream, position, result = KEYS[1], KEYS[2], KEYS[3]
@@ -56,7 +59,10 @@ redis.call(command, pubsub, offset .. ' ' .. epoch .. ' ' .. publication)
 return {offset, epoch}
 `)
 
-/** Publishes once per idempotency key, without history. Returns nothing, or the offset and the epoch of the first time. */
+/**
+ * Publishes once per idempotency key, without history. Returns nothing, or the offset and the epoch of the first
+ * time.
+ */
 export const publishOnce = script(`
 local result = KEYS[1]
 local publication, command, pubsub, resultTtl = unpack(ARGV)
@@ -68,7 +74,9 @@ redis.call(command, pubsub, '0  ' .. publication)
 return false
 `)
 
-/** Reads the position, which fixes the epoch if there was none, and entries if any are wanted: offset, epoch, entries. */
+/**
+ * Reads the position, which fixes the epoch if there was none, and entries if any are wanted: offset, epoch, entries.
+ */
 export const readHistory = script(`
 local stream, position = KEYS[1], KEYS[2]
 local freshEpoch, positionTtl, limit, reverse, from, to = unpack(ARGV)
@@ -123,7 +131,10 @@ redis.call('ZREMRANGEBYSCORE', untils, '-inf', now)
 return redis.call('HVALS', members)
 `)
 
-/** Sets and removes fields: ARGV are the ttl, the number of fields to set, name and value of each in turn, then the names to remove. */
+/**
+ * Sets and removes fields: ARGV are the ttl, the number of fields to set, name and value of each in turn, then the
+ * names to remove.
+ */
 export const setSession = script(`
 local ttl, count = ARGV[1], tonumber(ARGV[2])
 local last = 2 + count * 2

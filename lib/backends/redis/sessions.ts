@@ -22,7 +22,8 @@ export class RedisSessions implements SessionStore {
   async set (user: string, fields: Map<string, string | undefined>, ttl: number): Promise<void> {
     const given = Array.from(fields).filter((field): field is [string, string] => field[1] !== undefined)
     const removed = Array.from(fields.keys()).filter(name => fields.get(name) === undefined)
-    await runScript(this.#commands, setSession, [this.#keys.session(user)], [String(ttl), String(given.length), ...given.flat(), ...removed])
+    const args = [String(ttl), String(given.length), ...given.flat(), ...removed]
+    await runScript(this.#commands, setSession, [this.#keys.session(user)], args)
   }
 
   async delete (user: string): Promise<void> {

@@ -3,7 +3,10 @@ import { RedisUnavailableError } from '../../model/errors.ts'
 import { withDeadline } from './commands.ts'
 import { newClient, RedisLink } from './link.ts'
 
-/** Takes the messages of one Pub/Sub channel. MUST NOT throw: node-redis takes that for a broken connection, and drops what it has read. */
+/**
+ * Takes the messages of one Pub/Sub channel. MUST NOT throw: node-redis takes that for a broken connection, and drops
+ * what it has read.
+ */
 export type MessageListener = (bytes: Buffer) => void
 
 export interface SubscriberListener {
@@ -24,7 +27,10 @@ export interface RedisSubscriber {
   open (listener: SubscriberListener): void
   /** Resolves when messages arrive. Rejects fast with a coded error; then the channel is not wanted. */
   subscribe (pubsub: string, listener: MessageListener): Promise<void>
-  /** May be called again for a listener that still gets messages, because the connection broke before its unsubscribe was sent. */
+  /**
+   * May be called again for a listener that still gets messages, because the connection broke before its unsubscribe
+   * was sent.
+   */
   unsubscribe (pubsub: string, listener: MessageListener): void
   close (): Promise<void>
 }

@@ -3,8 +3,9 @@ import { isTags } from '../../model/publication.ts'
 import type { Publication } from '../../model/publication.ts'
 
 /*
- * The form of a publication on Redis, in streams and in Pub/Sub messages: one line of header, then the payload untouched, so that
- * a receiver sends the payload's bytes on without parsing them. Releases share it: new fields go into the JSON at the header's end.
+ * The form of a publication on Redis, in streams and in Pub/Sub messages: one line of header, then the payload
+ * untouched, so that a receiver sends the payload's bytes on without parsing them. Releases share it: new fields go
+ * into the JSON at the header's end.
  *
  *     j 1732412345678 4fQ7 12 {"tags":{"a":"b"}}\n{"text":"hello"}
  *

@@ -43,7 +43,10 @@ export class TelemetryReport {
   }
 }
 
-/** The same exporter, whose results are reported. What is too much for one request it gets in batches, one right after the other. */
+/**
+ * The same exporter, whose results are reported. What is too much for one request it gets in batches, one right after
+ * the other.
+ */
 export function reported (exporter: PushMetricExporter, url: string, google: boolean, report: TelemetryReport): PushMetricExporter {
   const { host, pathname, search } = new URL(url)
   // An exporter that has given up does not say with which status it was refused.

@@ -13,7 +13,10 @@ import { MIN_INTERVAL } from './settings.ts'
 import type { TelemetrySettings } from './settings.ts'
 import { settledWithin } from '../../util/timeout.ts'
 
-/** Optional peer dependencies: importing them takes some tenths of a second, and who exports nothing need not install them. */
+/**
+ * Optional peer dependencies: importing them takes some tenths of a second, and who exports nothing need not install
+ * them.
+ */
 export interface Packages {
   '@opentelemetry/sdk-node': typeof import('@opentelemetry/sdk-node')
   '@opentelemetry/sdk-metrics': typeof import('@opentelemetry/sdk-metrics')
@@ -67,20 +70,33 @@ export class TelemetrySdk {
   }
 }
 
-/** Imports what is needed, which blocks the event loop for some tenths of a second. @throws if a package is missing, or what Google has to know is not known */
-export async function createSdk (settings: TelemetrySettings, cloudRun: CloudRun | undefined, load: Load, report: TelemetryReport): Promise<TelemetrySdk> {
+/**
+ * Imports what is needed, which blocks the event loop for some tenths of a second. @throws if a package is missing,
+ * or what Google has to know is not known
+ */
+export async function createSdk (
+  settings: TelemetrySettings, cloudRun: CloudRun | undefined, load: Load, report: TelemetryReport
+): Promise<TelemetrySdk> {
   const { collector, google, interval } = settings
   const url = new URL(collector ?? google).href
   const { NodeSDK } = await load('@opentelemetry/sdk-node')
   const { PeriodicExportingMetricReader } = await load('@opentelemetry/sdk-metrics')
   const { OTLPMetricExporter } = await load('@opentelemetry/exporter-metrics-otlp-proto')
-  const exporter = new OTLPMetricExporter({ url, timeoutMillis: EXPORT_TIMEOUT, ...collector === undefined && { headers: await headersFor(cloudRun, load) } })
+  const headers = collector === undefined && { headers: await headersFor(cloudRun, load) }
+  const exporter = new OTLPMetricExporter({ url, timeoutMillis: EXPORT_TIMEOUT, ...headers })
   const reader = new PeriodicExportingMetricReader({
-    exporter: reported(exporter, url, collector === undefined, report), exportIntervalMillis: interval, exportTimeoutMillis: MIN_INTERVAL, maxExportBatchSize: MAX_POINTS
+    exporter: reported(exporter, url, collector === undefined, report),
+    exportIntervalMillis: interval,
+    exportTimeoutMillis: MIN_INTERVAL,
+    maxExportBatchSize: MAX_POINTS
   })
-  // Empty lists and null: nothing but metrics, whatever the environment says of the rest. The detector does without a class of the SDK's, of which 2 and 3 have different ones.
-  const nothing = { spanProcessors: [], logRecordProcessors: [], instrumentations: [], textMapPropagator: null, contextManager: null as never }
-  const sdk = new NodeSDK({ ...nothing, metricReaders: [reader], resourceDetectors: [{ detect: () => ({ attributes: resourceAttributes(cloudRun) }) }] })
+  // Empty lists and null: nothing but metrics, whatever the environment says of the rest. The detector does without a
+  // class of the SDK's, of which 2 and 3 have different ones.
+  const nothing = {
+    spanProcessors: [], logRecordProcessors: [], instrumentations: [], textMapPropagator: null, contextManager: null as never
+  }
+  const resourceDetectors = [{ detect: () => ({ attributes: resourceAttributes(cloudRun) }) }]
+  const sdk = new NodeSDK({ ...nothing, metricReaders: [reader], resourceDetectors })
   return new TelemetrySdk(sdk, url, interval, report)
 }
 

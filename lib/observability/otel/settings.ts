@@ -1,4 +1,7 @@
-/** What OpenTelemetry's environment variables say of metrics (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables). */
+/**
+ * What OpenTelemetry's environment variables say of metrics
+ * (opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables).
+ */
 export interface TelemetrySettings {
   /** Of the collector that the environment names; undefined: none, Google's Telemetry API where there is Google. */
   readonly collector: string | undefined

@@ -7,7 +7,10 @@ import type { Load, TelemetrySdk } from './sdk.ts'
 import { telemetrySettings } from './settings.ts'
 import type { TelemetrySettings } from './settings.ts'
 
-/** Milliseconds after listening. Importing an SDK blocks the event loop for some tenths of a second: the first probes go before. */
+/**
+ * Milliseconds after listening. Importing an SDK blocks the event loop for some tenths of a second: the first probes
+ * go before.
+ */
 const START_DELAY = 1_000
 /** Where OpenTelemetry's API keeps what is registered with it, whichever copy of the API that was. */
 const REGISTERED = Symbol.for('opentelemetry.js.api.1')
@@ -37,8 +40,8 @@ export class Telemetry {
   }
 
   /**
-   * Binds the observer to the SDK that the app has registered, and starts one of ours a moment after the app listens. Without a
-   * registered SDK the start of the app does not wait for the import of the API.
+   * Binds the observer to the SDK that the app has registered, and starts one of ours a moment after the app listens.
+   * Without a registered SDK the start of the app does not wait for the import of the API.
    */
   async attach (app: FastifyInstance, observer: { bind (): Promise<void> }): Promise<void> {
     const bindToApp = async () => { if (REGISTERED in globalThis) await observer.bind() }

@@ -16,7 +16,10 @@ const MAX_PUBLISHING = 64
 /** Channels of one connection whose publish rate is remembered. */
 const MAX_BUCKETS = 256
 
-/** Handles `publish`. The next command does not wait for Redis: publishes reach it in the order in which they are sent. */
+/**
+ * Handles `publish`. The next command does not wait for Redis: publishes reach it in the order in which they are
+ * sent.
+ */
 export const publish: Handler<'publish'> = async (context, session, request, reply, next) => {
   const channel = channelOf(request)
   const { data, type = 0 } = request

@@ -15,7 +15,10 @@ import { unsubscribeCodes } from './errors.ts'
 import { subscribeReply } from './replies.ts'
 import type { Push } from './schema.ts'
 
-/** Shared by all sessions of one encoding. A contract, as commands import the session: without it they would form a circle. */
+/**
+ * Shared by all sessions of one encoding. A contract, as commands import the session: without it they would form a
+ * circle.
+ */
 export interface SdkSessionOwner {
   readonly encoder: SdkEncoder
   readonly context: Context

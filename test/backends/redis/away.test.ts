@@ -429,6 +429,23 @@ t.test('a channel that is left while Redis is away stays left, and can be entere
   await until(async () => await command(redis.port, ['PUBSUB', 'NUMSUB', keys.pubsub('left')]) === `${prefix}:pub:{left},0`, 'its subscription is gone')
 })
 
+t.test('a channel whose unsubscribe was lost with its connection is left at its next message', async (t) => {
+  const { prefix, keys, redis, listener, publisher } = await setUp(t)
+  for (const channel of ['left', 'stays']) await listener.subscribe(channel, true)
+  redis.freeze()
+  listener.broker.unsubscribe('left') // sent, but never answered
+  await listener.down()
+  redis.thaw()
+  await listener.up()
+  const subscribers = () => command(redis.port, ['PUBSUB', 'NUMSUB', keys.pubsub('left')])
+  t.equal(await subscribers(), `${prefix}:pub:{left},1`, 'node-redis has subscribed it again')
+  await until(() => publishAll(publisher, 'left', [1], history).then(() => true), 'the publisher is back, too', 30_000)
+  await publishUntilStored(publisher, 'stays', 1, history)
+  await listener.arrived('stays', 1)
+  t.strictSame(listener.data('left'), [])
+  await until(async () => await subscribers() === `${prefix}:pub:{left},0`, 'its subscription is gone')
+})
+
 t.test('a repair that fails is tried again', async (t) => {
   const { acl, listener, publisher, lockOut } = await setUp(t)
   await listener.subscribe('room', true)

@@ -88,7 +88,7 @@ export interface ObjectRules<Required extends string = never> {
 }
 
 /** Takes an object with these fields and no others. A field that is undefined takes its default. */
-export function fields<Checks extends { readonly [name: string]: Check<any> }, Required extends keyof Checks & string = never> (
+export function fields<Checks extends { readonly [name: string]: Check<unknown> }, Required extends keyof Checks & string = never> (
   checks: Checks, defaults: Omit<Resolved<Checks>, Required>, rules: ObjectRules<Required> = {}
 ): Check<Resolved<Checks>> {
   const known = Object.keys(checks)

@@ -42,13 +42,14 @@ const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: 
   required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl }, such as { size: 100, ttl: '10m' }"
 })
 
-const channelRules: Check<ChannelRules> = fields({
+const publishLimit: Check<ChannelRules['publishLimit']> = limit
+const channelRules = fields({
   subscribe: orLiteral([true, false], fn<ChannelRules['subscribe']>()),
   publish: orLiteral([true, false], fn<ChannelRules['publish']>()),
   presence: boolean,
   joinLeave: boolean,
   history,
-  publishLimit: limit as Check<ChannelRules['publishLimit']>,
+  publishLimit,
   token: boolean,
   batchDelay: duration(0, MAX_BATCH_DELAY),
   slow: literal('close', 'latest')

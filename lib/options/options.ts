@@ -144,7 +144,7 @@ export interface Options {
    * Starts the name of every Redis key and Pub/Sub channel. It contains no white space and no braces.
    * @default 'ws'
    */
-  prefix?: string
+  prefix?: string // without undefined: Fastify's own option of this name has none, and `register` takes both
   /**
    * Maximum number of connections of this instance. Upgrades over it get 503 with Retry-After.
    * @default 950

@@ -18,9 +18,4 @@ export class Turns {
   async settled (key: string): Promise<void> {
     await this.#last?.get(key)
   }
-
-  /** True while a step of this key is under way. */
-  busy (key: string): boolean {
-    return this.#last?.has(key) ?? false
-  }
 }

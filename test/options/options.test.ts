@@ -42,7 +42,7 @@ const cases: Case[] = [
   { name: 'healthPath', ...path },
   { name: 'readyPath', ...path },
   { name: 'sdkPath', ...path },
-  { name: 'prefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a text without white space and braces that is not empty/ },
+  { name: 'prefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a string without white space and braces that is not empty/ },
   { name: 'maxConnections', ...count },
   { name: 'maxPayload', ...count },
   { name: 'maxBufferedBytes', ...count },
@@ -88,9 +88,9 @@ const cases: Case[] = [
     invalid: [true, 'x', [], null],
     allowed: /an object with secret, publicKey, jwksUrl, issuer, audience/
   },
-  { name: 'token.secret', valid: [], invalid: ['', 1, null], allowed: /a text that is not empty/ },
-  { name: 'token.issuer', valid: [], invalid: ['', 1, null], allowed: /a text that is not empty/ },
-  { name: 'token.audience', valid: [], invalid: ['', 1, null], allowed: /a text that is not empty/ },
+  { name: 'token.secret', valid: [], invalid: ['', 1, null], allowed: /a string that is not empty/ },
+  { name: 'token.issuer', valid: [], invalid: ['', 1, null], allowed: /a string that is not empty/ },
+  { name: 'token.audience', valid: [], invalid: ['', 1, null], allowed: /a string that is not empty/ },
   { name: 'token.jwksUrl', valid: [], invalid: ['', 'example.com', 1, null], allowed: /a URL/ },
   {
     name: 'shutdown',

@@ -69,7 +69,7 @@ export class Dispatcher implements SdkSessionOwner {
   }
 
   /** Resolves when the command is done. Never rejects. Calls `next` if the next command may start before that. */
-  async #run (session: SdkSession, id: number, name: CommandName, command: Command, next = noneWaits): Promise<void> {
+  async #run (session: SdkSession, id: number, name: CommandName, command: Command, next = () => {}): Promise<void> {
     const { observer } = this.context
     const startedAt = performance.now()
     let errorType: string | undefined
@@ -124,9 +124,6 @@ export class Dispatcher implements SdkSessionOwner {
     else if (error === clientErrors.internal) connection.end('internalError') // a `send` has no reply that could tell
   }
 }
-
-/** `next` of a command that overlaps with others anyway. */
-function noneWaits (): void {}
 
 function isAppCode (code: unknown): code is number {
   return typeof code === 'number' && Number.isInteger(code) && code >= MIN_APP_CODE && code <= MAX_APP_CODE

@@ -4,7 +4,7 @@ import type { RedisKeys } from './keys.ts'
 import { setSession } from './scripts.ts'
 import type { SessionStore } from '../../model/sessions.ts'
 
-/** One hash per user. */
+/** Sessions of all instances: one hash per user. */
 export class RedisSessions implements SessionStore {
   readonly #commands: RedisCommands
   readonly #keys: RedisKeys
@@ -22,7 +22,8 @@ export class RedisSessions implements SessionStore {
   async set (user: string, fields: Map<string, string | undefined>, ttl: number): Promise<void> {
     const given = Array.from(fields).filter((field): field is [string, string] => field[1] !== undefined)
     const removed = Array.from(fields.keys()).filter(name => fields.get(name) === undefined)
-    await runScript(this.#commands, setSession, [this.#keys.session(user)], [String(ttl), String(given.length), ...given.flat(), ...removed])
+    const args = [String(ttl), String(given.length), ...given.flat(), ...removed]
+    await runScript(this.#commands, setSession, [this.#keys.session(user)], args)
   }
 
   async delete (user: string): Promise<void> {

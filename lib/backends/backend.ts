@@ -17,12 +17,12 @@ import type { RedisSource } from '../options/redis-source.ts'
 import { StandaloneSubscriber } from './redis/subscriber.ts'
 import type { SessionStore } from '../model/sessions.ts'
 
-/** What instances share, or one instance has for itself. */
+/** Broker and stores: shared by all instances over Redis, or in the memory of a single instance. */
 export interface Backend {
   readonly broker: Broker
   readonly presence: Presence
   readonly sessions: SessionStore
-  /** undefined: @fastify/rate-limit's own, in memory. */
+  /** undefined: @fastify/rate-limit counts in memory, with its own store. */
   readonly rateLimitStore: RateLimitStore | undefined
 }
 

@@ -1,15 +1,15 @@
 import type { History } from '../model/broker.ts'
 
+/** The read that starts when the present one is over. */
 interface NextRead {
-  /** Offset after which it reads. */
+  /** Lowest offset that was asked for; the read starts after it. */
   from: number
   readonly history: Promise<History>
 }
 
 /**
- * Reads of one channel's history, one at a time. Who comes while a read is under way shares the next one: when an
- * instance goes, all its clients come back at once, each with a position of its own, and as many reads of the same
- * history would keep Redis from everything else.
+ * Reads one channel's history, one read at a time. Requests made during a read share the next one. When an instance
+ * ends, all its clients reconnect at once with different positions: a read for each would keep Redis busy.
  */
 export class HistoryReads {
   readonly #read: (from: number) => Promise<History>
@@ -17,14 +17,14 @@ export class HistoryReads {
   #next: NextRead | undefined
 
   /**
-   * `read`: what was published after this offset; Infinity: the position alone. Whose epoch is another one is found
-   * out by each for itself.
+   * @param read Reads the publications after an offset; Infinity: the position alone. It takes no epoch, because
+   * requests with different epochs share a read: each caller compares epochs itself.
    */
   constructor (read: (from: number) => Promise<History>) {
     this.#read = read
   }
 
-  /** What was published after `from`, at least. */
+  /** Returns at least the publications after `from`: possibly more, if others asked for a lower offset. */
   after (from: number): Promise<History> {
     if (this.#next !== undefined) {
       this.#next.from = Math.min(this.#next.from, from)

@@ -1,84 +1,109 @@
 import type { Position, Publication } from './publication.ts'
 
-/** How long a channel remembers: the newest `size` publications, all of them until `ttl` ms after the last one. */
+/** How much a channel keeps: its newest `size` publications, until `ttl` has passed since the last one. */
 export interface HistorySettings {
+  /** Number of publications kept at most. */
   readonly size: number
+  /** Milliseconds. Every publication extends the life of all that are kept. */
   readonly ttl: number
 }
 
-/** ms to wait for Redis at the start; without it the app starts all the same. */
+/** Milliseconds that `Broker.start` waits for Redis. */
 export const START_TIMEOUT = 2_000
-/** ms that the result of a publish with an idempotency key is kept. */
+
+/** Milliseconds that the result of a publish with an idempotency key is kept. */
 export const IDEMPOTENCY_TTL = 300_000
 
-/**
- * ms that a channel's epoch and top offset outlive its last use: positions older than this can not be recovered from.
- */
+/** Milliseconds that epoch and offset are kept after a channel's last use. No older position can be recovered from. */
 export const POSITION_TTL = 7 * 24 * 3_600_000
 
+/** How a publication is published. */
 export interface PublishSettings {
-  /** Set in channels with history: the publication gets an offset and can be read again. */
+  /** History of the channel; undefined if it has none. With history, the publication gets an offset and is stored. */
   readonly history: HistorySettings | undefined
-  /** A second publish with this key within five minutes changes nothing and resolves with the first one's position. */
+  /**
+   * Makes a retry harmless, for example after a publish whose outcome is unknown. A second publish to this channel with
+   * the same key within `IDEMPOTENCY_TTL` publishes nothing and resolves with the position of the first.
+   */
   readonly idempotencyKey?: string | undefined
 }
 
+/** Which part of a channel's history is read. */
 export interface HistoryQuery {
-  /** At most so many publications; 0 asks for the position alone. */
+  /** Number of publications at most; 0 reads the position alone. */
   readonly limit: number
-  /** Only publications after this position (before it, with `reverse`). */
+  /**
+   * Exclusive: only publications after this position, or before it with `reverse`. undefined: from the oldest, or the
+   * newest with `reverse`. The empty epoch matches any.
+   */
   readonly since?: Position | undefined
-  /** Newest first. */
+  /** True for newest first. */
   readonly reverse?: boolean | undefined
 }
 
+/** Part of a channel's history, and the position of the channel: that of its last publication. */
 export interface History extends Position {
+  /** Publications of the present epoch, in the order that was asked for. */
   publications: Publication[]
 }
 
-/** What a broker tells about one channel. */
+/** What a broker calls for one subscribed channel. */
 export interface ChannelListener {
+  /**
+   * Takes the next publication. With history the broker MUST deliver consecutive offsets of one epoch, each once. It
+   * MUST call `missed` before it skips an offset, and `positionLost` before the first publication of another epoch.
+   * MUST NOT throw.
+   */
   deliver (publication: Publication): void
+  /**
+   * Returns false while a subscriber is too slow to take more. A broker that delivers missed publications from history
+   * MUST wait for it, but only for a bounded time. MUST NOT throw.
+   */
   canAccept (): boolean
+  /**
+   * `count` publications are lost for good; at least so many if the number cannot be known. The broker MUST report a
+   * gap before the next publication. MUST NOT throw.
+   */
   missed (count: number, reason: string): void
+  /** Subscribers can no longer rely on their position (a gap, or a new epoch): they must recover. MUST NOT throw. */
   positionLost (): void
 }
 
-/** What a broker tells the instance. */
+/** What a broker calls for its instance. */
 export interface BrokerListener {
-  /** The link between the instances went down or came back. */
+  /** The connection to the other instances went down, or is up again. `reason`: why it is down; '' if it is up. */
   stateChanged (up: boolean, reason: string): void
 }
 
-/**
- * Moves publications between instances and keeps history.
- *
- * A publish MUST be one atomic step with its history: the offset is assigned, stored and sent in one go, so that every
- * subscriber sees the same order as the stream. Every subscriber, the publisher's own instance included, MUST get it
- * through `deliver`: there is no second, local path. Within a channel with history `deliver` MUST be called with
- * consecutive offsets of one epoch; what can not be delivered MUST be reported by `missed` before the next
- * publication is delivered.
- */
+/** Carries publications between instances and keeps history. */
 export interface Broker {
-  /** False while publications of other instances can not arrive. */
+  /** False while publications of other instances cannot arrive. A broker in memory MUST return true. */
   readonly up: boolean
-  /**
-   * Resolves when the broker works, or after a moment without Redis: a missing Redis never keeps an app from
-   * starting.
-   */
+  /** Connects. MUST resolve after `START_TIMEOUT` even if Redis is down, which never keeps an app from starting. */
   start (listener: BrokerListener): Promise<void>
   /**
-   * Resolves when stored (with history) or handed on (without). Rejects with a coded error within two seconds;
-   * nothing is queued.
+   * Publishes to all subscribers of a channel. Resolves with the position (empty without history) once the publication
+   * is stored, or, without history, handed to Pub/Sub.
+   *
+   * With history, assigning the offset, storing and sending MUST be one atomic step: every subscriber sees the order of
+   * the stream. A subscriber at the publisher's own instance MUST get the publication through `deliver` too, and only
+   * once. MUST NOT queue while Redis is down.
+   * @throws FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER or FST_CRWS_REDIS_REFUSED, within two seconds.
    */
   publish (channel: string, publication: Publication, settings: PublishSettings): Promise<Partial<Position>>
   /**
-   * Resolves only when every publication from now on will be delivered; with history, to the position from which on.
+   * Starts delivering a channel to `listener`. MUST NOT resolve before every later publication is sure to be delivered.
+   * MUST deliver nothing that was published before the call.
+   * @param history True if the channel has history, so that gaps can be repaired.
    */
   subscribe (channel: string, history: boolean, listener: ChannelListener): Promise<void>
+  /** Stops delivering a channel. MUST take effect at once: nothing is delivered after the call. */
   unsubscribe (channel: string): void
-  /** @throws FST_CRWS_UNRECOVERABLE_POSITION when `since` names another epoch. */
+  /**
+   * Reads a channel's history. MUST start an epoch if there is none, so that the position can be recovered from.
+   * @throws FST_CRWS_UNRECOVERABLE_POSITION if `since` is of another epoch.
+   */
   history (channel: string, query: HistoryQuery): Promise<History>
-  /** Bounded: resolves within a second, whatever Redis does. */
+  /** Disconnects. MUST resolve within a second, whatever Redis does. */
   close (): Promise<void>
 }

@@ -5,7 +5,7 @@ import { inspect } from 'node:util'
 
 type Allow<Args extends unknown[]> = boolean | ((...args: Args) => boolean | Promise<boolean>)
 
-/** Rules of one namespace after checking: every field is there. */
+/** Checked rules of one namespace, with every field set. `ChannelOptions` documents the fields. */
 export interface ChannelRules {
   readonly subscribe: Allow<[connection: Connection, channel: string]>
   readonly publish: Allow<[connection: Connection, channel: string, data: unknown]>
@@ -18,37 +18,49 @@ export interface ChannelRules {
   readonly slow: 'close' | 'latest'
 }
 
-/**
- * What holds in a namespace without rules: nothing is kept and nobody may do anything; the host's own calls are
- * always allowed.
- */
+/** Rules of a namespace without rules: nothing is kept, SDK clients may do nothing. The app's own calls are allowed. */
 export const noRules: ChannelRules = Object.freeze({
-  subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close'
+  subscribe: false,
+  publish: false,
+  presence: false,
+  joinLeave: false,
+  history: undefined,
+  publishLimit: undefined,
+  token: false,
+  batchDelay: 0,
+  slow: 'close'
 })
 
-/** Bytes of a channel's name, as in the Centrifugal protocol. */
+/** Maximum length of a channel's name in bytes, as in the Centrifugal protocol. */
 export const MAX_CHANNEL_BYTES = 255
 
-/** The namespace is the text before the first colon; '' for a channel without one. */
+/** Returns a channel's namespace: its name up to the first colon; '' without a colon. */
 export function namespaceOf (channel: string): string {
   const colon = channel.indexOf(':')
   return colon === -1 ? '' : channel.slice(0, colon)
 }
 
 /**
- * @throws FST_CRWS_INVALID_CHANNEL. Control characters are kept for channels of our own, so that no host can publish
- * there.
+ * Returns the channel if its name is valid.
+ * @throws FST_CRWS_INVALID_CHANNEL. Control characters are reserved for channels of the plugin, so that no app
+ * publishes there.
  */
 export function checkChannel (channel: string): string {
-  if (typeof channel !== 'string' || channel === '') throw new InvalidChannelError(inspect(channel), 'a channel is a text that is not empty')
+  if (typeof channel !== 'string' || channel === '') {
+    throw new InvalidChannelError(inspect(channel), 'a channel is a string that is not empty')
+  }
   const bytes = Buffer.byteLength(channel)
-  if (bytes > MAX_CHANNEL_BYTES) throw new InvalidChannelError(inspect(channel), `its name has ${bytes} bytes, at most ${MAX_CHANNEL_BYTES} are allowed`)
+  if (bytes > MAX_CHANNEL_BYTES) {
+    throw new InvalidChannelError(inspect(channel), `its name has ${bytes} bytes, at most ${MAX_CHANNEL_BYTES} are allowed`)
+  }
   // eslint-disable-next-line no-control-regex
-  if (/[\u0000-\u001f\u007f]/.test(channel)) throw new InvalidChannelError(inspect(channel), 'control characters are not allowed in its name')
+  if (/[\u0000-\u001f\u007f]/.test(channel)) {
+    throw new InvalidChannelError(inspect(channel), 'control characters are not allowed in its name')
+  }
   return channel
 }
 
-/** Which rules hold for a channel. */
+/** Rules by namespace. */
 export class ChannelNamespaces {
   readonly #rules: ReadonlyMap<string, ChannelRules>
 
@@ -56,20 +68,20 @@ export class ChannelNamespaces {
     this.#rules = rules
   }
 
-  /** The rules of a channel's namespace. */
+  /** Returns the rules of a channel's namespace; `noRules` if the app did not name it. */
   rules (channel: string): ChannelRules {
     const colon = channel.indexOf(':')
     return this.#rules.get(colon === -1 ? '' : channel.slice(0, colon)) ?? noRules
   }
 
-  /** Returns undefined for a namespace that the app did not name. */
+  /** Returns the rules of a channel's namespace; undefined if the app did not name it. */
   find (channel: string): ChannelRules | undefined {
     return this.#rules.get(namespaceOf(channel))
   }
 
   /**
-   * The channel's name with a placeholder for what follows the namespace. Returns undefined for a namespace that the
-   * app did not name, of which there may be any number.
+   * Returns the channel's name with a placeholder after the namespace, for metrics and traces; undefined if the app did
+   * not name the namespace, because clients may invent any number of those.
    */
   template (channel: string): string | undefined {
     const namespace = namespaceOf(channel)

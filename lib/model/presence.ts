@@ -1,39 +1,40 @@
-/** Who is in a channel: one entry per connection, so that a user with two tabs stays until both are gone. */
+/** One connection in a channel. A user with two tabs is two members, and stays present until both are closed. */
 export interface Member {
   /** Id of the connection. */
   client: string
   /** '' for a client that did not authenticate. */
   user: string
-  /** What `authenticate` or the connection's token gave as `info`. */
+  /** `info` that `authenticate` returned, or that the connection's token carried. */
   info?: unknown
-  /** What the subscription's token or `onSubscribe` gave as `info`. */
+  /** `info` that `onSubscribe` returned, or that the subscription's token carried. */
   channelInfo?: unknown
 }
 
-/** Of what has been parsed: whether it is a member. */
+/** True if a parsed value is a member. */
 export function isMember (value: unknown): value is Member {
-  return typeof value === 'object' && value !== null && 'client' in value && typeof value.client === 'string' && 'user' in value && typeof value.user === 'string'
+  return typeof value === 'object' && value !== null &&
+    'client' in value && typeof value.client === 'string' &&
+    'user' in value && typeof value.user === 'string'
 }
 
-/** ms that a member of a crashed instance stays visible at the most, counted from its last refresh. */
+/** Milliseconds without a refresh after which a member expires, as it does when its instance has crashed. */
 export const PRESENCE_TTL = 60_000
 
-/** ms between two refreshes of the members of this instance. Two may fail before a living member vanishes. */
+/** Milliseconds between two refreshes of this instance's members. Two in a row may fail before a member expires. */
 export const PRESENCE_REFRESH = 20_000
 
-/**
- * Who is where, on all instances. An entry MUST vanish by itself `PRESENCE_TTL` after it was last added,
- * and MUST NOT be seen once `remove` has resolved.
- */
+/** Members of channels, on all instances. */
 export interface Presence {
-  /** Adds members, or refreshes those that are there. */
+  /** Adds members, or refreshes them. A member MUST expire by itself `PRESENCE_TTL` after it was last added. */
   add (channel: string, members: Member[]): Promise<void>
+  /** Removes a member. Once this has resolved, `list` and `stats` MUST NOT include it. */
   remove (channel: string, client: string): Promise<void>
   list (channel: string): Promise<Member[]>
-  /** Distinct connections and users. */
+  /** Counts connections and distinct users. */
   stats (channel: string): Promise<{ clients: number, users: number }>
 }
 
+/** Counts members and distinct users. */
 export function countMembers (members: Member[]): { clients: number, users: number } {
   return { clients: members.length, users: new Set(members.map(member => member.user)).size }
 }

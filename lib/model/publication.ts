@@ -2,44 +2,47 @@ import { randomBytes } from 'node:crypto'
 import { InvalidDataError } from './errors.ts'
 import type { Member } from './presence.ts'
 
-/** How to read `payload`: 'text' is a string, 'json' is the JSON of a value, 'binary' are bytes. */
+/** How `payload` is decoded: 'text' to a string, 'json' to a value, 'binary' to a Buffer. */
 export type PayloadKind = 'text' | 'json' | 'binary'
 
-/** Data in the form in which it travels. It is encoded once, where it enters. */
+/** Encoded data. It is encoded once, when the app or a client hands it in, and sent as it is. */
 export interface Payload {
   readonly kind: PayloadKind
   readonly payload: Buffer
 }
 
-/** One publication as it travels between instances. The payload is decoded only where your app asks for it. */
+/** One publication as it travels between instances. The payload is decoded only for your app. */
 export interface Publication {
-  /** The payload of a join or a leave is the member, in JSON. */
+  /** How `payload` is decoded. That of a join or a leave is the JSON of the member. */
   readonly kind: PayloadKind | 'join' | 'leave'
   readonly payload: Buffer
-  /** Unix time of the publish call, in ms, by the publisher's clock. */
+  /** Unix time of the publish call in milliseconds, by the clock of the publishing instance. */
   readonly time: number
   /** Id of the instance that published it. */
   readonly instance: string
   /**
-   * Counts up by one per channel and publishing instance, so that receivers notice what Pub/Sub lost. 0: not counted.
-   * That is so in channels with history, where the offset does the work, for joins and leaves, and with an
-   * idempotencyKey, where only Redis knows in time whether the publication goes out.
+   * Counts up by one per channel and publishing instance, so that receivers notice a gap. After 7 and 8 of one
+   * instance, its 11 means that Pub/Sub lost two publications.
+   *
+   * 0: not counted. That is so in channels with history, where the offset shows a gap; for joins and leaves; and with
+   * an `idempotencyKey`, where only Redis decides whether the publication is sent.
    */
   readonly sequence: number
   readonly tags?: Record<string, string>
-  /** The SDK client that published it; undefined for the app. */
+  /** The SDK client that published it; undefined if the app did. */
   readonly publisher?: Member
   /** W3C traceparent of the span that sent it, if the span is sampled. */
   readonly trace?: string
-  /** Position in the channel's stream; 0 without history. The first publication of an epoch is 1. */
+  /** Offset in the channel's history; 0 without history. See `Position`. */
   offset: number
+  /** Epoch of the channel's history; '' without history. */
   epoch: string
 }
 
 /**
- * A position in a channel's history. Say a stream holds publications 1, 2 and 3, Redis loses it, and a new stream
- * gets 1 to 4. A client that was at 3 would receive 4 and never notice that it missed the new 1, 2 and 3. So every
- * stream has an epoch of its own.
+ * A position in a channel's history. Say a stream holds publications 1, 2 and 3, Redis loses it, and a new stream gets
+ * 1 to 4. A client that was at 3 would receive 4 and never notice that it missed the new 1, 2 and 3. So every stream
+ * has an epoch of its own.
  */
 export interface Position {
   /** Counts up by one per publication; the first one of an epoch is 1. 0: before the first. */
@@ -48,7 +51,7 @@ export interface Position {
   epoch: string
 }
 
-/** A publication before it has a position. */
+/** Creates a publication without a position. */
 export function newPublication (instance: string, { kind, payload }: Pick<Publication, 'kind' | 'payload'>): Publication {
   return { kind, payload, time: Date.now(), instance, sequence: 0, offset: 0, epoch: '' }
 }
@@ -58,7 +61,10 @@ export function newEpoch (): string {
   return randomBytes(6).toString('base64url')
 }
 
-/** Encodes what your app publishes or sends. @throws FST_CRWS_INVALID_DATA if JSON cannot carry it. */
+/**
+ * Encodes data that the app publishes or sends.
+ * @throws FST_CRWS_INVALID_DATA if JSON cannot carry it.
+ */
 export function encodePayload (data: unknown): Payload {
   if (typeof data === 'string') return { kind: 'text', payload: Buffer.from(data) }
   if (Buffer.isBuffer(data)) return { kind: 'binary', payload: data }
@@ -73,13 +79,14 @@ export function encodePayload (data: unknown): Payload {
   return { kind: 'json', payload: Buffer.from(json) }
 }
 
+/** Decodes the data of a publication. A join or a leave gives the member. */
 export function decodePayload (publication: Pick<Publication, 'kind' | 'payload'>): unknown {
   if (publication.kind === 'binary') return publication.payload
   const text = publication.payload.toString()
   return publication.kind === 'text' ? text : JSON.parse(text)
 }
 
-/** True for tags that all protocols and languages can carry: an object of strings. */
+/** True for an object of strings, which is what all protocols and languages can carry as tags. */
 export function isTags (tags: unknown): tags is Record<string, string> {
   return typeof tags === 'object' && tags !== null && !Array.isArray(tags) && Object.values(tags).every(tag => typeof tag === 'string')
 }

@@ -4,24 +4,29 @@ import { UnrecoverablePositionError } from '../../model/errors.ts'
 import { newEpoch } from '../../model/publication.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 
+/** A channel's history. */
 interface Stream {
   readonly epoch: string
+  /** Offset of the last publication; 0 before the first. */
   top: number
   entries: Publication[]
-  /** Unix time in ms at which the entries, and later the position, are forgotten. */
+  /** Unix time in milliseconds at which the entries expire. */
   entriesUntil: number
+  /** Unix time in milliseconds at which epoch and offset expire. */
   positionUntil: number
 }
 
+/** Result of a publish with an idempotency key. */
 interface Result {
   readonly position: Partial<Position>
+  /** Unix time in milliseconds at which it expires. */
   readonly until: number
 }
 
-/** ms between two rounds that free what has expired. It is never seen before that either. */
+/** Milliseconds between two sweeps. A sweep only frees memory: nothing expired is returned, swept or not. */
 const SWEEP_INTERVAL = 10_000
 
-/** The broker of a single instance: the same contract without Redis. */
+/** Broker of a single instance, without Redis. */
 export class MemoryBroker implements Broker {
   readonly up = true
   readonly #subscribed = new Map<string, ChannelListener>()
@@ -64,8 +69,9 @@ export class MemoryBroker implements Broker {
   async history (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History> {
     const { epoch, top, entries } = this.#stream(channel, Date.now())
     if (since !== undefined && since.epoch !== '' && since.epoch !== epoch) throw new UnrecoverablePositionError(channel)
-    const isWanted = ({ offset }: Publication) => since === undefined || (reverse ? offset < since.offset : offset > since.offset)
-    const wanted = entries.filter(isWanted)
+    const wanted = since === undefined
+      ? [...entries]
+      : entries.filter(({ offset }) => reverse ? offset < since.offset : offset > since.offset)
     if (reverse) wanted.reverse()
     return { publications: wanted.slice(0, limit), offset: top, epoch }
   }
@@ -74,6 +80,7 @@ export class MemoryBroker implements Broker {
     clearInterval(this.#sweeper)
   }
 
+  /** Returns a channel's stream without expired entries. The position of a subscribed channel never expires. */
   #stream (channel: string, now: number): Stream {
     let stream = this.#streams.get(channel)
     if (stream === undefined || (stream.positionUntil <= now && !this.#subscribed.has(channel))) {

@@ -3,12 +3,11 @@ import type { Member, Presence } from '../../model/presence.ts'
 
 interface Entry {
   readonly member: Member
+  /** Unix time in milliseconds at which the entry expires. */
   readonly until: number
 }
 
-/**
- * Presence of a single instance. Entries expire as on Redis, so that both behave alike when a refresh fails to come.
- */
+/** Presence of a single instance. Entries expire as they do on Redis, so both behave alike when a refresh is missed. */
 export class MemoryPresence implements Presence {
   readonly #channels = new Map<string, Map<string, Entry>>()
 

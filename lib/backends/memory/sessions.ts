@@ -2,10 +2,11 @@ import type { SessionStore } from '../../model/sessions.ts'
 
 interface Session {
   readonly fields: Map<string, string>
+  /** Unix time in milliseconds at which the session expires. */
   until: number
 }
 
-/** Sessions before the first round that frees what has expired; then twice as many as that round left. */
+/** Sessions at which expired ones are swept the first time. The next sweep is due at twice what the last one left. */
 const FIRST_SWEEP = 1_000
 
 /** Sessions of a single instance. */
@@ -32,6 +33,7 @@ export class MemorySessions implements SessionStore {
     this.#sessions.delete(user)
   }
 
+  /** Returns the session unless it has expired. */
   #living (user: string): Session | undefined {
     const session = this.#sessions.get(user)
     return session !== undefined && session.until > Date.now() ? session : undefined

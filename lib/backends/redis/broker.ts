@@ -15,9 +15,9 @@ import { publishOnce, publishWithHistory } from './scripts.ts'
 import type { RedisSubscriber, SubscriberListener } from './subscriber.ts'
 import { encodePublication, NO_POSITION } from './wire-format.ts'
 
-/** Milliseconds after which the position of a quiet channel is compared with its stream. */
+/** Milliseconds without a publication after which a channel's position is compared with its stream. */
 const POSITION_CHECK = 30_000
-/** Channels without history whose sequence is remembered. */
+/** Channels whose `Outgoing` is kept. */
 const MAX_OUTGOING = 10_000
 
 /** A channel that this instance publishes to. */
@@ -28,8 +28,8 @@ interface Outgoing {
 }
 
 /**
- * Joins all instances: publishes by one atomic script, receives over Pub/Sub, and reads from the stream what Pub/Sub
- * has lost.
+ * Connects all instances. With history it publishes by one atomic script, receives over Pub/Sub, and reads from the
+ * stream what Pub/Sub has lost.
  */
 export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   readonly #commands: RedisCommands
@@ -73,7 +73,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     if (history !== undefined || idempotencyKey !== undefined) {
       return this.#publishByScript(channel, outgoing.pubsub, publication, { history, idempotencyKey })
     }
-    // Joins and leaves may get lost: the presence list is what counts.
+    // Joins and leaves have no sequence: losing one is harmless, because the presence list is authoritative.
     const isEvent = publication.kind === 'join' || publication.kind === 'leave'
     const sequence = isEvent ? 0 : ++outgoing.sequence
     const { pubsub } = outgoing
@@ -81,8 +81,8 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
       await this.#commands.send(pubsub, [this.#commands.publishCommand, pubsub, encodePublication(publication, sequence, NO_POSITION)])
       return {}
     } catch (error) {
-      // Receivers would miss a sequence under which nothing went out, so it is used again. Later ones that are under
-      // way they would take for old.
+      // Receivers would report an unused sequence as a gap, so it is reused if Redis certainly did not publish it. It
+      // is kept if later ones are in flight: receivers would take the next publication for an old one.
       if (!isEvent && outgoing.sequence === sequence && !(error instanceof RedisNoAnswerError)) outgoing.sequence--
       throw error
     }
@@ -135,7 +135,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   restored (pubsub: string): void {
     const feed = this.#feeds.get(pubsub)
     if (feed === undefined) return
-    feed.markGap() // a repair that read before this moment may have read too early
+    feed.markGap() // a repair that has read already may have read too early
     this.#repairs.check(feed)
   }
 
@@ -153,25 +153,23 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   async #publishByScript (
-    channel: string, pubsub: string, publication: Publication, settings: PublishSettings
+    channel: string, pubsub: string, publication: Publication, { history, idempotencyKey }: PublishSettings
   ): Promise<Partial<Position>> {
-    const { history, idempotencyKey } = settings
-    const { publishCommand } = this.#commands
     const result = idempotencyKey === undefined ? [] : [this.#keys.result(channel, idempotencyKey)]
     const encoded = encodePublication(publication)
+    const { publishCommand } = this.#commands
     const reply = history === undefined
       ? await runScript(this.#commands, publishOnce, result as [string], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
-      : await runScript(this.#commands, publishWithHistory, [this.#keys.stream(channel), this.#keys.position(channel), ...result],
-        [
-          encoded, String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub,
-          String(IDEMPOTENCY_TTL)
-        ])
+      : await runScript(this.#commands, publishWithHistory, [this.#keys.stream(channel), this.#keys.position(channel), ...result], [
+        encoded, String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub,
+        String(IDEMPOTENCY_TTL)
+      ])
     if (reply === null) return {}
     const [offset, epoch] = reply as [number, string]
     return offset === 0 ? {} : { offset, epoch }
   }
 
-  /** A channel that was forgotten starts again at sequence 1, which receivers take for what it is. */
+  /** A channel that was dropped here starts again at sequence 1. Receivers take a 1 for a new start, not for a gap. */
   #remember (channel: string): Outgoing {
     if (this.#outgoing.size >= MAX_OUTGOING) this.#outgoing.clear()
     const outgoing = { pubsub: this.#keys.pubsub(channel), sequence: 0 }
@@ -186,9 +184,9 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   #verifyQuiet (now: number): void {
-    if (!this.#up) return // its return checks them all
+    if (!this.#up) return // every feed is checked when Redis is back
     for (const feed of this.#feeds.values()) {
-      if (now - feed.verifiedAt >= this.#positionCheck) this.#repairs.verify(feed).catch(() => {}) // the next round tries again
+      if (now - feed.verifiedAt >= this.#positionCheck) this.#repairs.verify(feed).catch(() => {}) // retried in the next round
     }
   }
 }

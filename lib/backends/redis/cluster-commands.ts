@@ -18,16 +18,15 @@ export class ClusterCommands implements RedisCommands {
   readonly #ended = new AbortController()
 
   constructor (source: RedisSource & { kind: 'cluster' | 'cluster-client' }) {
-    setMaxListeners(0, this.#ended.signal) // one for every link
+    setMaxListeners(0, this.#ended.signal) // one listener per connection
     this.#cluster = newCluster(source, this.#ended.signal)
-    // An 'error' event without a listener would end the process. What matters of it comes out of the command that
-    // fails.
+    // Without a listener an 'error' event would end the process. The command that fails reports the error.
     this.#cluster.on('error', (error: unknown) => { this.reason = describeError(error) })
   }
 
   get ready (): boolean { return this.#ready }
 
-  /** Unlike a single client, node-redis' cluster does not try again when no node answers at first. */
+  /** Connects, and tries again until it succeeds: unlike a single client, a cluster of node-redis gives up at once. */
   open (changed: () => void, retries = 0): void {
     this.#cluster.connect().then(() => {
       if (this.#closed) return
@@ -45,8 +44,8 @@ export class ClusterCommands implements RedisCommands {
   }
 
   async #send (key: string, args: RedisArgument[], buffers: boolean, deadline: number): Promise<unknown> {
-    // The cluster waits for a node that is away, without limit, but a command must not take effect long after its
-    // caller was told that it failed.
+    // node-redis waits without limit for a node that is down. A command must not run after its caller was told that
+    // it failed.
     const node = await this.#cluster.getNodeClientForKey(key, false) as RedisClient
     if (Date.now() >= deadline) throw new RedisUnavailableError('its node did not come back in time')
     this.#watch(node)
@@ -58,14 +57,14 @@ export class ClusterCommands implements RedisCommands {
     this.#watched.add(node)
     const load = () => loadScripts(args => node.sendCommand(args, { asap: true }))
     load()
-    node.on('ready', load) // it may be another server by now, or one that has forgotten them
+    node.on('ready', load) // it may be another server now, or one that has restarted without the scripts
     watchAnswers(node, () => {
       node.destroy()
-      node.connect().catch(() => {}) // an 'error' event of the cluster, too
+      node.connect().catch(() => {}) // reported as an 'error' event of the cluster
     })
   }
 
-  /** The client of the node that owns `key`. */
+  /** Returns the client of the node that owns `key`. Rejects with a coded error within `COMMAND_TIMEOUT`. */
   owner (key: string): Promise<RedisClient> {
     if (!this.#ready) return Promise.reject(new RedisUnavailableError(this.reason))
     return withDeadline(this.#cluster.getNodeClientForKey(key, false) as Promise<RedisClient>)

@@ -5,10 +5,7 @@ import type { ClusterCommands } from './cluster-commands.ts'
 import { duplicateClient, RedisLink } from './link.ts'
 import type { MessageListener, RedisSubscriber, SubscriberListener } from './subscriber.ts'
 
-/**
- * ms between two rounds that ask each node for its subscriptions, and look for the owner of channels that have lost
- * theirs.
- */
+/** Milliseconds between two rounds that verify the subscriptions at each node and resubscribe channels without one. */
 const CHECK_INTERVAL = 1_000
 
 /** A Pub/Sub channel that is wanted. */
@@ -19,17 +16,18 @@ interface Wanted {
 }
 
 /**
- * Sharded Pub/Sub: every channel is subscribed at the node that owns its slot, over one link to each such node.
- * node-redis can do this too, but it subscribes again without waiting after a node was lost: messages are missed
- * without a word, and a failure is an unhandled rejection that ends the process.
+ * Sharded Pub/Sub: subscribes each channel at the node that owns its slot, over one Redis connection per node.
+ *
+ * node-redis has this too, but does not wait for the new subscription after it has lost a node. Messages are lost
+ * unnoticed meanwhile, and a failure is an unhandled rejection, which ends the process.
  */
 export class ClusterSubscriber implements RedisSubscriber {
   readonly #commands: ClusterCommands
   readonly #links = new Map<string, RedisLink>()
-  /** The channels that are wanted. */
+  /** By Pub/Sub channel. */
   readonly #channels = new Map<string, Wanted>()
   readonly #resubscribing = new Set<string>()
-  /** Why the last link was lost, which is gone when its channels ask. */
+  /** Why the last Redis connection was lost. The connection itself is gone when `reason` is read. */
   #lostBecause = 'channels have no node'
   #listener: SubscriberListener | undefined
   #checking: NodeJS.Timeout | undefined
@@ -72,7 +70,7 @@ export class ClusterSubscriber implements RedisSubscriber {
     await Promise.all(Array.from(this.#links.values(), link => link.close()))
   }
 
-  /** Channels that have no connection. */
+  /** Channels that are not subscribed at any node now. */
   #unassigned (): string[] {
     return Array.from(this.#channels.keys()).filter(pubsub => !this.#channels.get(pubsub)?.link?.ready)
   }
@@ -82,7 +80,7 @@ export class ClusterSubscriber implements RedisSubscriber {
       return await subscribeAt(await this.#linkTo(pubsub), pubsub, listener)
     } catch (error) {
       if (!isMoved(error)) throw error
-      // A command for this slot makes the cluster find out about its new owner.
+      // Any command for this slot makes node-redis learn the new owner.
       await this.#commands.send(pubsub, ['EXISTS', pubsub])
       return subscribeAt(await this.#linkTo(pubsub), pubsub, listener)
     }
@@ -95,7 +93,7 @@ export class ClusterSubscriber implements RedisSubscriber {
     let link = this.#links.get(address)
     if (link === undefined) {
       link = new RedisLink(duplicateClient(node))
-      link.client.setMaxListeners(0) // many channels may wait for it at once
+      link.client.setMaxListeners(0) // many channels may wait for this connection at once
       this.#links.set(address, link)
       this.#watch(link, address)
     }
@@ -105,7 +103,7 @@ export class ClusterSubscriber implements RedisSubscriber {
 
   #watch (link: RedisLink, address: string): void {
     link.client.on('sharded-channel-moved', (pubsub: string) => {
-      if (this.#channels.has(pubsub)) this.#moved(pubsub) // or it was left at that moment
+      if (this.#channels.has(pubsub)) this.#moved(pubsub) // unless it was unsubscribed at the same moment
     })
     link.open({
       linkReady: () => {},
@@ -125,7 +123,7 @@ export class ClusterSubscriber implements RedisSubscriber {
     this.#resubscribeAll()
   }
 
-  /** Its node may be gone for good: who owns its channels now is found out anew. */
+  /** Closes a connection for good, since its node may never return. Its channels look up their owner again. */
   #drop (link: RedisLink, address: string): void {
     if (this.#links.get(address) === link) this.#links.delete(address)
     link.close()
@@ -142,14 +140,13 @@ export class ClusterSubscriber implements RedisSubscriber {
 
   #verifyAll (): void {
     for (const [address, link] of this.#links) {
-      if (link.ready) this.#verify(link, address).catch(() => {}) // tried again in the next round
+      if (link.ready) this.#verify(link, address).catch(() => {}) // retried in the next round
     }
   }
 
   /**
-   * A node tells its subscribers when it gives a slot away, but node-redis takes that for the answer to a command, if
-   * one is under way, and the channel would be silent from then on. So the nodes are asked how many subscriptions a
-   * link has.
+   * Asks a node how many subscriptions a connection has. A node tells its subscribers when a slot moves away, but while
+   * a command is in flight node-redis takes that message for its reply. The channel would then stay silent.
    */
   async #verify (link: RedisLink, address: string): Promise<void> {
     const expected = Array.from(this.#channels.values()).filter(({ link: assigned }) => assigned === link).length
@@ -173,7 +170,7 @@ export class ClusterSubscriber implements RedisSubscriber {
     for (const pubsub of this.#unassigned()) this.#resubscribe(pubsub)
   }
 
-  /** Subscribes a channel at its owner again. What fails is tried again in the next round. */
+  /** Subscribes a channel at its owner again. A failure is retried in the next round. */
   #resubscribe (pubsub: string): void {
     const wanted = this.#channels.get(pubsub)
     if (wanted === undefined || this.#resubscribing.has(pubsub)) return
@@ -183,17 +180,17 @@ export class ClusterSubscriber implements RedisSubscriber {
       wanted.link = link
       this.#listener?.restored(pubsub)
       this.#listener?.changed()
-    }, () => {}).finally(() => this.#resubscribing.delete(pubsub)) // its connection, or the cluster, says why
+    }, () => {}).finally(() => this.#resubscribing.delete(pubsub)) // the connection, or the cluster, has the reason
   }
 }
 
-/** Subscribing twice over the same connection costs nothing: node-redis knows what it has. */
+/** Subscribes over this connection. A second call for the same listener is harmless: node-redis keeps a set. */
 async function subscribeAt (link: RedisLink, pubsub: string, listener: MessageListener): Promise<RedisLink> {
   await withDeadline(link.client.sSubscribe(pubsub, listener, true))
   return link
 }
 
-/** Fails only with the connection. A subscription that survives that is ended when its next message comes. */
+/** Unsubscribes. Fails only if the connection breaks; a subscription that survives is ended at its next message. */
 function unsubscribeAt (link: RedisLink | undefined, pubsub: string, listener: MessageListener): void {
   link?.client.sUnsubscribe(pubsub, listener, true)?.catch(() => {})
 }

@@ -4,30 +4,27 @@ import { describeError, newClient, RedisLink } from './link.ts'
 import { loadScripts } from './scripts.ts'
 import type { RedisSource } from '../../options/redis-source.ts'
 
-/**
- * ms that a command may take. node-redis' own command timeout ends when the command is written, not when it is
- * answered.
- */
+/** Milliseconds that a command may take until its reply. node-redis' own timeout ends when the command is written. */
 export const COMMAND_TIMEOUT = 2_000
 
 export type RedisArgument = string | Buffer
 
-/** Replies as bytes instead of text. */
+/** Makes replies Buffers instead of strings. */
 export const BUFFERS = { typeMapping: { [RESP_TYPES.BLOB_STRING]: Buffer } }
 
 /**
- * Sends commands and answers each within two seconds: with the reply or with a coded error. Nothing waits for Redis
- * to come back.
+ * Sends commands. Each settles within `COMMAND_TIMEOUT`: with the reply, or with a coded error. Nothing is queued while
+ * Redis is down.
  */
 export interface RedisCommands {
   readonly ready: boolean
   /** Why it is not ready. */
   readonly reason: string
-  /** Name of the command that publishes: sharded Pub/Sub in a cluster. */
+  /** Name of the command that publishes. A cluster has sharded Pub/Sub. */
   readonly publishCommand: 'PUBLISH' | 'SPUBLISH'
-  /** Starts connecting; `changed` is called whenever `ready` has changed. */
+  /** Starts connecting. Calls `changed` whenever `ready` has changed. */
   open (changed: () => void): void
-  /** `key` chooses the node. */
+  /** Sends a command to the node that owns `key`. */
   send (key: string, args: RedisArgument[], buffers?: boolean): Promise<unknown>
   close (): Promise<void>
 }
@@ -62,9 +59,9 @@ export class StandaloneCommands implements RedisCommands {
 }
 
 /**
- * The reply, or a coded error after `COMMAND_TIMEOUT` at the latest. The time begins when node-redis has written the
- * command, at the end of this turn; and when it is over, what lies unread in the socket is read before the second
- * immediate runs. So a turn that takes long is never taken for a Redis that does not answer.
+ * Resolves with the reply, or rejects with a coded error after `COMMAND_TIMEOUT` at the latest. The clock starts in the
+ * immediate after this turn, when node-redis has written the command. When time is up, another immediate lets Node.js
+ * read the socket first. So a blocked event loop is never taken for a Redis that does not answer.
  */
 export function withDeadline<T> (reply: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
@@ -85,11 +82,11 @@ export function withDeadline<T> (reply: Promise<T>): Promise<T> {
   })
 }
 
-/** Told apart by name: a client that the host passed in may come from another copy of node-redis. */
+/** Names of error classes, not classes: a client that the app passed in may come from another copy of node-redis. */
 const NOTHING_SENT = new Set(['ClientOfflineError', 'ClientClosedError'])
 const REFUSED = new Set(['ErrorReply', 'SimpleError', 'BlobError', 'MultiErrorReply'])
 
-/** Whether nothing was sent, whether it is open what happened, or whether Redis said no. */
+/** Returns the coded error: nothing was sent, Redis refused the command, or the outcome is unknown. */
 function codedError (error: unknown): Error {
   if (error instanceof RedisUnavailableError) return error
   const text = describeError(error)

@@ -2,29 +2,34 @@ import type { ChannelListener, History } from '../../model/broker.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 import { decodePublication } from './wire-format.ts'
 
-/** Publications that may be buffered for a repair. More of them mean that the repair does not finish in time. */
+/** Publications buffered at most. With more of them the repair is not going to finish in time. */
 const MAX_BUFFERED = 1_000
-/** Instances whose sequence is remembered per channel. */
+/** Publishing instances whose sequence is remembered per channel. */
 const MAX_INSTANCES = 1_000
 const SPACE = 32
 
 /** What a feed needs of its broker. */
 export interface FeedOwner {
-  /** The feed must be repaired before it delivers again. */
+  /** Called for every publication that is buffered: the feed needs a repair. */
   gapFound (feed: RedisFeed): void
-  /** A message has arrived after the channel was left: its subscription must still be ended. */
+  /** Called for a message after `close`: the Pub/Sub subscription has survived its unsubscribe. */
   leftOver (feed: RedisFeed): void
 }
 
 /**
- * The publications of one channel on their way from Redis to this instance, put in order. Pub/Sub loses messages
- * whenever a connection breaks; what is missing is read from the stream before anything newer is delivered.
+ * Delivers the publications of one channel in order. Pub/Sub loses messages whenever its Redis connection breaks. A
+ * repair then reads the missing ones from the stream, before anything newer is delivered.
  *
- * In a channel with history the states are: **live** (each publication follows the one before and is delivered),
- * **buffering** (there may be a gap: publications wait), and **replaying** (still buffering, while a repair delivers
- * what it reads from the stream). It starts in buffering. `markGap`, `verify` and a publication that does not follow
- * lead from live to buffering, `replay` delivers meanwhile, and `finishReplay` leads back to live, unless there was
- * another gap since the repair began. Without history it is always live.
+ * A channel without history is always live. A channel with history has three states:
+ *
+ * - **live**: each publication follows the one before, and is delivered.
+ * - **buffering**, the first state: there may be a gap, so publications wait for a repair.
+ * - **replaying**: publications still wait, while a repair delivers what it reads from the stream.
+ *
+ * live → buffering: `markGap`; `verify` if the stream is ahead or has another epoch; a publication after a gap.
+ * buffering → replaying: `replay`.
+ * buffering or replaying → live: `finishReplay`, unless another gap was marked since the repair began; more than
+ * `MAX_BUFFERED` publications, in which case the gap is reported as lost.
  */
 export class RedisFeed {
   readonly channel: string
@@ -36,11 +41,11 @@ export class RedisFeed {
   #position: Position | undefined
   /** Publications that arrived while buffering; undefined while live. */
   #buffered: Publication[] | undefined
-  /** Unix time in milliseconds at which the position was last known to be right. */
+  /** Unix time in milliseconds at which the position was last known to be up to date. */
   verifiedAt = Date.now()
-  /** Number of gaps so far: a repair that began before the last gap does not close it. */
+  /** Number of gaps marked so far. A repair closes only the gaps that were marked before it began. */
   #generation = 0
-  /** In a channel without history: the last sequence of each publishing instance. */
+  /** Last sequence of each publishing instance, for publications without a position. */
   readonly #sequences = new Map<string, number>()
   #closed = false
 
@@ -53,33 +58,27 @@ export class RedisFeed {
     if (hasHistory) this.#buffered = []
   }
 
-  /** True while it waits for a repair. */
+  /** True in the states buffering and replaying. */
   get buffering (): boolean { return this.#buffered !== undefined }
 
-  /**
-   * Position after which a repair reads: that of the last publication delivered. undefined: it reads the position
-   * alone.
-   */
+  /** Position after which a repair reads. undefined before the first repair, which reads no publications. */
   get since (): Position | undefined { return this.#position }
 
   get generation (): number { return this.#generation }
 
-  /** Nobody listens any more. */
+  /** Ends delivery: the channel has no subscriber here any more. */
   close (): void {
     this.#closed = true
   }
 
-  /**
-   * Takes a Pub/Sub message. MUST NOT throw: node-redis takes an exception here for a broken connection, and drops
-   * what it has read.
-   */
+  /** Takes a Pub/Sub message. MUST NOT throw: see `MessageListener`. */
   readonly receive = (bytes: Buffer): void => {
     if (this.#closed) return this.#owner.leftOver(this)
     const first = bytes.indexOf(SPACE)
     const second = bytes.indexOf(SPACE, first + 1)
     const offset = Number(bytes.toString('latin1', 0, first))
     const publication = decodePublication(bytes.subarray(second + 1), offset, bytes.toString('latin1', first + 1, second))
-    // Some other program writes to our keys.
+    // Another program writes to our Pub/Sub channels.
     if (publication === undefined || Number.isNaN(offset)) return this.listener.missed(1, 'it is not in the form of this package')
     if (offset !== 0) return this.#receivePositioned(publication)
     const { instance, sequence } = publication
@@ -91,42 +90,42 @@ export class RedisFeed {
     this.listener.deliver(publication)
   }
 
-  /**
-   * Marks that publications may be missing from now on: the connection broke. Without history only the next sequence
-   * can tell.
-   */
+  /** Starts buffering: publications may be missing. Does nothing without history: only the next sequence can tell. */
   markGap (): void {
     if (!this.#hasHistory) return
     this.#generation++
     this.#buffered ??= []
   }
 
-  /** Compares with the top of the stream, to find a message that was lost without a trace before the next one comes. */
+  /** Marks a gap if the stream is ahead: the last messages were lost while the Redis connection seemed fine. */
   verify (top: Position): void {
     this.verifiedAt = Date.now()
     const position = this.#position
     if (position !== undefined && (top.epoch !== position.epoch || top.offset > position.offset)) this.markGap()
   }
 
-  /** Delivers a publication that was read from the stream after `since`. */
+  /** Delivers a publication that a repair read from the stream after `since`. */
   replay (publication: Publication): void {
     this.#deliverNext(publication)
   }
 
-  /** Delivers the last part of what was read, then what was buffered, and goes live. */
+  /**
+   * Delivers the last part of a repair, then the buffered publications, and goes live.
+   * @param generation Value of `generation` when the repair began.
+   */
   finishReplay (read: History, generation: number): void {
-    if (this.#buffered === undefined) return // it went on without this repair, and what was missing is reported
+    if (this.#buffered === undefined) return // the feed gave this repair up and has reported the gap
     const top = Math.min(read.offset, this.#firstBuffered(read) - 1)
     this.#position ??= { offset: top, epoch: read.epoch }
     for (const publication of read.publications) this.#deliverNext(publication)
-    // What the stream no longer holds is lost, except what came over Pub/Sub.
+    // Publications that are neither in the stream nor buffered are lost.
     if (this.#position.epoch === read.epoch) this.#reportGap(top)
     if (generation === this.#generation) this.#flushBuffered()
   }
 
   /**
-   * Continues after another position, because Redis has lost its data or the last part of it. What was published
-   * before and has not arrived cannot be known.
+   * Continues after another position: Redis has lost the stream, or its newest publications. How many publications were
+   * lost undelivered cannot be known, so one is reported.
    */
   resetTo ({ offset, epoch }: Position): void {
     const old = this.#position?.epoch
@@ -140,10 +139,7 @@ export class RedisFeed {
     this.#position = { offset, epoch }
   }
 
-  /**
-   * Reports what Pub/Sub lost of an instance's publications. An instance starts again at 1 if it has not published
-   * here for long.
-   */
+  /** Reports a gap in an instance's sequence. A 1 is no gap: an instance that forgot the channel starts again there. */
   #sequenceJumped (instance: string, last: number | undefined, sequence: number): void {
     if (last === undefined && this.#sequences.size >= MAX_INSTANCES) this.#sequences.clear()
     if (last === undefined || sequence > last || sequence === 1) this.#sequences.set(instance, sequence)
@@ -164,10 +160,7 @@ export class RedisFeed {
     if (this.#buffered !== undefined) this.#owner.gapFound(this)
   }
 
-  /**
-   * Drops what a long repair has delivered meanwhile. A repair that makes no progress is given up: the feed goes live
-   * without it.
-   */
+  /** Drops buffered publications that a long repair has delivered. If too many remain, goes live without the repair. */
   #stopWaiting (): void {
     this.#buffered = this.#buffered?.filter(({ offset, epoch }) => epoch !== this.#position?.epoch || offset > this.#position.offset) ?? []
     if (this.#buffered.length > MAX_BUFFERED) this.#flushBuffered()
@@ -183,7 +176,7 @@ export class RedisFeed {
     for (const publication of buffered) this.#deliverNext(publication)
   }
 
-  /** Delivers a publication unless it is a duplicate, and reports what is missing before it. */
+  /** Delivers a publication unless it is a duplicate. Reports the gap before it, if there is one. */
   #deliverNext (publication: Publication): void {
     if (publication.epoch === this.#position?.epoch) {
       if (publication.offset <= this.#position.offset) return
@@ -192,7 +185,7 @@ export class RedisFeed {
     this.#deliver(publication)
   }
 
-  /** Moves on to `offset` and reports the publications up to it as lost. */
+  /** Reports the publications up to `offset` as lost and continues after it. */
   #reportGap (offset: number): void {
     const position = this.#position
     if (position === undefined || offset <= position.offset) return
@@ -201,7 +194,7 @@ export class RedisFeed {
     position.offset = offset
   }
 
-  /** Over an unbroken connection a new epoch loses nothing: the position was evicted or had expired. */
+  /** True if nothing is missing before this publication. A new epoch follows: the old one expired or was evicted. */
   #follows ({ epoch, offset }: Publication): boolean {
     return this.#position === undefined || epoch !== this.#position.epoch || offset === this.#position.offset + 1
   }

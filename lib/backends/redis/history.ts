@@ -7,10 +7,12 @@ import { runScript } from './script-runner.ts'
 import { readHistory } from './scripts.ts'
 import { decodePublication } from './wire-format.ts'
 
-/** `full`: as many entries were read as were asked for, so there may be more. */
-export type ReadHistory = History & { readonly full: boolean }
+export type ReadHistory = History & {
+  /** True if as many entries were read as were asked for: there may be more. */
+  readonly full: boolean
+}
 
-/** Reads the streams of channels. */
+/** Reads channel histories from Redis. */
 export class RedisHistory {
   readonly #commands: RedisCommands
   readonly #keys: RedisKeys
@@ -20,10 +22,7 @@ export class RedisHistory {
     this.#keys = keys
   }
 
-  /**
-   * Returns the position, which fixes the epoch if there was none, and publications of the present epoch whatever
-   * `since` names.
-   */
+  /** Reads a channel's position and publications. Starts an epoch if there is none; does not check that of `since`. */
   async read (channel: string, { limit, since, reverse }: HistoryQuery): Promise<ReadHistory> {
     const [from, to] = reverse
       ? [since === undefined ? '+' : String(Math.max(0, since.offset - 1)), '-']

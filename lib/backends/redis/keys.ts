@@ -1,6 +1,6 @@
 /**
- * Every key and Pub/Sub channel name on Redis. The channel stands in braces, a hash tag: all that belongs to a channel
- * is in one slot of a Redis Cluster, so that one script may touch it.
+ * Names of all keys and Pub/Sub channels on Redis. The channel is in braces, as a hash tag: all keys of a channel are
+ * in one slot of a Redis Cluster, as a script requires.
  */
 export class RedisKeys {
   readonly #prefix: string
@@ -9,24 +9,24 @@ export class RedisKeys {
     this.#prefix = prefix
   }
 
-  /** Pub/Sub channel. */
+  /** Pub/Sub channel of a channel. */
   pubsub (channel: string): string { return this.#key('pub', channel) }
-  /** Stream of the last publications. */
+  /** Stream with the newest publications. */
   stream (channel: string): string { return this.#key('stream', channel) }
-  /** Hash with the epoch `e` and the top offset `s`. */
+  /** Hash with the epoch in `e` and the offset of the last publication in `s`. */
   position (channel: string): string { return this.#key('position', channel) }
-  /** Hash with the result of a publish that had an idempotency key. */
+  /** Hash with the result of a publish with an idempotency key. */
   result (channel: string, idempotencyKey: string): string { return `${this.#key('result', channel)}:${idempotencyKey}` }
-  /** Hash from connection id to member. */
+  /** Hash of presence: connection id to member. */
   members (channel: string): string { return this.#key('members', channel) }
-  /** Sorted set of connection ids by the time at which they expire. */
+  /** Sorted set of presence: connection ids by the time at which they expire. */
   membersUntil (channel: string): string { return this.#key('members-until', channel) }
   /** Hash of a user's session fields. */
   session (user: string): string { return this.#key('session', user) }
-  /** Upgrades of one client address in the current window. */
+  /** Number of upgrades from one client address in the current window. */
   rateLimit (address: string): string { return this.#key('rate-limit', address) }
 
-  /** A brace in the name would end the hash tag early; an empty tag would not be one. */
+  /** Escapes braces, which would end the hash tag early. An empty name becomes '%': Redis ignores an empty hash tag. */
   #key (kind: string, name: string): string {
     return `${this.#prefix}:${kind}:{${name.replace(/[%{}]/g, encodeURIComponent) || '%'}}`
   }

@@ -6,36 +6,43 @@ import { settledWithin } from '../../util/timeout.ts'
 export type RedisClient = ReturnType<typeof createClient>
 export type RedisCluster = ReturnType<typeof createCluster>
 
-/** ms between two pings. Also far below the 10 minutes after which Cloud Run's VPC egress cuts an idle connection. */
+/** Milliseconds between two pings. After 10 idle minutes Cloud Run's VPC egress would drop the connection. */
 const PING_INTERVAL = 1_000
-/**
- * ms of silence after which a link that is being set up counts as dead; and pings without an answer until one that is
- * there does.
- */
+/** Milliseconds of silence after which node-redis drops a socket; in practice one that is still connecting. */
 const SOCKET_TIMEOUT = 4_000
+/** Pings without an answer after which an established connection counts as dead. */
 const MAX_UNANSWERED = SOCKET_TIMEOUT / PING_INTERVAL
+/** Milliseconds that connecting may take. */
 const CONNECT_TIMEOUT = 2_000
-/** Commands that may wait for their answer; a bound for memory, out of reach for a Redis that answers. */
+/** Commands waiting for a reply. Bounds memory; a Redis that answers never lets it get so far. */
 const MAX_QUEUE = 100_000
 /**
- * Replies in the form that our code reads, not in the one that the host may have chosen for its own. A Map may have
- * any key, an object not. No timeout of node-redis', which is an AbortSignal for every command: commands have a
- * deadline of ours, and a link that takes none is cut.
+ * Replies have the form that our code reads, whatever the app configured for its client. A Map may have any key, an
+ * object may not. node-redis' timeout is off: it costs an AbortSignal per command, and commands have our own deadline.
  */
 const COMMAND_OPTIONS = { typeMapping: { [RESP_TYPES.MAP]: Map }, timeout: 0 }
-/** ms that closing may take before the link is cut. */
+/** Milliseconds that closing may take before the connection is destroyed. */
 const CLOSE_TIMEOUT = 500
 
 /**
- * What every link of ours needs, whatever the host configured. The strategy of our own is not a matter of taste:
- * node-redis' default one gives up for good after a socket timeout.
+ * Adds the settings that each of our Redis connections needs, whatever the app configured. The reconnect strategy is a
+ * must: node-redis' default gives up for good after a socket timeout.
  */
 function linkOptions (options: RedisClientOptions = {}): RedisClientOptions {
   const socket = { ...options.socket, connectTimeout: CONNECT_TIMEOUT, socketTimeout: SOCKET_TIMEOUT, reconnectStrategy: reconnectDelay }
-  return { ...options, commandOptions: COMMAND_OPTIONS, RESP: 3, pingInterval: PING_INTERVAL, disableOfflineQueue: true, commandsQueueMaxLength: MAX_QUEUE, maintNotifications: 'disabled', socket: socket as NonNullable<RedisClientOptions['socket']> }
+  return {
+    ...options,
+    commandOptions: COMMAND_OPTIONS,
+    RESP: 3,
+    pingInterval: PING_INTERVAL,
+    disableOfflineQueue: true,
+    commandsQueueMaxLength: MAX_QUEUE,
+    maintNotifications: 'disabled',
+    socket: socket as NonNullable<RedisClientOptions['socket']>
+  }
 }
 
-/** 50 ms, doubling up to 1 s, with jitter, for ever. */
+/** Returns the milliseconds until the next attempt to connect: 50, doubling to 1,000, plus jitter. Never gives up. */
 export function reconnectDelay (retries: number): number {
   return Math.min(50 * 2 ** Math.min(retries, 5), 1_000) + Math.floor(Math.random() * 100)
 }
@@ -45,24 +52,24 @@ export function newClient (source: RedisSource & { kind: 'standalone' | 'client'
   return duplicateClient(source.client)
 }
 
-/** A new client to the same server as `client`, with its credentials and TLS settings. */
+/** Creates a client for the same server as `client`, with its credentials and TLS settings. */
 export function duplicateClient (client: RedisClientLike): RedisClient {
   return client.duplicate(linkOptions((client as { options?: RedisClientOptions }).options)) as RedisClient
 }
 
-/** Its links are cut when `ended` is aborted. */
+/** Creates a cluster client. Aborting `ended` destroys all its connections. */
 export function newCluster (source: RedisSource & { kind: 'cluster' | 'cluster-client' }, ended: AbortSignal): RedisCluster {
   if (source.kind === 'cluster') return createCluster({ ...source.options, ...clusterOptions(source.options, ended) }) as RedisCluster
-  // node-redis shows the options of a client, but not those of a cluster.
+  // node-redis makes the options of a client public, but not those of a cluster.
   const { _options: options } = source.client as { _options?: RedisClusterOptions }
   return source.client.duplicate(clusterOptions(options, ended)) as RedisCluster
 }
 
 function clusterOptions (options: RedisClusterOptions | undefined, ended: AbortSignal) {
   const defaults = linkOptions(options?.defaults)
-  // node-redis goes on with what is under way when it is closed, and would keep those links for ever. Node.js'
-  // sockets know `signal`, its types do not.
   const reconnectStrategy = (retries: number) => ended.aborted ? false : reconnectDelay(retries)
+  // A cluster that is closed while it connects would keep that connection forever. Sockets of Node.js take a `signal`,
+  // which the types lack.
   Object.assign(defaults.socket!, { signal: ended, reconnectStrategy })
   return { commandOptions: COMMAND_OPTIONS, RESP: 3 as const, defaults: defaults as NonNullable<RedisClusterOptions['defaults']> }
 }
@@ -73,9 +80,8 @@ export interface RedisLinkListener {
 }
 
 /**
- * Calls `silent` when pings stay unanswered. node-redis' own socket timeout begins anew with every command that is
- * written: while there is something to send, it never ends. Counted in rounds, so that a process that stood still
- * does not take that for silence of Redis.
+ * Calls `silent` when pings stay unanswered. node-redis' own socket timeout restarts with every command written, so it
+ * never fires while commands are sent. Counts rounds instead of time: a process that was paused must not blame Redis.
  */
 export function watchAnswers (client: RedisClient, silent: () => void): void {
   let unanswered = 0
@@ -88,10 +94,10 @@ export function watchAnswers (client: RedisClient, silent: () => void): void {
   }, PING_INTERVAL).unref()
 }
 
-/** One connection of ours to one Redis server: it comes back by itself, and says when it is there and when not. */
+/** One Redis connection. It reconnects by itself, and tells its listener when it is up and when it is down. */
 export class RedisLink {
   readonly client: RedisClient
-  /** Why it is not ready. */
+  /** Why the connection is not ready. */
   reason = 'not connected yet'
   #ready = false
   #closed = false
@@ -103,7 +109,7 @@ export class RedisLink {
   get ready (): boolean { return this.#ready }
 
   open (listener: RedisLinkListener): void {
-    // The client is 'ready' when it has subscribed again to all its channels.
+    // When the client emits 'ready' it has resubscribed all its channels.
     this.client.on('ready', () => {
       this.#ready = true
       listener.linkReady(this)
@@ -111,13 +117,11 @@ export class RedisLink {
     this.client.on('error', (error: unknown) => {
       if (!this.client.isReady) this.#lost(error, listener)
     })
-    // node-redis goes on with an attempt to connect that was under way when it was closed, and would keep that link
-    // for ever.
+    // A client that is closed while it connects would keep that connection forever.
     this.client.on('connect', () => {
       if (this.#closed) this.client.destroy()
     })
-    // Every failure is an 'error' event too, and the client goes on trying; this promise only rejects when it is
-    // closed first.
+    // Every failure is also an 'error' event, and the client tries again. The promise rejects only if closed first.
     this.client.connect().catch(() => {})
     watchAnswers(this.client, () => {
       this.client.destroy()
@@ -140,15 +144,16 @@ export class RedisLink {
   }
 }
 
-/** Lets pending commands end, but not for ever. */
+/** Closes a client after its pending commands, or after `CLOSE_TIMEOUT`. */
 export async function closeWithin (client: { isOpen: boolean, close (): unknown, destroy (): void }): Promise<void> {
   if (client.isOpen) await settledWithin(Promise.resolve(client.close()), CLOSE_TIMEOUT)
   client.destroy()
 }
 
+/** Returns a text for an error, which is never empty for an Error. */
 export function describeError (error: unknown): string {
   if (!(error instanceof Error)) return String(error)
-  // A connection refused at several addresses has no message of its own.
+  // An AggregateError, from a host with several addresses, has no message of its own.
   const [first] = error instanceof AggregateError ? error.errors : []
   return error.message || (first instanceof Error ? first.message : '') || error.name
 }

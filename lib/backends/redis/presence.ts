@@ -5,9 +5,10 @@ import type { RedisCommands } from './commands.ts'
 import type { RedisKeys } from './keys.ts'
 import { addMembers, listMembers, removeMember } from './scripts.ts'
 
-/** Members in one script call; Redis serves nobody else meanwhile. */
+/** Members per script call. Redis handles no other command while a script runs. */
 const BATCH = 500
 
+/** Presence of all instances: two keys per channel, so that each member expires on its own. */
 export class RedisPresence implements Presence {
   readonly #commands: RedisCommands
   readonly #keys: RedisKeys
@@ -23,7 +24,7 @@ export class RedisPresence implements Presence {
       const batch = members.slice(i, i + BATCH).flatMap(member => [member.client, JSON.stringify(member)])
       batches.push(runScript(this.#commands, addMembers, this.#keysOf(channel), [String(PRESENCE_TTL), ...batch]))
     }
-    // All in one turn: who is removed after this call is removed after its last batch, too.
+    // All batches are sent in this turn, so that a `remove` called later runs after the last of them.
     await Promise.all(batches)
   }
 

@@ -3,16 +3,21 @@ import type { RedisCommands } from './commands.ts'
 import type { RedisKeys } from './keys.ts'
 import { countInWindow } from './scripts.ts'
 
-interface Count { current: number, ttl: number }
+interface Count {
+  /** Upgrades in the current window. */
+  current: number
+  /** Milliseconds that are left of the window. */
+  ttl: number
+}
 type Counted = (error: Error | null, result?: Count) => void
 
-/** What @fastify/rate-limit asks of a store. */
+/** The store that @fastify/rate-limit expects, as a class. */
 export type RateLimitStore = new () => {
   incr (address: string, callback: Counted, timeWindow: number): void
   child (): InstanceType<RateLimitStore>
 }
 
-/** On node-redis; @fastify/rate-limit's own Redis store needs ioredis. */
+/** Creates a store on node-redis. The Redis store of @fastify/rate-limit needs ioredis. */
 export function createRateLimitStore (commands: RedisCommands, keys: RedisKeys): RateLimitStore {
   return class RedisRateLimitStore {
     incr (address: string, callback: Counted, timeWindow: number): void {
@@ -22,7 +27,7 @@ export function createRateLimitStore (commands: RedisCommands, keys: RedisKeys):
       }, callback)
     }
 
-    /** All our routes count together. */
+    /** Returns the same store for every route: all our routes share one count. */
     child (): this { return this }
   }
 }

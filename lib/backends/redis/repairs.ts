@@ -3,20 +3,21 @@ import type { Publication } from '../../model/publication.ts'
 import type { RedisFeed } from './feed.ts'
 import type { RedisHistory } from './history.ts'
 
-/** Entries read at once. More are read in further steps, so that large ones do not fill the memory. */
+/** Publications per read. A long gap takes several reads, so that large publications do not fill the memory. */
 const READ_LIMIT = 100
-/** Milliseconds that a repair waits for slow subscribers, and after which it looks again. */
+/** Milliseconds that a repair waits for slow subscribers before each publication. */
 const PATIENCE = 250
+/** Milliseconds between two looks at slow subscribers. */
 const PAUSE = 10
-/** Feeds that are repaired at the same time. */
+/** Repairs that run at the same time. */
 const CONCURRENCY = 64
-/** Milliseconds after which a failed repair is tried again. */
+/** Milliseconds before a failed repair is retried. */
 const RETRY = 1_000
 
-/** Reads what feeds have missed from their streams, a few feeds at a time. */
+/** Repairs feeds: reads from their streams what they have missed, `CONCURRENCY` feeds at a time. */
 export class Repairs {
   readonly #history: RedisHistory
-  /** False for a feed whose channel was left. */
+  /** Returns false for a feed whose channel was unsubscribed. */
   readonly #isCurrent: (feed: RedisFeed) => boolean
   readonly #waiting = new Set<RedisFeed>()
   readonly #running = new Set<RedisFeed>()
@@ -31,14 +32,14 @@ export class Repairs {
     this.#closed = true
   }
 
-  /** Queues a feed if it needs a repair. */
+  /** Queues a repair if the feed needs one. */
   check (feed: RedisFeed): void {
     if (!feed.buffering || this.#running.has(feed) || !this.#isCurrent(feed)) return
     this.#waiting.add(feed)
     this.#startNext()
   }
 
-  /** Compares the position of a quiet feed with its stream. */
+  /** Compares the position of a quiet feed with its stream, and queues a repair if the feed is behind. */
   async verify (feed: RedisFeed): Promise<void> {
     if (feed.since === undefined || feed.buffering) return
     feed.verifiedAt = Date.now()
@@ -46,7 +47,7 @@ export class Repairs {
     this.check(feed)
   }
 
-  /** Repairs a feed. Rejects if Redis does not answer; then the feed still buffers. */
+  /** Repairs a feed. Rejects with a coded error if Redis is down; the feed then keeps buffering. */
   async repair (feed: RedisFeed): Promise<void> {
     const { channel } = feed
     this.#running.add(feed)
@@ -74,15 +75,15 @@ export class Repairs {
     for (const feed of this.#waiting) {
       if (this.#running.size >= CONCURRENCY || this.#closed) return
       this.#waiting.delete(feed)
-      // The connection may have broken once more meanwhile.
+      // The connection may have broken again during the repair.
       this.repair(feed).then(() => this.check(feed), () => {
-        // While Redis is down its return starts the next attempt; else it is slow.
+        // If Redis is down, its return starts the next attempt. This retry is for a slow Redis.
         setTimeout(() => this.check(feed), RETRY).unref()
       }).finally(() => this.#startNext())
     }
   }
 
-  /** Replays at the pace of the subscribers: what they missed in minutes is more than they can take at once. */
+  /** Replays at the pace of the subscribers: minutes of missed publications would overflow their send buffers. */
   async #replay (feed: RedisFeed, publications: Publication[]): Promise<void> {
     for (const publication of publications) {
       if (!feed.listener.canAccept()) await this.#untilAccepted(feed)
@@ -90,10 +91,7 @@ export class Repairs {
     }
   }
 
-  /**
-   * Waits for slow subscribers, at most PATIENCE: one stuck client must not delay the rest, and will soon be closed
-   * as slow.
-   */
+  /** Waits for slow subscribers, at most `PATIENCE`: a stuck client must not delay the rest. It is soon closed. */
   async #untilAccepted ({ listener }: RedisFeed): Promise<void> {
     const latest = Date.now() + PATIENCE
     do await wait(PAUSE)

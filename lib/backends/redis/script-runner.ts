@@ -3,18 +3,19 @@ import { withDeadline } from './commands.ts'
 import type { RedisArgument, RedisCommands } from './commands.ts'
 import type { RedisScript } from './scripts.ts'
 
-/** Scripts under way over one `RedisCommands`, and the calls that wait for them. */
+/** Script calls of one `RedisCommands`. */
 interface Running {
+  /** Calls in flight. */
   count: number
+  /** Continues the calls that wait until none is in flight. Set after Redis has answered NOSCRIPT. */
   waiting: Array<() => void> | undefined
 }
 
 const running = new WeakMap<RedisCommands, Running>()
 
 /**
- * Runs a script by its hash. A Redis that has forgotten the script gets its text. The next calls wait until all that
- * were under way then are over: they would overtake those that are sent again, and publishes that nobody awaits must
- * stay in order.
+ * Runs a script by its hash. If Redis does not know the script, sends its source. Later calls then wait until all calls
+ * in flight are over, or they would overtake those that are sent again: publishes must stay in order, awaited or not.
  */
 export async function runScript (
   commands: RedisCommands, script: RedisScript, keys: [string, ...string[]], args: RedisArgument[], buffers = false

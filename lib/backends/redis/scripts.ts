@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 
-/** A Lua script: names come in by KEYS and ARGV only, so that the text is the same for everybody and Redis keeps it. */
+/** A Lua script. Its source never changes, since all values come in as KEYS and ARGV: Redis caches it by its hash. */
 export interface RedisScript {
   readonly text: string
   readonly sha1: string
@@ -9,12 +9,9 @@ export interface RedisScript {
 /** Every script below. */
 export const allScripts: RedisScript[] = []
 
-/**
- * Loads all scripts. Called ahead of all other commands on a connection, so that none is sent again with its text and
- * overtaken.
- */
+/** Loads all scripts. Called before any other command of a connection, so that Redis knows every script by its hash. */
 export function loadScripts (send: (args: string[]) => Promise<unknown>): void {
-  for (const { text } of allScripts) send(['SCRIPT', 'LOAD', text]).catch(() => {}) // `runScript` copes without
+  for (const { text } of allScripts) send(['SCRIPT', 'LOAD', text]).catch(() => {}) // `runScript` works without
 }
 
 function script (text: string): RedisScript {
@@ -24,9 +21,9 @@ function script (text: string): RedisScript {
 }
 
 /**
- * Assigns the next offset, appends, trims, expires and publishes, in one step: every subscriber sees the order of the
- * stream. Returns the offset and the epoch, both empty when the idempotency key belongs to a publication without
- * history. The stream's entry ids are the offsets.
+ * Assigns the next offset, appends, trims, expires and publishes in one step: every subscriber sees the order of the
+ * stream. Returns offset and epoch; 0 and '' if the idempotency key was used for a publication without history. The ids
+ * of stream entries are the offsets.
  */
 export const publishWithHistory = script(`
 local stream, position, result = KEYS[1], KEYS[2], KEYS[3]
@@ -42,11 +39,11 @@ if not epoch then
 end
 local offset = redis.call('HINCRBY', position, 's', 1)
 redis.call('PEXPIRE', position, positionTtl)
--- The position may have been evicted while the stream was not: its entries belong to another epoch.
+-- The position may have been evicted without the stream, whose entries then belong to another epoch.
 if offset == 1 then redis.call('DEL', stream) end
 local added = redis.pcall('XADD', stream, 'MAXLEN', size, offset .. '-0', 'd', publication)
 if type(added) == 'table' and added.err then
-  -- Somebody else has written to the key, and it takes none of our offsets any more.
+  -- Another program has written to the key: it takes no offset of ours any more.
   redis.call('DEL', stream)
   redis.call('XADD', stream, offset .. '-0', 'd', publication)
 end
@@ -59,10 +56,7 @@ redis.call(command, pubsub, offset .. ' ' .. epoch .. ' ' .. publication)
 return {offset, epoch}
 `)
 
-/**
- * Publishes once per idempotency key, without history. Returns nothing, or the offset and the epoch of the first
- * time.
- */
+/** Publishes without history, once per idempotency key. Returns nil, or offset and epoch of the first publish. */
 export const publishOnce = script(`
 local result = KEYS[1]
 local publication, command, pubsub, resultTtl = unpack(ARGV)
@@ -74,9 +68,7 @@ redis.call(command, pubsub, '0  ' .. publication)
 return false
 `)
 
-/**
- * Reads the position, which fixes the epoch if there was none, and entries if any are wanted: offset, epoch, entries.
- */
+/** Reads position and entries. Starts an epoch if there is none. Returns offset, epoch, entries. */
 export const readHistory = script(`
 local stream, position = KEYS[1], KEYS[2]
 local freshEpoch, positionTtl, limit, reverse, from, to = unpack(ARGV)
@@ -98,13 +90,13 @@ end
 return {top, epoch, entries}
 `)
 
-/** Redis' own clock, in ms: those of the instances may differ. */
+/** Sets `now` to the clock of Redis, in milliseconds: clocks of instances may differ. */
 const NOW = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
 
-/** Adds or refreshes members: ARGV are the ttl, then id and member in turn. */
+/** Adds or refreshes members. ARGV: ttl, then id and member in turn. */
 export const addMembers = script(`${NOW}
 local members, untils = KEYS[1], KEYS[2]
 local ttl = tonumber(ARGV[1])
@@ -123,7 +115,7 @@ redis.call('ZREM', KEYS[2], ARGV[1])
 return 0
 `)
 
-/** Drops who has expired, then returns the members. */
+/** Removes expired members, then returns the others. */
 export const listMembers = script(`${NOW}
 local members, untils = KEYS[1], KEYS[2]
 for _, client in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', now)) do redis.call('HDEL', members, client) end
@@ -131,10 +123,7 @@ redis.call('ZREMRANGEBYSCORE', untils, '-inf', now)
 return redis.call('HVALS', members)
 `)
 
-/**
- * Sets and removes fields: ARGV are the ttl, the number of fields to set, name and value of each in turn, then the
- * names to remove.
- */
+/** Sets and removes fields. ARGV: ttl, number of fields to set, name and value of each in turn, names to remove. */
 export const setSession = script(`
 local ttl, count = ARGV[1], tonumber(ARGV[2])
 local last = 2 + count * 2
@@ -144,7 +133,7 @@ redis.call('PEXPIRE', KEYS[1], ttl)
 return 0
 `)
 
-/** Counts an upgrade in a window that starts with the first one: count, ms left. */
+/** Counts an upgrade. The window starts with the first one. Returns the count and the milliseconds left. */
 export const countInWindow = script(`
 local count = redis.call('INCR', KEYS[1])
 if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end

@@ -4,7 +4,7 @@ import type { RedisKeys } from './keys.ts'
 import { setSession } from './scripts.ts'
 import type { SessionStore } from '../../model/sessions.ts'
 
-/** One hash per user. */
+/** Sessions of all instances: one hash per user. */
 export class RedisSessions implements SessionStore {
   readonly #commands: RedisCommands
   readonly #keys: RedisKeys

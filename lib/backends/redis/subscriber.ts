@@ -4,13 +4,13 @@ import { withDeadline } from './commands.ts'
 import { newClient, RedisLink } from './link.ts'
 
 /**
- * Takes the messages of one Pub/Sub channel. MUST NOT throw: node-redis takes that for a broken connection, and drops
- * what it has read.
+ * Takes the messages of one Pub/Sub channel. MUST NOT throw: node-redis takes an exception for a broken connection and
+ * discards the rest of what it has read.
  */
 export type MessageListener = (bytes: Buffer) => void
 
 export interface SubscriberListener {
-  /** From now on messages of this Pub/Sub channel may be lost. */
+  /** Messages of this Pub/Sub channel may be lost from now on. */
   lost (pubsub: string): void
   /** Messages arrive again. */
   restored (pubsub: string): void
@@ -20,22 +20,19 @@ export interface SubscriberListener {
 
 /** Receives Pub/Sub messages over Redis connections of its own. */
 export interface RedisSubscriber {
-  /** True if every channel that is wanted is subscribed. */
+  /** True if all wanted channels are subscribed. */
   readonly ready: boolean
-  /** Why it is not ready. */
+  /** Why it is not ready. Only meaningful while it is not. */
   readonly reason: string
   open (listener: SubscriberListener): void
-  /** Resolves when messages arrive. Rejects fast with a coded error; then the channel is not wanted. */
+  /** Resolves when messages arrive. Rejects with a coded error within seconds; the channel is then not subscribed. */
   subscribe (pubsub: string, listener: MessageListener): Promise<void>
-  /**
-   * May be called again for a listener that still gets messages, because the connection broke before its unsubscribe
-   * was sent.
-   */
+  /** Called again if messages still arrive, because the connection broke before the first unsubscribe was sent. */
   unsubscribe (pubsub: string, listener: MessageListener): void
   close (): Promise<void>
 }
 
-/** One Redis connection to one server. It comes back with all its subscriptions. */
+/** Pub/Sub over one Redis connection. A reconnect restores all subscriptions. */
 export class StandaloneSubscriber implements RedisSubscriber {
   readonly #link: RedisLink
   readonly #wanted = new Map<string, MessageListener>()
@@ -68,7 +65,7 @@ export class StandaloneSubscriber implements RedisSubscriber {
 
   unsubscribe (pubsub: string, listener: MessageListener): void {
     if (this.#wanted.get(pubsub) === listener) this.#wanted.delete(pubsub)
-    // Fails only with the connection. A subscription that survives that is ended when its next message comes.
+    // Fails only if the connection breaks. A subscription that survives is ended at its next message.
     this.#link.client.unsubscribe(pubsub, listener, true)?.catch(() => {})
   }
 

@@ -3,31 +3,35 @@ import { isTags } from '../../model/publication.ts'
 import type { Publication } from '../../model/publication.ts'
 
 /*
- * The form of a publication on Redis, in streams and in Pub/Sub messages: one line of header, then the payload
- * untouched, so that a receiver sends the payload's bytes on without parsing them. Releases share it: new fields go
- * into the JSON at the header's end.
+ * Format of a publication on Redis, in streams and in Pub/Sub messages: one header line, then the payload as it is.
+ * Receivers send the bytes of the payload on without parsing them. Releases share Redis, so a new field goes into the
+ * JSON at the end of the header, which older releases ignore.
  *
  *     j 1732412345678 4fQ7 12 {"tags":{"a":"b"}}\n{"text":"hello"}
  *
- * A Pub/Sub message starts with the position: offset, space, epoch, space. Without history that is `0`, space, space.
+ * The header: kind, time, instance, sequence, and optionally JSON with tags, publisher and trace.
+ * A Pub/Sub message begins with the position: offset, space, epoch, space. Without history that is `0`, space, space.
  */
 
 const kindToMark = { text: 't', json: 'j', binary: 'b', join: '+', leave: '-' } as const
 const markToKind = new Map(Object.entries(kindToMark).map(([kind, mark]) => [mark as string, kind as Publication['kind']]))
 const NEWLINE = 10
-/** A whole number that a double carries exactly. */
+/** Digits of a whole number that a double represents exactly. */
 const COUNT = /^\d{1,15}$/
-/** Starts a message that has no position. */
+/** Start of a Pub/Sub message without a position. */
 export const NO_POSITION = '0  '
 
-/** @param position Start of a Pub/Sub message; '' for the entry of a stream. */
+/**
+ * Encodes a publication.
+ * @param position Start of a Pub/Sub message: offset, space, epoch, space. '' for a stream entry.
+ */
 export function encodePublication (publication: Publication, sequence = publication.sequence, position = ''): Buffer {
   const { kind, payload, time, instance, tags, publisher, trace } = publication
   const extra = tags === undefined && publisher === undefined && trace === undefined ? '' : ` ${encodeExtra(publication)}`
   return Buffer.concat([Buffer.from(`${position}${kindToMark[kind]} ${time} ${instance} ${sequence}${extra}\n`), payload])
 }
 
-/** Decodes a publication. Bytes from Redis are not trusted: returns undefined for another form, and never throws. */
+/** Decodes a publication. Returns undefined for bytes in any other format, and never throws: Redis is not trusted. */
 export function decodePublication (bytes: Buffer, offset: number, epoch: string): Publication | undefined {
   const end = bytes.indexOf(NEWLINE)
   if (end === -1) return undefined
@@ -44,7 +48,7 @@ export function decodePublication (bytes: Buffer, offset: number, epoch: string)
   return more && { ...publication, ...more }
 }
 
-/** Releases without tracing reject a header that has neither tags nor publisher: empty tags go along with a trace. */
+/** Encodes a header's JSON. Releases without tracing reject it without tags and publisher: a trace has empty tags. */
 function encodeExtra ({ tags, publisher, trace }: Publication): string {
   return JSON.stringify({ tags: trace !== undefined && tags === undefined && publisher === undefined ? {} : tags, publisher, trace })
 }
@@ -59,7 +63,7 @@ function checkExtra (extra: unknown): Pick<Publication, 'tags' | 'publisher' | '
   return { ...(tags && Object.keys(tags).length > 0 && { tags }), ...(publisher && { publisher }), trace }
 }
 
-/** Returns undefined for what is not JSON; the caller counts it. */
+/** Returns undefined for invalid JSON. */
 function parse (json: string): unknown {
   try {
     return JSON.parse(json)

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { createBackend } from '../../lib/backends/backend.ts'
 import type { Backend } from '../../lib/backends/backend.ts'
-import type { BrokerListener, HistorySettings, PublishSettings } from '../../lib/model/broker.ts'
+import type { Broker, BrokerListener, HistorySettings, PublishSettings } from '../../lib/model/broker.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
 import { decodePayload, encodePayload } from '../../lib/model/publication.ts'
 import type { Position, Publication } from '../../lib/model/publication.ts'
@@ -20,8 +20,8 @@ export class Node implements BrokerListener {
   readonly states: Array<{ up: boolean, reason: string }> = []
   readonly #publications = new Map<string, Publication[]>()
 
-  constructor (redis: RedisOption | false, prefix: string) {
-    this.backend = createBackend(resolveOptions({ redis, prefix }, {}))
+  constructor (backend: Backend) {
+    this.backend = backend
   }
 
   get broker () { return this.backend.broker }
@@ -70,8 +70,14 @@ export class Node implements BrokerListener {
   async down (): Promise<void> { await until(() => !this.broker.up, 'the broker is down', 30_000) }
 }
 
-export async function startNode (t: Test, redis: RedisOption | false, prefix: string): Promise<Node> {
-  const node = new Node(redis, prefix)
+/** `broker`: used instead of the one that an app would have. */
+export function newNode (redis: RedisOption | false, prefix: string, broker?: Broker): Node {
+  const backend = createBackend(resolveOptions({ redis, prefix }, {}))
+  return new Node(broker === undefined ? backend : { ...backend, broker })
+}
+
+export async function startNode (t: Test, ...args: Parameters<typeof newNode>): Promise<Node> {
+  const node = newNode(...args)
   t.teardown(() => node.broker.close())
   await node.broker.start(node)
   return node

@@ -140,7 +140,10 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
       return history
     }
   }
-  const hub = new Hub(broker, namespaces, maxRecovery, { recording: false, delivered: () => {}, missed: () => {} })
+  const missed: unknown[] = []
+  const hub = new Hub(broker, namespaces, maxRecovery, {
+    recording: false, delivered: () => {}, missed: (...args) => { missed.push(args) }
+  })
   await broker.start({ stateChanged: () => {} })
   t.teardown(() => broker.close())
   let published = 0
@@ -160,7 +163,8 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
       for (const steps of [effects, acks, reads, answers]) await steps.take()
     }
   }
-  return { hub, calls, effects, acks, reads, answers, publish, deliver, settle, failing, tops, link, listeners, position: () => memory.history('kept:x', { limit: 0 }) }
+  const position = () => memory.history('kept:x', { limit: 0 })
+  return { hub, calls, effects, acks, reads, answers, publish, deliver, settle, failing, tops, link, listeners, missed, position }
 }
 
 function publicationOf (text: string, kind: Publication['kind'] = 'text'): Publication {
@@ -378,6 +382,13 @@ t.test('everybody in a channel is told when its positions mean nothing any more'
   await enter(hub, c, 'kept:y', settle)
   listeners.get('kept:x')!.positionLost()
   t.strictSame([a.positionsLost, b.positionsLost, c.positionsLost], [['kept:x'], ['kept:x'], []])
+})
+
+t.test('a gap is reported with the name of its channel', async (t) => {
+  const { hub, settle, listeners, missed } = await slowBroker(t)
+  await enter(hub, newConnection(), 'kept:x', settle)
+  listeners.get('kept:x')!.missed(3, 'Redis is new')
+  t.strictSame(missed, [['kept:x', 3, 'Redis is new']])
 })
 
 t.test('what is not kept comes after what is, and is not missed', async (t) => {

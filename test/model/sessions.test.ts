@@ -19,3 +19,9 @@ t.test('a value that JSON can not carry is refused by name', async (t) => {
   t.throws(() => encodeFields({ big: 1n }), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /session field "big".*BigInt/ })
   t.throws(() => encodeFields({ circular }), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /session field "circular".*circular/ })
 })
+
+t.test('fields that are no object are refused', async (t) => {
+  for (const fields of [null, [], 'text', 7]) {
+    t.throws(() => encodeFields(fields as never), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /session fields/ }, String(fields))
+  }
+})

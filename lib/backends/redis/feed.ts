@@ -12,7 +12,7 @@ const SPACE = 32
 export interface FeedOwner {
   /** Called for every publication that is buffered: the feed needs a repair. */
   gapFound (feed: RedisFeed): void
-  /** Called for a message after `close`: the Pub/Sub subscription has survived its unsubscribe. */
+  /** Called for a message after `close`: Redis has not got the unsubscribe yet, or never will. */
   leftOver (feed: RedisFeed): void
 }
 

@@ -48,7 +48,7 @@ export function decodePublication (bytes: Buffer, offset: number, epoch: string)
   return more && { ...publication, ...more }
 }
 
-/** Encodes a header's JSON. Releases without tracing reject it without tags and publisher: a trace has empty tags. */
+/** Encodes the header's JSON. Older releases reject it with neither tags nor publisher, so a trace gets empty tags. */
 function encodeExtra ({ tags, publisher, trace }: Publication): string {
   return JSON.stringify({ tags: trace !== undefined && tags === undefined && publisher === undefined ? {} : tags, publisher, trace })
 }

@@ -2,8 +2,13 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { createClient, RESP_TYPES } from 'redis'
 import type { RedisClientOptions } from 'redis'
 import t from 'tap'
-import { decodePayload } from '../../../lib/model/publication.ts'
+import { RedisBroker } from '../../../lib/backends/redis/broker.ts'
+import { StandaloneCommands } from '../../../lib/backends/redis/commands.ts'
 import { RedisKeys } from '../../../lib/backends/redis/keys.ts'
+import { publishWithHistory } from '../../../lib/backends/redis/scripts.ts'
+import { StandaloneSubscriber } from '../../../lib/backends/redis/subscriber.ts'
+import { encodePublication } from '../../../lib/backends/redis/wire-format.ts'
+import { decodePayload, encodePayload } from '../../../lib/model/publication.ts'
 import { history, range, startNode, testBroker } from '../broker-contract.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
 import { command, startRedis } from '../../helpers/redis.ts'
@@ -194,6 +199,31 @@ t.test('a position that Redis evicted begins again, and subscribers follow', asy
   await node.arrived('room', 2)
   t.strictSame(node.data('room'), [1, 2])
   t.strictSame((await node.broker.history('room', { limit: 10 })).publications.map(decodePayload), [2], 'the old entries are not of this epoch')
+  t.strictSame(node.missedBefore, [])
+})
+
+t.test('a publication that Pub/Sub lost unnoticed is found when the position of the quiet channel is verified', async (t) => {
+  const prefix = randomPrefix()
+  const keys = new RedisKeys(prefix)
+  const source = { kind: 'standalone', options: { url: redis.url } } as const
+  const broker = new RedisBroker(new StandaloneCommands(source), new StandaloneSubscriber(source), keys, 100)
+  const node = await startNode(t, redis.url, prefix, broker)
+  await node.subscribe('room', true)
+  await node.subscribe('complete', true)
+  for (const channel of ['room', 'complete']) await node.publish(channel, 1, { history })
+  const lost = encodePublication({ ...encodePayload(2), time: 1, instance: 'other', sequence: 0, offset: 0, epoch: '' })
+  // It is stored, but published where nobody listens.
+  const reply = await direct.eval(publishWithHistory.text, {
+    keys: [keys.stream('room'), keys.position('room')],
+    arguments: [lost.toString(), '100', '60000', '60000', 'unused', 'PUBLISH', 'elsewhere', '60000']
+  })
+  t.match(reply, [2])
+  await node.arrived('room', 2)
+  t.strictSame(node.data('room'), [1, 2])
+  t.strictSame(node.publications('room').map(({ offset }) => offset), [1, 2])
+  await node.publish('room', 3, { history })
+  await node.arrived('room', 3)
+  t.strictSame([node.data('room'), node.data('complete')], [[1, 2, 3], [1]])
   t.strictSame(node.missedBefore, [])
 })
 

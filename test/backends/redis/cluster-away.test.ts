@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
-import { history, Node, range, startNode } from '../broker-contract.ts'
+import { history, newNode, range, startNode } from '../broker-contract.ts'
 import { publishUntilStored, setUpCluster } from '../../helpers/cluster-nodes.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
 import { command, startRedisCluster } from '../../helpers/redis.ts'
@@ -75,7 +75,7 @@ t.test('a node that freezes fails what needs it in time, and closing too', async
 t.test('closing while the cluster is looked for keeps no link to it when it answers after all', async (t) => {
   const { nodes, rootNodes } = cluster
   for (const node of nodes) node.freeze()
-  const node = new Node({ rootNodes }, randomPrefix())
+  const node = newNode({ rootNodes }, randomPrefix())
   const started = node.broker.start(node)
   await until(() => process.getActiveResourcesInfo().includes('TCPSocketWrap'), 'a node is asked')
   await node.broker.close()

@@ -22,6 +22,7 @@ import { resourceAttributes, telemetrySettings } from '../../lib/observability/o
 import type { Load } from '../../lib/observability/otel/sdk.ts'
 import { startApp } from '../helpers/app.ts'
 import { buildPackage } from '../helpers/built-package.ts'
+import { setEnvironment } from '../helpers/environment.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { startOtlpServer } from '../helpers/otlp.ts'
 import { until } from '../helpers/until.ts'
@@ -30,16 +31,6 @@ import { connect, rejected } from '../helpers/ws-client.ts'
 type Entry = Record<string, any>
 
 const cloudRun = { K_SERVICE: 'chat', K_REVISION: 'chat-00042-abc', K_CONFIGURATION: 'chat' }
-
-/** For one test; the SDK and Google's libraries read the process's own. */
-function setEnvironment (t: Test, values: Record<string, string>): void {
-  const before = { ...process.env }
-  Object.assign(process.env, values)
-  t.teardown(() => {
-    for (const name of Object.keys(values)) delete process.env[name]
-    Object.assign(process.env, before)
-  })
-}
 
 function startLog () {
   const entries: Entry[] = []

@@ -21,9 +21,6 @@ interface ApiClient {
   close (): Promise<void>
 }
 
-/** What tests give the API's client to make it talk to a server of theirs. Nothing else sets it. */
-export const internalClientOptions: Record<string, unknown> = {}
-
 /** Code of the error when the package is not there. */
 export const MISSING = 'ERR_MODULE_NOT_FOUND'
 
@@ -41,7 +38,7 @@ export function openLoggingClient (): Promise<LoggingClient> {
 async function open (): Promise<LoggingClient> {
   const run = await detectCloudRun()
   const { v2 } = await import('@google-cloud/logging')
-  const client = new v2.LoggingServiceV2Client(internalClientOptions) as unknown as ApiClient
+  const client = new v2.LoggingServiceV2Client() as unknown as ApiClient
   await client.initialize() // else it is done by the first call, and fails with a rejection that nobody can handle
   const project = run?.project ?? await client.getProjectId()
   const common = {

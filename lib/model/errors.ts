@@ -1,36 +1,81 @@
 import createError from '@fastify/error'
 
-/**
- * Every error of this package. The code is the name to match on; the text says what was wrong, what is allowed and
- * what to do. Errors with a status code answer an HTTP request (an upgrade that is refused, or a host's own route
- * that did not catch them).
- */
+// Every error of this package. Match on the code. The text tells what was wrong, what is allowed and what to do.
+// An error with a status code answers an HTTP request: an upgrade, or a route of the app that did not catch it.
 
-// Options and registration: thrown by `register`, so the process does not start half configured.
+/** When an option is misspelt, at any depth. `register` rejects, so the process does not start half configured. */
 export const UnknownOptionError = createError<[string, string]>('FST_CRWS_UNKNOWN_OPTION', 'Unknown option "%s". Known here: %s')
-export const InvalidOptionError = createError<[string, string, string]>('FST_CRWS_INVALID_OPTION', 'Invalid option "%s": got %s, allowed is %s')
-export const AlreadyRegisteredError = createError('FST_CRWS_ALREADY_REGISTERED', 'The plugin is registered already, here or in another scope of the app. Register it once, before the parts of the app that use it')
+/** When the value of an option, or of the environment variable in its place, is not allowed. `register` rejects. */
+export const InvalidOptionError = createError<[string, string, string]>(
+  'FST_CRWS_INVALID_OPTION', 'Invalid option "%s": got %s, allowed is %s'
+)
+/** When the plugin is registered a second time on one server, also in a scope that does not see the first. */
+export const AlreadyRegisteredError = createError(
+  'FST_CRWS_ALREADY_REGISTERED',
+  'The plugin is registered already, here or in another scope of the app. Register it once, before the parts of the app that use it'
+)
 
-// Upgrades that are refused.
-export const CapacityError = createError<[number]>('FST_CRWS_CAPACITY', 'This instance holds %d connections, its maximum. Try again: another instance may have room', 503)
-export const MemoryError = createError('FST_CRWS_MEMORY', 'This instance is short of memory. Try again: another instance may have room', 503)
-export const DrainingError = createError('FST_CRWS_DRAINING', 'This instance is shutting down. Connect again: another instance will answer', 503)
-export const OriginError = createError<[string]>('FST_CRWS_ORIGIN', 'Origin %s is not allowed. Add it to the option allowedOrigins', 403)
+/** When an upgrade comes while `maxConnections` are open. */
+export const CapacityError = createError<[number]>(
+  'FST_CRWS_CAPACITY', 'This instance holds %d connections, its maximum. Try again: another instance may have room', 503
+)
+/** When an upgrade comes while memory is short: from nine tenths of `memoryLimit` until there is room again. */
+export const MemoryError = createError(
+  'FST_CRWS_MEMORY', 'This instance is short of memory. Try again: another instance may have room', 503
+)
+/** When an upgrade comes after SIGTERM, or after `app.close()` was called. */
+export const DrainingError = createError(
+  'FST_CRWS_DRAINING', 'This instance is shutting down. Connect again: another instance will answer', 503
+)
+/** When the Origin of a browser's upgrade is not in `allowedOrigins`. */
+export const OriginError = createError<[string]>(
+  'FST_CRWS_ORIGIN', 'Origin %s is not allowed. Add it to the option allowedOrigins', 403
+)
+/** When `authenticate` throws or returns no valid identity. A `statusCode` of the error takes the place of 401. */
 export const UnauthorizedError = createError<[string]>('FST_CRWS_UNAUTHORIZED', 'Not authenticated: %s', 401)
-export const RateLimitError = createError<[number, string]>('FST_CRWS_RATE_LIMIT', 'Too many connections from this address: at most %d. Try again in %s', 429)
+/** When one client address sends more upgrades than `rateLimit.connections` allows. */
+export const RateLimitError = createError<[number, string]>(
+  'FST_CRWS_RATE_LIMIT', 'Too many connections from this address: at most %d. Try again in %s', 429
+)
+/** When a request to a WebSocket route is not an upgrade. */
 export const UpgradeRequiredError = createError<[string]>('FST_CRWS_UPGRADE_REQUIRED', 'This is a WebSocket endpoint: %s', 426)
 
-// Calls of the host.
+/** When the app names a channel that is empty, longer than 255 bytes, not a string, or has control characters. */
 export const InvalidChannelError = createError<[string, string]>('FST_CRWS_INVALID_CHANNEL', 'Invalid channel %s: %s', 400, TypeError)
-export const InvalidDataError = createError<[string]>('FST_CRWS_INVALID_DATA', 'Data can not be sent: %s. Allowed is anything that JSON can carry, or a Buffer', 400, TypeError)
-export const InvalidArgumentError = createError<[string, string, string]>('FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, allowed is %s', 400, TypeError)
+/** When the app publishes or sends data that JSON cannot carry. */
+export const InvalidDataError = createError<[string]>(
+  'FST_CRWS_INVALID_DATA', 'Data can not be sent: %s. Allowed is anything that JSON can carry, or a Buffer', 400, TypeError
+)
+/** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
+export const InvalidArgumentError = createError<[string, string, string]>(
+  'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, allowed is %s', 400, TypeError
+)
+/** When the app subscribes a connection that has ended, or that ends meanwhile. */
 export const ConnectionClosedError = createError<[string]>('FST_CRWS_CONNECTION_CLOSED', 'Connection %s is closed', 410)
-export const UnrecoverablePositionError = createError<[string]>('FST_CRWS_UNRECOVERABLE_POSITION', 'The epoch of channel %s has changed: positions from before mean nothing now. Read its history again without since', 416)
+/** When `since` names an epoch that is gone: Redis has lost the history, or it has expired. */
+export const UnrecoverablePositionError = createError<[string]>(
+  'FST_CRWS_UNRECOVERABLE_POSITION',
+  'The epoch of channel %s has changed: positions from before mean nothing now. Read its history again without since', 416
+)
 
-// Redis.
-export const RedisUnavailableError = createError<[string]>('FST_CRWS_REDIS_UNAVAILABLE', 'Redis is away: %s. Nothing was stored; try again', 503)
-export const RedisNoAnswerError = createError<[string]>('FST_CRWS_REDIS_NO_ANSWER', 'Redis did not answer: %s. Whether the command took effect is unknown; try again with the same idempotencyKey', 503)
+/** When Redis is down, before a command is sent to it. Nothing was stored. */
+export const RedisUnavailableError = createError<[string]>(
+  'FST_CRWS_REDIS_UNAVAILABLE', 'Redis is away: %s. Nothing was stored; try again', 503
+)
+/** When no reply comes within two seconds, or the Redis connection is lost meanwhile. The command may have been run. */
+export const RedisNoAnswerError = createError<[string]>(
+  'FST_CRWS_REDIS_NO_ANSWER',
+  'Redis did not answer: %s. Whether the command took effect is unknown; try again with the same idempotencyKey', 503
+)
+/** When Redis replies with an error: it is out of memory or read-only, for example. */
 export const RedisRefusedError = createError<[string]>('FST_CRWS_REDIS_REFUSED', 'Redis refused the command: %s', 503)
 
-// What a plain client is told, as {"type":"error"}; the code travels with it.
-export const MessageRateError = createError<[number, number]>('FST_CRWS_MESSAGE_RATE', 'Too many messages: at most %d in %d ms. This one was not handled; send more slowly', 429)
+/** When a plain client sends faster than `rateLimit.messages` allows. It gets code and text as {"type":"error"}. */
+export const MessageRateError = createError<[number, number]>(
+  'FST_CRWS_MESSAGE_RATE', 'Too many messages: at most %d in %d ms. This one was not handled; send more slowly', 429
+)
+
+/** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
+export const ALREADY_REPORTED: ReadonlySet<string> = new Set([
+  'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_CONNECTION_CLOSED'
+])

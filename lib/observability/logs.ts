@@ -36,11 +36,6 @@ export const logEvents = {
   'telemetry.recovered': 'info'
 } as const satisfies Record<string, 'info' | 'warn' | 'error'>
 
-/** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
-export const ALREADY_REPORTED: ReadonlySet<string> = new Set([
-  'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_CONNECTION_CLOSED'
-])
-
 /** The fields of a connection that entries show. */
 export interface LoggedConnection {
   readonly id: string

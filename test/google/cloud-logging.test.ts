@@ -10,12 +10,12 @@ import { isCloudLogger } from '../../lib/google/cloud-logging.ts'
 import { readTrace } from '../../lib/google/trace-context.ts'
 import { startApp } from '../helpers/app.ts'
 import { connectionsOf } from '../helpers/connections.ts'
+import { setEnvironment } from '../helpers/environment.ts'
+import type { Entry } from '../helpers/log.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { startServer } from '../helpers/server-process.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
-
-type Entry = Record<string, any>
 
 const traceId = '0af7651916cd43dd8448eb211c80319c'
 const spanId = 'b7ad6b7169203331'
@@ -41,17 +41,6 @@ function newLog (options: CloudLoggingOptions = { project: 'project-1', service:
   }
   const of = (event: string): Promise<Entry> => until(() => entries.find(entry => entry.event === event)!, `an entry for ${event}`)
   return { entries, logger: { ...cloudLogging(options), stream }, stream, of, ours: () => entries.filter(({ event }) => event !== undefined) }
-}
-
-function setEnv (t: Test, values: Record<string, string>): void {
-  const before = Object.fromEntries(Object.keys(values).map(name => [name, process.env[name]]))
-  Object.assign(process.env, values)
-  t.teardown(() => {
-    for (const [name, value] of Object.entries(before)) {
-      if (value === undefined) delete process.env[name]
-      else process.env[name] = value
-    }
-  })
 }
 
 t.test('an entry has severity, message and time', async (t) => {
@@ -147,7 +136,7 @@ t.test('without a project there is no trace; on Cloud Run the metadata server is
   const elsewhere = newLog({})
   send(elsewhere)
   t.equal(elsewhere.entries[0]!['logging.googleapis.com/trace'], undefined)
-  setEnv(t, { K_SERVICE: 'chat', ...metadata.env })
+  setEnvironment(t, { K_SERVICE: 'chat', ...metadata.env })
   const onCloudRun = newLog({})
   send(onCloudRun)
   t.equal(onCloudRun.entries[0]!['logging.googleapis.com/spanId'], undefined)
@@ -155,7 +144,7 @@ t.test('without a project there is no trace; on Cloud Run the metadata server is
     send(onCloudRun)
     return onCloudRun.entries.at(-1)!['logging.googleapis.com/trace'] === traced['logging.googleapis.com/trace']
   }, 'the project is known')
-  setEnv(t, { GOOGLE_CLOUD_PROJECT: 'mine' })
+  setEnvironment(t, { GOOGLE_CLOUD_PROJECT: 'mine' })
   const given = newLog({})
   send(given)
   t.match(given.entries[0], { 'logging.googleapis.com/trace': `projects/mine/traces/${traceId}`, httpRequest: { requestMethod: 'GET', requestUrl: '/' } })
@@ -266,7 +255,7 @@ t.test('a refused upgrade has its status, and is a warning', async (t) => {
 })
 
 t.test('on Cloud Run a logger of another form is passed over for one on stdout', async (t) => {
-  setEnv(t, { K_SERVICE: 'chat', K_REVISION: 'chat-7', GOOGLE_CLOUD_PROJECT: 'project-1' })
+  setEnvironment(t, { K_SERVICE: 'chat', K_REVISION: 'chat-7', GOOGLE_CLOUD_PROJECT: 'project-1' })
   for (const fastify of [{ logger: { stream: { write: (line: string) => { t.notMatch(line, /"event"/) } } } }, {}]) {
     const lines = captureStdout(t)
     const { app, client } = await connected(t, { onMessage: () => { throw new Error('boom') } }, fastify as FastifyServerOptions, { traceparent })
@@ -284,7 +273,7 @@ t.test('on Cloud Run a logger of another form is passed over for one on stdout',
 })
 
 t.test('the last entry of a process that is stopped is on stdout', async (t) => {
-  setEnv(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', GCE_METADATA_HOST: '127.0.0.1:1', CLOUD_RUN_MAX_INSTANCES: '1' })
+  setEnvironment(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', GCE_METADATA_HOST: '127.0.0.1:1', CLOUD_RUN_MAX_INSTANCES: '1' })
   const { child, urls: [url], log, exited } = await startServer(t)
   await connect(t, `${url}/ws`, { headers: { traceparent } })
   child.kill('SIGTERM')
@@ -298,7 +287,7 @@ t.test('the last entry of a process that is stopped is on stdout', async (t) => 
 })
 
 t.test("the host's level holds there too, as far as pino knows it", async (t) => {
-  setEnv(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', CLOUD_RUN_MAX_INSTANCES: '1' })
+  setEnvironment(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', CLOUD_RUN_MAX_INSTANCES: '1' })
   const log = pino({ customLevels: { loud: 70 }, level: 'loud' }, { write: () => {} })
   for (const [loggerInstance, expected] of [[pino({ level: 'error' }, { write: () => {} }), []], [pino({ level: 'silent' }, { write: () => {} }), []], [log, ['connection.opened']]] as const) {
     const lines = captureStdout(t)

@@ -4,16 +4,16 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { cloudLogging } from '../../index.ts'
 import { CloudLoggingApi } from '../../lib/google/logging-api.ts'
-import { internalClientOptions, toApiEntry } from '../../lib/google/logging-client.ts'
+import { toApiEntry } from '../../lib/google/logging-client.ts'
 import { logEvents } from '../../lib/observability/logs.ts'
 import { startApp } from '../helpers/app.ts'
+import { setEnvironment } from '../helpers/environment.ts'
 import { plain, startLoggingServer } from '../helpers/logging-server.ts'
 import type { LoggingServer } from '../helpers/logging-server.ts'
+import type { Entry } from '../helpers/log.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
-
-type Entry = Record<string, any>
 
 const rejections: unknown[] = []
 process.on('unhandledRejection', error => { rejections.push(error) })
@@ -38,8 +38,7 @@ const payloads = (server: LoggingServer): Entry[] => entriesOf(server).map(({ js
 
 t.test('entries of an app reach Cloud Logging with the resource of the instance, in the trace of their upgrade', async (t) => {
   const server = await startLoggingServer(t)
-  process.env.GOOGLE_CLOUD_PROJECT = 'project-1' // else the first entries may come before the metadata server has said so
-  t.teardown(() => { delete process.env.GOOGLE_CLOUD_PROJECT })
+  setEnvironment(t, { GOOGLE_CLOUD_PROJECT: 'project-1' }) // the first entries may come before the metadata server has answered
   const { app, url } = await startApp(t, { logging: { destination: 'api' }, onMessage: () => { throw new TypeError('boom') } })
   const client = await connect(t, `${url}/ws?token=secret`, { headers: { traceparent: `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01` } })
   client.send('x')
@@ -166,11 +165,7 @@ t.test('a process that ends before it has a client writes to stdout', async (t) 
 
 t.test('elsewhere the resource is the project', async (t) => {
   const server = await startLoggingServer(t)
-  const { K_SERVICE } = process.env
-  delete process.env.K_SERVICE
-  t.teardown(() => { process.env.K_SERVICE = K_SERVICE })
-  Object.assign(internalClientOptions, { projectId: 'mine' })
-  t.teardown(() => { delete internalClientOptions.projectId })
+  setEnvironment(t, { K_SERVICE: undefined, GOOGLE_CLOUD_PROJECT: 'mine' })
   const { log } = newLog(t)
   log.info('x')
   await until(() => server.requests.length === 1, 'it is sent')

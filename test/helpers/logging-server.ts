@@ -1,10 +1,10 @@
+import { v2 } from '@google-cloud/logging'
 import { Server, ServerCredentials, credentials, status } from '@grpc/grpc-js'
 import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js'
 import { createRequire } from 'node:module'
 import { promisify } from 'node:util'
 import protobuf from 'protobufjs'
 import type { Test } from 'tap'
-import { internalClientOptions } from '../../lib/google/logging-client.ts'
 
 /** google.protobuf.Struct and its Value, as far as log entries use them. */
 export interface Struct { fields?: Record<string, StructValue> }
@@ -46,6 +46,17 @@ const types = protobuf.Root.fromJSON(protos)
 const WriteLogEntriesRequest = types.lookupType('google.logging.v2.WriteLogEntriesRequest')
 const WriteLogEntriesResponse = types.lookupType('google.logging.v2.WriteLogEntriesResponse')
 
+const { LoggingServiceV2Client } = v2
+
+/** Makes clients of `@google-cloud/logging` that are created from now on connect to this port, by their public options. */
+function connectClientsTo (port: number): void {
+  const options = { apiEndpoint: '127.0.0.1', port, sslCreds: credentials.createInsecure() }
+  class LocalClient extends LoggingServiceV2Client {
+    constructor () { super(options) }
+  }
+  Object.assign(v2, { LoggingServiceV2Client: LocalClient })
+}
+
 /** Starts Cloud Logging's gRPC server on loopback, by Google's own protos. This process's client talks to it from now on. */
 export async function startLoggingServer (t: Test): Promise<LoggingServer> {
   let how: keyof typeof status | 'hang' = 'OK'
@@ -72,7 +83,7 @@ export async function startLoggingServer (t: Test): Promise<LoggingServer> {
   })
   const port = await promisify(server.bindAsync.bind(server))('127.0.0.1:0', ServerCredentials.createInsecure())
   t.teardown(() => server.forceShutdown())
-  Object.assign(internalClientOptions, { apiEndpoint: '127.0.0.1', port, sslCreds: credentials.createInsecure() })
+  connectClientsTo(port)
   return { requests, behave: (next) => { how = next }, stop: () => server.forceShutdown() }
 }
 

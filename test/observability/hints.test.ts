@@ -7,6 +7,8 @@ import { Hints } from '../../lib/observability/hints/hints.ts'
 import { Logs } from '../../lib/observability/logs.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
 import { startApp } from '../helpers/app.ts'
+import { stopClock } from '../helpers/clock.ts'
+import { setEnvironment } from '../helpers/environment.ts'
 import { collectLog } from '../helpers/log.ts'
 import type { Entry } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
@@ -34,17 +36,7 @@ function newHints (options: Options = {}, env: NodeJS.ProcessEnv = { K_SERVICE: 
 const end = (cause: End['cause']): End => ({ code: 1006, reason: '', cause })
 
 function onCloudRun (t: Test, more: Record<string, string> = {}): void {
-  const env = { K_SERVICE: 'chat', GCE_METADATA_HOST: '127.0.0.1:1', ...more }
-  Object.assign(process.env, env)
-  t.teardown(() => { for (const name of Object.keys(env)) delete process.env[name] })
-}
-
-/** The clock stands still, and goes on by so many ms. */
-function stopClock (t: Test) {
-  const now = Date.now()
-  let shift = 0
-  t.intercept(Date, 'now', { value: () => now + shift })
-  return (ms: number) => { shift += ms }
+  setEnvironment(t, { K_SERVICE: 'chat', GCE_METADATA_HOST: '127.0.0.1:1', ...more })
 }
 
 t.test('on Cloud Run a service without Redis, or with too little concurrency, gets a hint at the start', async t => {

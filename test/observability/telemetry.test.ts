@@ -18,11 +18,11 @@ import { Logs } from '../../lib/observability/logs.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
 import { processMetricNames } from '../../lib/observability/otel/process-metrics.ts'
 import { Telemetry } from '../../lib/observability/otel/telemetry.ts'
-import { resourceAttributes } from '../../lib/observability/otel/resource.ts'
+import { resourceAttributes, telemetrySettings } from '../../lib/observability/otel/environment.ts'
 import type { Load } from '../../lib/observability/otel/sdk.ts'
-import { telemetrySettings } from '../../lib/observability/otel/settings.ts'
 import { startApp } from '../helpers/app.ts'
 import { buildPackage } from '../helpers/built-package.ts'
+import { setEnvironment } from '../helpers/environment.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { startOtlpServer } from '../helpers/otlp.ts'
 import { until } from '../helpers/until.ts'
@@ -31,16 +31,6 @@ import { connect, rejected } from '../helpers/ws-client.ts'
 type Entry = Record<string, any>
 
 const cloudRun = { K_SERVICE: 'chat', K_REVISION: 'chat-00042-abc', K_CONFIGURATION: 'chat' }
-
-/** For one test; the SDK and Google's libraries read the process's own. */
-function setEnvironment (t: Test, values: Record<string, string>): void {
-  const before = { ...process.env }
-  Object.assign(process.env, values)
-  t.teardown(() => {
-    for (const name of Object.keys(values)) delete process.env[name]
-    Object.assign(process.env, before)
-  })
-}
 
 function startLog () {
   const entries: Entry[] = []

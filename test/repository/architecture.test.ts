@@ -17,7 +17,7 @@ const DOORS: Record<string, string[]> = {
     'client-address.ts', 'cloud-logging.ts', 'cloud-run.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'trace-context.ts'
   ],
   backends: ['redis/rate-limit-store.ts'],
-  observability: ['logs.ts', 'metrics.ts', 'observer.ts', 'tracing.ts'],
+  observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
   core: [
     'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
   ],

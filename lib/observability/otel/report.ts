@@ -6,21 +6,24 @@ import type { Logs } from '../logs.ts'
 
 const RESPONSES = 'http.client.response.finish'
 
-/** Why metrics do not arrive. */
-export type TelemetryCause = 'package' | 'setup' | 'credentials' | 'unauthenticated' | 'forbidden' | 'rate_limit' | 'refused' | 'unavailable' | 'no_answer' | 'flush'
+const FORBIDDEN_BY_GOOGLE = "permission denied (403). Grant the service's account roles/telemetry.writer and roles/serviceusage.serviceUsageConsumer (gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/telemetry.writer), and run gcloud services enable telemetry.googleapis.com"
 
-export interface TelemetryFailure {
+/** Why metrics do not arrive. */
+type TelemetryCause =
+  'package' | 'setup' | 'credentials' | 'unauthenticated' | 'forbidden' | 'rate_limit' | 'refused' | 'unavailable' | 'no_answer' | 'flush'
+
+interface TelemetryFailure {
   readonly cause: TelemetryCause
   /** HTTP status of the answer, if there was one. */
   readonly status?: number | undefined
-  /** What was wrong and what to do. */
+  /** The problem, and what to do about it. */
   readonly text: string
 }
 
-/** Tells each cause once, until all metrics arrive again. */
+/** Logs each cause once, until all metrics arrive again. */
 export class TelemetryReport {
   readonly #logs: Logs
-  readonly #told = new Set<TelemetryCause>()
+  readonly #reported = new Set<TelemetryCause>()
 
   constructor (logs: Logs) {
     this.#logs = logs
@@ -31,25 +34,25 @@ export class TelemetryReport {
   }
 
   failed ({ cause, status, text }: TelemetryFailure): void {
-    if (this.#told.has(cause)) return
-    this.#told.add(cause)
+    if (this.#reported.has(cause)) return
+    this.#reported.add(cause)
     this.#logs.telemetryFailed(cause, status, text)
   }
 
   arrived (): void {
-    if (this.#told.size === 0) return
-    this.#told.clear()
+    if (this.#reported.size === 0) return
+    this.#reported.clear()
     this.#logs.telemetryRecovered()
   }
 }
 
 /**
- * The same exporter, whose results are reported. What is too much for one request it gets in batches, one right after
- * the other.
+ * Wraps an exporter so that its results are reported. The reader splits an export that is too large for one request
+ * into batches, and exports them one right after the other.
  */
 export function reported (exporter: PushMetricExporter, url: string, google: boolean, report: TelemetryReport): PushMetricExporter {
   const { host, pathname, search } = new URL(url)
-  // An exporter that has given up does not say with which status it was refused.
+  // From the diagnostics channel: the exporter's error has no status after 429, 502, 503 and 504, which it retries.
   let status: number | undefined
   let exporting = false
   let whole = true
@@ -86,29 +89,38 @@ export function reported (exporter: PushMetricExporter, url: string, google: boo
 
 export const setupFailure = (error: unknown, packages: readonly string[]): TelemetryFailure => {
   const { code, message } = error as { code?: string, message?: string }
-  // Errors that come through a loader in a thread of its own have lost their code.
+  // An error that comes through a loader in a thread of its own has lost its code.
   const missing = code === 'ERR_MODULE_NOT_FOUND' || /^Cannot find (?:package|module) /.test(message ?? '')
   return missing
     ? { cause: 'package', text: `a package is missing. Run: npm install ${packages.join(' ')}; or set the option telemetry to false` }
     : { cause: 'setup', text: message ?? String(error) }
 }
 
-/** Of one export: by the status of the last answer, or by the error where none came. */
-export function exportFailure (error: Error | undefined, status: number | undefined, url: string, google: boolean): TelemetryFailure {
+/** Describes why an export failed, by the status of the last answer, or by the error if there was none. */
+function exportFailure (error: Error | undefined, status: number | undefined, url: string, google: boolean): TelemetryFailure {
   const reason = error?.message ?? 'no reason given'
-  if (error instanceof CredentialsError) return { cause: 'credentials', text: `no Google credentials: ${reason}. On Cloud Run set a service account of the service; elsewhere GOOGLE_APPLICATION_CREDENTIALS` }
-  if (status === undefined) return { cause: 'no_answer', text: `no answer from ${url} (${reason}). ${google ? 'Check the egress of the service: it has to reach Google APIs' : 'Is the collector running, and does it take OTLP over HTTP there?'}` }
-  if (status === 401) return { cause: 'unauthenticated', status, text: `${url} does not take the credentials (401). ${google ? 'Check the service account of the service' : 'Set OTEL_EXPORTER_OTLP_HEADERS'}` }
-  if (status === 403) {
-    return {
-      cause: 'forbidden',
-      status,
-      text: google
-        ? "permission denied (403). Grant the service's account roles/telemetry.writer and roles/serviceusage.serviceUsageConsumer (gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/telemetry.writer), and run gcloud services enable telemetry.googleapis.com"
-        : `${url} denies permission (403)`
-    }
+  if (error instanceof CredentialsError) {
+    const text = `no Google credentials: ${reason}. On Cloud Run set a service account of the service; elsewhere GOOGLE_APPLICATION_CREDENTIALS`
+    return { cause: 'credentials', text }
   }
-  if (status === 429) return { cause: 'rate_limit', status, text: `${url} takes no more for now (429). Raise OTEL_METRIC_EXPORT_INTERVAL, or the quota` }
-  if (status >= 500) return { cause: 'unavailable', status, text: `${url} is unavailable (${status}). Nothing to do here: the next export tries again, and counters lose nothing` }
-  return { cause: 'refused', status, text: `${url} refuses what is sent (${status}): ${(error as { data?: string } | undefined)?.data || reason}`.slice(0, 1_000) }
+  if (status === undefined) {
+    const advice = google
+      ? 'Check the egress of the service: it has to reach Google APIs'
+      : 'Is the collector running, and does it take OTLP over HTTP there?'
+    return { cause: 'no_answer', text: `no answer from ${url} (${reason}). ${advice}` }
+  }
+  if (status === 401) {
+    const advice = google ? 'Check the service account of the service' : 'Set OTEL_EXPORTER_OTLP_HEADERS'
+    return { cause: 'unauthenticated', status, text: `${url} does not take the credentials (401). ${advice}` }
+  }
+  if (status === 403) return { cause: 'forbidden', status, text: google ? FORBIDDEN_BY_GOOGLE : `${url} denies permission (403)` }
+  if (status === 429) {
+    return { cause: 'rate_limit', status, text: `${url} takes no more for now (429). Raise OTEL_METRIC_EXPORT_INTERVAL, or the quota` }
+  }
+  if (status >= 500) {
+    const text = `${url} is unavailable (${status}). Nothing to do here: the next export tries again, and counters lose nothing`
+    return { cause: 'unavailable', status, text }
+  }
+  const answer = (error as { data?: string } | undefined)?.data || reason
+  return { cause: 'refused', status, text: `${url} refuses what is sent (${status}): ${answer}`.slice(0, 1_000) }
 }

@@ -5,17 +5,16 @@ import type { CloudRun } from '../../google/cloud-run.ts'
 import { googleHeaders } from '../../google/credentials.ts'
 import type { GoogleHeaders } from '../../google/credentials.ts'
 import { registeredProvider } from '../instruments.ts'
+import { settledWithin } from '../../util/timeout.ts'
+import { MIN_INTERVAL, resourceAttributes } from './environment.ts'
+import type { TelemetrySettings } from './environment.ts'
 import { observeProcess } from './process-metrics.ts'
 import { reported } from './report.ts'
 import type { TelemetryReport } from './report.ts'
-import { resourceAttributes } from './resource.ts'
-import { MIN_INTERVAL } from './settings.ts'
-import type { TelemetrySettings } from './settings.ts'
-import { settledWithin } from '../../util/timeout.ts'
 
 /**
- * Optional peer dependencies: importing them takes some tenths of a second, and who exports nothing need not install
- * them.
+ * Optional peer dependencies. Importing them takes some tenths of a second, and an app that exports nothing need not
+ * install them.
  */
 export interface Packages {
   '@opentelemetry/sdk-node': typeof import('@opentelemetry/sdk-node')
@@ -25,9 +24,9 @@ export interface Packages {
 }
 export type Load = <Name extends keyof Packages>(name: Name) => Promise<Packages[Name]>
 
-/** What Cloud Monitoring takes in one request (docs.cloud.google.com/stackdriver/quotas). */
+/** Points that Cloud Monitoring takes in one request (docs.cloud.google.com/stackdriver/quotas). */
 const MAX_POINTS = 200
-/** ms for one export with all its attempts. */
+/** Milliseconds for one export with all its attempts. */
 const EXPORT_TIMEOUT = 5_000
 
 export function neededPackages (google: boolean): readonly (keyof Packages)[] {
@@ -50,7 +49,7 @@ export class TelemetrySdk {
     this.#report = report
   }
 
-  /** @throws if the API does not take it */
+  /** Registers the SDK. @throws if the API does not take it. */
   start (): void {
     this.#sdk.start()
     this.#provider = registeredProvider()

@@ -2,10 +2,10 @@ import type { FastifyInstance } from 'fastify'
 import { detectCloudRun } from '../../google/cloud-run.ts'
 import type { CloudRun } from '../../google/cloud-run.ts'
 import type { Logs } from '../logs.ts'
+import { telemetrySettings } from './environment.ts'
+import type { TelemetrySettings } from './environment.ts'
 import { setupFailure, TelemetryReport } from './report.ts'
 import type { Load, TelemetrySdk } from './sdk.ts'
-import { telemetrySettings } from './settings.ts'
-import type { TelemetrySettings } from './settings.ts'
 
 /**
  * Milliseconds after listening. Importing an SDK blocks the event loop for some tenths of a second: the first probes
@@ -15,7 +15,7 @@ const START_DELAY = 1_000
 /** Where OpenTelemetry's API keeps what is registered with it, whichever copy of the API that was. */
 const REGISTERED = Symbol.for('opentelemetry.js.api.1')
 
-/** The SDK of this process: OpenTelemetry has one global meter provider, whatever the number of apps. */
+/** The SDK of this process. All its apps share it, because OpenTelemetry has one global meter provider. */
 interface Shared {
   readonly users: Set<Telemetry>
   sdk: TelemetrySdk | undefined
@@ -56,7 +56,7 @@ export class Telemetry {
     })
   }
 
-  /** Resolves when there is an SDK, or it is clear that none is wanted or to be had. Never rejects. */
+  /** Resolves when an SDK is registered, or when none is wanted or none can be started. Never rejects. */
   async start (): Promise<void> {
     const settings = telemetrySettings()
     if (settings === undefined) return
@@ -71,7 +71,7 @@ export class Telemetry {
     await (shared.started ??= this.#share(shared, settings, cloudRun))
   }
 
-  /** The last app to close sends what there is and ends the SDK, within `budget` ms. */
+  /** Leaves the SDK. The last app to close sends the last values and stops it, within `budget` ms. */
   async close (budget: number): Promise<void> {
     this.#closed = true
     clearTimeout(this.#timer)

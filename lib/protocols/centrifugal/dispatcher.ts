@@ -1,5 +1,5 @@
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { ALREADY_REPORTED } from '../../observability/logs.ts'
+import { ALREADY_REPORTED } from '../../model/errors.ts'
 import { commandNames, handlers, ordered } from './commands.ts'
 import type { Context } from './context.ts'
 import type { SdkEncoder } from './encoder.ts'

@@ -65,7 +65,9 @@ export class Subscriptions {
       if (presence && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
       if (!connection.open) throw new ConnectionClosedError(connection.id)
     } catch (error) {
-      await this.end(connection, subscription)
+      // Not awaited: while Redis does not answer, the client would wait for the removal, too.
+      if (subscription.state === 'ended') this.#removePresence(connection, channel) // it ended while it was added
+      else this.end(connection, subscription)
       throw error
     }
   }

@@ -47,15 +47,10 @@ export class Hub {
     const channel = this.#enter(subscription.channel)
     subscription.join(channel)
     channel.joining.add(subscription)
-    try {
-      await channel.ready
-      if (!positioned || channel.reads === undefined) return
-      subscription.read(await channel.reads.after(subscription.since?.offset ?? Infinity))
-      if (subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
-    } catch (error) {
-      subscription.end()
-      throw error
-    }
+    await channel.ready
+    if (!positioned || channel.reads === undefined) return
+    subscription.read(await channel.reads.after(subscription.since?.offset ?? Infinity))
+    if (subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
   }
 
   /** Unsubscribes the broker from channels that have been empty for a while. */

@@ -331,6 +331,21 @@ t.test('a history that can not be read leaves nobody behind', async (t) => {
   t.equal((await app.realtime.info())[0]!.channels, 0)
 })
 
+t.test('a subscribe that failed while Redis was down can be repeated', async (t) => {
+  const redis = await startRedis(t)
+  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix() })
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = app.realtime.connections
+  await redis.kill()
+  await t.rejects(connection!.subscribe('room'), { code: /^FST_CRWS_REDIS_/ })
+  t.strictSame([...connection!.channels], [])
+  await redis.restart()
+  await until(() => connection!.subscribe('room').then(() => true), 'Redis is back', 30_000)
+  t.strictSame([...connection!.channels], ['room'])
+  await until(() => app.realtime.publish('room', 'hello').then(() => true), 'publishing is back, too', 30_000)
+  t.equal(await client.next(), 'hello')
+})
+
 t.test('who can not be announced is not in the channel', async (t) => {
   const redis = await startRedis(t)
   const prefix = randomPrefix()

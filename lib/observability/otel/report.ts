@@ -96,6 +96,9 @@ export const setupFailure = (error: unknown, packages: readonly string[]): Telem
     : { cause: 'setup', text: message ?? String(error) }
 }
 
+const NO_WAY_TO_GOOGLE = 'Check the egress of the service: it has to reach Google APIs'
+const NO_COLLECTOR = 'Is the collector running, and does it take OTLP over HTTP there?'
+
 /** Describes why an export failed, by the status of the last answer, or by the error if there was none. */
 function exportFailure (error: Error | undefined, status: number | undefined, url: string, google: boolean): TelemetryFailure {
   const reason = error?.message ?? 'no reason given'
@@ -104,10 +107,7 @@ function exportFailure (error: Error | undefined, status: number | undefined, ur
     return { cause: 'credentials', text }
   }
   if (status === undefined) {
-    const advice = google
-      ? 'Check the egress of the service: it has to reach Google APIs'
-      : 'Is the collector running, and does it take OTLP over HTTP there?'
-    return { cause: 'no_answer', text: `no answer from ${url} (${reason}). ${advice}` }
+    return { cause: 'no_answer', text: `no answer from ${url} (${reason}). ${google ? NO_WAY_TO_GOOGLE : NO_COLLECTOR}` }
   }
   if (status === 401) {
     const advice = google ? 'Check the service account of the service' : 'Set OTEL_EXPORTER_OTLP_HEADERS'

@@ -2,7 +2,7 @@ import { setMaxListeners } from 'node:events'
 import { RedisUnavailableError } from '../../model/errors.ts'
 import { BUFFERS, COMMAND_TIMEOUT, withDeadline } from './commands.ts'
 import type { RedisArgument, RedisCommands } from './commands.ts'
-import { closeWithin, describeError, newCluster, reconnectDelay, watchAnswers } from './link.ts'
+import { closeWithin, describeError, newCluster, reconnect, reconnectDelay, watchAnswers } from './link.ts'
 import type { RedisClient, RedisCluster } from './link.ts'
 import { loadScripts } from './scripts.ts'
 import type { RedisSource } from '../../options/redis-source.ts'
@@ -58,10 +58,7 @@ export class ClusterCommands implements RedisCommands {
     const load = () => loadScripts(args => node.sendCommand(args, { asap: true }))
     load()
     node.on('ready', load) // it may be another server now, or one that has restarted without the scripts
-    watchAnswers(node, () => {
-      node.destroy()
-      node.connect().catch(() => {}) // reported as an 'error' event of the cluster
-    })
+    watchAnswers(node, () => reconnect(node))
   }
 
   /** Returns the client of the node that owns `key`. Rejects with a coded error within `COMMAND_TIMEOUT`. */

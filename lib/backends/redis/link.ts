@@ -74,6 +74,12 @@ function clusterOptions (options: RedisClusterOptions | undefined, ended: AbortS
   return { commandOptions: COMMAND_OPTIONS, RESP: 3 as const, defaults: defaults as NonNullable<RedisClusterOptions['defaults']> }
 }
 
+/** Gives a connection up and opens it again. Every failure is an 'error' event, too. */
+export function reconnect (client: RedisClient): void {
+  client.destroy()
+  client.connect().catch(() => {})
+}
+
 export interface RedisLinkListener {
   linkReady (link: RedisLink): void
   linkLost (link: RedisLink): void
@@ -124,9 +130,9 @@ export class RedisLink {
     // Every failure is also an 'error' event, and the client tries again. The promise rejects only if closed first.
     this.client.connect().catch(() => {})
     watchAnswers(this.client, () => {
-      this.client.destroy()
+      if (this.#closed) return // closing destroys it in a moment
+      reconnect(this.client)
       this.#lost(new Error('Redis does not answer'), listener)
-      if (!this.#closed) this.client.connect().catch(() => {})
     })
   }
 

@@ -78,13 +78,13 @@ export class Subscriptions {
     if (state === 'ended') return
     connection.removeSubscription(subscription)
     subscription.end()
-    if (state === 'live') this.#announce('leave', connection, subscription)
+    if (state === 'live') this.#announce('leave', connection, subscription).catch(() => {})
     if (state !== 'new') await this.#removePresence(connection, channel)
   }
 
   /** Tells the channel that the subscription is live. Called when the client knows it. */
   announceJoin (connection: Connection, subscription: Subscription): void {
-    this.#announce('join', connection, subscription)
+    this.#announce('join', connection, subscription).catch(() => {})
   }
 
   /** Adds the members of this instance to the presence lists again, before their entries expire. */
@@ -102,11 +102,11 @@ export class Subscriptions {
     await Promise.all(Array.from(members, ([channel, ofChannel]) => this.#presence.add(channel, ofChannel)))
   }
 
-  /** Delivered at most once, as all events are: the presence list is what counts. */
-  #announce (kind: 'join' | 'leave', connection: Connection, { channel, info }: Subscription): void {
+  /** Nobody waits for it: an event is delivered at most once, and the presence list is what counts. */
+  async #announce (kind: 'join' | 'leave', connection: Connection, { channel, info }: Subscription): Promise<void> {
     if (!this.#namespaces.rules(channel).joinLeave) return
     const { payload } = encodePayload(memberOf(connection, info))
-    this.#broker.publish(channel, newPublication(this.#instance, { kind, payload }), { history: undefined }).catch(() => {})
+    await this.#broker.publish(channel, newPublication(this.#instance, { kind, payload }), { history: undefined })
   }
 
   /** While Redis is down the entry cannot be removed; it expires by itself. */

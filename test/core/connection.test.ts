@@ -34,6 +34,31 @@ t.test('too many messages are dropped, said once, and handled again after a whil
   t.equal(client.socket.readyState, 1)
 })
 
+t.test('a member whose info JSON can no longer carry leaves without a leave event, and the process lives', async (t) => {
+  const unhandled: unknown[] = []
+  const record = (error: unknown) => { unhandled.push(error) }
+  process.on('unhandledRejection', record)
+  t.teardown(() => process.off('unhandledRejection', record))
+  const ends: End[] = []
+  const { app, url } = await startApp(t, {
+    channels: { room: { joinLeave: true } },
+    authenticate: () => ({ user: 'bob', info: {} }),
+    onConnect: async (connection) => {
+      await connection.subscribe('room:1')
+      Object.assign(connection.info as object, { n: 1n })
+      connection.send('ready')
+    },
+    onDisconnect: (_connection, end) => { ends.push(end) }
+  })
+  const client = await connect(t, `${url}/ws`)
+  t.equal(await client.next(), 'ready')
+  client.socket.close(1000)
+  await until(() => ends.length === 1, 'onDisconnect')
+  t.strictSame(connectionsOf(app), [])
+  await wait(0) // rejections are reported after the turn
+  t.strictSame(unhandled, [])
+})
+
 t.test('a flooder is closed with 1008, everybody else goes on', async (t) => {
   const ends: End[] = []
   const { url } = await startApp(t, {

@@ -11,7 +11,7 @@ interface Addressed {
 /**
  * Cloud Run's front end appends the address of its peer to X-Forwarded-For, so that the last entry can not be forged
  * (docs.cloud.google.com/load-balancing/docs/https#x-forwarded-for_header). With a load balancer in front, or another
- * proxy, the host sets Fastify's trustProxy, which decides then.
+ * proxy, your app sets Fastify's trustProxy, which decides then.
  */
 export function remoteAddress ({ headers, ip, ips, socket }: Addressed): string | undefined {
   const forwarded = headers['x-forwarded-for']

@@ -26,7 +26,7 @@ export type CloudLoggerOptions = Required<Pick<LoggerOptions, 'messageKey' | 'ti
 /** Key of the trace of an entry, and of a request's own logger. pino writes no field whose name is a symbol. */
 export const requestTrace = Symbol('trace of the request')
 
-/** What is known of the fields of an entry; all others are the host's. */
+/** What is known of the fields of an entry; all others are your app's. */
 interface Entry {
   [requestTrace]?: TraceContext | undefined
   [LABELS]?: Record<string, unknown>
@@ -59,7 +59,7 @@ export function cloudLogging (options: CloudLoggingOptions = {}): CloudLoggerOpt
     timestamp: () => `,"time":"${new Date().toISOString()}"`,
     formatters: { level: severity },
     mixin: (given, level, logger) => {
-      const entry: Entry = { ...given } // the host's object stays as it is
+      const entry: Entry = { ...given } // your app's object stays as it is
       const request = takeRequest(entry)
       const trace = entry[requestTrace] ?? (logger as Entry)[requestTrace] ?? (request && readTrace(request.headers))
       if (trace !== undefined) Object.assign(entry, traceFields(trace, project))
@@ -85,20 +85,20 @@ export function traceRequests (app: FastifyInstance): void {
   if (!isCloudLogger(app.log)) return
   app.addHook('onRequest', (request, _reply, done) => {
     const trace = readTrace(request.headers)
-    // A host may give its requests no logger of their own.
+    // Your app may give its requests no logger of their own.
     if (trace !== undefined && request.log !== app.log) Object.assign(request.log, { [requestTrace]: trace })
     done()
   })
 }
 
-/** By pino's numbers, so that levels of the host's own have one too. */
+/** By pino's numbers, so that levels of your app's own have one too. */
 function severity (_label: string, level: number): { severity: string } {
   return { severity: severities.find(([, from]) => level >= from)?.[0] ?? 'DEBUG' }
 }
 
 /**
  * Fastify logs `req` when a request comes, and `res` with `responseTime` when it is answered; both are one field
- * here. A host may use these names for anything else.
+ * here. Your app may use these names for anything else.
  */
 function takeRequest (entry: Entry): FastifyRequest | undefined {
   const { req, res, responseTime } = entry

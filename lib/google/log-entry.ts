@@ -25,7 +25,7 @@ const MAX_LABEL_NAME = 512
 const MAX_LABEL_VALUE = 8_192
 
 /** Bytes of one entry. Cloud Logging refuses more than 256 KB, and counts in a form of its own. */
-export const MAX_ENTRY = 131_072
+const MAX_ENTRY = 131_072
 /**
  * Characters of a text, and members of a list or an object, that are left in an entry that is too large; the next
  * pair if it still is.
@@ -123,6 +123,6 @@ function cut (value: unknown, text: number, members: number, depth: number): unk
   return Object.fromEntries(all.length > members ? [...kept, ['…', `cut, ${all.length} members`]] : kept)
 }
 
-export function cutText (text: string, max: number): string {
+function cutText (text: string, max: number): string {
   return text.length <= max ? text : `${text.slice(0, max)}… (cut, ${text.length} characters)`
 }

@@ -2,7 +2,7 @@ import type { RedisClientOptions, RedisClusterOptions } from 'redis'
 import { invalid, plainObject } from './checks.ts'
 
 /**
- * A node-redis client or cluster of the host's: only its configuration is taken, by `duplicate()`. It is never used
+ * A node-redis client or cluster of your app's: only its configuration is taken, by `duplicate()`. It is never used
  * or closed.
  */
 export interface RedisClientLike {

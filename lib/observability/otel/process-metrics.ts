@@ -2,7 +2,7 @@ import type { BatchObservableResult, MeterProvider } from '@opentelemetry/api'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { SCOPE } from '../instruments.ts'
 
-/** Shown only by an SDK of ours: the host's own has its instrumentation for these. */
+/** Shown only by an SDK of ours: your app's own has its instrumentation for these. */
 export const processMetricNames = {
   eventLoopDelay: 'nodejs.eventloop.delay.p99',
   memory: 'process.memory.usage'

@@ -3,6 +3,7 @@ import { setImmediate, setTimeout as wait } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { createClient } from 'redis'
 import t from 'tap'
+import type { Test } from 'tap'
 import { decodePayload } from '../../../lib/model/publication.ts'
 import { range } from '../broker-contract.ts'
 import { owns, publishUntilStored, setUpCluster } from '../../helpers/cluster-nodes.ts'
@@ -26,6 +27,22 @@ async function moveSlot (nodes: RedisServer[], slot: string, from: RedisServer, 
   await command(to.port, ['CLUSTER', 'SETSLOT', slot, 'NODE', toId])
   await finish(['CLUSTER', 'SETSLOT', slot, 'NODE', toId])
   for (const { port } of nodes) await command(port, ['CLUSTER', 'SETSLOT', slot, 'NODE', toId])
+}
+
+/** Moves the slot of a key from the first node to the second. The first one is frozen when it is told to let go. */
+async function moveSlotAsleep (t: Test, key: string, meanwhile: () => Promise<void>): Promise<void> {
+  const [first, second] = cluster.nodes as [RedisServer, RedisServer]
+  const slot = await command(first.port, ['CLUSTER', 'KEYSLOT', key])
+  const admin = createClient({ url: first.url })
+  t.teardown(() => admin.destroy())
+  await admin.connect()
+  await moveSlot(cluster.nodes, slot, first, second, async (args) => {
+    first.freeze()
+    const reply = admin.sendCommand(args)
+    await meanwhile()
+    first.thaw()
+    return reply
+  })
 }
 
 t.test('a channel whose slot moves to another node is found again, back and forth', async (t) => {
@@ -65,22 +82,12 @@ t.test('a channel whose slot moves to another node is found again, back and fort
 })
 
 t.test('a channel that is left at the moment its slot moves does not come back', async (t) => {
-  const { nodes } = cluster
-  const [first, second] = nodes as [RedisServer, RedisServer]
   const { keys, listener, publisher, channels: [channel] } = await setUpCluster(t, cluster)
-  const slot = await command(first.port, ['CLUSTER', 'KEYSLOT', keys.stream(channel)])
-  const admin = createClient({ url: first.url })
-  t.teardown(() => admin.destroy())
-  await admin.connect()
-  await moveSlot(nodes, slot, first, second, async (args) => {
-    // The node finds both when it wakes up: that the slot is gone, and then that the channel is left.
-    first.freeze()
-    const reply = admin.sendCommand(args)
+  // The node finds both when it wakes up: that the slot is gone, and then that the channel is left.
+  await moveSlotAsleep(t, keys.stream(channel), async () => {
     await setImmediate()
     listener.broker.unsubscribe(channel)
     await setImmediate()
-    first.thaw()
-    return reply
   })
   await publishUntilStored(publisher, channel, 1)
   await listener.subscribe(channel, true)
@@ -91,20 +98,9 @@ t.test('a channel that is left at the moment its slot moves does not come back',
 })
 
 t.test('a slot that moves while a ping is under way, when node-redis does not hear of it, is found out all the same', async (t) => {
-  const { nodes } = cluster
-  const [first, second] = nodes as [RedisServer, RedisServer]
   const { keys, listener, publisher, channels: [channel] } = await setUpCluster(t, cluster)
-  const slot = await command(first.port, ['CLUSTER', 'KEYSLOT', keys.stream(channel)])
-  const admin = createClient({ url: first.url })
-  t.teardown(() => admin.destroy())
-  await admin.connect()
-  await moveSlot(nodes, slot, first, second, async (args) => {
-    first.freeze()
-    const reply = admin.sendCommand(args)
-    await wait(1_500) // until the next ping of every link waits for its answer, which nobody can see from here
-    first.thaw()
-    return reply
-  })
+  // 1.5 s: until the next ping of every link waits for its answer, which nobody can see from here.
+  await moveSlotAsleep(t, keys.stream(channel), () => wait(1_500))
   for (const i of range(1, 5)) await publishUntilStored(publisher, channel, i)
   await listener.arrived(channel, 6)
   t.strictSame(listener.data(channel), range(0, 5))

@@ -154,10 +154,6 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     if (subscription !== undefined) this.session.positionLost(subscription)
   }
 
-  run (task: () => unknown): void {
-    this.inbox.run(task)
-  }
-
   /** Closes the connection at this Unix time in milliseconds, in place of the time that was set before. */
   closeAt (time: number, how: CloseName | End): void {
     this.#closeAt = time

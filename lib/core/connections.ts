@@ -76,8 +76,8 @@ export class Connections implements ConnectionOwner {
     this.observer.ended(connection, end)
     const { onDisconnect } = this.options
     if (onDisconnect === undefined || !connection.session.connected) return
-    connection.run(() => onDisconnect(connection, end))
-    const handled = new Promise<void>(resolve => { connection.run(resolve) }).then(() => { this.#ending.delete(handled) })
+    connection.inbox.run(() => onDisconnect(connection, end))
+    const handled = new Promise<void>(resolve => { connection.inbox.run(resolve) }).then(() => { this.#ending.delete(handled) })
     this.#ending.add(handled)
   }
 

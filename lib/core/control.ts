@@ -6,7 +6,7 @@ import type { Connection } from './connection.ts'
 import type { Connections } from './connections.ts'
 
 /** Channel of the commands. No app can name it: a client that could publish there could do anything to anybody. */
-export const CONTROL_CHANNEL = '\u0000control'
+const CONTROL_CHANNEL = '\u0000control'
 /** Kept, so that an instance that lost its connection to Redis carries commands out later. */
 const HISTORY: HistorySettings = { size: 1_000, ttl: 600_000 }
 

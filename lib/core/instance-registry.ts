@@ -3,7 +3,7 @@ import type { Presence } from '../model/presence.ts'
 import type { Connections } from './connections.ts'
 
 /** The presence list in which every instance is a member. */
-export const INSTANCES_CHANNEL = '\u0000instances'
+const INSTANCES_CHANNEL = '\u0000instances'
 
 /** One instance of your app, as `app.realtime.info()` returns it. */
 export interface InstanceInfo {

@@ -37,7 +37,7 @@ export class Outbox {
   readonly #socket: WebSocket
   /** The TCP or TLS socket under it. */
   readonly #raw: Duplex
-  /** True if `ws` compresses. It does so for each connection anew. */
+  /** True if `ws` compresses. It compresses separately for each connection. */
   readonly #compresses: boolean
   readonly #maxBufferedBytes: number
   #closed = false

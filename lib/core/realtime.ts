@@ -104,12 +104,13 @@ export function createRealtime (
   control: Control, observer: Observer
 ): Realtime {
   return {
-    connections,
+    connections: { [Symbol.iterator]: () => connections[Symbol.iterator]() },
     sessions: createSessions(sessions, observer),
     publish: guarded(observer, 'publish', (channel, data, options) => publisher.publish(checkChannel(channel), encodePayload(data), options)),
     broadcast: guarded(observer, 'broadcast', (channels, data, options) => {
+      const list = checkChannels(channels)
       const payload = encodePayload(data)
-      return Promise.all(checkChannels(channels).map(async channel => publisher.publish(checkChannel(channel), payload, options)))
+      return Promise.all(list.map(async channel => publisher.publish(checkChannel(channel), payload, options)))
     }),
     history: guarded(observer, 'history', (channel, options) => publisher.history(channel, options)),
     presence: guarded(observer, 'presence', channel => presence.list(checkChannel(channel))),

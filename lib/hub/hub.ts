@@ -41,7 +41,7 @@ export class Hub {
   /**
    * Resolves when publications arrive; they are buffered until `subscription.admit`. The first subscription of a
    * channel subscribes the broker and waits for it, as do all that join meanwhile. With `positioned` the channel's
-   * position is read, and what was published after `since`.
+   * position is read, and what was published after `since`. If it rejects, the caller ends the subscription.
    */
   async join (subscription: Subscription, positioned: boolean): Promise<void> {
     const channel = this.#enter(subscription.channel)

@@ -32,7 +32,7 @@ export const noRules: ChannelRules = Object.freeze({
 })
 
 /** Maximum length of a channel's name in bytes, as in the Centrifugal protocol. */
-export const MAX_CHANNEL_BYTES = 255
+const MAX_CHANNEL_BYTES = 255
 
 /** Returns a channel's namespace: its name up to the first colon; '' without a colon. */
 export function namespaceOf (channel: string): string {

@@ -18,7 +18,7 @@ import type { ResolvedOptions } from '../options/resolve.ts'
  * No protocol at all: your app says what messages mean. Only two messages are ours, both JSON with a `type`:
  * `shutdown` before we close for a drain or the deadline, and `error` for a message that was dropped.
  */
-export const plainEncoder: Encoder = {
+const plainEncoder: Encoder = {
   name: 'plain',
   index: 0,
   endOf (how) {
@@ -60,8 +60,8 @@ export class PlainProtocol implements Protocol {
     const { onConnect } = this.options
     if (identity.expiresAt !== undefined) connection.closeAt(identity.expiresAt * 1_000, 'expired')
     this.#connections.identified(connection, identity, request)
-    for (const channel of identity.channels ?? []) connection.run(() => connection.subscribe(channel))
-    if (onConnect !== undefined) connection.run(() => onConnect(connection, request, {}))
+    for (const channel of identity.channels ?? []) connection.inbox.run(() => connection.subscribe(channel))
+    if (onConnect !== undefined) connection.inbox.run(() => onConnect(connection, request, {}))
     return new PlainSession(connection, this)
   }
 }

@@ -20,10 +20,10 @@ const POSITION_CHECK = 30_000
 /** Channels whose `Outgoing` is kept. */
 const MAX_OUTGOING = 10_000
 
-/** A channel that this instance publishes to. */
+/** A channel without history that this instance publishes to. */
 interface Outgoing {
   readonly pubsub: string
-  /** Sequence of the last publication without history. */
+  /** Sequence of the last publication. */
   sequence: number
 }
 
@@ -69,21 +69,21 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   async publish (channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings): Promise<Partial<Position>> {
-    const outgoing = this.#outgoing.get(channel) ?? this.#remember(channel)
     if (history !== undefined || idempotencyKey !== undefined) {
-      return this.#publishByScript(channel, outgoing.pubsub, publication, { history, idempotencyKey })
+      return this.#publishByScript(channel, publication, { history, idempotencyKey })
     }
     // Joins and leaves have no sequence: losing one is harmless, because the presence list is authoritative.
     const isEvent = publication.kind === 'join' || publication.kind === 'leave'
-    const sequence = isEvent ? 0 : ++outgoing.sequence
-    const { pubsub } = outgoing
+    const outgoing = isEvent ? undefined : this.#outgoing.get(channel) ?? this.#remember(channel)
+    const pubsub = outgoing?.pubsub ?? this.#keys.pubsub(channel)
+    const sequence = outgoing === undefined ? 0 : ++outgoing.sequence
     try {
       await this.#commands.send(pubsub, [this.#commands.publishCommand, pubsub, encodePublication(publication, sequence, NO_POSITION)])
       return {}
     } catch (error) {
       // Receivers would report an unused sequence as a gap, so it is reused if Redis certainly did not publish it. It
       // is kept if later ones are in flight: receivers would take the next publication for an old one.
-      if (!isEvent && outgoing.sequence === sequence && !(error instanceof RedisNoAnswerError)) outgoing.sequence--
+      if (outgoing?.sequence === sequence && !(error instanceof RedisNoAnswerError)) outgoing.sequence--
       throw error
     }
   }
@@ -153,8 +153,9 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   async #publishByScript (
-    channel: string, pubsub: string, publication: Publication, { history, idempotencyKey }: PublishSettings
+    channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings
   ): Promise<Partial<Position>> {
+    const pubsub = this.#keys.pubsub(channel)
     const result = idempotencyKey === undefined ? [] : [this.#keys.result(channel, idempotencyKey)]
     const encoded = encodePublication(publication)
     const { publishCommand } = this.#commands

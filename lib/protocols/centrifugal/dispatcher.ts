@@ -69,7 +69,7 @@ export class Dispatcher implements SdkSessionOwner {
   }
 
   /** Resolves when the command is done. Never rejects. Calls `next` if the next command may start before that. */
-  async #run (session: SdkSession, id: number, name: CommandName, command: Command, next = () => {}): Promise<void> {
+  async #run (session: SdkSession, id: number, name: CommandName, command: Command, next?: () => void): Promise<void> {
     const { observer } = this.context
     const startedAt = performance.now()
     let errorType: string | undefined

@@ -1,4 +1,4 @@
-import { sdkCloseCodes } from '../../model/close-codes.ts'
+import { closeCodes, sdkCloseCodes } from '../../model/close-codes.ts'
 import type { CloseName, End } from '../../model/close-codes.ts'
 import type { Encoder, Frame } from '../../model/encoder.ts'
 import { encodePayload } from '../../model/publication.ts'
@@ -43,8 +43,8 @@ export class SdkEncoder implements Encoder {
   endOf (how: CloseName | End): End {
     const { code, reason, cause } = typeof how === 'string' ? sdkCloseCodes[how] : how
     return {
-      code: code === 1000 ? sdkCloseCodes.normal.code : code, // SDKs take 1000 for an accident and connect again
-      reason: reason === '' ? 'closed by the server' : reason, // without a reason they connect again after any code
+      code: code === closeCodes.normal.code ? sdkCloseCodes.normal.code : code, // SDKs take 1000 for an accident and connect again
+      reason: reason === '' ? closeCodes.normal.reason : reason, // without a reason they connect again after any code
       cause
     }
   }

@@ -30,7 +30,7 @@ export const publish: Handler<'publish'> = async (context, session, request, rep
   const { payload, options } = await authorize(context, session, channel, data)
   const publisher = memberOf(connection, connection.subscriptions.get(channel)?.info)
   const acknowledged = context.publisher.publish(channel, payload, options, publisher)
-  if (++session.publishing < MAX_PUBLISHING) next()
+  if (++session.publishing < MAX_PUBLISHING) next?.()
   try {
     await acknowledged
   } finally {

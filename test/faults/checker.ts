@@ -12,8 +12,11 @@ export interface Acknowledged extends Numbered, Position {}
 /** What a client saw in one channel. A log is all of it, in order. */
 export type Entry =
   | Numbered & { readonly kind: 'publication', readonly offset: number }
-  /** It is subscribed, and continues after this position. `recovered`: it was told that it missed nothing. */
-  | Position & { readonly kind: 'subscribed', readonly recovered: boolean }
+  /**
+   * It is subscribed, and continues after this position. `recovered`: it was told that it missed nothing. `acked`: how
+   * many publications were acknowledged at that time.
+   */
+  | Position & { readonly kind: 'subscribed', readonly recovered: boolean, readonly acked: number }
 
 /** What became of the acknowledged publications. */
 export interface Counts {
@@ -38,31 +41,60 @@ export function isViolated (counts: Counts): boolean {
 }
 
 /**
- * Compares what was acknowledged with what each client of the channel saw. Its log must begin with `subscribed` and
- * end after everything that was acknowledged could arrive.
+ * Compares what was acknowledged, in the order in which it was, with what each client of the channel saw. Its log must
+ * begin with `subscribed` and end after everything that was acknowledged could arrive.
  */
 export function check (acknowledged: readonly Acknowledged[], logs: Iterable<readonly Entry[]>): Counts {
   const counts: Counts = { acked: acknowledged.length, delivered: 0, lost: 0, told: 0, twice: 0, disordered: 0, falselyRecovered: 0 }
   const expected: Expected = { byPublisher: new Map(), epochs: new Map() }
-  for (const one of acknowledged.toSorted((a, b) => a.number - b.number)) {
+  acknowledged.forEach((one, order) => {
     const earlier = expected.byPublisher.get(one.publisher)
-    if (earlier === undefined) expected.byPublisher.set(one.publisher, [one])
-    else earlier.push(one)
-  }
-  for (const { epoch } of acknowledged) if (!expected.epochs.has(epoch)) expected.epochs.set(epoch, expected.epochs.size)
+    if (earlier === undefined) expected.byPublisher.set(one.publisher, [{ ...one, order }])
+    else earlier.push({ ...one, order })
+    if (!expected.epochs.has(one.epoch)) expected.epochs.set(one.epoch, expected.epochs.size)
+  })
+  for (const published of expected.byPublisher.values()) published.sort((a, b) => a.number - b.number)
   for (const log of logs) checkLog(expected, log, counts)
   return counts
 }
 
+/** `order`: how many were acknowledged before. */
+type Ordered = Acknowledged & { readonly order: number }
+
 interface Expected {
   /** In the order in which each publisher sent them. */
-  readonly byPublisher: Map<string, Acknowledged[]>
+  readonly byPublisher: Map<string, Ordered[]>
   /** When the first publication of an epoch was acknowledged: 0 for the first epoch. */
   readonly epochs: Map<string, number>
 }
 
-function checkLog ({ byPublisher, epochs }: Expected, log: readonly Entry[], counts: Counts): void {
-  /** By publisher and number, where in the log it is. */
+function checkLog (expected: Expected, log: readonly Entry[], counts: Counts): void {
+  const seenAt = checkOrder(log, counts)
+  const falselyRecovered = new Set<number>()
+  for (const [publisher, published] of expected.byPublisher) {
+    let before = -1
+    let missing: Ordered[] = []
+    const judge = (at: number) => {
+      for (const one of missing) judgeMissing(expected, log, before + 1, at, one, counts, falselyRecovered)
+      missing = []
+      before = at
+    }
+    for (const one of published) {
+      const at = seenAt.get(`${publisher} ${one.number}`)
+      if (at === undefined) {
+        missing.push(one)
+      } else {
+        counts.delivered++
+        judge(at)
+      }
+    }
+    judge(log.length)
+  }
+  counts.falselyRecovered += falselyRecovered.size
+}
+
+/** Returns where in the log each publication is. */
+function checkOrder (log: readonly Entry[], counts: Counts): Map<string, number> {
   const seenAt = new Map<string, number>()
   const last = new Map<string, number>()
   let offset = 0
@@ -71,52 +103,37 @@ function checkLog ({ byPublisher, epochs }: Expected, log: readonly Entry[], cou
       if (!entry.recovered) offset = entry.offset
       return
     }
-    const key = `${entry.publisher} ${entry.number}`
-    if (seenAt.has(key)) return counts.twice++
+    const { publisher, number } = entry
+    const key = `${publisher} ${number}`
+    if (seenAt.has(key)) {
+      counts.twice++
+      return
+    }
     seenAt.set(key, i)
-    const isBehind = entry.number < (last.get(entry.publisher) ?? 0) || (entry.offset !== 0 && entry.offset <= offset)
-    if (isBehind) counts.disordered++
-    last.set(entry.publisher, Math.max(entry.number, last.get(entry.publisher) ?? 0))
+    const newest = last.get(publisher) ?? 0
+    if (number < newest || (entry.offset !== 0 && entry.offset <= offset)) counts.disordered++
+    last.set(publisher, Math.max(number, newest))
     offset = entry.offset
   })
-  const falselyRecovered = new Set<number>()
-  for (const [publisher, published] of byPublisher) {
-    let before = -1
-    let missing: Acknowledged[] = []
-    for (const one of published) {
-      const at = seenAt.get(`${publisher} ${one.number}`)
-      if (at === undefined) {
-        missing.push(one)
-        continue
-      }
-      counts.delivered++
-      judge(log.slice(before + 1, at), before + 1, epochs, missing, counts, falselyRecovered)
-      missing = []
-      before = at
-    }
-    judge(log.slice(before + 1), before + 1, epochs, missing, counts, falselyRecovered)
-  }
-  counts.falselyRecovered += falselyRecovered.size
+  return seenAt
 }
 
-/** Judges publications that are missing in a part of a log, which begins at this index of the log. */
-function judge (
-  part: readonly Entry[], index: number, epochs: ReadonlyMap<string, number>, missing: readonly Acknowledged[],
+/** Judges a publication that is missing between two of its publisher that the client has, which are at `from - 1` and `to`. */
+function judgeMissing (
+  { epochs }: Expected, log: readonly Entry[], from: number, to: number, { offset, epoch, order }: Ordered,
   counts: Counts, falselyRecovered: Set<number>
 ): void {
-  for (const { offset, epoch } of missing) {
-    const skips = (entry: Entry) => entry.kind === 'subscribed' && !entry.recovered &&
-      (entry.epoch === epoch ? entry.offset >= offset : (epochs.get(entry.epoch) ?? Infinity) > epochs.get(epoch)!)
-    const told = part.findIndex(skips)
-    if (told + index === 0) continue // published before the client came
-    if (told !== -1) {
-      counts.told++
-      continue
-    }
-    counts.lost++
-    const promise = part.findLastIndex(entry => entry.kind === 'subscribed' && entry.recovered)
-    if (promise !== -1) falselyRecovered.add(promise + index)
+  const skips = (entry: Entry) => entry.kind === 'subscribed' && !entry.recovered &&
+    (entry.epoch === epoch ? entry.offset >= offset : (epochs.get(entry.epoch) ?? Infinity) > epochs.get(epoch)!)
+  const told = log.slice(from, to).findIndex(skips)
+  if (told + from === 0) return // published before the client came
+  if (told !== -1) {
+    counts.told++
+    return
   }
+  counts.lost++
+  const promise = log.findIndex((entry, i) => i < to && entry.kind === 'subscribed' && entry.recovered && entry.acked > order)
+  if (promise !== -1) falselyRecovered.add(promise)
 }
 
 /** Adds up what several channels, or several runs, gave. */

@@ -53,6 +53,7 @@ export class SimulatedClient {
   readonly name: string
   readonly channel: string
   readonly log: Entry[] = []
+  readonly #acknowledged: readonly unknown[]
   readonly #random: Random
   readonly #hub: () => Hub | undefined
   #position: Position | undefined
@@ -61,9 +62,10 @@ export class SimulatedClient {
   #wanted = false
 
   /** @param hub That of the instance which a new connection gets; undefined while there is none. */
-  constructor (name: string, channel: string, random: Random, hub: () => Hub | undefined) {
+  constructor (name: string, channel: string, acknowledged: readonly unknown[], random: Random, hub: () => Hub | undefined) {
     this.name = name
     this.channel = channel
+    this.#acknowledged = acknowledged
     this.#random = random
     this.#hub = hub
   }
@@ -130,7 +132,7 @@ export class SimulatedClient {
     if (recovery === undefined) return this.#endBy(server, wire) // a gap
     const { offset, epoch, recovered, missed, live } = recovery
     wire.down(() => {
-      this.log.push({ kind: 'subscribed', recovered, offset, epoch })
+      this.log.push({ kind: 'subscribed', recovered, offset, epoch, acked: this.#acknowledged.length })
       this.#position = epoch === '' ? undefined : { offset, epoch }
       if (recovered) for (const publication of missed) this.#received(publication)
     })

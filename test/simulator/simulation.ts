@@ -91,7 +91,8 @@ class Simulation {
     for (let i = 0; i < INSTANCES; i++) this.#startInstance()
     for (const channel of CHANNELS) {
       for (let i = 0; i < 2; i++) {
-        const client = new SimulatedClient(`client ${i} of ${channel}`, channel, this.#random, () => this.#random.pick(this.#instances).hub)
+        const hub = () => this.#random.pick(this.#instances).hub
+        const client = new SimulatedClient(`client ${i} of ${channel}`, channel, this.#acknowledged.get(channel)!, this.#random, hub)
         this.#clients.push(client)
         client.subscribe()
       }

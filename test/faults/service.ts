@@ -1,6 +1,5 @@
 import { appendFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Subscription } from 'centrifuge'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { Options } from '../../index.ts'
@@ -17,6 +16,7 @@ import { until } from '../helpers/until.ts'
 import { check, violations } from './checker.ts'
 import type { Acknowledged, Counts, Entry, Numbered } from './checker.ts'
 import { FaultProxy } from './proxy.ts'
+import { logOf } from './sdk-log.ts'
 
 const CHANNEL = 'room'
 /** Clients per instance that stay, and that are away during the fault. */
@@ -134,7 +134,7 @@ export class Service {
     for (let i = 0; i < (STAYING + AWAY) * this.instances.length; i++) {
       const client = sdkClient(this.t, this.#balancer.url, 'json')
       const subscription = client.subscribe(CHANNEL)
-      const log = logOf(subscription, this.acknowledged)
+      const log = logOf(subscription.sub, this.acknowledged)
       await subscription.subscribed()
       this.#clients.push({ client, subscription, log, isAway: i >= STAYING * this.instances.length })
     }
@@ -182,17 +182,6 @@ export class Service {
     }
     return until(() => this.#clients.every(({ subscription }) => have(subscription)), 'the last ones arrive', 1_000).then(() => true, () => false)
   }
-}
-
-/** Writes down what a subscription sees from now on. */
-export function logOf ({ sub }: { sub: Subscription }, acknowledged: readonly unknown[]): Entry[] {
-  const log: Entry[] = []
-  sub.on('subscribed', ({ recovered, streamPosition }) => {
-    const { offset = 0, epoch = '' } = streamPosition ?? {}
-    log.push({ kind: 'subscribed', recovered, offset, epoch, acked: acknowledged.length })
-  })
-  sub.on('publication', ({ data, offset = 0 }) => log.push({ kind: 'publication', ...data as Numbered, offset }))
-  return log
 }
 
 export interface FaultOptions {

@@ -101,9 +101,9 @@ export class Publisher {
 function checkOptions (options: PublishOptions): PublishOptions {
   const { idempotencyKey, tags, history } = options
   if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === '')) {
-    throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a text that is not empty')
+    throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a string that is not empty')
   }
-  if (tags !== undefined && !isTags(tags)) throw new InvalidArgumentError('tags', inspect(tags), 'an object of texts')
+  if (tags !== undefined && !isTags(tags)) throw new InvalidArgumentError('tags', inspect(tags), 'an object whose values are strings')
   if (history !== undefined && typeof history !== 'boolean') throw new InvalidArgumentError('history', inspect(history), 'true or false')
   return options
 }

@@ -1,6 +1,6 @@
 import createError from '@fastify/error'
 
-// Every error of this package. Match on the code. The text tells what was wrong, what is allowed and what to do.
+// Every error of this package. Match on the code. The message says what was wrong, what is allowed and what to do.
 // An error with a status code answers an HTTP request: an upgrade, or a route of the app that did not catch it.
 
 /** When an option is misspelt, at any depth. `register` rejects, so the process does not start half configured. */
@@ -70,7 +70,7 @@ export const RedisNoAnswerError = createError<[string]>(
 /** When Redis replies with an error: it is out of memory or read-only, for example. */
 export const RedisRefusedError = createError<[string]>('FST_CRWS_REDIS_REFUSED', 'Redis refused the command: %s', 503)
 
-/** When a plain client sends faster than `rateLimit.messages` allows. It gets code and text as {"type":"error"}. */
+/** When a plain client sends faster than `rateLimit.messages` allows. It gets code and message as {"type":"error"}. */
 export const MessageRateError = createError<[number, number]>(
   'FST_CRWS_MESSAGE_RATE', 'Too many messages: at most %d in %d ms. This one was not handled; send more slowly', 429
 )

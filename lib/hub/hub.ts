@@ -78,6 +78,7 @@ export class Hub {
   }
 
   #forget (channel: Channel): void {
+    if (this.#channels.get(channel.name) !== channel) return // its subscribe was slow, and another one has its place
     this.#channels.delete(channel.name)
     this.#skipped += channel.skipped
   }

@@ -280,6 +280,22 @@ t.test('a subscribe that failed does not stick', async (t) => {
   t.strictSame([a.received, b.received, c.received], [[], [], ['hello']])
 })
 
+t.test('a subscribe that fails after its channel was left does not take the place of the next one', async (t) => {
+  const { hub, calls, settle, failing } = await slowBroker(t)
+  const [a, b, c] = [newConnection(), newConnection(), newConnection()]
+  failing.push(new Error('Redis is slow'))
+  const first = join(hub, a, 'x', false)
+  a.leave('x')
+  hub.sweep(Date.now() + 60_000)
+  const second = join(hub, b, 'x', false)
+  await Promise.all([t.rejects(first, { message: 'Redis is slow' }), settle()])
+  receive(b, await second)
+  t.equal(hub.channels, 1)
+  await enter(hub, c, 'x', settle)
+  t.strictSame(calls, ['subscribe x', 'unsubscribe x', 'subscribe x'], 'the third one joins the second')
+  t.equal(hub.subscriptions, 2)
+})
+
 t.test('somebody who is not admitted after all is not in the channel', async (t) => {
   const { hub, calls, settle, publish } = await slowBroker(t)
   const [a, b] = [newConnection(), newConnection()]

@@ -4,7 +4,7 @@ import type { Connections } from './connections.ts'
 import type { Control } from './control.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
-/** Reacts when the link between the instances goes down or comes back. */
+/** Reacts when the broker goes down or is up again. */
 export class BrokerEvents implements BrokerListener {
   readonly #connections: Connections
   readonly #subscriptions: Subscriptions

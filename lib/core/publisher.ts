@@ -12,28 +12,28 @@ import type { Observer } from '../observability/observer.ts'
 export interface PublishOptions {
   /**
    * A second publish with the same key within five minutes publishes nothing and returns the first one's position.
-   * `@default` none
+   * @default none
    */
   idempotencyKey?: string | undefined
-  /** Short strings that travel with the publication and are kept in the history. `@default` none */
+  /** Short strings that travel with the publication and are kept in the history. @default none */
   tags?: Record<string, string> | undefined
   /**
    * False: the publication is not kept although the namespace has history. It has no offset, and clients that are
-   * away miss it. `@default` true
+   * away miss it. @default true
    */
   history?: boolean | undefined
 }
 
 /** Options of `app.realtime.history`. */
 export interface HistoryOptions {
-  /** Maximum number of publications; 0 returns the position alone. `@default` all that are kept */
+  /** Maximum number of publications; 0 returns the position alone. @default all that are kept */
   limit?: number | undefined
   /**
-   * Only publications after this position; before it with `reverse`. An empty epoch matches any. `@default` all that
+   * Only publications after this position; before it with `reverse`. An empty epoch matches any. @default all that
    * are kept
    */
   since?: Position | undefined
-  /** True: newest first. `@default` false */
+  /** True: newest first. @default false */
   reverse?: boolean | undefined
 }
 

@@ -9,7 +9,7 @@ import type { Admission, HttpError } from './admission.ts'
 import { closeCodes } from '../model/close-codes.ts'
 import type { Connections } from '../core/connections.ts'
 import type { Limiter } from './rate-limit.ts'
-import type { Protocol } from '../core/protocol.ts'
+import type { Protocol } from '../core/connection.ts'
 import type { Tracing } from '../observability/tracing.ts'
 
 /** Chooses among the subprotocols that a client offers. false: none. */

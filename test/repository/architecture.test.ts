@@ -19,7 +19,7 @@ const DOORS: Record<string, string[]> = {
   backends: ['redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
   core: [
-    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
+    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
   ],
   lifecycle: ['availability.ts']
 }

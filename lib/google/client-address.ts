@@ -9,7 +9,7 @@ interface Addressed {
 }
 
 /**
- * Cloud Run's front end appends the address of its peer to X-Forwarded-For, so that the last entry can not be forged
+ * Cloud Run's front end appends the address of its peer to X-Forwarded-For, so that the last entry cannot be forged
  * (docs.cloud.google.com/load-balancing/docs/https#x-forwarded-for_header). With a load balancer in front, or another
  * proxy, your app sets Fastify's trustProxy, which decides then.
  */

@@ -33,7 +33,7 @@ const MIN_DEAD = 20
 const DEAD_SHARE = 0.1
 /** ms for which `/ready` must have answered 503. */
 const NOT_READY = 120_000
-/** Share of the request timeout from which on a broken connection is no surprise: the platform promises no more. */
+/** Share of the request timeout after which a cut connection is expected: Cloud Run keeps none longer. */
 const FULL_AGE = 0.98
 
 /**

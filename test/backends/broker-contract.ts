@@ -54,7 +54,9 @@ export class Node implements BrokerListener {
     return this.missedBefore.reduce((sum, missed) => missed.channel === channel ? sum + missed.count : sum, 0)
   }
 
-  publish (channel: string, data: unknown, settings: Partial<PublishSettings> & { tags?: Record<string, string> } = {}): Promise<Partial<Position>> {
+  publish (
+    channel: string, data: unknown, settings: Partial<PublishSettings> & { tags?: Record<string, string> } = {}
+  ): Promise<Partial<Position>> {
     const { history, idempotencyKey, tags } = settings
     return this.broker.publish(channel, {
       ...encodePayload(data), time: Date.now(), instance: this.id, sequence: 0, offset: 0, epoch: '', ...(tags !== undefined && { tags })

@@ -95,8 +95,9 @@ class Steps {
 }
 
 /**
- * The memory broker over links that are as slow as the test wants: a subscribe takes effect and is acknowledged, a history is
- * read and answered, and a publication is delivered when the test says so. As on Redis, the order between them is open.
+ * The memory broker over links that are as slow as the test wants. The test says when a subscribe takes effect and is
+ * acknowledged, when a history is read and answered, and when a publication is delivered. As on Redis, the order
+ * between them is open.
  */
 async function slowBroker (t: Test, maxRecovery = Infinity) {
   const memory = new MemoryBroker()
@@ -652,7 +653,10 @@ t.test('more than a client can take is not recovered', async (t) => {
   }
 })
 
-/** Every order in which the steps of these lists can be taken, each list in its own order; `allowed` looks at what was taken so far. */
+/**
+ * Every order in which the steps of these lists can be taken, each list in its own order. `allowed` looks at what was
+ * taken so far.
+ */
 function * orders (lists: string[][], allowed: (taken: string[]) => boolean, taken: string[] = []): Generator<string[]> {
   if (lists.every(list => list.length === 0)) yield taken
   for (const [i, [next, ...rest]] of lists.entries()) {
@@ -718,7 +722,15 @@ t.test('the same for clients that come and go at random, with positions of every
   for (let run = 0; run < 300; run++) {
     const { hub, effects, acks, reads, answers, publish, deliver, settle, tops, link, position } = await slowBroker(t)
     const { epoch } = await position0(position, settle)
-    interface Client { connection: ReturnType<typeof newConnection>, since: Position | undefined, joining?: Subscription, reads: number, from?: number, gone?: boolean, aborted?: boolean }
+    interface Client {
+      connection: ReturnType<typeof newConnection>
+      since: Position | undefined
+      joining?: Subscription
+      reads: number
+      from?: number
+      gone?: boolean
+      aborted?: boolean
+    }
     const clients: Client[] = []
     let top = 0
     const check = ({ connection, from, gone }: Client, seen: number) => {

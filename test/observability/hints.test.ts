@@ -111,7 +111,8 @@ t.test('a process that stalls without using the CPU hints at CPU throttling', as
   onCloudRun(t)
   const { logger, given, hints } = newLog()
   await startApp(t, { heartbeat: { interval: 50, timeout: 50 } }, { logger })
-  // The clock jumps, but the process uses no CPU meanwhile. A sweep after which this process has imported something does not count.
+  // The clock jumps, but the process uses no CPU meanwhile. A sweep after which this process has imported something
+  // does not count.
   await until(() => {
     advance(1_150)
     return hints().some(({ hint }) => hint === 'cpu_throttling')

@@ -257,7 +257,10 @@ t.test('logging false writes no entry', async (t) => {
 
 t.test('messages are logged if the app asks for it, through any logger', async (t) => {
   const { logger, of } = newLog()
-  const { url } = await startApp(t, { logging: { messages: { ratio: 1 } }, onMessage: (connection, data) => connection.send(data) }, { logger })
+  const { url } = await startApp(t, {
+    logging: { messages: { ratio: 1 } },
+    onMessage: (connection, data) => connection.send(data)
+  }, { logger })
   const client = await connect(t, `${url}/ws`)
   client.send('hi')
   await client.next()

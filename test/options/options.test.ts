@@ -227,7 +227,9 @@ for (const { name, valid, invalid, allowed } of cases) {
 
 t.test('the resolved options can not be changed', async (t) => {
   const resolved = resolve({ heartbeat: {}, allowedOrigins: ['https://a.example'], rateLimit: false })
-  for (const part of [resolved, resolved.heartbeat, resolved.rateLimit, resolved.allowedOrigins, resolve({}).shutdown]) t.ok(Object.isFrozen(part))
+  for (const part of [resolved, resolved.heartbeat, resolved.rateLimit, resolved.allowedOrigins, resolve({}).shutdown]) {
+    t.ok(Object.isFrozen(part))
+  }
 })
 
 t.test('channel rules are completed', async (t) => {
@@ -326,7 +328,8 @@ t.test('a password never shows in a message', async (t) => {
     `redis://:${secret} ${secret}@ho st`
   ]
   for (const value of values) {
-    for (const options of [{ redis: value }, { redis: { url: value } }, { redis: { rootNodes: value } }, { redis: [value] }, { redis: { rootNodes: { url: value } } }]) {
+    const inOptions = [value, { url: value }, { rootNodes: value }, [value], { rootNodes: { url: value } }].map(redis => ({ redis }))
+    for (const options of inOptions) {
       const { message } = t.throws(() => resolve(options), { code: 'FST_CRWS_INVALID_OPTION' }) as Error
       t.notMatch(message, secret)
     }

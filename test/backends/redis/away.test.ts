@@ -14,7 +14,7 @@ import type { RedisOptions } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 
-/** One Redis, an instance that publishes, and one that listens and can be locked out for exactly as long as a test wants. */
+/** One Redis, an instance that publishes, and a listener. A test can lock the listener out for as long as it wants. */
 async function setUp (t: Test, options: RedisOptions = {}) {
   const redis = await startRedis(t, options)
   const prefix = randomPrefix()

@@ -18,6 +18,10 @@ export class BrokerEvents implements BrokerListener {
     this.#observer = observer
   }
 
+  missed (channel: string, count: number, reason: string): void {
+    this.#observer.missed(channel, count, reason)
+  }
+
   stateChanged (up: boolean, reason: string): void {
     if (!up) return this.#observer.brokerDown(reason)
     this.#observer.brokerUp()

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import type { Broker, History, HistoryQuery } from '../model/broker.ts'
+import type { Broker, History, HistoryQuery, PublishSettings } from '../model/broker.ts'
 import { checkChannel } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
@@ -69,7 +69,8 @@ export class Publisher {
   /** @param publisher The SDK client that publishes; undefined for the app. */
   async publish (channel: string, { kind, payload }: Payload, options?: PublishOptions, publisher?: Member): Promise<Partial<Position>> {
     const { idempotencyKey, tags, history = true } = options === undefined ? {} : checkOptions(options)
-    const settings = { history: history ? this.#namespaces.rules(channel).history : undefined, idempotencyKey }
+    const kept = this.#namespaces.rules(channel).history
+    const settings: PublishSettings = { history: kept && (history ? kept : false), idempotencyKey }
     const publication: Publication = {
       kind,
       payload,

@@ -132,7 +132,8 @@ export class Observer {
 
   /** The hub has just queued a publication for its subscribers. To be called only while `recording`. */
   delivered (channel: string, publication: Publication): void {
-    if (publication.instance !== this.#instance) this.#metrics.delivered(Date.now() - publication.time)
+    // Redis marks the instance of some, see `encodeAroundSequence`.
+    if (!publication.instance.startsWith(this.#instance)) this.#metrics.delivered(Date.now() - publication.time)
     this.#tracing.delivered(channel, publication)
   }
 

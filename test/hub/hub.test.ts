@@ -145,7 +145,7 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
   const hub = new Hub(broker, namespaces, maxRecovery, {
     recording: false, delivered: () => {}, missed: (...args) => { missed.push(args) }
   })
-  await broker.start({ stateChanged: () => {} })
+  await broker.start({ stateChanged: () => {}, missed: () => {} })
   t.teardown(() => broker.close())
   let published = 0
   const publish = (channel: string, text = String(published + 1), kind: Publication['kind'] = 'text') => {

@@ -25,7 +25,7 @@ export const clientErrors = {
   methodNotFound: { code: 104, message: 'method not found' },
   /** When a client subscribes to a channel twice, or to one that the app has subscribed it to. */
   alreadySubscribed: { code: 105, message: 'already subscribed' },
-  /** When a connection subscribes to more than 128 channels. */
+  /** When a connection subscribes to more than 128 channels, or asks for the presence of more than 1,000 members. */
   limitExceeded: { code: 106, message: 'limit exceeded' },
   /** When a channel's name is invalid, data or a token is missing, or a subscribe has a tags filter. */
   badRequest: { code: 107, message: 'bad request' },

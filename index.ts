@@ -14,7 +14,8 @@ import { traceRequests } from './lib/google/cloud-logging.ts'
 import { Admission } from './lib/http/admission.ts'
 import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
-import { registerWebSocketServer, WebSocketRoutes } from './lib/http/route.ts'
+import { WebSocketRoutes } from './lib/http/route.ts'
+import { registerWebSocketServer } from './lib/http/websocket-server.ts'
 import { Hub } from './lib/hub/hub.ts'
 import { Availability } from './lib/lifecycle/availability.ts'
 import { Drain } from './lib/lifecycle/drain.ts'
@@ -81,7 +82,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const admission = new Admission(options, availability, observer)
   app.decorate('realtime', createRealtime(publisher, presence, sessions, connections, registry, control, observer))
 
-  await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol)
+  hints.webSocketServer(...await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol), Date.now())
   const limiter = await createLimiter(app, options.rateLimit.connections, rateLimitStore, observer)
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
   const plain = new PlainProtocol(options, connections, observer)

@@ -16,6 +16,7 @@ export const logEvents = {
   'connection.rejected': 'warn',
   'connection.slow': 'warn',
   'connection.failed': 'error',
+  'authenticate.failed': 'error',
   'memory.short': 'warn',
   'memory.freed': 'info',
   'drain.started': 'info',
@@ -116,6 +117,12 @@ export class Logs {
   failed (connection: LoggedConnection, err: unknown): void {
     const fields = { ...client(connection), err, ...this.#context(connection) }
     this.#write('connection.failed', fields, `Handler of a WebSocket connection failed: ${(err as Error)?.message}`)
+  }
+
+  /** `authenticate` has a bug. The entry has its stack. */
+  authenticateFailed (request: FastifyRequest, err: unknown): void {
+    const fields = { reqId: request.id, path: request.url.split('?', 1)[0], err, [requestTrace]: this.traceOf(request) }
+    this.#write('authenticate.failed', fields, `authenticate failed: ${(err as Error).message}`)
   }
 
   /** Logs a random sample of the messages. The content is left out unless the app asks for it. */

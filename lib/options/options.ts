@@ -199,8 +199,8 @@ export interface Options {
    */
   rateLimit?: { connections?: Limit | false | undefined, messages?: Limit | false | undefined } | false | undefined
   /**
-   * Finds out who the user is, before the upgrade, on both routes. If it throws, the upgrade gets 401, or the error's
-   * own `statusCode`; the client sees the error's message only if it has one.
+   * Finds out who the user is, before the upgrade, on both routes, within 10 s. If it throws, the upgrade gets 401, or
+   * the error's own `statusCode`. The client sees the text of a `ClientError` and of an error with a 4xx status code.
    * @default undefined (everybody may connect, as user '')
    */
   authenticate?: ((request: FastifyRequest) => MaybePromise<Identity>) | undefined

@@ -1,6 +1,6 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { expect, test } from 'tstyche'
-import cloudRunWebSocket, { cloudLogging, type Connection, type Options, type Realtime } from '../../index.ts'
+import cloudRunWebSocket, { ClientError, cloudLogging, type Connection, type Options, type Realtime } from '../../index.ts'
 
 const app = Fastify()
 
@@ -45,4 +45,10 @@ test('logging takes a destination and messages', () => {
   expect<Options>().type.toBeAssignableWith({ logging: 'auto' as const })
   expect<Options>().type.not.toBeAssignableWith({ logging: { destination: 'file' as const } })
   expect<Options>().type.not.toBeAssignableWith({ logging: { messages: { content: true } } })
+})
+
+test('a ClientError has a code and a text', () => {
+  expect(ClientError).type.toBeConstructableWith(404, 'no such room')
+  expect(ClientError).type.not.toBeConstructableWith('no such room')
+  expect(new ClientError(404, 'no such room').code).type.toBe<number>()
 })

@@ -15,6 +15,7 @@ import { Admission } from './lib/http/admission.ts'
 import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
 import { WebSocketRoutes } from './lib/http/route.ts'
+import { trustProxyOf } from './lib/http/trust-proxy.ts'
 import { registerWebSocketServer } from './lib/http/websocket-server.ts'
 import { Hub } from './lib/hub/hub.ts'
 import { Availability } from './lib/lifecycle/availability.ts'
@@ -61,8 +62,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
   const namespaces = new ChannelNamespaces(options.channels)
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
-  const logs = new Logs(await openLogs(app.log, options.logging), options.logging)
-  traceRequests(app)
+  const logs = new Logs(await openLogs(app.log, options.logging), options.logging, options.trustedProxies)
+  traceRequests(app, options.trustedProxies)
   const metrics = new Metrics()
   const tracing = new Tracing(namespaces, options.redis === undefined ? 'memory' : 'redis')
   const hints = new Hints(options, logs)
@@ -83,7 +84,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   app.decorate('realtime', createRealtime(publisher, presence, sessions, connections, registry, control, observer))
 
   hints.webSocketServer(...await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol), Date.now())
-  const limiter = await createLimiter(app, options.rateLimit.connections, rateLimitStore, observer)
+  hints.trustsProxies(trustProxyOf(app), Date.now())
+  const limiter = await createLimiter(app, options, rateLimitStore, observer)
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
   const plain = new PlainProtocol(options, connections, observer)
   if (path !== false) routes.add(path, () => plain)

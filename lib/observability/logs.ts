@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { End } from '../model/close-codes.ts'
+import type { TrustedProxies } from '../google/client-address.ts'
 import { httpRequest, LABELS, OPERATION } from '../google/log-entry.ts'
 import { requestTrace } from '../google/cloud-logging.ts'
 import type { LogDestination } from './log-destination.ts'
@@ -66,11 +67,13 @@ const MAX_CONTENT = 1_024
 export class Logs {
   readonly #destination: LogDestination
   readonly #sampling: ResolvedLogging['messages']
+  readonly #trustedProxies: TrustedProxies
   /** Whether messages may be logged. Callers are on the path of every message, so they test it before `message`. */
   readonly messages: boolean
 
-  constructor (destination: LogDestination, logging: ResolvedLogging | false) {
+  constructor (destination: LogDestination, logging: ResolvedLogging | false, trustedProxies: TrustedProxies = 0) {
     this.#destination = destination
+    this.#trustedProxies = trustedProxies
     this.#sampling = logging !== false && logging.messages
     this.messages = this.#sampling !== false
   }
@@ -199,7 +202,7 @@ export class Logs {
   }
 
   #request (request: FastifyRequest | IncomingMessage, status: number): object | undefined {
-    return this.#destination.cloud ? { httpRequest: httpRequest(request, status) } : undefined
+    return this.#destination.cloud ? { httpRequest: httpRequest(request, this.#trustedProxies, status) } : undefined
   }
 
   #write (event: Event, fields: object, message: string): void {

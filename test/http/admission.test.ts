@@ -300,6 +300,16 @@ t.test('on Cloud Run the address is the last one of X-Forwarded-For, which a cli
   t.strictSame(await statuses(t, `${trusting.url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), [429], "the host's trustProxy decides")
 })
 
+t.test('behind a load balancer the address is the one before the last, whatever stands before it', async (t) => {
+  process.env.K_SERVICE = 'chat'
+  t.teardown(() => { delete process.env.K_SERVICE })
+  const { url } = await startApp(t, { ...limit(1), trustedProxies: 1 })
+  const from = (forwarded: string) => statuses(t, `${url}/ws`, [{ 'x-forwarded-for': forwarded }])
+  for (let i = 1; i <= 5; i++) t.strictSame(await from(`203.0.113.${i}, 198.51.100.1`), ['open'], 'each client is one address')
+  t.strictSame(await from('203.0.113.1, 198.51.100.1'), [429])
+  t.strictSame(await from('192.0.2.1, 203.0.113.1, 198.51.100.1'), [429], 'what the client wrote before it does not help')
+})
+
 t.test('elsewhere X-Forwarded-For is not trusted', async (t) => {
   const { url } = await startApp(t, limit(1))
   t.strictSame(await statuses(t, `${url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), ['open'])

@@ -53,6 +53,23 @@ t.test('on Cloud Run a service without Redis, or with too little concurrency, ge
   t.equal(hints().length, 2)
 })
 
+t.test('on Cloud Run a trustProxy that is wrong there gets a hint at the start', async t => {
+  onCloudRun(t)
+  for (const [trustProxy, effect] of [[true, /lets a client choose its own address/], [1 as never, /makes one address of all clients/]] as Array<[true, RegExp]>) {
+    const { logger, given, hints } = newLog()
+    await startApp(t, { redis: false }, { logger, trustProxy })
+    t.match(await given('trust_proxy'), { severity: 'WARNING', trustProxy, command: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })', message: effect })
+    t.equal(hints().filter(({ hint }) => hint === 'trust_proxy').length, 1)
+  }
+  const right = newLog()
+  await startApp(t, { trustedProxies: 1 }, { logger: right.logger, trustProxy: true })
+  await startApp(t, {}, { logger: right.logger, trustProxy: '169.254.0.0/16' })
+  await startApp(t, {}, { logger: right.logger })
+  setEnvironment(t, { K_SERVICE: undefined })
+  await startApp(t, {}, { logger: right.logger, trustProxy: true })
+  t.strictSame(right.hints().filter(({ hint }) => hint === 'trust_proxy'), [])
+})
+
 t.test("bounds of the app's own @fastify/websocket that are wider than ours get a hint at the start", async t => {
   const startWith = async (options: object) => {
     const { logger, hints } = newLog()

@@ -47,6 +47,13 @@ test('logging takes a destination and messages', () => {
   expect<Options>().type.not.toBeAssignableWith({ logging: { messages: { content: true } } })
 })
 
+test('trusted proxies are a number, or a function that returns the address', () => {
+  expect<Options>().type.toBeAssignableWith({ trustedProxies: 1 })
+  expect<Options>().type.toBeAssignableWith({ trustedProxies: (request: FastifyRequest) => request.headers['x-client'] as string })
+  expect<Options>().type.not.toBeAssignableWith({ trustedProxies: true })
+  expect<Options>().type.not.toBeAssignableWith({ trustedProxies: () => 1 })
+})
+
 test('a ClientError has a code and a text', () => {
   expect(ClientError).type.toBeConstructableWith(404, 'no such room')
   expect(ClientError).type.not.toBeConstructableWith('no such room')

@@ -16,6 +16,7 @@ export const hintCommands = {
   not_ready_redis: 'gcloud run services update SERVICE --network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only',
   not_ready_memory: 'gcloud run services update SERVICE --memory=1Gi',
   not_ready_full: 'gcloud run services update SERVICE --max-instances=100',
+  trust_proxy: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })',
   websocket_bounds: 'app.register(websocket, { options: { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1_024 } })',
   websocket_version: 'npm update ws'
 } as const satisfies Record<string, string>
@@ -81,6 +82,15 @@ export class Hints {
       this.#give('concurrency', now, { concurrency: Number(concurrency), maxConnections }, `Cloud Run gives an instance ${concurrency} ` +
         `requests at a time (env CLOUD_RUN_CONCURRENCY), each connection is one, and maxConnections is ${maxConnections}`)
     }
+  }
+
+  /** Checks `trustProxy`, Fastify's option. */
+  trustsProxies (trustProxy: unknown, now: number): void {
+    if (!this.#onCloudRun || this.#options.trustedProxies !== 0) return
+    if (trustProxy !== true && typeof trustProxy !== 'number') return
+    const effect = trustProxy === true ? 'lets a client choose its own address' : 'makes one address of all clients in recent versions of Fastify'
+    this.#give('trust_proxy', now, { trustProxy }, `Fastify's trustProxy: ${trustProxy} ${effect}, by which upgrades are limited. Behind ` +
+      "Google's external load balancer set the option trustedProxies to 1; on run.app leave trustProxy out, or give it a list of addresses")
   }
 
   /** Checks the bounds of the WebSocket server, which may be the app's own. undefined: its `ws` does not know it. */

@@ -22,6 +22,8 @@ import type { Session } from './session.ts'
 
 /** Milliseconds that a peer has to answer our close frame. */
 const CLOSE_TIMEOUT = 5_000
+/** Close codes that `ws` sends to a client that violates the protocol, where it is not 1002. */
+const violationCodes: Readonly<Record<string, number>> = { WS_ERR_INVALID_UTF8: 1007, WS_ERR_TOO_MANY_BUFFERED_PARTS: 1008 }
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
 
 /** What clients speak: an encoder for what they get, and a session per connection for what they send. */
@@ -249,7 +251,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     // `ws` sends 1009 without a reason; the app gets ours.
     if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') this.#end ??= this.encoder.endOf('tooBig')
     else if (error.code?.startsWith('WS_ERR_')) {
-      this.#end ??= { code: error.code === 'WS_ERR_INVALID_UTF8' ? 1007 : 1002, reason: error.message, cause: 'policy' }
+      this.#end ??= { code: violationCodes[error.code] ?? 1002, reason: error.message, cause: 'policy' }
     }
     this.#endBy = Date.now() + CLOSE_TIMEOUT
   }

@@ -34,7 +34,6 @@ export class Connections implements ConnectionOwner {
   }
 
   get size (): number { return this.#byId.size }
-  get full (): boolean { return this.size >= this.options.maxConnections }
 
   [Symbol.iterator] (): Iterator<Connection> { return this.#byId.values() }
 

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import { remoteAddress } from './client-address.ts'
+import type { TrustedProxies } from './client-address.ts'
 import type { TraceContext } from './trace-context.ts'
 
 /**
@@ -47,12 +48,14 @@ export interface HttpRequest {
 }
 
 /** `ms`: how long it took. */
-export function httpRequest (request: FastifyRequest | IncomingMessage, status?: number, ms?: number): HttpRequest {
+export function httpRequest (
+  request: FastifyRequest | IncomingMessage, trustedProxies: TrustedProxies, status?: number, ms?: number
+): HttpRequest {
   const { httpVersion, headers } = 'raw' in request ? request.raw : request
   const { method, url = '', socket } = request
   const encrypted = headers['x-forwarded-proto'] === 'https' || (socket !== undefined && 'encrypted' in socket)
   const [path = ''] = url.split('?', 1)
-  const remoteIp = remoteAddress(request)
+  const remoteIp = remoteAddress(request, trustedProxies)
   return {
     ...(method !== undefined && { requestMethod: method }),
     requestUrl: headers.host === undefined ? path : `${encrypted ? 'https' : 'http'}://${headers.host}${path}`,

@@ -60,6 +60,11 @@ export class Observer {
     this.#logs.rejected(request, type, reason, status)
   }
 
+  /** `authenticate` has a bug. The rejection is reported besides. */
+  authenticateFailed (request: FastifyRequest, error: unknown): void {
+    this.#logs.authenticateFailed(request, error)
+  }
+
   /** An upgrade that arrived after `app.close()` was rejected. It never reaches Fastify's router. */
   rejectedAfterClose (request: IncomingMessage, path: string, reason: string): void {
     this.#metrics.rejected('draining')

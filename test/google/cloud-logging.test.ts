@@ -55,6 +55,19 @@ t.test('an entry has severity, message and time', async (t) => {
   t.ok(Math.abs(Date.parse(time) - Date.now()) < 60_000)
 })
 
+t.test("remoteIp is the address behind trusted proxies, also in Fastify's own entries", async (t) => {
+  const { logger, entries, of } = newLog()
+  const { app, url } = await startApp(t, { trustedProxies: 1 }, { logger })
+  app.log.info({ req: { url: '/mine', headers: {} } }, 'of the app')
+  const headers = { 'x-forwarded-for': '192.0.2.1, 203.0.113.1' }
+  await fetch(`${url.replace('ws', 'http')}/nowhere`, { headers })
+  await connect(t, `${url}/ws`, { headers })
+  t.equal((await of('connection.opened')).httpRequest.remoteIp, '203.0.113.1')
+  const addresses = entries.filter(({ httpRequest }) => httpRequest?.userAgent !== undefined).map(({ httpRequest }) => httpRequest.remoteIp)
+  t.ok(addresses.length >= 2)
+  t.strictSame(new Set(addresses), new Set(['203.0.113.1']))
+})
+
 t.test('an error has the form of Error Reporting, a warning has not', async (t) => {
   const { logger, stream, entries } = newLog()
   const log = pino(logger, stream)

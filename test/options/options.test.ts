@@ -70,6 +70,12 @@ const cases: Case[] = [
   },
   ...limitOf('rateLimit.connections'),
   ...limitOf('rateLimit.messages'),
+  {
+    name: 'trustedProxies',
+    valid: [[0], [1], [5], [noop]],
+    invalid: [-1, 1.5, Number.NaN, Infinity, '1', true, null, {}, ['169.254.0.0/16']],
+    allowed: /a whole number of at least 0, or a function that returns the address/
+  },
   { name: 'authenticate', ...handler },
   { name: 'onConnect', ...handler },
   { name: 'onMessage', ...handler },
@@ -184,6 +190,7 @@ t.test('every option has its default', async (t) => {
     memoryLimit: Math.min(process.constrainedMemory(), totalmem()),
     allowedOrigins: 'same-host',
     rateLimit: { connections: { max: 6_000, timeWindow: 60_000 }, messages: { max: 1_000, timeWindow: 10_000 } },
+    trustedProxies: 0,
     authenticate: undefined,
     token: undefined,
     channels: new Map(),

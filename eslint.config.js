@@ -15,7 +15,6 @@ export default [
     ignores: resolveIgnoresFromGitignore()
   }),
   {
-    files: ['index.ts', 'lib/**/*.ts'],
     rules: { '@stylistic/max-len': ['error', maxLength] }
   }
 ]

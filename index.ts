@@ -14,7 +14,9 @@ import { traceRequests } from './lib/google/cloud-logging.ts'
 import { Admission } from './lib/http/admission.ts'
 import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
-import { registerWebSocketServer, WebSocketRoutes } from './lib/http/route.ts'
+import { WebSocketRoutes } from './lib/http/route.ts'
+import { trustProxyOf } from './lib/http/trust-proxy.ts'
+import { registerWebSocketServer } from './lib/http/websocket-server.ts'
 import { Hub } from './lib/hub/hub.ts'
 import { Availability } from './lib/lifecycle/availability.ts'
 import { Drain } from './lib/lifecycle/drain.ts'
@@ -40,6 +42,7 @@ import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
 import type { Tokens } from './lib/protocols/centrifugal/tokens.ts'
 import { PlainProtocol } from './lib/protocols/plain.ts'
+import { SharedCalls } from './lib/util/shared-calls.ts'
 import { settledWithin } from './lib/util/timeout.ts'
 
 declare module 'fastify' {
@@ -60,8 +63,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
   const namespaces = new ChannelNamespaces(options.channels)
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
-  const logs = new Logs(await openLogs(app.log, options.logging), options.logging)
-  traceRequests(app)
+  const logs = new Logs(await openLogs(app.log, options.logging), options.logging, options.trustedProxies)
+  traceRequests(app, options.trustedProxies)
   const metrics = new Metrics()
   const tracing = new Tracing(namespaces, options.redis === undefined ? 'memory' : 'redis')
   const hints = new Hints(options, logs)
@@ -81,13 +84,16 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const admission = new Admission(options, availability, observer)
   app.decorate('realtime', createRealtime(publisher, presence, sessions, connections, registry, control, observer))
 
-  await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol)
-  const limiter = await createLimiter(app, options.rateLimit.connections, rateLimitStore, observer)
+  hints.webSocketServer(...await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol), Date.now())
+  hints.trustsProxies(trustProxyOf(app), Date.now())
+  const limiter = await createLimiter(app, options, rateLimitStore, observer)
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
   const plain = new PlainProtocol(options, connections, observer)
   if (path !== false) routes.add(path, () => plain)
   if (sdkPath !== false) {
-    const context = { options, namespaces, connections, subscriptions, publisher, presence, observer, tokens: await tokensOf(options) }
+    const reads = new SharedCalls()
+    const tokens = await tokensOf(options)
+    const context = { options, namespaces, connections, subscriptions, publisher, presence, reads, observer, tokens }
     const json = new SdkProtocol(jsonCodec, context)
     const protobuf = new SdkProtocol(protobufCodec, context)
     routes.add(sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
@@ -127,6 +133,7 @@ export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-
 
 export type { ChannelOptions, Limit } from './lib/options/channel-options.ts'
 export type { ConnectDetails, Identity, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options/options.ts'
+export { ClientError } from './lib/model/errors.ts'
 export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export type { Duration } from './lib/options/checks.ts'

@@ -1,5 +1,6 @@
-// The built package with OpenTelemetry's API 1.10 and SDK 3, whatever the repository's own tests use: every metric arrives, and is the same
-// as with SDK 2, through an SDK of the host's and through the one that the plugin starts.
+// Tests the built package with OpenTelemetry's API 1.10 and SDK 3, whatever the repository's own tests use. Every
+// metric arrives and is the same as with SDK 2, through an SDK of the host's and through the one that the plugin
+// starts.
 import { metrics } from '@opentelemetry/api'
 import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
 import Fastify from 'fastify'
@@ -52,7 +53,10 @@ async function startApp (redis, beforeListening, log = () => {}) {
   return app
 }
 
-/** Whatever there is a metric for happens to `here`, until both are closed; `collect` is called when there is something new to see. */
+/**
+ * Makes everything happen to `here` that there is a metric for, until both are closed. Calls `collect` when there is
+ * something new to see.
+ */
 async function use (redis, here, there, collect) {
   const host = `127.0.0.1:${here.server.address().port}`
   const refused = request(`http://${host}/ws`, { headers: { connection: 'Upgrade', upgrade: 'websocket', 'sec-websocket-version': '13', 'sec-websocket-key': 'AAAAAAAAAAAAAAAAAAAAAA==', origin: 'https://elsewhere.example' } }).end()
@@ -102,7 +106,10 @@ async function withOurs () {
   process.env.OTEL_EXPORTER_OTLP_ENDPOINT = otlp.url
   const log = []
   const redis = await startRedis()
-  const [here, there] = [await startApp(redis, () => {}, entry => log.push(entry)), await startApp(redis, () => {}, entry => log.push(entry))]
+  const [here, there] = [
+    await startApp(redis, () => {}, entry => log.push(entry)),
+    await startApp(redis, () => {}, entry => log.push(entry))
+  ]
   await until(() => log.some(({ event }) => event?.startsWith('telemetry.')))
   await use(redis, here, there, () => metrics.getMeterProvider().forceFlush())
   end()

@@ -1,4 +1,5 @@
-// How long a process takes from its start until it is ready, with and without this plugin. Prints one Markdown table. See README.md.
+// How long a process takes from its start until it is ready, with and without this plugin.
+// Prints one Markdown table. See README.md.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { get } from 'node:http'
@@ -85,13 +86,24 @@ try {
 
 function summary (figures) {
   const sorted = figures.toSorted((a, b) => a - b)
-  return { median: (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2, fastest: sorted[0], slowest: sorted.at(-1) }
+  return {
+    median: (sorted[Math.floor((sorted.length - 1) / 2)] + sorted[Math.ceil((sorted.length - 1) / 2)]) / 2,
+    fastest: sorted[0],
+    slowest: sorted.at(-1)
+  }
 }
 
-const rows = Array.from(times, ([{ name }, measured]) => ({ name, time: summary(measured.map(({ time }) => time)), cpu: summary(measured.map(({ cpu }) => cpu)) }))
+const rows = Array.from(times, ([{ name }, measured]) => ({
+  name,
+  time: summary(measured.map(({ time }) => time)),
+  cpu: summary(measured.map(({ cpu }) => cpu))
+}))
 const [bare] = rows
 console.log('| process | ready after, median, ms | over the first | fastest | slowest | CPU until then, median, ms | over the first | least | over the first |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |')
 for (const { name, time, cpu } of rows) {
-  const cells = [time.median, time.median - bare.time.median, time.fastest, time.slowest, cpu.median, cpu.median - bare.cpu.median, cpu.fastest, cpu.fastest - bare.cpu.fastest]
+  const cells = [
+    time.median, time.median - bare.time.median, time.fastest, time.slowest,
+    cpu.median, cpu.median - bare.cpu.median, cpu.fastest, cpu.fastest - bare.cpu.fastest
+  ]
   console.log(`| ${name} | ${cells.map(cell => cell.toFixed(0)).join(' | ')} |`)
 }

@@ -1,4 +1,5 @@
-// Measures two builds of this plugin in turn, such as a pull request's base and its head. Prints one Markdown table. See README.md.
+// Measures two builds of this plugin in turn, such as a pull request's base and its head. Prints one Markdown table.
+// See README.md.
 import { buildBase } from './base-build.mjs'
 import { defaultPlugin } from './cluster.mjs'
 import { describeMachine, endByExit, needConnections } from './machine.mjs'
@@ -42,7 +43,10 @@ async function measure (peer, setup) {
   return figures
 }
 
-/** Ratios are of one round each, so that what else the machine does meets both. What was too little to be measured has none. */
+/**
+ * Each ratio is of one round, so that what else the machine does meets both builds. What was too little to be measured
+ * has no ratio.
+ */
 function rowsOf ({ peer, base, head }) {
   return Object.keys(base[0]).map(name => {
     const pairs = base.map((figures, i) => [figures[name], head[i][name]]).filter(pair => pair.every(figure => figure > 0))

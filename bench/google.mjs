@@ -8,7 +8,10 @@ const values = {
   '/instance/service-accounts/default/token': JSON.stringify({ access_token: 'token', expires_in: 3_600, token_type: 'Bearer' })
 }
 
-/** Google's metadata server and Telemetry API on loopback: the environment that makes a process believe in it, and how often metrics came. */
+/**
+ * Starts Google's metadata server and Telemetry API on loopback. Returns the environment that makes a process believe
+ * in them, and how often metrics came.
+ */
 export async function startGoogle () {
   let exports = 0
   const server = createServer((request, response) => {

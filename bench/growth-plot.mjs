@@ -18,7 +18,9 @@ ${body.flat().join('\n')}
 }
 
 function drawPanel ({ title, unit, results }, peers, offset) {
-  const points = results.filter(({ row, per }) => !row.ended && row[per] > 0).map(({ peer, value, row, per }) => ({ peer, value, cost: row.serverCpu / row[per] }))
+  const points = results
+    .filter(({ row, per }) => !row.ended && row[per] > 0)
+    .map(({ peer, value, row, per }) => ({ peer, value, cost: row.serverCpu / row[per] }))
   const values = [...new Set(results.map(({ value }) => value))]
   const x = horizontal(values, offset)
   const { scale: y, ticks } = vertical(points.length > 0 ? points.map(({ cost }) => cost) : [1])
@@ -31,7 +33,10 @@ function drawPanel ({ title, unit, results }, peers, offset) {
       `<text x="${offset + PANEL.left - 6}" y="${round(y(tick) + 4)}" text-anchor="end">${tick.toLocaleString('en-US')}</text>`
     ]),
     ...values.map(value => `<text x="${x(value)}" y="${PANEL.height - PANEL.bottom + 18}" text-anchor="middle">${value.toLocaleString('en-US')}</text>`),
-    ...peers.flatMap((peer, i) => drawLine(points.filter(point => point.peer === peer).map(({ value, cost }) => [x(value), y(cost)]), COLOURS[i % COLOURS.length]))
+    ...peers.flatMap((peer, i) => {
+      const places = points.filter(point => point.peer === peer).map(({ value, cost }) => [x(value), y(cost)])
+      return drawLine(places, COLOURS[i % COLOURS.length])
+    })
   ]
 }
 

@@ -1,4 +1,5 @@
-// How cost grows with clients, channels and instances. Prints a Markdown table for each and draws growth.svg. See README.md.
+// How cost grows with clients, channels and instances. Prints a Markdown table for each and draws growth.svg.
+// See README.md.
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Cluster, defaultPlugin } from './cluster.mjs'

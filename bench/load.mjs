@@ -9,13 +9,18 @@ import { wires } from './wires.mjs'
 /** Clients that are on their way in at the same time. */
 const CONNECTING = 64
 const CONNECT_TIMEOUT = 30_000
-/** ms between two looks at whether everything has arrived; without progress for so many ms the rest counts as lost, and after so many anyway. */
+/** ms between two looks at whether everything has arrived. */
 const LOOK_INTERVAL = 20
+/** ms without progress after which the rest counts as lost. */
 const STALLED = 3_000
+/** ms after which the rest counts as lost anyway. */
 const ARRIVE_TIMEOUT = 30_000
 
 const tally = new Tally()
-/** What clients count by. `sentAt`: of each publisher, when each of its messages was sent. Numbers below `firstNumber` are left over from before. */
+/**
+ * What clients count by. `sentAt` holds for each publisher when each of its messages was sent. Numbers below
+ * `firstNumber` are left over from before.
+ */
 const counter = { tally, channels: 1, sentAt: [], firstNumber: [], onMessage: undefined }
 let subscribers = []
 let publishers = []
@@ -61,7 +66,10 @@ function publish () {
   return audience[channel]
 }
 
-/** Sends `total` messages at an even rate, from the publishers in turn. A turn that comes late sends all that are due. Returns the deliveries expected. */
+/**
+ * Sends `total` messages at an even rate, from the publishers in turn. A turn that comes late sends all that are due.
+ * Returns how many deliveries are expected.
+ */
 function publishAll (rate, total) {
   const startedAt = performance.now()
   let sent = 0
@@ -150,8 +158,8 @@ class Recovery {
 
 answer({
   /**
-   * Opens `clients` that are subscribed, spread over the servers and channels, and one publisher per server if `publishing`. `on`: indexes of
-   * the servers that have subscribers. Returns how long it took, in ms.
+   * Opens `clients` that are subscribed, spread over the servers and channels, and one publisher per server if
+   * `publishing`. `on` holds the indexes of the servers that have subscribers. Returns how long it took, in ms.
    */
   async connect ({ ports, clients, wireName, publishing, channels = 1, on = ports.map((_, i) => i) }) {
     wire = wires[wireName]
@@ -170,7 +178,7 @@ answer({
     return performance.now() - startedAt
   },
 
-  /** Publishes for some seconds, then waits for what is still under way, for `patience` ms at the most. Times in ms, CPU in us. */
+  /** Publishes for some seconds, then waits up to `patience` ms for what is still under way. Times in ms, CPU in us. */
   async publish ({ rate, seconds, patience }) {
     const total = Math.round(rate * seconds)
     begin()
@@ -179,10 +187,20 @@ answer({
     const startedAt = performance.now()
     const expected = await publishAll(rate, total)
     await arrived(expected, patience)
-    return { publications: total, expected, ...tally.figures, time: performance.now() - startedAt, closed: closedCount() - closedBefore, cpu: cpu() - cpuBefore }
+    return {
+      publications: total,
+      expected,
+      ...tally.figures,
+      time: performance.now() - startedAt,
+      closed: closedCount() - closedBefore,
+      cpu: cpu() - cpuBefore
+    }
   },
 
-  /** Publishes faster than can be carried, then slowly again, without a pause. `usual`: ms that no delivery takes longer than usually. */
+  /**
+   * Publishes faster than can be carried, then slowly again, without a pause. Usually no delivery takes longer than
+   * `usual` ms.
+   */
   async overload ({ rate, seconds, afterRate, afterSeconds, usual }) {
     begin()
     const expected = await publishAll(rate, Math.round(rate * seconds))

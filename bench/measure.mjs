@@ -12,7 +12,10 @@ const ACCEPT_WARM_UP = 1_000
 const QUICK_ACCEPT_WARM_UP = 20
 /** How often as many as are measured come and go until the code of an upgrade is compiled. */
 const ACCEPT_GROUPS = 3
-/** Of the search for the highest rate: publications per second, seconds of each step and of the warm-up before the first one of a process. */
+/**
+ * The search for the highest rate, in publications per second. `seconds` is the length of each step, `warmUp` that of
+ * the warm-up before the first step of a process.
+ */
 const SATURATION = { first: 1_000, lowest: 16, highest: 65_536, seconds: 2.5, warmUp: 1.5, bisections: 3 }
 const QUICK_SATURATION = { ...SATURATION, first: 200, highest: 400, seconds: 0.5, warmUp: 0.2, bisections: 1 }
 /** ms after the last publication by which everything has arrived at a rate that can be carried. */
@@ -64,7 +67,10 @@ export async function idle (peer, { idleClients, ...setup }) {
   }
 }
 
-/** One server, clients that come as fast as it takes them, each until it is subscribed. `youngCpu`: while it was still being compiled. */
+/**
+ * Clients come to one server as fast as it takes them, each until it is subscribed. `youngCpu` is from the time when
+ * the code was still being compiled.
+ */
 export async function accept (peer, { acceptClients, quick, ...setup }) {
   const cluster = new Cluster(peer, { ...setup, instances: 1 })
   try {
@@ -98,7 +104,10 @@ async function comeAndGo (cluster, clients) {
   await go(cluster)
 }
 
-/** The highest rate that arrives everywhere, once and in time: doubled until it does not, then by halves. Deliveries per second; 0: there is none. */
+/**
+ * The highest rate that arrives everywhere, once and in time, in deliveries per second. It is doubled until it does not
+ * arrive, then searched by halves. 0: there is none.
+ */
 export async function saturation (peer, { clients, quick, ...setup }) {
   const steps = quick ? QUICK_SATURATION : SATURATION
   const tries = new Tries(peer, clients, steps, setup)
@@ -146,7 +155,8 @@ class Tries {
     const carried = await unlessEnded(async () => {
       this.#cluster ??= await this.#start()
       const { seconds } = this.#steps
-      const { expected, received, disordered, refused, closed, time } = await this.#cluster.publish({ rate, seconds, patience: 2 * CARRIED })
+      const published = await this.#cluster.publish({ rate, seconds, patience: 2 * CARRIED })
+      const { expected, received, disordered, refused, closed, time } = published
       return received === expected && disordered + refused + closed === 0 && time <= seconds * 1_000 + CARRIED
     }, false)
     if (!carried) await this.stop()

@@ -7,8 +7,8 @@ const PING = 1
 const RECORD = 5
 const REFRESH = 20
 /**
- * Seconds without a publication after which a channel's position is read, and between further reads. The 30 s of redis-broker.ts are looked at
- * every 10 s, and begin anew with the answer, a moment after such a look.
+ * Seconds without a publication after which a channel's position is read, and between further reads. redis-broker.ts
+ * looks every 10 s whether its 30 s are over. They begin anew with the answer, a moment after such a look.
  */
 const FIRST_CHECK = 35
 const NEXT_CHECK = 40
@@ -19,9 +19,15 @@ const BATCH = 500
 /** Links of an instance to one Redis: for commands and for messages. */
 const LINKS = 2
 
-/** `perConnection`: channels of each connection. `publications`: per second in all channels together, with `payload` bytes each. */
+/**
+ * `perConnection`: channels of each connection. `publications`: per second in all channels together, with `payload`
+ * bytes each.
+ */
 const shape = { instances: 1, connections: 250, channels: 1, perConnection: 1, publications: 1, payload: 128, shards: 1 }
-/** `sdk`: clients of the SDK route. `byClients`: it is them who publish. `sequence`: of a publication in its channel, for its digits. `age`: seconds that a connection lives. */
+/**
+ * `sdk`: clients use the SDK route. `byClients`: the clients publish. `sequence`: number of a publication in its
+ * channel, for its digits. `age`: seconds that a connection lives.
+ */
 const rules = {
   history: false,
   historySize: 100,
@@ -42,8 +48,9 @@ export function describeApp (given) {
 }
 
 /**
- * Per second: `commands` is a list of { for, kind, rate, bytesIn, bytesOut, members }, `messages` those that Redis hands to instances, `deliveries` those
- * that instances hand to clients. `reach`: instances that have a member of a channel, if it is known better than by the formula.
+ * Per second: `commands` is a list of { for, kind, rate, bytesIn, bytesOut, members }. Redis hands `messages` to
+ * instances, which hand `deliveries` to clients. `reach`: instances that have a member of a channel, if that is known
+ * better than by the formula.
  */
 export function traffic (given, reach) {
   const app = describeApp(given)
@@ -100,7 +107,7 @@ function commandsOf (app, { subscriptions, comings, members, events }) {
   ].filter(({ rate }) => rate > 0)
 }
 
-/** Reads of its position per second and subscription, of a channel with so many publications per second, which come by chance. */
+/** Reads of a channel's position per second and subscription, with so many publications per second by chance. */
 function checks (publications) {
   if (publications === 0) return 1 / NEXT_CHECK
   return publications * Math.exp(-FIRST_CHECK * publications) / -Math.expm1(-NEXT_CHECK * publications)
@@ -111,7 +118,7 @@ function withBytes (command, { in: bytesIn, out, perMember = 0 }) {
   return { ...command, members, bytesIn: rate * (bytesIn + perMember * members), bytesOut: rate * out }
 }
 
-/** us per second of all shards together, by `costs` of each kind of command, of a member in a list, of a message and of a second. */
+/** us per second of all shards together. `costs`: of each kind of command, a list member, a message and a second. */
 export function redisCpu ({ commands, messages, shards }, costs) {
   // What a call costs includes its first member.
   const cpuOf = ({ kind, rate, members }) => rate * ((costs[kind] ?? costs.ping) + Math.max(0, members - 1) * costs.member)
@@ -121,19 +128,21 @@ export function redisCpu ({ commands, messages, shards }, costs) {
 /** us of CPU per second of all instances together. */
 export function instanceCpu (given, { messages, deliveries, comings }, costs) {
   const { instances, connections, publications } = describeApp(given)
-  return instances * costs.instance + connections * costs.connection + publications * costs.published + messages * costs.received + deliveries * costs.delivery + comings * costs.coming
+  return instances * costs.instance + connections * costs.connection + publications * costs.published +
+    messages * costs.received + deliveries * costs.delivery + comings * costs.coming
 }
 
 /** Bytes that Redis holds. */
 export function redisMemory (given, { subscriptions, links }, costs) {
   const { channels, connections, perConnection, payload, history, historySize, presence } = describeApp(given)
   const kept = history ? channels * (costs.channelBytes + historySize * (payload + costs.entryBytes)) : 0
-  return links * costs.linkBytes + subscriptions * costs.subscriptionBytes + kept + (presence ? connections * perConnection * costs.memberBytes : 0)
+  const present = presence ? connections * perConnection * costs.memberBytes : 0
+  return links * costs.linkBytes + subscriptions * costs.subscriptionBytes + kept + present
 }
 
 /**
- * How many shards keep each one's core under `share`; undefined if no number of them does, because one channel alone is too much for a core.
- * Channels are taken to be evenly spread; pings and the like go to every shard.
+ * How many shards keep each one's core under `share`. undefined: no number of them does, because one channel alone is
+ * too much for a core. Channels are taken to be evenly spread. Pings and the like go to every shard.
  */
 export function shardsNeeded (given, costs, share) {
   const allowed = share * 1e6

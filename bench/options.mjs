@@ -1,6 +1,9 @@
 import { parseArgs } from 'node:util'
 
-/** What the command line says, else with --quick what is in `quick`, else `defaults`. Where the default is a number so is the value. */
+/**
+ * What the command line says, else with --quick what is in `quick`, else `defaults`. Where the default is a number so
+ * is the value.
+ */
 export function readOptions (defaults, quick) {
   const texts = Object.keys(defaults).map(name => [name, { type: 'string' }])
   const { values: { quick: isQuick = false, ...given } } = parseArgs({ options: { quick: { type: 'boolean' }, ...Object.fromEntries(texts) } })

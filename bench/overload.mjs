@@ -1,4 +1,5 @@
-// Publishes faster than the machine can carry: who lives, what is lost, and when is all as before? Prints one Markdown table. See README.md.
+// Publishes faster than the machine can carry: who lives, what is lost, and when is all as before?
+// Prints one Markdown table. See README.md.
 import { Cluster, defaultPlugin } from './cluster.mjs'
 import { describeMachine, endByExit, needConnections } from './machine.mjs'
 import { printMarkdown } from './markdown.mjs'

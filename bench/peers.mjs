@@ -40,7 +40,10 @@ function hasUws () {
   }
 }
 
-/** Installed in a folder of its own by `npm run bench:install`: it is over 100 MB, and brings a `ws` of its own. The addon itself: the package's own entry would quietly put a server in JavaScript in its place where the addon does not fit. */
+/**
+ * uWebSockets.js has a folder of its own, filled by `npm run bench:install`: it is over 100 MB and brings its own `ws`.
+ * This loads the addon itself. Where the addon does not fit, the package's entry would quietly use JavaScript instead.
+ */
 export function loadUws () {
   const { platform, arch, versions } = process
   return createRequire(new URL('uws/', import.meta.url))(`@trufflesuite/uws-js-unofficial/binaries/uws_${platform}_${arch}_${versions.modules}.node`)

@@ -38,8 +38,12 @@ function xyChart ({ dataSets, yAxis, y2Axis, thresholds = [] }, { width, height 
   const lines = []
   const absent = []
   for (const { timeSeriesQuery: { prometheusQuery, unitOverride = '' }, plotType, targetAxis, legendTemplate } of dataSets) {
-    if (prometheusQuery === undefined) absent.push(legendTemplate.replace(/,? *\$\{.*?\}/, ''))
-    else lines.push(...linesOf(prometheusQuery, times, evaluate).map(line => ({ ...line, name: legendTemplate ?? line.name, plotType, axis: targetAxis, unit: unitOverride })))
+    if (prometheusQuery === undefined) {
+      absent.push(legendTemplate.replace(/,? *\$\{.*?\}/, ''))
+      continue
+    }
+    const given = { plotType, axis: targetAxis, unit: unitOverride }
+    lines.push(...linesOf(prometheusQuery, times, evaluate).map(line => ({ ...line, name: legendTemplate ?? line.name, ...given })))
   }
   lines.forEach((line, i) => { line.colour = COLOURS[i % COLOURS.length] })
   stack(lines)
@@ -74,7 +78,8 @@ function linesOf (query, times, evaluate) {
 /** What is stacked lies on what came before, per axis and kind. */
 function stack (lines) {
   for (const line of lines) line.base = []
-  const groups = Map.groupBy?.(lines, groupOf) ?? new Map([...new Set(lines.map(groupOf))].map(group => [group, lines.filter(line => groupOf(line) === group)]))
+  const groups = Map.groupBy?.(lines, groupOf) ??
+    new Map([...new Set(lines.map(groupOf))].map(group => [group, lines.filter(line => groupOf(line) === group)]))
   for (const [group, members] of groups) {
     if (!group.startsWith('STACKED')) continue
     const height = []
@@ -138,7 +143,9 @@ function logsPanel ({ filter }, { height }, { times, entries }) {
   const unwanted = new RegExp(/-jsonPayload\.event=~"(.*)"/.exec(filter)[1])
   const rows = entries.filter(({ event }) => event !== undefined && !unwanted.test(event)).sort((a, b) => a.time - b.time)
   // Of those that repeat only some, so that all kinds are seen.
-  const shown = rows.filter(({ event }, i) => rows.slice(0, i).filter(row => row.event === event).length < 3).slice(-Math.floor((height - 40) / 18))
+  const shown = rows
+    .filter(({ event }, i) => rows.slice(0, i).filter(row => row.event === event).length < 3)
+    .slice(-Math.floor((height - 40) / 18))
   const known = new Set(['level', 'time', 'pid', 'hostname', 'msg', 'event', 'instance', 'reqId', 'err'])
   return `<table class="log">${shown.map(entry => {
     const fields = Object.entries(entry).filter(([name]) => !known.has(name)).map(([name, value]) => `${name}=${value}`).join(' ')

@@ -1,4 +1,5 @@
-// Draws example/monitoring/dashboard.json over a run of two minutes with real instances, clients and Redis. See example/monitoring/README.md.
+// Draws example/monitoring/dashboard.json over a run of two minutes with real instances, clients and Redis.
+// See example/monitoring/README.md.
 import { Centrifuge } from 'centrifuge'
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -76,7 +77,10 @@ class Instance {
     for (const { name, attributes, value } of collected.points) {
       const labels = { job: SERVICE, cluster: '__run__', location: 'europe-west1', instance: this.#name, ...attributes }
       const key = `${name} ${JSON.stringify(labels)}`
-      if (!this.#known.has(key)) series.set(name, [...series.get(name) ?? [], { key, labels, samples: isGauge(name) ? [] : [[this.#lastAt, 0]] }])
+      if (!this.#known.has(key)) {
+        const samples = isGauge(name) ? [] : [[this.#lastAt, 0]]
+        series.set(name, [...series.get(name) ?? [], { key, labels, samples }])
+      }
       this.#known.add(key)
       series.get(name).find(one => one.key === key).samples.push([time, value])
     }
@@ -121,7 +125,10 @@ const scenario = ({ port, balancer, ports, first, third, redis }) => [
   [71, () => process.kill(redis.pid, 'SIGCONT')],
   ...Array.from({ length: 130 }, (_, i) => [78 + i * 0.05, () => connectPlain(port)]),
   ...Array.from({ length: 30 }, (_, i) => [80 + i * 0.2, () => connectPlain(port, { origin: 'https://elsewhere.example' })]),
-  ...Array.from({ length: 25 }, (_, i) => [94 + i * 0.1, () => sockets.filter(socket => socket.readyState === WebSocket.OPEN)[i * 5]?.terminate()])
+  ...Array.from({ length: 25 }, (_, i) => [
+    94 + i * 0.1,
+    () => sockets.filter(socket => socket.readyState === WebSocket.OPEN)[i * 5]?.terminate()
+  ])
 ]
 
 async function run () {

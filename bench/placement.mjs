@@ -1,6 +1,6 @@
 // Which instances have somebody in a channel: the formula, and a simulation that checks it.
 
-/** Of `instances`, how many are expected to have at least one of a channel's `members`, each of whom is anywhere by chance. */
+/** How many of `instances` are expected to have at least one of a channel's `members`, each placed by chance. */
 export function instancesReached (instances, members) {
   if (members === 0) return 0
   // n (1 - (1 - 1/n)^m), also where m / n is tiny.
@@ -19,8 +19,8 @@ export function seededRandom (seed) {
 }
 
 /**
- * The server of each connection. 'chance': each anywhere by itself, as the formula has it. 'full': all servers have equally many,
- * as with a service that is at its limit everywhere.
+ * The server of each connection. 'chance': each is placed by itself, as the formula has it. 'full': all servers have
+ * equally many, as with a service that is at its limit everywhere.
  */
 export function placeConnections ({ instances, connections }, random, how = 'chance') {
   if (how === 'chance') return Array.from({ length: connections }, () => Math.floor(random() * instances))

@@ -1,4 +1,5 @@
-// What a month costs, in US dollars: Google's prices for us-central1 as dated pages of others had them in June and July 2026.
+// What a month costs, in US dollars. The prices are Google's for us-central1, as dated pages of others had them in June
+// and July 2026.
 
 const HOURS = 730
 /** Of an instance that is billed as long as it lives, which one with an open WebSocket is. */

@@ -4,7 +4,10 @@ import { parser } from '@prometheus-io/lezer-promql'
 const LOOKBACK = 60_000
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
-/** As much of PromQL as the dashboard and the alerts use, over samples in memory: `{ labels, samples: [[ms, value]] }` by metric name. All else is an error. */
+/**
+ * As much of PromQL as the dashboard and the alerts use. All else is an error. The samples are in memory, by metric
+ * name: `{ labels, samples: [[ms, value]] }`.
+ */
 export class PromQL {
   #series
   #scale
@@ -171,7 +174,10 @@ function growth (samples) {
   return samples.reduce((total, [, value], i) => i === 0 ? 0 : total + (value < samples[i - 1][1] ? value : value - samples[i - 1][1]), 0)
 }
 
-/** To the ends of the window, as Prometheus does it: where samples reach near enough, and for a counter not to before it was zero. */
+/**
+ * Extends a change to the ends of the window as Prometheus does it: where samples reach near enough, and for a counter
+ * not to before it was zero.
+ */
 function extrapolated (change, samples, from, to, isCounter) {
   const [[firstAt, first], [lastAt]] = [samples[0], samples.at(-1)]
   const sampled = lastAt - firstAt

@@ -26,8 +26,8 @@ const evalsha = (keys, args) => array(['EVALSHA', SHA, keys.length, ...keys, ...
 const member = (user = '') => JSON.stringify({ client: CLIENT, user })
 
 /**
- * `in` and `out`: bytes of a command and of its answer. `message`: bytes of a publication to each subscriber. `sequence` is the number of
- * a publication of its publisher in its channel, or in its history.
+ * `in` and `out`: bytes of a command and of its answer. `message`: bytes of a publication to each subscriber.
+ * `sequence`: number of a publication of its publisher in its channel, or in its history.
  */
 export function redisBytes ({ payload, channelBytes, sequence = 1_000, history, userBytes = 0, byClients = false }) {
   const name = text(channelBytes)
@@ -56,7 +56,7 @@ export function redisBytes ({ payload, channelBytes, sequence = 1_000, history, 
   }
 }
 
-/** Bytes of a publication to a client: a WebSocket frame of its own, for an SDK client with the reply around it, in JSON. */
+/** Bytes of a publication to a client, in a WebSocket frame of its own. An SDK client gets a JSON reply around it. */
 export function clientBytes ({ payload, channelBytes, userBytes, history, sdk, byClients, sequence }) {
   const pub = { data: 0, ...history && { offset: sequence }, ...byClients && { info: { user: text(userBytes), client: CLIENT } } }
   const size = payload + (sdk ? JSON.stringify({ push: { channel: text(channelBytes), pub } }).length - 1 : 0)

@@ -6,7 +6,15 @@ export const apps = [
   {
     name: 'chat in rooms of 50',
     /** Everybody is in one room and writes every 30 s. */
-    at: (instances, each) => ({ ...base(instances, each), channels: Math.ceil(instances * each / 50), publications: instances * each / 30, history: true, presence: true, joinLeave: true, byClients: true })
+    at: (instances, each) => ({
+      ...base(instances, each),
+      channels: Math.ceil(instances * each / 50),
+      publications: instances * each / 30,
+      history: true,
+      presence: true,
+      joinLeave: true,
+      byClients: true
+    })
   },
   {
     name: 'one room for all',
@@ -16,11 +24,24 @@ export const apps = [
   {
     name: 'a channel per user',
     /** Notifications: each user gets one a minute. */
-    at: (instances, each) => ({ ...base(instances, each), channels: instances * each, publications: instances * each / 60, history: true, historySize: 20 })
+    at: (instances, each) => ({
+      ...base(instances, each),
+      channels: instances * each,
+      publications: instances * each / 60,
+      history: true,
+      historySize: 20
+    })
   }
 ]
 
-const base = (instances, each) => ({ instances, connections: instances * each, payload: PAYLOAD, channelBytes: 16, userBytes: 8, sdk: true })
+const base = (instances, each) => ({
+  instances,
+  connections: instances * each,
+  payload: PAYLOAD,
+  channelBytes: 16,
+  userBytes: 8,
+  sdk: true
+})
 
 /** CPU and memory of an instance. */
 export const size = { vcpu: 1, gib: 1 }

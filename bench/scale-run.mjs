@@ -10,8 +10,9 @@ import { drawReach, placeConnections, seededRandom } from './placement.mjs'
 const SEED = 7
 /** ms until instances that have just started do no more than usual. */
 const SETTLE = 500
-/** Seconds of the quiet time: members are refreshed every 20 s and positions read every 40 s. And before it, so that it begins between two of those. */
+/** Seconds of the quiet time: members are refreshed every 20 s and positions read every 40 s. */
 export const QUIET = 80
+/** Seconds before the quiet time, so that it begins between two of those. */
 const BEFORE_QUIET = 12
 
 /** What the servers of bench/servers/plugin.mjs do. */
@@ -32,10 +33,15 @@ async function withCluster (app, { redis, plugin, counters }, run) {
   }
 }
 
-/** Publishes to clients placed by chance. Of each quantity `formula`, `simulation` (with the very placement) and `measured`. */
+/**
+ * Publishes to clients placed by chance. Of each quantity there is `formula`, `simulation` (with the very placement)
+ * and `measured`.
+ */
 export function publishAndCount (given, setup, { rate, total, busyRate }) {
-  // Nobody goes while it is measured, upgrades are not counted in Redis by these servers, messages are those of bench/message.mjs.
-  const app = { ...given, payload: MESSAGE_BYTES, age: Infinity, countUpgrades: false, sequence: total / given.channels / (given.history ? 1 : given.instances) }
+  const sequence = total / given.channels / (given.history ? 1 : given.instances)
+  // Nobody goes while it is measured. These servers do not count upgrades in Redis. Messages are those of
+  // bench/message.mjs.
+  const app = { ...given, payload: MESSAGE_BYTES, age: Infinity, countUpgrades: false, sequence }
   return withCluster(app, setup, async (_, crowd) => {
     const { counters } = setup
     await crowd.openPublishers()
@@ -46,7 +52,11 @@ export function publishAndCount (given, setup, { rate, total, busyRate }) {
     const busy = await counters.during(() => crowd.publish({ rate: busyRate, total: busyRate, expected: busyRate * expected / total }))
     return {
       app,
-      busy: { rate: busyRate, model: redisCpu(traffic({ ...app, publications: busyRate / busy.time }), setup.costs) * busy.time, measured: busy.cpu },
+      busy: {
+        rate: busyRate,
+        model: redisCpu(traffic({ ...app, publications: busyRate / busy.time }), setup.costs) * busy.time,
+        measured: busy.cpu
+      },
       ...compare(app, { counted, subscribers, total })
     }
   })

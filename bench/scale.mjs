@@ -1,4 +1,5 @@
-// Scale on paper: the model's unit costs, its counts against real instances, and what it says of a thousand. See README.md.
+// Scale on paper: the model's unit costs, its counts against real instances, and what it says of a thousand.
+// See README.md.
 import { defaultPlugin } from './cluster.mjs'
 import { describeMachine, endByExit } from './machine.mjs'
 import { printMarkdown } from './markdown.mjs'
@@ -26,7 +27,10 @@ const options = readOptions({
   seconds: 4,
   plugin: defaultPlugin
 }, { instances: '1,2', clients: 120, channels: 30, rate: 300, publications: 300, busy: 200, quiet: 0, commands: 200, seconds: 0.2 })
-/** Of a core that a Redis is to be used at the most: the rest is for what comes in bursts, and for an instance's clients that all come back at once. */
+/**
+ * Share of a core that a Redis is to use at the most. The rest is for bursts, and for an instance's clients that all
+ * come back at once.
+ */
 const SHARE = 0.6
 const FLEETS = [[1, 250], [10, 250], [100, 250], [1_000, 250], [264, 950], [1_000, 950]]
 /** Connections that the simulation places to check the formula, in as many draws as that takes. */
@@ -56,7 +60,11 @@ async function countTraffic (setup) {
   for (const instances of list(options.instances).map(Number)) {
     for (const history of [false, true]) {
       console.error(`${instances} instances, ${history ? 'with' : 'without'} history`)
-      rows.push(await publishAndCount({ ...crowd, instances, history }, setup, { rate: options.rate, total: options.publications, busyRate: options.busy }))
+      rows.push(await publishAndCount({ ...crowd, instances, history }, setup, {
+        rate: options.rate,
+        total: options.publications,
+        busyRate: options.busy
+      }))
     }
   }
   printCounted(rows)
@@ -78,7 +86,11 @@ const counters = await RedisCounters.of(redis)
 try {
   console.error('unit costs')
   const setup = { redis, counters, plugin: options.plugin }
-  const costs = setup.costs = { ...await redisCosts(redis, counters, options.commands), ...await instanceCosts(setup, { clients: options.clients, seconds: options.seconds }), connection: 0 }
+  const costs = setup.costs = {
+    ...await redisCosts(redis, counters, options.commands),
+    ...await instanceCosts(setup, { clients: options.clients, seconds: options.seconds }),
+    connection: 0
+  }
   await countTraffic(setup)
   if (options.quiet > 0) costs.connection = await countQuiet(setup)
   printSimulation()

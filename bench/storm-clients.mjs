@@ -1,11 +1,13 @@
-// The clients that come back all at once, in a process of their own, so that those connected already are read without delay.
+// The clients that come back all at once. They have a process of their own, so that those connected already are read
+// without delay.
 import { setTimeout as wait } from 'node:timers/promises'
 import { answer } from './answer.mjs'
 import { Client, RefusedError } from './client.mjs'
 import { wires } from './wires.mjs'
 
-/** ms that an attempt may take, and between two of them: centrifuge's defaults, with its jitter. Socket.IO's are from 1 to 5 s. */
+/** ms that an attempt may take: centrifuge's default. */
 const ATTEMPT_TIMEOUT = 10_000
+/** ms between two attempts: centrifuge's defaults, with its jitter. Socket.IO's are from 1 to 5 s. */
 const MIN_DELAY = 500
 const MAX_DELAY = 20_000
 const SERVICE_UNAVAILABLE = 503
@@ -16,8 +18,9 @@ const clients = new Set()
 
 answer({
   /**
-   * So many clients, spread evenly over `within` ms, each in one of the channels from 1 on, that try until they are subscribed.
-   * ms until all are, how many attempts ended otherwise, and by how many ms the latest first attempt began late.
+   * Starts `count` clients, spread evenly over `within` ms, each in one of the channels from 1 on. They try until they
+   * are subscribed. Returns the ms until all are, how many attempts ended otherwise, and by how many ms the latest
+   * first attempt began late.
    */
   async storm ({ port, wireName, count, within, channels, timeout }) {
     const result = { back: 0, refused: 0, failed: 0, time: 0, late: 0 }

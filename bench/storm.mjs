@@ -1,4 +1,5 @@
-// Thousands of clients come back within two seconds: how long does it take, and what do those feel that are connected? See README.md.
+// Thousands of clients come back within two seconds: how long does it take, and what do those feel that are connected?
+// See README.md.
 import { setTimeout as wait } from 'node:timers/promises'
 import { Child } from './child.mjs'
 import { Cluster, defaultPlugin } from './cluster.mjs'
@@ -44,7 +45,17 @@ async function storm (peer, redis) {
       const watched = await cluster.load.call('stop')
       const refusals = (await cluster.figures()).refused - refusedBefore
       const dropped = await returning.call('closed')
-      return { ...result, dropped, usual: usual.p99, cpu: stormCpu / result.back, delay50: delay.p50, delay99: delay.p99, delayMax: delay.max, refusals, ...figures(watched) }
+      return {
+        ...result,
+        dropped,
+        usual: usual.p99,
+        cpu: stormCpu / result.back,
+        delay50: delay.p50,
+        delay99: delay.p99,
+        delayMax: delay.max,
+        refusals,
+        ...figures(watched)
+      }
     }, { ended: true })
   } finally {
     await Promise.all([cluster.stop(), returning.stop()])

@@ -1,4 +1,5 @@
-// Clients of the real client libraries, with their defaults, in a process of their own. Every number that comes is noted.
+// Clients of the real client libraries, with their defaults, in a process of their own.
+// They note every number that comes.
 import { Centrifuge } from 'centrifuge'
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf'
 import { io } from 'socket.io-client'
@@ -173,7 +174,17 @@ answer({
       examples: all.filter(one => one.missing.length > 0 || one.client.twice > 0 || one.client.disordered > 0 || !one.client.here)
         .sort((one, other) => Number(isWrong(other)) - Number(isWrong(one)))
         .slice(0, EXAMPLES)
-        .map(({ client: { twice, disordered, here, ended, errors, returns }, missing }) => ({ missing: missing.length, first: missing[0], last: missing.at(-1), twice, disordered, here, ended, errors, returns }))
+        .map(({ client: { twice, disordered, here, ended, errors, returns }, missing }) => ({
+          missing: missing.length,
+          first: missing[0],
+          last: missing.at(-1),
+          twice,
+          disordered,
+          here,
+          ended,
+          errors,
+          returns
+        }))
     }
   }
 })

@@ -1,4 +1,5 @@
-// One of two instances is replaced while clients are connected: what do they get? Prints one Markdown table. See README.md.
+// One of two instances is replaced while clients are connected: what do they get? Prints one Markdown table.
+// See README.md.
 import { availableParallelism, loadavg } from 'node:os'
 import { setTimeout as wait } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
@@ -24,9 +25,11 @@ const BEFORE = 2_000
 const AFTER = 2_000
 /** ms in which the instance must end and its clients be back. */
 const SWAP_TIMEOUT = 20_000
-/** ms without any message after which nothing more is expected, and after so many anyway; the time that a double gets to come. */
+/** ms without any message after which nothing more is expected. */
 const STALLED = 8_000
+/** ms after which nothing more is expected anyway. */
 const ARRIVE_TIMEOUT = 60_000
+/** ms that a double gets to come. */
 const LATE = 500
 const LOOK_INTERVAL = 20
 

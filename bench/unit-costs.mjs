@@ -1,4 +1,5 @@
-// What one command, message or subscription costs Redis, and one publication or delivery an instance. Each by the difference of two readings.
+// What one command, message or subscription costs Redis, and one publication or delivery an instance.
+// Each is the difference of two readings.
 import { transform } from 'esbuild'
 import { readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -6,7 +7,7 @@ import { createClient } from 'redis'
 import { Cluster } from './cluster.mjs'
 import { Crowd } from './crowd.mjs'
 
-/** Clients that each wait for an answer before they send the next command: Redis is not spared system calls by pipelines. */
+/** Clients that each wait for an answer before the next command. Pipelines would spare Redis system calls. */
 const CLIENTS = 20
 const ROUNDS = 5
 const SUBSCRIBERS = 20
@@ -117,12 +118,16 @@ class RedisBench {
     })))
     const subscribed = await each('subscribe')
     const unsubscribed = await each('unsubscribe')
-    return { subscribe: subscribed.cpu / this.#count, unsubscribe: unsubscribed.cpu / this.#count, subscriptionBytes: subscribed.memory / this.#count }
+    return {
+      subscribe: subscribed.cpu / this.#count,
+      unsubscribe: unsubscribed.cpu / this.#count,
+      subscriptionBytes: subscribed.memory / this.#count
+    }
   }
 
   /**
-   * us of each message to a subscriber: with a system call of its own, as with one publication at a time, and where those of up to 20
-   * publications leave in one. Bytes of a link.
+   * us of each message to a subscriber: with a system call of its own, as with one publication at a time, and where
+   * those of up to 20 publications leave in one. Bytes of a link.
    */
   async messages (url, publish) {
     const perPublication = clients => this.cpu(publish, { count: this.#count / 2, clients })

@@ -58,7 +58,8 @@ const json = {
   path: () => '/connection/websocket',
   /** In one frame, as the SDKs do it. */
   opened (client) {
-    const commands = [{ id: 1, connect: {} }, ...client.channels.map((channel, i) => ({ id: i + 2, subscribe: { channel: channelName(channel) } }))]
+    const subscribes = client.channels.map((channel, i) => ({ id: i + 2, subscribe: { channel: channelName(channel) } }))
+    const commands = [{ id: 1, connect: {} }, ...subscribes]
     client.unanswered = commands.length
     client.socket.write(frame(TEXT, commands.map(command => JSON.stringify(command)).join('\n')))
   },
@@ -66,7 +67,8 @@ const json = {
     let line = at
     while (line < end) {
       const message = line + JSON_OFFSET
-      const found = bytes[line + 2] === LETTER_P && message + MESSAGE_BYTES < end && bytes[message - 1] === QUOTE && bytes[message + MESSAGE_BYTES - 1] === DOT
+      const found = bytes[line + 2] === LETTER_P && message + MESSAGE_BYTES < end &&
+        bytes[message - 1] === QUOTE && bytes[message + MESSAGE_BYTES - 1] === DOT
       let lineEnd = found ? message + MESSAGE_BYTES : line
       while (lineEnd < end && bytes[lineEnd] !== NEWLINE) lineEnd++
       if (found) client.message(bytes, message, now)
@@ -82,7 +84,7 @@ function jsonReply (client, text) {
   else if (text.startsWith('{"id":')) client.answered()
 }
 
-/** Protobuf: each reply is preceded by its length. All lengths around a message of ours take two bytes; the data is a JSON string. */
+/** Each Protobuf reply follows its length. All lengths around our messages take two bytes. Data is a JSON string. */
 const CHANNEL_FIELD = 2 + channelName(0).length
 const PROTOBUF_OFFSET = 2 + (1 + 2) + CHANNEL_FIELD + (1 + 2) + (1 + 2) + 1
 /** Tags of Command and Reply (see lib/protocols/centrifugal/schema.ts): a field number and its type. */
@@ -95,7 +97,8 @@ const DELIMITED = 2
 const protobuf = {
   path: () => '/connection/websocket?format=protobuf',
   opened (client) {
-    const commands = [Buffer.from([ID, 1, tag(4, DELIMITED), 0]), ...client.channels.map((channel, i) => subscribeCommand(i + 2, channelName(channel)))]
+    const subscribes = client.channels.map((channel, i) => subscribeCommand(i + 2, channelName(channel)))
+    const commands = [Buffer.from([ID, 1, tag(4, DELIMITED), 0]), ...subscribes]
     client.unanswered = commands.length
     client.socket.write(frame(BINARY, Buffer.concat(commands.flatMap(command => [Buffer.from([command.length]), command]))))
   },
@@ -106,7 +109,9 @@ const protobuf = {
       let body = reply + 1
       if (size > 127) size = size & 127 | bytes[body++] << 7
       const message = reply + PROTOBUF_OFFSET
-      if (size > MESSAGE_BYTES && bytes[body] === PUSH && bytes[message - 1] === QUOTE && bytes[message + MESSAGE_BYTES] === QUOTE) client.message(bytes, message, now)
+      const found = size > MESSAGE_BYTES && bytes[body] === PUSH &&
+        bytes[message - 1] === QUOTE && bytes[message + MESSAGE_BYTES] === QUOTE
+      if (found) client.message(bytes, message, now)
       else protobufReply(client, bytes, body, size)
       reply = body + size
     }

@@ -84,7 +84,7 @@ function watch () {
   setInterval(() => { peak = Math.max(peak, process.memoryUsage.rss()) }, MEMORY_INTERVAL)
 }
 
-/** `delay`: ms that the event loop took for one turn, which is 1 ms where it has nothing to do. `peak`: bytes of resident memory. */
+/** `delay`: ms of one turn of the event loop, which is 1 if it has nothing to do. `peak`: bytes of resident memory. */
 function seen () {
   const ms = nanoseconds => nanoseconds / 1e6
   return { delay: { p50: ms(delay.percentile(50)), p99: ms(delay.percentile(99)), max: ms(delay.max) }, peak }

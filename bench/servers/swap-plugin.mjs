@@ -1,4 +1,5 @@
-// An instance as a service has it: everything as by default, one namespace with history. The plugin drains at SIGTERM by itself.
+// An instance as a service has it: everything as by default, one namespace with history.
+// The plugin drains at SIGTERM by itself.
 import Fastify from 'fastify'
 import { swapped } from './swapped.mjs'
 

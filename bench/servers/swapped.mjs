@@ -3,7 +3,7 @@ import { answer } from '../answer.mjs'
 /** Bytes of a message: its number, filler. */
 const MESSAGE_BYTES = 128
 
-/** Tells the benchmark where an instance listens, and lets it publish numbered messages by `publish`, which may reject. */
+/** Tells the benchmark where an instance listens, and lets it publish numbered messages. `publish` may reject. */
 export function swapped (server, publish) {
   const publications = []
   let timer

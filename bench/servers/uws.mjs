@@ -1,9 +1,13 @@
-// uWebSockets.js as its documentation shows it: its own topics, which write what was published in one turn of the event loop at once.
+// uWebSockets.js as its documentation shows it, with its own topics. They write at once what was published in one turn
+// of the event loop.
 import { loadUws } from '../peers.mjs'
 import { channelOf, channelsIn, isPublisher, READY, refused, tell } from './measured.mjs'
 import { connectRedis } from './redis-pubsub.mjs'
 
-/** Bytes that a client may owe before it is closed, as many as with this plugin. The default is 64 KB, over which messages are dropped. */
+/**
+ * Bytes that a client may owe before it is closed, as many as with this plugin. The default is 64 KB, over which
+ * messages are dropped.
+ */
 const MAX_BACKPRESSURE = 1_048_576
 
 const uws = loadUws()

@@ -1,5 +1,6 @@
 // A chat with many rooms on any number of instances: `npm start`, then http://localhost:8080.
-// Instances that share a Redis (REDIS_URL) and a secret (TOKEN_SECRET) show the same rooms; without them this process is all there is.
+// Instances that share a Redis (REDIS_URL) and a secret (TOKEN_SECRET) show the same rooms.
+// Without them this process is all there is.
 import fastifyStatic from '@fastify/static'
 import Fastify from 'fastify'
 import cloudRunWebSocket from 'fastify-cloud-run-websocket'

@@ -4,7 +4,7 @@ import type { Connections } from './connections.ts'
 import type { Control } from './control.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
-/** Reacts when the link between the instances goes down or comes back. */
+/** Reacts when the broker goes down or is up again. */
 export class BrokerEvents implements BrokerListener {
   readonly #connections: Connections
   readonly #subscriptions: Subscriptions
@@ -16,6 +16,10 @@ export class BrokerEvents implements BrokerListener {
     this.#subscriptions = subscriptions
     this.#control = control
     this.#observer = observer
+  }
+
+  missed (channel: string, count: number, reason: string): void {
+    this.#observer.missed(channel, count, reason)
   }
 
   stateChanged (up: boolean, reason: string): void {

@@ -22,7 +22,16 @@ import type { Session } from './session.ts'
 
 /** Milliseconds that a peer has to answer our close frame. */
 const CLOSE_TIMEOUT = 5_000
+/** Close codes that `ws` sends to a client that violates the protocol, where it is not 1002. */
+const violationCodes: Readonly<Record<string, number>> = { WS_ERR_INVALID_UTF8: 1007, WS_ERR_TOO_MANY_BUFFERED_PARTS: 1008 }
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
+
+/** What clients speak: an encoder for what they get, and a session per connection for what they send. */
+export interface Protocol {
+  readonly encoder: Encoder
+  /** Called by the connection's constructor. The session begins with its `start`. */
+  open (connection: Connection): Session
+}
 
 /** What a connection needs of the instance. */
 export interface ConnectionOwner {
@@ -44,10 +53,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   readonly encoder: Encoder
   readonly inbox: Inbox
   readonly outbox: Outbox
-  /** Set in the same turn as the upgrade, before the first message can arrive. */
-  session!: Session
-  /** Orders the subscribes and unsubscribes of each channel. */
-  readonly turns = new Turns()
+  readonly session: Session
   /** Unix time in milliseconds at which it is closed for its age; Infinity: never. */
   readonly deadline: number
   readonly logsMessages: boolean
@@ -65,9 +71,10 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   #user = ''
   #info: unknown
   #subscriptions: Map<string, Subscription> | undefined
+  #turns: Turns | undefined
   /** Unix time in milliseconds at which it is closed for another reason than its age; Infinity: never. */
   #closeAt = Infinity
-  #closeAtFor: CloseName | End = 'expired'
+  #closeAtHow: CloseName | End = 'expired'
   #end: End | undefined
   #disconnected = false
   #endBy = 0
@@ -75,8 +82,8 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   /** For `onDisconnect`, when the subscriptions have ended. */
   #channelsAtEnd: ReadonlySet<string> | undefined
 
-  constructor (socket: WebSocket, encoder: Encoder, owner: ConnectionOwner, upgrade: Upgrade) {
-    this.encoder = encoder
+  constructor (socket: WebSocket, protocol: Protocol, owner: ConnectionOwner, upgrade: Upgrade) {
+    this.encoder = protocol.encoder
     this.deadline = upgrade.deadline
     this.logsMessages = owner.observer.messages
     this.pingAt = upgrade.pingAt
@@ -86,6 +93,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     const { maxBufferedBytes, maxPayload } = owner.options
     this.outbox = new Outbox(socket, this, maxBufferedBytes)
     this.inbox = new Inbox(socket, this, maxPayload, upgrade.rate)
+    this.session = protocol.open(this)
   }
 
   get user (): string { return this.#user }
@@ -106,6 +114,12 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
 
   /** By channel, in every state but `ended`. */
   get subscriptions (): ReadonlyMap<string, Subscription> { return this.#subscriptions ?? NO_SUBSCRIPTIONS }
+
+  /** Orders the subscribes and unsubscribes of each channel. Made when first used: an idle connection has none. */
+  get turns (): Turns {
+    this.#turns ??= new Turns()
+    return this.#turns
+  }
 
   addSubscription (subscription: Subscription): void {
     this.#subscriptions ??= new Map()
@@ -157,7 +171,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   /** Closes the connection at this Unix time in milliseconds, in place of the time that was set before. */
   closeAt (time: number, how: CloseName | End): void {
     this.#closeAt = time
-    this.#closeAtFor = how
+    this.#closeAtHow = how
   }
 
   ping (): void {
@@ -172,7 +186,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     } else if (now >= this.deadline) {
       this.end('deadline')
     } else if (now >= this.#closeAt) {
-      this.end(this.#closeAtFor)
+      this.end(this.#closeAtHow)
     } else if (this.pongBy !== 0 && now >= this.pongBy + late && !this.#socket.isPaused) {
       this.terminate('noPong')
     } else if (now >= this.pingAt && this.pongBy === 0) {
@@ -237,7 +251,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     // `ws` sends 1009 without a reason; the app gets ours.
     if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') this.#end ??= this.encoder.endOf('tooBig')
     else if (error.code?.startsWith('WS_ERR_')) {
-      this.#end ??= { code: error.code === 'WS_ERR_INVALID_UTF8' ? 1007 : 1002, reason: error.message, cause: 'policy' }
+      this.#end ??= { code: violationCodes[error.code] ?? 1002, reason: error.message, cause: 'policy' }
     }
     this.#endBy = Date.now() + CLOSE_TIMEOUT
   }

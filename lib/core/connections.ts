@@ -6,9 +6,8 @@ import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
 import { Connection } from './connection.ts'
-import type { ConnectionOwner } from './connection.ts'
+import type { ConnectionOwner, Protocol } from './connection.ts'
 import { guarded } from './guard.ts'
-import type { Protocol } from './protocol.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 /** Share of the maximum age by which connections that came together are closed apart. */
@@ -35,7 +34,6 @@ export class Connections implements ConnectionOwner {
   }
 
   get size (): number { return this.#byId.size }
-  get full (): boolean { return this.size >= this.options.maxConnections }
 
   [Symbol.iterator] (): Iterator<Connection> { return this.#byId.values() }
 
@@ -54,9 +52,9 @@ export class Connections implements ConnectionOwner {
       trace: this.observer.traceOf(request),
       rate: messages === false ? undefined : new TokenBucket(messages, now)
     }
-    const connection = new Connection(socket, protocol.encoder, this, upgrade)
+    const connection = new Connection(socket, protocol, this, upgrade)
     this.#byId.set(connection.id, connection)
-    connection.session = protocol.open(connection, identity, request)
+    connection.session.start(identity, request)
   }
 
   /** The user of a connection is known. */

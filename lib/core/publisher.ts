@@ -1,5 +1,5 @@
 import { inspect } from 'node:util'
-import type { Broker, History, HistoryQuery } from '../model/broker.ts'
+import type { Broker, History, HistoryQuery, PublishSettings } from '../model/broker.ts'
 import { checkChannel } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
@@ -12,28 +12,28 @@ import type { Observer } from '../observability/observer.ts'
 export interface PublishOptions {
   /**
    * A second publish with the same key within five minutes publishes nothing and returns the first one's position.
-   * `@default` none
+   * @default none
    */
   idempotencyKey?: string | undefined
-  /** Short strings that travel with the publication and are kept in the history. `@default` none */
+  /** Short strings that travel with the publication and are kept in the history. @default none */
   tags?: Record<string, string> | undefined
   /**
    * False: the publication is not kept although the namespace has history. It has no offset, and clients that are
-   * away miss it. `@default` true
+   * away miss it. @default true
    */
   history?: boolean | undefined
 }
 
 /** Options of `app.realtime.history`. */
 export interface HistoryOptions {
-  /** Maximum number of publications; 0 returns the position alone. `@default` all that are kept */
+  /** Maximum number of publications; 0 returns the position alone. @default all that are kept */
   limit?: number | undefined
   /**
-   * Only publications after this position; before it with `reverse`. An empty epoch matches any. `@default` all that
+   * Only publications after this position; before it with `reverse`. An empty epoch matches any. @default all that
    * are kept
    */
   since?: Position | undefined
-  /** True: newest first. `@default` false */
+  /** True: newest first. @default false */
   reverse?: boolean | undefined
 }
 
@@ -69,7 +69,8 @@ export class Publisher {
   /** @param publisher The SDK client that publishes; undefined for the app. */
   async publish (channel: string, { kind, payload }: Payload, options?: PublishOptions, publisher?: Member): Promise<Partial<Position>> {
     const { idempotencyKey, tags, history = true } = options === undefined ? {} : checkOptions(options)
-    const settings = { history: history ? this.#namespaces.rules(channel).history : undefined, idempotencyKey }
+    const kept = this.#namespaces.rules(channel).history
+    const settings: PublishSettings = { history: kept && (history ? kept : false), idempotencyKey }
     const publication: Publication = {
       kind,
       payload,
@@ -101,9 +102,9 @@ export class Publisher {
 function checkOptions (options: PublishOptions): PublishOptions {
   const { idempotencyKey, tags, history } = options
   if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === '')) {
-    throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a text that is not empty')
+    throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a string that is not empty')
   }
-  if (tags !== undefined && !isTags(tags)) throw new InvalidArgumentError('tags', inspect(tags), 'an object of texts')
+  if (tags !== undefined && !isTags(tags)) throw new InvalidArgumentError('tags', inspect(tags), 'an object whose values are strings')
   if (history !== undefined && typeof history !== 'boolean') throw new InvalidArgumentError('history', inspect(history), 'true or false')
   return options
 }

@@ -153,10 +153,10 @@ function checkChannels (channels: readonly string[]): readonly string[] {
 function checkTtl (ttl: Duration): number {
   const ms = milliseconds(ttl)
   if (ms !== undefined && ms >= 1) return ms
-  throw new InvalidArgumentError('ttl', String(ttl), "a duration of at least 1 ms: a number of milliseconds or text such as '1h'")
+  throw new InvalidArgumentError('ttl', String(ttl), "a duration of at least 1 ms: a number of milliseconds or a string such as '1h'")
 }
 
 function checkUser (user: unknown): string {
   if (typeof user === 'string' && user !== '') return user
-  throw new InvalidArgumentError('user', String(user), 'a text that is not empty')
+  throw new InvalidArgumentError('user', String(user), 'a string that is not empty')
 }

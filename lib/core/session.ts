@@ -1,6 +1,8 @@
+import type { FastifyRequest } from 'fastify'
 import type { SubscribeResult } from '../model/connection.ts'
 import type { Position } from '../model/publication.ts'
 import type { Subscription } from '../hub/subscription.ts'
+import type { Identity } from '../options/options.ts'
 
 /** What a protocol knows of one connection. `Protocol.open` returns it. */
 export interface Session {
@@ -8,6 +10,8 @@ export interface Session {
   readonly positioned: boolean
   /** True if `onConnect` was called, so that `onDisconnect` is owed. */
   readonly connected: boolean
+  /** Called right after the upgrade. `identity` is what `authenticate` returned; undefined without it. */
+  start (identity: Identity | undefined, request: FastifyRequest): void
   /**
    * Handles one message. The next one of the same connection waits until the result, if it is a promise, has settled.
    * A rejection or an exception is a failure of your app's handler.

@@ -102,7 +102,7 @@ export class Subscriptions {
     await Promise.all(Array.from(members, ([channel, ofChannel]) => this.#presence.add(channel, ofChannel)))
   }
 
-  /** Nobody waits for it: an event is delivered at most once, and the presence list is what counts. */
+  /** Not awaited: an event is delivered at most once, and the presence list is authoritative. */
   async #announce (kind: 'join' | 'leave', connection: Connection, { channel, info }: Subscription): Promise<void> {
     if (!this.#namespaces.rules(channel).joinLeave) return
     const { payload } = encodePayload(memberOf(connection, info))

@@ -2,6 +2,7 @@ import type { FastifyBaseLogger, FastifyInstance, FastifyReply, FastifyRequest }
 import type { LoggerOptions } from 'pino'
 import { boundLabels, boundLine, errorFields, httpRequest, LABELS, traceFields } from './log-entry.ts'
 import type { HttpRequest } from './log-entry.ts'
+import type { TrustedProxies } from './client-address.ts'
 import { detectCloudRun } from './cloud-run.ts'
 import { readTrace } from './trace-context.ts'
 import type { TraceContext } from './trace-context.ts'
@@ -25,6 +26,9 @@ export type CloudLoggerOptions = Required<Pick<LoggerOptions, 'messageKey' | 'ti
 
 /** Key of the trace of an entry, and of a request's own logger. pino writes no field whose name is a symbol. */
 export const requestTrace = Symbol('trace of the request')
+
+/** By server: the app makes its logger before it registers the plugin, and Fastify logs a request ahead of hooks. */
+const proxiesOf = new WeakMap<object, TrustedProxies>()
 
 /** What is known of the fields of an entry; all others are your app's. */
 interface Entry {
@@ -81,8 +85,9 @@ export function isCloudLogger (log: FastifyBaseLogger): boolean {
  * What a handler logs with `request.log` belongs to the request's trace; what Fastify logs itself brings the request
  * along.
  */
-export function traceRequests (app: FastifyInstance): void {
+export function traceRequests (app: FastifyInstance, trustedProxies: TrustedProxies): void {
   if (!isCloudLogger(app.log)) return
+  proxiesOf.set(app.server, trustedProxies)
   app.addHook('onRequest', (request, _reply, done) => {
     const trace = readTrace(request.headers)
     // Your app may give its requests no logger of their own.
@@ -105,7 +110,8 @@ function takeRequest (entry: Entry): FastifyRequest | undefined {
   if (req === undefined && res === undefined) return undefined
   const request = [req, res?.request].find(isRequest)
   if (request === undefined) return undefined
-  entry.httpRequest = httpRequest(request, res?.statusCode, responseTime as number | undefined)
+  const trustedProxies = proxiesOf.get(request.server?.server) ?? 0
+  entry.httpRequest = httpRequest(request, trustedProxies, res?.statusCode, responseTime as number | undefined)
   entry.req = entry.res = entry.responseTime = undefined
   return request
 }

@@ -5,7 +5,7 @@ const SCOPE = 'https://www.googleapis.com/auth/cloud-platform'
 /** ms that the metadata server or the token endpoint may take. */
 const TOKEN_TIMEOUT = 3_000
 
-/** HTTP headers that say who we are, with a token that is valid now, whenever it is called. @throws CredentialsError */
+/** Returns the authorization headers. Each call returns a token that is valid now. @throws CredentialsError */
 export type GoogleHeaders = () => Promise<Record<string, string>>
 
 /**

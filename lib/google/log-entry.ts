@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import { remoteAddress } from './client-address.ts'
+import type { TrustedProxies } from './client-address.ts'
 import type { TraceContext } from './trace-context.ts'
 
 /**
@@ -14,7 +15,7 @@ export const LABELS = 'logging.googleapis.com/labels'
 export const OPERATION = 'logging.googleapis.com/operation'
 
 /**
- * By this Error Reporting takes an entry whatever its text is
+ * With this type Error Reporting takes an entry, whatever its message is
  * (docs.cloud.google.com/error-reporting/docs/formatting-error-messages).
  */
 const REPORTED_ERROR = 'type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent'
@@ -27,8 +28,8 @@ const MAX_LABEL_VALUE = 8_192
 /** Bytes of one entry. Cloud Logging refuses more than 256 KB, and counts in a form of its own. */
 const MAX_ENTRY = 131_072
 /**
- * Characters of a text, and members of a list or an object, that are left in an entry that is too large; the next
- * pair if it still is.
+ * Characters of a string, and members of a list or an object, that are kept in an entry that is too large; the next
+ * pair if it is still too large.
  */
 const CUTS = [[16_384, 1_000], [1_024, 100], [128, 20]] as const
 /** Levels of an object that are left then. */
@@ -47,12 +48,14 @@ export interface HttpRequest {
 }
 
 /** `ms`: how long it took. */
-export function httpRequest (request: FastifyRequest | IncomingMessage, status?: number, ms?: number): HttpRequest {
+export function httpRequest (
+  request: FastifyRequest | IncomingMessage, trustedProxies: TrustedProxies, status?: number, ms?: number
+): HttpRequest {
   const { httpVersion, headers } = 'raw' in request ? request.raw : request
   const { method, url = '', socket } = request
   const encrypted = headers['x-forwarded-proto'] === 'https' || (socket !== undefined && 'encrypted' in socket)
   const [path = ''] = url.split('?', 1)
-  const remoteIp = remoteAddress(request)
+  const remoteIp = remoteAddress(request, trustedProxies)
   return {
     ...(method !== undefined && { requestMethod: method }),
     requestUrl: headers.host === undefined ? path : `${encrypted ? 'https' : 'http'}://${headers.host}${path}`,
@@ -90,14 +93,14 @@ function stackOf ({ stack, name, message, cause }: Error): string {
   return cause instanceof Error ? `${own}\nCaused by: ${cause.stack ?? cause.message}` : own
 }
 
-/** As many as an entry may have, the first ones; all values as texts. */
+/** Keeps the first labels, as many as an entry may have. All values become strings. */
 export function boundLabels (labels: Record<string, unknown>): Record<string, string> {
   const few = Object.entries(labels).slice(0, MAX_LABELS)
   return Object.fromEntries(few.map(([name, value]) => [name.slice(0, MAX_LABEL_NAME), cutText(String(value), MAX_LABEL_VALUE)]))
 }
 
 /**
- * A line of JSON that Cloud Logging will take: where it is too large, long texts and lists in it are cut, and say so.
+ * Returns one line of JSON that Cloud Logging accepts. If it is too large, long strings and lists are cut and marked.
  */
 export function boundLine (line: string): string {
   if (line.length <= MAX_ENTRY / 3 || Buffer.byteLength(line) <= MAX_ENTRY) return line // three bytes per character at the most

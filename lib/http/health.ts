@@ -2,9 +2,10 @@ import type { FastifyInstance } from 'fastify'
 import type { Availability } from '../lifecycle/availability.ts'
 import type { Connections } from '../core/connections.ts'
 import type { Observer } from '../observability/observer.ts'
+import { refuseUpgrade } from './other-routes.ts'
 
-/** Probes of Cloud Run must not be rate-limited, and must not fill the log. */
-const probe = { logLevel: 'silent', config: { rateLimit: false } } as const
+/** Probes of Cloud Run must not be rate-limited, and must not fill the log. Nobody upgrades them past all limits. */
+const probe = { logLevel: 'silent', config: { rateLimit: false }, onRequest: refuseUpgrade } as const
 
 /** Liveness: 200 as long as the process answers. Redis being down is no reason to restart it. */
 export function addHealthRoute (app: FastifyInstance, path: string, instance: string, connections: Connections): void {

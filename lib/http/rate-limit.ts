@@ -5,6 +5,8 @@ import { RateLimitError } from '../model/errors.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { RateLimitStore } from '../backends/redis/rate-limit-store.ts'
 import { remoteAddress } from '../google/client-address.ts'
+import type { TrustedProxies } from '../google/client-address.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
 import type { Rate } from '../util/token-bucket.ts'
 
 /**
@@ -18,10 +20,11 @@ export interface Limiter {
 
 /** Creates the limiter that all our routes share. It is encapsulated, so the app's own routes are not counted. */
 export async function createLimiter (
-  app: FastifyInstance, limit: Rate | false, store: RateLimitStore | undefined, observer: Observer
+  app: FastifyInstance, { rateLimit: { connections: limit }, trustedProxies }: ResolvedOptions, store: RateLimitStore | undefined,
+  observer: Observer
 ): Promise<Limiter> {
   if (limit === false) return { hook: [], config: {} }
-  const options = limiterOptions(limit, observer)
+  const options = limiterOptions(limit, trustedProxies, observer)
   if (app.hasDecorator('rateLimit')) return { hook: [], config: { rateLimit: options } }
   const hook: onRequestAsyncHookHandler[] = []
   await app.register(async (scope) => {
@@ -31,11 +34,11 @@ export async function createLimiter (
   return { hook, config: {} }
 }
 
-function limiterOptions ({ max, timeWindow }: Rate, observer: Observer) {
+function limiterOptions ({ max, timeWindow }: Rate, trustedProxies: TrustedProxies, observer: Observer) {
   return {
     max,
     timeWindow,
-    keyGenerator: clientAddress,
+    keyGenerator: (request: FastifyRequest) => clientAddress(request, trustedProxies),
     skipOnError: true, // while Redis is down nobody is counted; readiness keeps new connections away
     onExceeded: (request: FastifyRequest, address: string) => {
       observer.rejected(request, 'rate_limit', `too many connections from ${address}`, 429)
@@ -45,6 +48,6 @@ function limiterOptions ({ max, timeWindow }: Rate, observer: Observer) {
 }
 
 /** The key by which upgrades are counted. An IPv6 client has a whole /64 of addresses. */
-export function clientAddress (request: FastifyRequest): string {
-  return normalizeIP(remoteAddress(request) ?? 'unknown')
+export function clientAddress (request: FastifyRequest, trustedProxies: TrustedProxies): string {
+  return normalizeIP(remoteAddress(request, trustedProxies) ?? 'unknown')
 }

@@ -1,49 +1,17 @@
-import websocket from '@fastify/websocket'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
-import { retryAfter } from './admission.ts'
-import type { Admission, HttpError } from './admission.ts'
-import { closeCodes } from '../model/close-codes.ts'
 import type { Connections } from '../core/connections.ts'
-import type { Limiter } from './rate-limit.ts'
-import type { Protocol } from '../core/protocol.ts'
+import type { Protocol } from '../core/connection.ts'
 import type { Tracing } from '../observability/tracing.ts'
-
-/** Chooses among the subprotocols that a client offers. false: none. */
-type ChooseSubprotocol = (offered: ReadonlySet<string>) => string | false
-
-/** Registers @fastify/websocket unless the app already has. `maxPayload`: bytes of one incoming message. */
-export async function registerWebSocketServer (
-  app: FastifyInstance, maxPayload: number, handleProtocols: ChooseSubprotocol
-): Promise<void> {
-  if (!app.hasDecorator('websocketServer')) {
-    await app.register(websocket, {
-      options: { maxPayload, handleProtocols },
-      preClose: done => done(), // its own would wait 30 s for one silent peer
-      errorHandler: handlerFailed // its own would log as an error what a client does wrong
-    })
-  }
-  app.server.on('upgrade', destroyRefusedSocket)
-}
-
-/** Handles an error of a WebSocket route's handler. Errors of a client arrive here too, but `ws` is closing then. */
-function handlerFailed (error: Error, socket: WebSocket, request: FastifyRequest): void {
-  if (socket.readyState !== socket.OPEN) return
-  request.log.error(error)
-  socket.close(closeCodes.internalError.code, closeCodes.internalError.reason)
-}
-
-/**
- * Destroys the socket of an upgrade that was answered with a response. @fastify/websocket misses two cases: a hook
- * ahead of its own has answered, or the path cannot be decoded. Nobody reads from such a socket, so nobody would notice
- * that the client has gone.
- */
-function destroyRefusedSocket (_request: IncomingMessage, socket: Duplex & { _httpMessage?: ServerResponse }): void {
-  socket._httpMessage?.once('finish', () => socket.destroy())
-}
+import { answerUpgradeRequired } from './admission.ts'
+import type { Admission } from './admission.ts'
+import { retryAfter } from './answer.ts'
+import type { HttpError } from './answer.ts'
+import type { Limiter } from './rate-limit.ts'
+import { guardSocket } from './websocket-server.ts'
 
 /** The routes of WebSocket clients. They go through the app's router, so its hooks, prefix and encapsulation apply. */
 export class WebSocketRoutes {
@@ -68,12 +36,13 @@ export class WebSocketRoutes {
     this.#paths.add(this.#app.prefix + path)
     this.#app.route({
       method: 'GET',
+      exposeHeadRoute: false, // @fastify/websocket can not upgrade it and would leave its socket open
       url: path,
       config: this.#limiter.config,
       onRequest: [tracing.onRequest, admission.onRequest, ...this.#limiter.hook],
       preHandler: admission.preHandler,
       onSend: tracing.onSend,
-      handler: () => {}, // never reached: `onRequest` has answered a request that is no upgrade
+      handler: (_request, reply) => { answerUpgradeRequired(reply) }, // `onRequest` has done so already
       wsHandler: (socket, request) => {
         // The app's own @fastify/websocket would close it at app.close() without a code; that is the drain's task.
         this.#app.websocketServer.clients?.delete(socket) // undefined where the app has turned clientTracking off
@@ -92,7 +61,7 @@ export class WebSocketRoutes {
     server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
       const [path = ''] = request.url?.split('?', 1) ?? []
       // Once the app's @fastify/websocket has removed its listener, nobody else would answer.
-      if (this.#paths.has(path) || others.every(other => other === destroyRefusedSocket)) {
+      if (this.#paths.has(path) || others.every(other => other === guardSocket)) {
         return refuse(socket, this.#admission.rejectAfterClose(request, path))
       }
       for (const other of others) other.call(server, request, socket, head)

@@ -24,7 +24,7 @@ interface Pending {
   bytes: number
   /** Each publication in a frame of its own. */
   readonly frames: Frame[][]
-  /** What is pending from the publication with this index on. */
+  /** By the index of a publication: one batch of it and of all that are pending after it. */
   batches: Batch[][]
 }
 

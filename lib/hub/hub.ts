@@ -66,9 +66,11 @@ export class Hub {
     const known = this.#channels.get(name)
     if (known !== undefined) return known
     const history = this.#namespaces.rules(name).history
-    const reads = history && new HistoryReads(from => {
-      const query = from === Infinity ? { limit: 0 } : { limit: history.size, since: { offset: from, epoch: '' } }
-      return this.#broker.history(name, query)
+    const reads = history && new HistoryReads(async from => {
+      if (from === Infinity) return this.#broker.history(name, { limit: 0 })
+      // Newest first: where bytes end the read, they end it for those who have missed the most.
+      const read = await this.#broker.history(name, { limit: history.size, reverse: true, until: from, maxBytes: this.#maxRecovery })
+      return { ...read, publications: read.publications.toReversed() }
     })
     const channel = new Channel(name, this.#namespaces.rules(name), reads, this.#maxRecovery, this.#observer)
     this.#channels.set(name, channel)
@@ -78,6 +80,7 @@ export class Hub {
   }
 
   #forget (channel: Channel): void {
+    if (this.#channels.get(channel.name) !== channel) return // its subscribe was slow, and another one has its place
     this.#channels.delete(channel.name)
     this.#skipped += channel.skipped
   }

@@ -43,7 +43,7 @@ export class Subscription {
 
   /** Position up to which history was sent to a new subscriber. Live publications at or below it are duplicates. */
   recoveredTo: Position | undefined
-  /** The pending publications of which `sentCount` were sent ahead of a direct message. */
+  /** The channel's pending publications, of which this subscriber already has the first `sentCount`. */
   sentOf: object | undefined
   sentCount = 0
   /** In a channel with `slow: 'latest'`: the publication to send when the socket has drained. */

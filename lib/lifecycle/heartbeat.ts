@@ -13,8 +13,8 @@ const MAX_TICK = 1_000
 const RECORD_INTERVAL = 5_000
 
 /**
- * The plugin's only timer. Each sweep handles pings, dead peers, connection age, memory, empty channels, presence, the
- * instance record and the control subscription.
+ * The one timer of all connections: none has a timer of its own. Each sweep handles pings, dead peers, connection age,
+ * memory, empty channels, presence, the instance record and the control subscription.
  */
 export class Heartbeat {
   readonly #connections: Connections

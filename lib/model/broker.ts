@@ -17,10 +17,19 @@ export const IDEMPOTENCY_TTL = 300_000
 /** Milliseconds that epoch and offset are kept after a channel's last use. No older position can be recovered from. */
 export const POSITION_TTL = 7 * 24 * 3_600_000
 
+/**
+ * The same in milliseconds for a channel that nobody has published to. Clients may invent names, and each of them takes
+ * memory. A channel with subscribers is read every 30 s, and so is kept.
+ */
+export const UNPUBLISHED_TTL = 120_000
+
 /** How a publication is published. */
 export interface PublishSettings {
-  /** History of the channel; undefined if it has none. With history, the publication gets an offset and is stored. */
-  readonly history: HistorySettings | undefined
+  /**
+   * History of the channel; undefined if it has none. With history, the publication gets an offset and is stored.
+   * false: the channel has history, but this publication is not kept.
+   */
+  readonly history: HistorySettings | undefined | false
   /**
    * Makes a retry harmless, for example after a publish whose outcome is unknown. A second publish to this channel with
    * the same key within `IDEMPOTENCY_TTL` publishes nothing and resolves with the position of the first.
@@ -39,11 +48,15 @@ export interface HistoryQuery {
   readonly since?: Position | undefined
   /** True for newest first. */
   readonly reverse?: boolean | undefined
+  /** With `reverse`: only publications after this offset. `@default` 0 */
+  readonly until?: number
+  /** Bytes of what is stored at most; the first publication is always read. `@default` no limit */
+  readonly maxBytes?: number
 }
 
 /** Part of a channel's history, and the position of the channel: that of its last publication. */
 export interface History extends Position {
-  /** Publications of the present epoch, in the order that was asked for. */
+  /** In the order that was asked for. Those that an earlier epoch has left have the present epoch, too. */
   publications: Publication[]
 }
 
@@ -73,6 +86,8 @@ export interface ChannelListener {
 export interface BrokerListener {
   /** The connection to the other instances went down, or is up again. `reason`: why it is down; '' if it is up. */
   stateChanged (up: boolean, reason: string): void
+  /** `count` publications of a channel that nobody here is subscribed to were acknowledged, and are lost for good. */
+  missed (channel: string, count: number, reason: string): void
 }
 
 /** Carries publications between instances and keeps history. */

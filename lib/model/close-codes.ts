@@ -47,7 +47,7 @@ export const closeCodes = {
   deadline: { code: 1012, reason: 'connection is old, connect again', cause: 'deadline', reconnect: true },
   /** When the expiry of the identity or the token has passed and no refresh came. */
   expired: { code: 3005, reason: 'connection expired', cause: 'policy', reconnect: true },
-  /** When a client does not read: it owes more than `maxBufferedBytes`, or most of all while memory is short. */
+  /** When a client reads too slowly: `maxBufferedBytes` are buffered, or, while memory is short, the most of all. */
   slow: { code: 3008, reason: 'slow', cause: 'slow', reconnect: true },
   /** When nothing came from a client within `heartbeat.timeout` after a ping. */
   noPong: { code: 3012, reason: 'no pong', cause: 'heartbeat', reconnect: true },
@@ -63,7 +63,7 @@ export type CloseName = keyof typeof closeCodes
  */
 export const sdkCloseCodes = {
   ...closeCodes,
-  /** When the app closes with 1000 or without a code: SDKs take 1000 for an accident and connect again. */
+  /** When the app closes with 1000 or without a code: SDKs treat 1000 as an unexpected close and connect again. */
   normal: { code: 3503, reason: 'force disconnect', cause: 'server', reconnect: false },
   /** When the instance shuts down: at SIGTERM, SIGINT or `app.close()`. */
   drain: { code: 3001, reason: 'shutdown', cause: 'drain', reconnect: true },

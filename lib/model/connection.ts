@@ -40,7 +40,7 @@ export interface Connection {
    * With `since` the publications after that position are sent first. It needs a namespace with history.
    * Subscribing again changes nothing.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT (`since` without history),
-   * FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER
+   * FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   subscribe (channel: string, options?: { since?: Position | undefined }): Promise<SubscribeResult>
   /**

@@ -1,6 +1,6 @@
 import createError from '@fastify/error'
 
-// Every error of this package. Match on the code. The text tells what was wrong, what is allowed and what to do.
+// Every error of this package. Match on the code. The message says what was wrong, what is allowed and what to do.
 // An error with a status code answers an HTTP request: an upgrade, or a route of the app that did not catch it.
 
 /** When an option is misspelt, at any depth. `register` rejects, so the process does not start half configured. */
@@ -31,14 +31,22 @@ export const DrainingError = createError(
 export const OriginError = createError<[string]>(
   'FST_CRWS_ORIGIN', 'Origin %s is not allowed. Add it to the option allowedOrigins', 403
 )
-/** When `authenticate` throws or returns no valid identity. A `statusCode` of the error takes the place of 401. */
+/** When `authenticate` throws or returns no valid identity. A status code of the error takes the place of 401. */
 export const UnauthorizedError = createError<[string]>('FST_CRWS_UNAUTHORIZED', 'Not authenticated: %s', 401)
+/** When `authenticate` neither returns nor throws in time. */
+export const AuthenticateTimeoutError = createError<[number]>(
+  'FST_CRWS_AUTHENTICATE_TIMEOUT', 'The credentials were not checked within %d seconds. Try again', 503
+)
 /** When one client address sends more upgrades than `rateLimit.connections` allows. */
 export const RateLimitError = createError<[number, string]>(
   'FST_CRWS_RATE_LIMIT', 'Too many connections from this address: at most %d. Try again in %s', 429
 )
-/** When a request to a WebSocket route is not an upgrade. */
+/** When a request to a WebSocket route is not an upgrade, or one to another version of the protocol. */
 export const UpgradeRequiredError = createError<[string]>('FST_CRWS_UPGRADE_REQUIRED', 'This is a WebSocket endpoint: %s', 426)
+/** When an upgrade is sent to a route that is not a WebSocket route. */
+export const NoWebSocketRouteError = createError(
+  'FST_CRWS_NO_WEBSOCKET_ROUTE', 'This is no WebSocket endpoint: send the request without Upgrade', 426
+)
 
 /** When the app names a channel that is empty, longer than 255 bytes, not a string, or has control characters. */
 export const InvalidChannelError = createError<[string, string]>('FST_CRWS_INVALID_CHANNEL', 'Invalid channel %s: %s', 400, TypeError)
@@ -70,10 +78,31 @@ export const RedisNoAnswerError = createError<[string]>(
 /** When Redis replies with an error: it is out of memory or read-only, for example. */
 export const RedisRefusedError = createError<[string]>('FST_CRWS_REDIS_REFUSED', 'Redis refused the command: %s', 503)
 
-/** When a plain client sends faster than `rateLimit.messages` allows. It gets code and text as {"type":"error"}. */
+/** When a plain client sends faster than `rateLimit.messages` allows. It gets code and message as {"type":"error"}. */
 export const MessageRateError = createError<[number, number]>(
   'FST_CRWS_MESSAGE_RATE', 'Too many messages: at most %d in %d ms. This one was not handled; send more slowly', 429
 )
+
+/**
+ * The one error of the app whose text reaches a client: `throw new ClientError(403, 'the room is full')`. The text of
+ * any other error may contain what a client must not see.
+ */
+export class ClientError extends Error {
+  readonly code: number
+
+  /**
+   * `code`: a whole number from 400 to 1999. An SDK client gets it with the text in reply to its command.
+   * @throws FST_CRWS_INVALID_ARGUMENT
+   */
+  constructor (code: number, message: string) {
+    if (!Number.isInteger(code) || code < 400 || code > 1999) {
+      throw new InvalidArgumentError('code of a ClientError', String(code), 'a whole number from 400 to 1999')
+    }
+    super(message)
+    this.name = 'ClientError'
+    this.code = code
+  }
+}
 
 /** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
 export const ALREADY_REPORTED: ReadonlySet<string> = new Set([

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
 import type { End } from '../model/close-codes.ts'
+import type { TrustedProxies } from '../google/client-address.ts'
 import { httpRequest, LABELS, OPERATION } from '../google/log-entry.ts'
 import { requestTrace } from '../google/cloud-logging.ts'
 import type { LogDestination } from './log-destination.ts'
@@ -16,6 +17,7 @@ export const logEvents = {
   'connection.rejected': 'warn',
   'connection.slow': 'warn',
   'connection.failed': 'error',
+  'authenticate.failed': 'error',
   'memory.short': 'warn',
   'memory.freed': 'info',
   'drain.started': 'info',
@@ -65,11 +67,13 @@ const MAX_CONTENT = 1_024
 export class Logs {
   readonly #destination: LogDestination
   readonly #sampling: ResolvedLogging['messages']
+  readonly #trustedProxies: TrustedProxies
   /** Whether messages may be logged. Callers are on the path of every message, so they test it before `message`. */
   readonly messages: boolean
 
-  constructor (destination: LogDestination, logging: ResolvedLogging | false) {
+  constructor (destination: LogDestination, logging: ResolvedLogging | false, trustedProxies: TrustedProxies = 0) {
     this.#destination = destination
+    this.#trustedProxies = trustedProxies
     this.#sampling = logging !== false && logging.messages
     this.messages = this.#sampling !== false
   }
@@ -116,6 +120,12 @@ export class Logs {
   failed (connection: LoggedConnection, err: unknown): void {
     const fields = { ...client(connection), err, ...this.#context(connection) }
     this.#write('connection.failed', fields, `Handler of a WebSocket connection failed: ${(err as Error)?.message}`)
+  }
+
+  /** `authenticate` has a bug. The entry has its stack. */
+  authenticateFailed (request: FastifyRequest, err: unknown): void {
+    const fields = { reqId: request.id, path: request.url.split('?', 1)[0], err, [requestTrace]: this.traceOf(request) }
+    this.#write('authenticate.failed', fields, `authenticate failed: ${(err as Error).message}`)
   }
 
   /** Logs a random sample of the messages. The content is left out unless the app asks for it. */
@@ -192,7 +202,7 @@ export class Logs {
   }
 
   #request (request: FastifyRequest | IncomingMessage, status: number): object | undefined {
-    return this.#destination.cloud ? { httpRequest: httpRequest(request, status) } : undefined
+    return this.#destination.cloud ? { httpRequest: httpRequest(request, this.#trustedProxies, status) } : undefined
   }
 
   #write (event: Event, fields: object, message: string): void {

@@ -60,6 +60,11 @@ export class Observer {
     this.#logs.rejected(request, type, reason, status)
   }
 
+  /** `authenticate` has a bug. The rejection is reported besides. */
+  authenticateFailed (request: FastifyRequest, error: unknown): void {
+    this.#logs.authenticateFailed(request, error)
+  }
+
   /** An upgrade that arrived after `app.close()` was rejected. It never reaches Fastify's router. */
   rejectedAfterClose (request: IncomingMessage, path: string, reason: string): void {
     this.#metrics.rejected('draining')
@@ -132,7 +137,8 @@ export class Observer {
 
   /** The hub has just queued a publication for its subscribers. To be called only while `recording`. */
   delivered (channel: string, publication: Publication): void {
-    if (publication.instance !== this.#instance) this.#metrics.delivered(Date.now() - publication.time)
+    // Redis marks the instance of some, see `encodeAroundSequence`.
+    if (!publication.instance.startsWith(this.#instance)) this.#metrics.delivered(Date.now() - publication.time)
     this.#tracing.delivered(channel, publication)
   }
 

@@ -199,8 +199,15 @@ export interface Options {
    */
   rateLimit?: { connections?: Limit | false | undefined, messages?: Limit | false | undefined } | false | undefined
   /**
-   * Finds out who the user is, before the upgrade, on both routes. If it throws, the upgrade gets 401, or the error's
-   * own `statusCode`; the client sees the error's message only if it has one.
+   * Who says what the client's address is: the number of proxies that are trusted ahead of this service's own front
+   * end, or `(request) => address`. 0 on run.app, 1 behind Google's external load balancer. Elsewhere than on Cloud Run
+   * it is the number of entries of X-Forwarded-For that are trusted. While it is 0, Fastify's `trustProxy` goes before.
+   * @default 0
+   */
+  trustedProxies?: number | ((request: FastifyRequest) => string) | undefined
+  /**
+   * Finds out who the user is, before the upgrade, on both routes, within 10 s. If it throws, the upgrade gets 401, or
+   * the error's own `statusCode`. The client sees the text of a `ClientError` and of an error with a 4xx status code.
    * @default undefined (everybody may connect, as user '')
    */
   authenticate?: ((request: FastifyRequest) => MaybePromise<Identity>) | undefined

@@ -1,3 +1,4 @@
+import type { FastifyRequest } from 'fastify'
 import { createPublicKey } from 'node:crypto'
 import { totalmem } from 'node:os'
 import { noRules } from '../model/channel-rules.ts'
@@ -99,6 +100,12 @@ const allowedOrigins: Check<AllowedOrigins> = (value, name) => {
   }))
 }
 
+type TrustedProxies = number | ((request: FastifyRequest) => string)
+const trustedProxies: Check<TrustedProxies> = (value, name) => {
+  if (typeof value === 'function' || (Number.isSafeInteger(value) && value as number >= 0)) return value as TrustedProxies
+  throw invalid(name, value, 'a whole number of at least 0, or a function that returns the address')
+}
+
 const messages = fields({ ratio, content: boolean }, { content: false }, {
   required: { ratio: 'a number above 0 and up to 1' }, allowed: 'false or { ratio, content? }'
 })
@@ -128,6 +135,7 @@ const checks = {
   memoryLimit: orLiteral([false], integer(1)),
   allowedOrigins,
   rateLimit,
+  trustedProxies,
   authenticate: fn<Options['authenticate']>(),
   token,
   channels,
@@ -163,6 +171,7 @@ export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = proce
     memoryLimit: containerMemory(),
     allowedOrigins: 'same-host',
     rateLimit: rateLimitDefaults,
+    trustedProxies: 0,
     authenticate: undefined,
     token: undefined,
     channels: new Map(),

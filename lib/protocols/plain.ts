@@ -1,7 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import type { Connection } from '../core/connection.ts'
+import type { Connection, Protocol } from '../core/connection.ts'
 import type { Connections } from '../core/connections.ts'
-import type { Protocol } from '../core/protocol.ts'
 import type { Session } from '../core/session.ts'
 import { topOf } from '../hub/recovery.ts'
 import type { Subscription } from '../hub/subscription.ts'
@@ -45,37 +44,42 @@ export class PlainProtocol implements Protocol {
   readonly observer: Observer
   /** Tells a client that a message was dropped. */
   readonly tooFast: Frame
-  readonly #connections: Connections
+  readonly connections: Connections
 
   constructor (options: ResolvedOptions, connections: Connections, observer: Observer) {
     this.options = options
     this.observer = observer
-    this.#connections = connections
+    this.connections = connections
     const { messages } = options.rateLimit
     const { code, message } = messages === false ? new MessageRateError(0, 0) : new MessageRateError(messages.max, messages.timeWindow)
     this.tooFast = plainEncoder.message({ type: 'error', code, message })
   }
 
-  open (connection: Connection, identity: Identity = {}, request: FastifyRequest): Session {
-    const { onConnect } = this.options
-    if (identity.expiresAt !== undefined) connection.closeAt(identity.expiresAt * 1_000, 'expired')
-    this.#connections.identified(connection, identity, request)
-    for (const channel of identity.channels ?? []) connection.inbox.run(() => connection.subscribe(channel))
-    if (onConnect !== undefined) connection.inbox.run(() => onConnect(connection, request, {}))
+  open (connection: Connection): Session {
     return new PlainSession(connection, this)
   }
 }
 
 /** A plain connection. It has no state of its own. */
 class PlainSession implements Session {
-  readonly positioned = false
-  readonly connected = true
   readonly #connection: Connection
   readonly #protocol: PlainProtocol
 
   constructor (connection: Connection, protocol: PlainProtocol) {
     this.#connection = connection
     this.#protocol = protocol
+  }
+
+  get positioned (): boolean { return false }
+  get connected (): boolean { return true }
+
+  start (identity: Identity = {}, request: FastifyRequest): void {
+    const connection = this.#connection
+    const { connections, options: { onConnect } } = this.#protocol
+    if (identity.expiresAt !== undefined) connection.closeAt(identity.expiresAt * 1_000, 'expired')
+    connections.identified(connection, identity, request)
+    for (const channel of identity.channels ?? []) connection.inbox.run(() => connection.subscribe(channel))
+    if (onConnect !== undefined) connection.inbox.run(() => onConnect(connection, request, {}))
   }
 
   handle (data: Buffer, binary: boolean): unknown {

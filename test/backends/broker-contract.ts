@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto'
 import type { Test } from 'tap'
 import { createBackend } from '../../lib/backends/backend.ts'
 import type { Backend } from '../../lib/backends/backend.ts'
-import type { Broker, BrokerListener, HistorySettings, PublishSettings } from '../../lib/model/broker.ts'
+import type { Broker, BrokerListener, HistoryQuery, HistorySettings, PublishSettings } from '../../lib/model/broker.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
 import { decodePayload, encodePayload } from '../../lib/model/publication.ts'
 import type { Position, Publication } from '../../lib/model/publication.ts'
@@ -39,6 +39,7 @@ export class Node implements BrokerListener {
   canAccept: (channel: string) => boolean = () => true
 
   stateChanged (up: boolean, reason: string): void { this.states.push({ up, reason }) }
+  missed (channel: string, count: number, why: string): void { this.missedBefore.push({ channel, count, why }) }
 
   publications (channel: string): Publication[] {
     let publications = this.#publications.get(channel)
@@ -54,7 +55,9 @@ export class Node implements BrokerListener {
     return this.missedBefore.reduce((sum, missed) => missed.channel === channel ? sum + missed.count : sum, 0)
   }
 
-  publish (channel: string, data: unknown, settings: Partial<PublishSettings> & { tags?: Record<string, string> } = {}): Promise<Partial<Position>> {
+  publish (
+    channel: string, data: unknown, settings: Partial<PublishSettings> & { tags?: Record<string, string> } = {}
+  ): Promise<Partial<Position>> {
     const { history, idempotencyKey, tags } = settings
     return this.broker.publish(channel, {
       ...encodePayload(data), time: Date.now(), instance: this.id, sequence: 0, offset: 0, epoch: '', ...(tags !== undefined && { tags })
@@ -219,6 +222,25 @@ export function testBroker (t: Test, startPair: StartPair): void {
     t.strictSame(await read({ limit: everything, since: { offset: 99, epoch } }), [])
     t.strictSame(await read({ limit: everything, since: { offset: 1, epoch }, reverse: true }), [])
     t.strictSame(await read({ limit: everything, since: { offset: 0, epoch }, reverse: true }), [])
+  })
+
+  t.test('a read is limited by bytes, and has one publication all the same', async (t) => {
+    const [a] = await startPair(t)
+    for (const i of range(1, 40)) await a.publish('room', `${i}`.padStart(2, '0').repeat(500), { history })
+    const read = async (query: Partial<HistoryQuery>) => {
+      const { publications, offset } = await a.broker.history('room', { limit: 100, ...query })
+      t.equal(offset, 40)
+      return publications.map(({ offset }) => offset)
+    }
+    const first = await read({ maxBytes: 20_000 })
+    t.strictSame(first, range(1, first.length))
+    t.ok(first.length >= 18 && first.length <= 20, `${first.length} of 1,000 bytes each, and what is stored with them`)
+    t.strictSame(await read({ maxBytes: 1 }), [1])
+    t.strictSame(await read({ maxBytes: 1_000_000 }), range(1, 40))
+    t.strictSame(await read({ maxBytes: 1_000_000, limit: 17 }), range(1, 17))
+    t.strictSame(await read({ reverse: true, until: 30, maxBytes: 1_000_000 }), range(31, 40).reverse())
+    t.strictSame(await read({ reverse: true, until: 30, maxBytes: 3_500 }), [40, 39, 38])
+    t.strictSame(await read({ reverse: true, maxBytes: 1_000_000 }), range(1, 40).reverse())
   })
 
   t.test('a position of another epoch is refused with a coded error', async (t) => {

@@ -29,7 +29,7 @@ const operation = 'logging.googleapis.com/operation'
 const labels = 'logging.googleapis.com/labels'
 const reported = 'type.googleapis.com/google.devtools.clouderrorreporting.v1beta1.ReportedErrorEvent'
 
-/** Parsed lines, and the logger options that write them. No name is twice in a line: nobody says which one would count. */
+/** Parsed lines, and the logger options that write them. No name may be twice in a line: which one counts is open. */
 function newLog (options: CloudLoggingOptions = { project: 'project-1', service: 'chat', version: 'chat-1' }) {
   const entries: Entry[] = []
   const stream = {
@@ -40,7 +40,8 @@ function newLog (options: CloudLoggingOptions = { project: 'project-1', service:
     }
   }
   const of = (event: string): Promise<Entry> => until(() => entries.find(entry => entry.event === event)!, `an entry for ${event}`)
-  return { entries, logger: { ...cloudLogging(options), stream }, stream, of, ours: () => entries.filter(({ event }) => event !== undefined) }
+  const ours = () => entries.filter(({ event }) => event !== undefined)
+  return { entries, logger: { ...cloudLogging(options), stream }, stream, of, ours }
 }
 
 t.test('an entry has severity, message and time', async (t) => {
@@ -52,6 +53,19 @@ t.test('an entry has severity, message and time', async (t) => {
   t.strictSame(first, { severity: 'DEBUG', a: 1, message: 'hello you' })
   t.match(time, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
   t.ok(Math.abs(Date.parse(time) - Date.now()) < 60_000)
+})
+
+t.test("remoteIp is the address behind trusted proxies, also in Fastify's own entries", async (t) => {
+  const { logger, entries, of } = newLog()
+  const { app, url } = await startApp(t, { trustedProxies: 1 }, { logger })
+  app.log.info({ req: { url: '/mine', headers: {} } }, 'of the app')
+  const headers = { 'x-forwarded-for': '192.0.2.1, 203.0.113.1' }
+  await fetch(`${url.replace('ws', 'http')}/nowhere`, { headers })
+  await connect(t, `${url}/ws`, { headers })
+  t.equal((await of('connection.opened')).httpRequest.remoteIp, '203.0.113.1')
+  const addresses = entries.filter(({ httpRequest }) => httpRequest?.userAgent !== undefined).map(({ httpRequest }) => httpRequest.remoteIp)
+  t.ok(addresses.length >= 2)
+  t.strictSame(new Set(addresses), new Set(['203.0.113.1']))
 })
 
 t.test('an error has the form of Error Reporting, a warning has not', async (t) => {
@@ -203,7 +217,11 @@ t.test('the entries of a connection are one operation in the trace of its upgrad
   t.strictSame(opened.httpRequest, { requestMethod: 'GET', requestUrl: opened.httpRequest.requestUrl, status: 101, userAgent: 'tap', remoteIp: '127.0.0.1', protocol: 'HTTP/1.1' })
   t.match(opened.httpRequest.requestUrl, /^http:\/\/127\.0\.0\.1:\d+\/ws$/)
   const producer = 'fastify-cloud-run-websocket'
-  t.strictSame([opened, failed, closed].map(entry => entry[operation]), [{ id, producer, first: true }, { id, producer }, { id, producer, last: true }])
+  t.strictSame([opened, failed, closed].map(entry => entry[operation]), [
+    { id, producer, first: true },
+    { id, producer },
+    { id, producer, last: true }
+  ])
   t.match(failed, { severity: 'ERROR', '@type': reported, stack_trace: /TypeError: boom/, serviceContext: { service: 'chat' }, ...traced })
   t.match(closed, { severity: 'INFO', connection: id, cause: 'error', ...traced })
   t.notMatch(JSON.stringify(entries), /secret/)
@@ -300,7 +318,8 @@ t.test("the host's level holds there too, as far as pino knows it", async (t) =>
 
 t.test('elsewhere entries are as the host writes all others', async (t) => {
   const entries: Entry[] = []
-  const { app } = await connected(t, {}, { logger: { stream: { write: (line: string) => { entries.push(JSON.parse(line)) } } } }, { traceparent })
+  const stream = { write: (line: string) => { entries.push(JSON.parse(line)) } }
+  const { app } = await connected(t, {}, { logger: { stream } }, { traceparent })
   const opened = entries.find(({ event }) => event === 'connection.opened')!
   t.match(opened, { level: 30, msg: /opened/, httpRequest: undefined, [operation]: undefined })
   t.equal(connectionsOf(app)[0]!.trace, undefined)
@@ -326,7 +345,10 @@ t.test('messages have entries by chance, without what is in them', async (t) => 
 
 t.test('with content they show the first KB of it', async (t) => {
   const { logger, ours } = newLog()
-  const { client } = await connected(t, { logging: { messages: { ratio: 1, content: true } }, onMessage: (connection, data) => connection.send(data) }, { logger })
+  const { client } = await connected(t, {
+    logging: { messages: { ratio: 1, content: true } },
+    onMessage: (connection, data) => connection.send(data)
+  }, { logger })
   client.send('x'.repeat(5_000))
   await client.next()
   client.send(Buffer.from([1, 2, 255]))

@@ -6,8 +6,8 @@ import { promisify } from 'node:util'
 const root = resolve(import.meta.dirname, '../..')
 
 /**
- * Builds this package as `npm run build` does, without types and checks. It goes into a folder of the test's own: dist may be old,
- * or be replaced meanwhile.
+ * Builds this package as `npm run build` does, without types and checks. It goes into a folder of the test's own,
+ * because dist may be old or be replaced meanwhile.
  */
 export async function buildPackage (folder: string): Promise<void> {
   const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))

@@ -9,8 +9,8 @@ import type { RedisCluster } from './redis.ts'
 import { until } from './until.ts'
 
 /**
- * Starts an instance that listens and one that publishes. There is a channel with history on each node, in the order of the
- * nodes.
+ * Starts an instance that listens and one that publishes. Each node has a channel with history. The channels are in the
+ * order of the nodes.
  */
 export async function setUpCluster (t: Test, cluster: RedisCluster) {
   const prefix = randomPrefix()

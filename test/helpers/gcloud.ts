@@ -57,8 +57,8 @@ export interface Gcloud {
   /** Every call so far, as its arguments. */
   calls (): string[][]
   /**
-   * Reads an answer or a stored value: project, apis, auth, address, help, denied (calls that begin with it fail), 'secrets NAME',
-   * 'policy KIND NAME'.
+   * Reads an answer or a stored value: project, apis, auth, address, help, denied (calls that begin with it fail),
+   * 'secrets NAME', 'policy KIND NAME'.
    */
   get (name: string): string
   set (name: string, value: string): void

@@ -48,7 +48,7 @@ const WriteLogEntriesResponse = types.lookupType('google.logging.v2.WriteLogEntr
 
 const { LoggingServiceV2Client } = v2
 
-/** Makes clients of `@google-cloud/logging` that are created from now on connect to this port, by their public options. */
+/** Makes new clients of `@google-cloud/logging` connect to this port, by their public options. */
 function connectClientsTo (port: number): void {
   const options = { apiEndpoint: '127.0.0.1', port, sslCreds: credentials.createInsecure() }
   class LocalClient extends LoggingServiceV2Client {
@@ -57,7 +57,7 @@ function connectClientsTo (port: number): void {
   Object.assign(v2, { LoggingServiceV2Client: LocalClient })
 }
 
-/** Starts Cloud Logging's gRPC server on loopback, by Google's own protos. This process's client talks to it from now on. */
+/** Starts Cloud Logging's gRPC server on loopback, by Google's own protos. New clients in this process talk to it. */
 export async function startLoggingServer (t: Test): Promise<LoggingServer> {
   let how: keyof typeof status | 'hang' = 'OK'
   const requests: LoggingServer['requests'] = []

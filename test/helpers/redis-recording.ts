@@ -11,7 +11,7 @@ import { startTracer } from './tracer.ts'
 import { until } from './until.ts'
 import { connect } from './ws-client.ts'
 
-/** A value on Redis: a string, or [field, value] of a hash, [member, score] of a sorted set, [id, entry] of a stream. */
+/** A value on Redis: a string, [field, value] of a hash, [member, score] of a sorted set, [id, entry] of a stream. */
 export type RedisValue = string | Array<[string, string]>
 
 /** What one version has written to an empty Redis. Bytes are strings in latin1. */
@@ -160,7 +160,7 @@ async function readValue (send: SendCommand, key: string, type: string): Promise
   return Array.from({ length: flat.length / 2 }, (_, i) => [flat[2 * i]!, flat[2 * i + 1]!])
 }
 
-/** The part that two recordings have in common: names stand for times, ids, traces and counters. TTLs are in minutes. */
+/** What two recordings have in common. Names stand for times, ids, traces and counters. TTLs are in minutes. */
 export function normalize ({ keys, messages, ids }: RedisRecording): Pick<RedisRecording, 'keys' | 'messages'> {
   const names = (text: string) => Object.entries(ids).reduce((text, [id, name]) => text.replaceAll(id, name), text)
     .replace(/\b\d{13}\b/g, '<time>')

@@ -10,7 +10,10 @@ interface SdkCodec {
 
 export const sdkCodec: SdkCodec = (new Centrifuge('ws://127.0.0.1:1', { websocket: WebSocket }) as unknown as { _codec: SdkCodec })._codec
 
-/** Commands in one WebSocket message, as an SDK sends them: a string in JSON. `data` is a value, or bytes to be sent as they are. */
+/**
+ * Commands in one WebSocket message, as an SDK sends them: a string in JSON. `data` is a value, or bytes to be sent as
+ * they are.
+ */
 export function encodeCommands (encoding: Encoding, commands: object[]): string | Buffer {
   return encoding === 'json' ? commands.map(command => JSON.stringify(command)).join('\n') : toProtobuf(commands)
 }

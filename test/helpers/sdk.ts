@@ -150,7 +150,7 @@ function collect<Map, Name extends keyof Map> (emitter: Emitter<Name>, names: re
   return events as Events<Pick<Map, Name>>
 }
 
-/** A client that connects at once and disconnects with the test. A URL without a query gets the path of the SDK route. */
+/** A client that connects at once and disconnects with the test. A URL without a query gets the SDK route's path. */
 export function sdkClient (t: Test, url: string, encoding: Encoding, options: Partial<SdkOptions> = {}): SdkClient {
   const client = new SdkClient(url, encoding, options)
   t.teardown(() => client.client.disconnect())

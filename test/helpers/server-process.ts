@@ -18,7 +18,7 @@ export interface ServerSettings {
   fail?: boolean
   listen?: boolean
   env?: Record<string, string>
-  /** Runs the TypeScript sources with this process's loaders, so that coverage counts. The start takes seconds of CPU. */
+  /** Runs the sources with this process's loaders, so that coverage counts. The start takes seconds of CPU. */
   sources?: boolean
 }
 

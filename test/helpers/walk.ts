@@ -11,9 +11,9 @@ import { connect } from './ws-client.ts'
 const MESSAGES = 200
 
 /**
- * Named functions of lib/ that run for every plain message, from the socket of one instance over Redis to the sockets of two,
- * as `file:name`. Counted by V8 while 200 messages are sent one after the other. Getters, setters and anonymous closures are left
- * out, and so is what only runs with an OpenTelemetry SDK.
+ * Named functions of lib/ that run for every plain message, from the socket of one instance over Redis to the sockets
+ * of two, as `file:name`. V8 counts them while 200 messages are sent one after the other. Getters, setters and
+ * anonymous closures are left out, and so is what only runs with an OpenTelemetry SDK.
  */
 export async function walkOfMessage (t: Test): Promise<string[]> {
   const redis = await startRedis(t)

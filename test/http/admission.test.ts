@@ -1,9 +1,11 @@
 import { createError } from '@fastify/error'
 import t from 'tap'
 import type { Test } from 'tap'
+import { ClientError } from '../../index.ts'
 import type { Options } from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
+import { openRaw, upgradeRequest } from '../helpers/raw-socket.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
@@ -31,7 +33,7 @@ for (const [name, authenticate] of [
     let release = () => {}
     const all = new Promise<void>(resolve => { release = resolve })
     return async () => {
-      if (++arrived === 60) release()
+      if (++arrived === 10) release() // the others find all places held
       await all
       return {}
     }
@@ -125,7 +127,14 @@ t.test('an authenticate that throws refuses the upgrade and tells no secrets', a
         case 'coded': throw new PaymentError()
         case 'nothing': throw undefined // eslint-disable-line no-throw-literal
         case 'text': throw 'text' // eslint-disable-line no-throw-literal
-        case 'impossible': throw Object.assign(new Error('x'), { statusCode: 99 })
+        case 'impossible': throw Object.assign(new Error('the database password is 1234'), { statusCode: 99 })
+        case 'ok': throw Object.assign(new Error('the database password is 1234'), { statusCode: 200 })
+        case 'down': throw Object.assign(new Error('connect ECONNREFUSED 10.0.0.3:5432'), { statusCode: 503 })
+        case 'hidden': throw Object.assign(new Error('account 17 is locked'), { statusCode: 403, expose: false })
+        case 'client 403': throw new ClientError(403, 'the trial is over')
+        case 'client 1001': throw new ClientError(1001, 'the trial is over')
+        case 'bug': return { user: (undefined as never as { id: string }).id }
+        case 'bad url': return { user: new URL('not a url').host }
         default: return JSON.parse(request.headers['x-case'] as string)
       }
     }
@@ -137,7 +146,15 @@ t.test('an authenticate that throws refuses the upgrade and tells no secrets', a
     statusCode: 401, code: 'FST_CRWS_UNAUTHORIZED', error: 'Unauthorized', message: 'Not authenticated: the credentials were not accepted'
   }))
   t.match(await refusal('status'), { statusCode: 403, body: /not you/ })
-  t.equal((await refusal('impossible')).statusCode, 500, 'a status code that is none')
+  const failed = await Promise.all(['impossible', 'ok', 'bug', 'down'].map(refusal))
+  t.strictSame(failed.map(({ body }) => JSON.parse(body)).map(({ statusCode, message }) => [statusCode, message]), [500, 500, 500, 503].map(
+    statusCode => [statusCode, 'Not authenticated: the server could not check the credentials']
+  ))
+  t.match(failed.at(-1)!.headers, { 'retry-after': /^[1-5]$/ })
+  t.match(await refusal('hidden'), { statusCode: 403, body: /the credentials were not accepted/ })
+  t.match(await refusal('client 403'), { statusCode: 403, body: /the trial is over/ })
+  t.match(await refusal('client 1001'), { statusCode: 401, body: /the trial is over/ }, 'this code is none of HTTP')
+  t.match(await refusal('bad url'), { statusCode: 401, body: /the credentials were not accepted/ }, 'about what the client sent')
   t.match(await refusal('coded'), { statusCode: 402, body: /pay first/ })
   const invalid = [
     '5', 'null', '"ann"', '{"user":5}', '{"expiresAt":"soon"}', '{"expiresAt":null}', '{"channels":5}', '{"channels":"room"}',
@@ -148,6 +165,20 @@ t.test('an authenticate that throws refuses the upgrade and tells no secrets', a
   t.equal([...app.realtime.connections].length, 0)
   t.equal(await outcome(t, `${url}/ws`, { 'x-case': '{}' }), 'open')
   t.equal(await outcome(t, `${url}/ws`, { 'x-case': '{"user":"ann","expiresAt":99999999999}' }), 'open')
+})
+
+t.test('an authenticate that needs a Redis that is away answers 503 and does not tell where Redis is', async (t) => {
+  const redis = await startRedis(t)
+  const { app, url } = await startApp(t, {
+    redis: redis.url,
+    prefix: randomPrefix(),
+    authenticate: async () => ({ user: String((await app.realtime.sessions.get('ann'))?.name) })
+  })
+  await redis.kill()
+  await until(async () => (await app.inject('/ready')).statusCode === 503, 'the instance knows that Redis is away')
+  const { statusCode, body } = await rejected(`${url}/ws`)
+  t.equal(statusCode, 503)
+  t.equal(JSON.parse(body).message, 'Not authenticated: the server could not check the credentials')
 })
 
 t.test('an identity with an info that JSON can not carry refuses the upgrade', async (t) => {
@@ -180,6 +211,57 @@ t.test('an upgrade whose client has gone during authenticate leaves no connectio
   release()
   await connect(t, `${url}/ws`)
   await until(() => [...app.realtime.connections].length === 1, 'only the one that waited')
+})
+
+t.test('an authenticate that does not end in ten seconds answers 503, and its place is free again', async (t) => {
+  let settle = () => {}
+  const { app, url } = await startApp(t, {
+    maxConnections: 1,
+    authenticate: ({ headers }) => headers['x-hangs'] === undefined ? {} : new Promise((_resolve, reject) => { settle = () => reject(new Error('late')) })
+  })
+  const hanging = rejected(`${url}/ws`, { headers: { 'x-hangs': '1' } })
+  await until(async () => (await app.inject('/ready')).statusCode === 503, 'it holds the place')
+  t.match((await app.inject('/ready')).json(), { reasons: ['full'] })
+  t.match(await rejected(`${url}/ws`), { statusCode: 503, body: /FST_CRWS_CAPACITY/ })
+  t.match(await hanging, { statusCode: 503, body: /FST_CRWS_AUTHENTICATE_TIMEOUT.*within 10 seconds/, headers: { 'retry-after': /^[1-5]$/ } })
+  settle() // changes nothing
+  await connect(t, `${url}/ws`)
+})
+
+t.test('an empty Sec-WebSocket-Protocol, as the Python SDK sends it, is none', async (t) => {
+  const { url } = await startApp(t)
+  for (const path of ['/ws', '/connection/websocket']) {
+    const raw = await openRaw(t, url)
+    raw.socket.write(upgradeRequest(path, { 'Sec-WebSocket-Protocol': '' }))
+    const head = await raw.head()
+    t.match(head, /^HTTP\/1\.1 101 /)
+    t.notMatch(head, /Sec-WebSocket-Protocol/i)
+  }
+})
+
+t.test('another version of the protocol gets 426 and the version to use', async (t) => {
+  const { url } = await startApp(t)
+  for (const version of ['8', '7', '0', '14', '13, 8', 'x', undefined]) {
+    const raw = await openRaw(t, url)
+    raw.socket.write(upgradeRequest('/ws', { 'Sec-WebSocket-Version': version }))
+    const answer = (await raw.ended).toString()
+    t.match(answer, /^HTTP\/1\.1 426 /)
+    t.match(answer, /\r\nsec-websocket-version: 13\r\n/i)
+    t.match(answer, /FST_CRWS_UPGRADE_REQUIRED.*version 13/)
+  }
+})
+
+t.test('a page without TLS may not connect to the same host with TLS', async (t) => {
+  const { url } = await startApp(t)
+  const host = 'chat.example.com'
+  const cases: Array<[origin: string, proto: string | undefined, 'open' | number]> = [
+    ['https://chat.example.com', 'https', 'open'], ['https://chat.example.com', 'wss', 'open'], ['http://chat.example.com', 'http', 'open'],
+    ['http://chat.example.com', undefined, 'open'], ['https://chat.example.com', 'http', 'open'], ['https://chat.example.com', 'https,http', 'open'],
+    ['http://chat.example.com', 'https', 403], ['http://chat.example.com', 'HTTPS', 403], ['http://chat.example.com', 'wss', 403],
+    ['http://chat.example.com', 'https, http', 403]
+  ]
+  const results = await statuses(t, `${url}/ws`, cases.map(([origin, proto]) => ({ host, origin, ...(proto !== undefined && { 'x-forwarded-proto': proto }) })))
+  t.strictSame(cases.map(([origin, proto], i) => [origin, proto, results[i]]), cases)
 })
 
 const limit = (max: number): Options => ({ rateLimit: { connections: { max, timeWindow: '1m' } } })
@@ -216,6 +298,16 @@ t.test('on Cloud Run the address is the last one of X-Forwarded-For, which a cli
   const trusting = await startApp(t, limit(1), { trustProxy: true })
   t.strictSame(await statuses(t, `${trusting.url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), ['open'])
   t.strictSame(await statuses(t, `${trusting.url}/ws`, [{ 'x-forwarded-for': '203.0.113.1' }]), [429], "the host's trustProxy decides")
+})
+
+t.test('behind a load balancer the address is the one before the last, whatever stands before it', async (t) => {
+  process.env.K_SERVICE = 'chat'
+  t.teardown(() => { delete process.env.K_SERVICE })
+  const { url } = await startApp(t, { ...limit(1), trustedProxies: 1 })
+  const from = (forwarded: string) => statuses(t, `${url}/ws`, [{ 'x-forwarded-for': forwarded }])
+  for (let i = 1; i <= 5; i++) t.strictSame(await from(`203.0.113.${i}, 198.51.100.1`), ['open'], 'each client is one address')
+  t.strictSame(await from('203.0.113.1, 198.51.100.1'), [429])
+  t.strictSame(await from('192.0.2.1, 203.0.113.1, 198.51.100.1'), [429], 'what the client wrote before it does not help')
 })
 
 t.test('elsewhere X-Forwarded-For is not trusted', async (t) => {

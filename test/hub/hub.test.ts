@@ -95,8 +95,9 @@ class Steps {
 }
 
 /**
- * The memory broker over links that are as slow as the test wants: a subscribe takes effect and is acknowledged, a history is
- * read and answered, and a publication is delivered when the test says so. As on Redis, the order between them is open.
+ * The memory broker over links that are as slow as the test wants. The test says when a subscribe takes effect and is
+ * acknowledged, when a history is read and answered, and when a publication is delivered. As on Redis, the order
+ * between them is open.
  */
 async function slowBroker (t: Test, maxRecovery = Infinity) {
   const memory = new MemoryBroker()
@@ -144,7 +145,7 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
   const hub = new Hub(broker, namespaces, maxRecovery, {
     recording: false, delivered: () => {}, missed: (...args) => { missed.push(args) }
   })
-  await broker.start({ stateChanged: () => {} })
+  await broker.start({ stateChanged: () => {}, missed: () => {} })
   t.teardown(() => broker.close())
   let published = 0
   const publish = (channel: string, text = String(published + 1), kind: Publication['kind'] = 'text') => {
@@ -278,6 +279,22 @@ t.test('a subscribe that failed does not stick', async (t) => {
   await publish('x', 'hello')
   await settle()
   t.strictSame([a.received, b.received, c.received], [[], [], ['hello']])
+})
+
+t.test('a subscribe that fails after its channel was left does not take the place of the next one', async (t) => {
+  const { hub, calls, settle, failing } = await slowBroker(t)
+  const [a, b, c] = [newConnection(), newConnection(), newConnection()]
+  failing.push(new Error('Redis is slow'))
+  const first = join(hub, a, 'x', false)
+  a.leave('x')
+  hub.sweep(Date.now() + 60_000)
+  const second = join(hub, b, 'x', false)
+  await Promise.all([t.rejects(first, { message: 'Redis is slow' }), settle()])
+  receive(b, await second)
+  t.equal(hub.channels, 1)
+  await enter(hub, c, 'x', settle)
+  t.strictSame(calls, ['subscribe x', 'unsubscribe x', 'subscribe x'], 'the third one joins the second')
+  t.equal(hub.subscriptions, 2)
 })
 
 t.test('somebody who is not admitted after all is not in the channel', async (t) => {
@@ -636,7 +653,10 @@ t.test('more than a client can take is not recovered', async (t) => {
   }
 })
 
-/** Every order in which the steps of these lists can be taken, each list in its own order; `allowed` looks at what was taken so far. */
+/**
+ * Every order in which the steps of these lists can be taken, each list in its own order. `allowed` looks at what was
+ * taken so far.
+ */
 function * orders (lists: string[][], allowed: (taken: string[]) => boolean, taken: string[] = []): Generator<string[]> {
   if (lists.every(list => list.length === 0)) yield taken
   for (const [i, [next, ...rest]] of lists.entries()) {
@@ -702,7 +722,15 @@ t.test('the same for clients that come and go at random, with positions of every
   for (let run = 0; run < 300; run++) {
     const { hub, effects, acks, reads, answers, publish, deliver, settle, tops, link, position } = await slowBroker(t)
     const { epoch } = await position0(position, settle)
-    interface Client { connection: ReturnType<typeof newConnection>, since: Position | undefined, joining?: Subscription, reads: number, from?: number, gone?: boolean, aborted?: boolean }
+    interface Client {
+      connection: ReturnType<typeof newConnection>
+      since: Position | undefined
+      joining?: Subscription
+      reads: number
+      from?: number
+      gone?: boolean
+      aborted?: boolean
+    }
     const clients: Client[] = []
     let top = 0
     const check = ({ connection, from, gone }: Client, seen: number) => {

@@ -151,7 +151,10 @@ for (const prefix of ['', '/v1']) {
 // Starting a process takes a while on a busy machine; what these wait for overlaps.
 t.jobs = 4
 
-async function stop (t: Test, settings: ServerSettings, signal: NodeJS.Signals, prepare: (urls: string[], server: ServerProcess) => Promise<void>) {
+async function stop (
+  t: Test, settings: ServerSettings, signal: NodeJS.Signals,
+  prepare: (urls: string[], server: ServerProcess) => Promise<void>
+) {
   const server = await startServer(t, { ...settings, options: { shutdown, ...settings.options } })
   await prepare(server.urls, server)
   const startedAt = Date.now()

@@ -101,7 +101,12 @@ t.test('memory that is short again and again does not creep up to the limit', as
 
 t.test('of clients that have too much buffered together the slowest are terminated', async (t) => {
   const ends = new Map<unknown, End>()
-  const { app, url } = await startApp(t, { memoryLimit: 300 * MB, maxBufferedBytes: 1_000 * MB, heartbeat, onDisconnect: (connection, end) => { ends.set(connection, end) } })
+  const { app, url } = await startApp(t, {
+    memoryLimit: 300 * MB,
+    maxBufferedBytes: 1_000 * MB,
+    heartbeat,
+    onDisconnect: (connection, end) => { ends.set(connection, end) }
+  })
   const clients = await Promise.all(['slowest', 'slow', 'reader'].map(() => connect(t, `${url}/ws`)))
   const [slowest, slow, reader] = connectionsOf(app) as [Connection, Connection, Connection]
   for (const { socket } of clients) socket.pause()

@@ -1,5 +1,8 @@
+import fastifyWebsocket from '@fastify/websocket'
+import Fastify from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import cloudRunWebSocket from '../../index.ts'
 import type { End, Options } from '../../index.ts'
 import { cloudLogging } from '../../lib/google/cloud-logging.ts'
 import { CommonAge } from '../../lib/observability/hints/common-age.ts'
@@ -48,6 +51,56 @@ t.test('on Cloud Run a service without Redis, or with too little concurrency, ge
     { severity: 'WARNING', hint: 'concurrency', command: 'gcloud run services update chat --concurrency=1000', concurrency: 80, maxConnections: 950 }
   ])
   t.equal(hints().length, 2)
+})
+
+t.test('on Cloud Run a trustProxy that is wrong there gets a hint at the start', async t => {
+  onCloudRun(t)
+  for (const [trustProxy, effect] of [[true, /lets a client choose its own address/], [1 as never, /makes one address of all clients/]] as Array<[true, RegExp]>) {
+    const { logger, given, hints } = newLog()
+    await startApp(t, { redis: false }, { logger, trustProxy })
+    t.match(await given('trust_proxy'), { severity: 'WARNING', trustProxy, command: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })', message: effect })
+    t.equal(hints().filter(({ hint }) => hint === 'trust_proxy').length, 1)
+  }
+  const right = newLog()
+  await startApp(t, { trustedProxies: 1 }, { logger: right.logger, trustProxy: true })
+  await startApp(t, {}, { logger: right.logger, trustProxy: '169.254.0.0/16' })
+  await startApp(t, {}, { logger: right.logger })
+  setEnvironment(t, { K_SERVICE: undefined })
+  await startApp(t, {}, { logger: right.logger, trustProxy: true })
+  t.strictSame(right.hints().filter(({ hint }) => hint === 'trust_proxy'), [])
+})
+
+t.test("bounds of the app's own @fastify/websocket that are wider than ours get a hint at the start", async t => {
+  const startWith = async (options: object) => {
+    const { logger, hints } = newLog()
+    const app = Fastify({ logger })
+    t.teardown(() => app.close())
+    await app.register(fastifyWebsocket, { options })
+    await app.register(async scope => { await scope.register(cloudRunWebSocket, { maxPayload: 1_000, shutdown: { signals: false } }) })
+    await app.ready()
+    return hints()
+  }
+  const [none, ...more] = await startWith({})
+  t.strictSame(more, [], 'one entry')
+  t.match(none, {
+    severity: 'WARNING',
+    hint: 'websocket_bounds',
+    command: /^app\.register\(websocket, \{ options: \{ maxPayload: /,
+    message: /maxPayload 104857600 in place of 1000, maxFragments 16384 in place of 64, maxBufferedChunks 262144 in place of 1024/
+  })
+  t.match(await startWith({ maxPayload: 0, maxFragments: 64, maxBufferedChunks: 1_024 }), [{ message: /maxPayload without limit in place of 1000/ }])
+  t.strictSame(await startWith({ maxPayload: 1_000, maxFragments: 64, maxBufferedChunks: 1_024 }), [])
+  const { logger, hints } = newLog()
+  await startApp(t, {}, { logger })
+  t.strictSame(hints(), [], 'ours has them')
+})
+
+t.test('a ws that does not know these bounds gets a hint at the start', async t => {
+  const { hints, given } = newHints({}, {})
+  const wanted = { maxPayload: 1_000, maxFragments: 64, maxBufferedChunks: 1_024 }
+  hints.webSocketServer(wanted, { maxPayload: 1_000, maxFragments: undefined, maxBufferedChunks: undefined }, 0)
+  t.match(given, [{ hint: 'websocket_version', command: 'npm update ws', msg: /does not know maxFragments and maxBufferedChunks.*8\.23\.0/ }])
+  t.equal(given.length, 1)
 })
 
 t.test('a service that is configured well, and a laptop, get no hint at the start', async t => {
@@ -111,7 +164,8 @@ t.test('a process that stalls without using the CPU hints at CPU throttling', as
   onCloudRun(t)
   const { logger, given, hints } = newLog()
   await startApp(t, { heartbeat: { interval: 50, timeout: 50 } }, { logger })
-  // The clock jumps, but the process uses no CPU meanwhile. A sweep after which this process has imported something does not count.
+  // The clock jumps, but the process uses no CPU meanwhile. A sweep after which this process has imported something
+  // does not count.
   await until(() => {
     advance(1_150)
     return hints().some(({ hint }) => hint === 'cpu_throttling')

@@ -244,6 +244,22 @@ t.test('what a client does is never an error', async (t) => {
   t.ok(entries.filter(({ event }) => event === 'connection.closed').length >= 7)
 })
 
+t.test('a bug in authenticate is an error with its stack, credentials that are not accepted are none', async (t) => {
+  const { logger, of, ours } = newLog()
+  const { url } = await startApp(t, {
+    authenticate: ({ headers }) => {
+      if (headers['x-bad'] !== undefined) throw new Error('wrong password')
+      return { user: (undefined as never as { id: string }).id }
+    }
+  }, { logger })
+  await rejected(`${url}/ws?token=secret`, { headers: { 'x-bad': '1' } })
+  t.strictSame(ours().map(({ event }) => event), ['connection.rejected'])
+  t.equal((await rejected(`${url}/ws?token=secret`)).statusCode, 500)
+  const entry = await of('authenticate.failed')
+  t.match(entry, { level: 50, path: '/ws', err: { type: 'TypeError', stack: /logs\.test\.ts/ } })
+  t.strictSame(ours().map(({ event }) => event), ['connection.rejected', 'authenticate.failed', 'connection.rejected'])
+})
+
 t.test('logging false writes no entry', async (t) => {
   const { logger, ours } = newLog()
   const { app, url } = await startApp(t, { logging: false, onMessage: () => { throw new Error('boom') } }, { logger })
@@ -257,7 +273,10 @@ t.test('logging false writes no entry', async (t) => {
 
 t.test('messages are logged if the app asks for it, through any logger', async (t) => {
   const { logger, of } = newLog()
-  const { url } = await startApp(t, { logging: { messages: { ratio: 1 } }, onMessage: (connection, data) => connection.send(data) }, { logger })
+  const { url } = await startApp(t, {
+    logging: { messages: { ratio: 1 } },
+    onMessage: (connection, data) => connection.send(data)
+  }, { logger })
   const client = await connect(t, `${url}/ws`)
   client.send('hi')
   await client.next()

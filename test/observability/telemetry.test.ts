@@ -199,7 +199,10 @@ await t.test('without Cloud Run and without an endpoint, or where OpenTelemetry 
 await t.test("the host's own SDK wins, whether it comes before or while ours is imported", async (t) => {
   const otlp = await startOtlpServer(t)
   setEnvironment(t, { OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url })
-  const host = new MeterProvider({ readers: [new PeriodicExportingMetricReader({ exporter: new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE), exportIntervalMillis: 3_600_000 })] })
+  const exporter = new InMemoryMetricExporter(AggregationTemporality.CUMULATIVE)
+  const host = new MeterProvider({
+    readers: [new PeriodicExportingMetricReader({ exporter, exportIntervalMillis: 3_600_000 })]
+  })
   t.teardown(() => host.shutdown())
   let imported = 0
   const loadThen: Load = name => {

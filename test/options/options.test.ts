@@ -70,6 +70,12 @@ const cases: Case[] = [
   },
   ...limitOf('rateLimit.connections'),
   ...limitOf('rateLimit.messages'),
+  {
+    name: 'trustedProxies',
+    valid: [[0], [1], [5], [noop]],
+    invalid: [-1, 1.5, Number.NaN, Infinity, '1', true, null, {}, ['169.254.0.0/16']],
+    allowed: /a whole number of at least 0, or a function that returns the address/
+  },
   { name: 'authenticate', ...handler },
   { name: 'onConnect', ...handler },
   { name: 'onMessage', ...handler },
@@ -184,6 +190,7 @@ t.test('every option has its default', async (t) => {
     memoryLimit: Math.min(process.constrainedMemory(), totalmem()),
     allowedOrigins: 'same-host',
     rateLimit: { connections: { max: 6_000, timeWindow: 60_000 }, messages: { max: 1_000, timeWindow: 10_000 } },
+    trustedProxies: 0,
     authenticate: undefined,
     token: undefined,
     channels: new Map(),
@@ -227,7 +234,9 @@ for (const { name, valid, invalid, allowed } of cases) {
 
 t.test('the resolved options can not be changed', async (t) => {
   const resolved = resolve({ heartbeat: {}, allowedOrigins: ['https://a.example'], rateLimit: false })
-  for (const part of [resolved, resolved.heartbeat, resolved.rateLimit, resolved.allowedOrigins, resolve({}).shutdown]) t.ok(Object.isFrozen(part))
+  for (const part of [resolved, resolved.heartbeat, resolved.rateLimit, resolved.allowedOrigins, resolve({}).shutdown]) {
+    t.ok(Object.isFrozen(part))
+  }
 })
 
 t.test('channel rules are completed', async (t) => {
@@ -326,7 +335,8 @@ t.test('a password never shows in a message', async (t) => {
     `redis://:${secret} ${secret}@ho st`
   ]
   for (const value of values) {
-    for (const options of [{ redis: value }, { redis: { url: value } }, { redis: { rootNodes: value } }, { redis: [value] }, { redis: { rootNodes: { url: value } } }]) {
+    const inOptions = [value, { url: value }, { rootNodes: value }, [value], { rootNodes: { url: value } }].map(redis => ({ redis }))
+    for (const options of inOptions) {
       const { message } = t.throws(() => resolve(options), { code: 'FST_CRWS_INVALID_OPTION' }) as Error
       t.notMatch(message, secret)
     }

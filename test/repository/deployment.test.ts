@@ -315,7 +315,7 @@ t.test('the start command of the container, on Cloud Run: probes, a client, and 
   t.ok(Date.now() - asked < 10_000, 'before Cloud Run would kill it')
 })
 
-/** The folder of the Dockerfile's last stage. node_modules holds only the dependencies in the example's package.json. */
+/** The folder of the Dockerfile's last stage. node_modules holds only dependencies of the example's package.json. */
 async function container (t: Test): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'container-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))

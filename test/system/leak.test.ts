@@ -6,7 +6,7 @@ import type { Churned } from '../fixtures/churn.ts'
 
 t.setTimeout(240_000)
 
-/** Bytes by which two measurements of the heap may differ, as V8 keeps some. A leak of 7,000 connections is far above. */
+/** Bytes by which two measurements of the heap may differ, as V8 keeps some. 7,000 leaked connections are far above. */
 const TOLERANCE = 4_000_000
 
 t.test('ten thousand connections of every kind leave nothing behind', { timeout: 220_000 }, async (t) => {

@@ -17,8 +17,8 @@ const redis = await startRedis(t)
 interface Server { url: string, end (): Promise<unknown> }
 
 /**
- * Forty clients on two instances behind a balancer. One instance is a process that can be killed. A third instance has no clients
- * and publishes.
+ * Forty clients on two instances behind a balancer. One instance is a process that can be killed. A third instance has
+ * no clients and publishes.
  */
 async function startService (t: Test) {
   const room = { subscribe: true, presence: true, history: { size: 10_000, ttl: '10m' } } as const

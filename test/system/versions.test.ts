@@ -17,8 +17,8 @@ const idOf = (name: string) => Object.keys(older.ids).find(id => older.ids[id] =
 const epoch = idOf(`<epoch of ${PREFIX}:position:{chat:%7B1%7D %25}>`)
 const annInfo = { name: 'ann ž' }
 
-t.test('this version writes to Redis what the older one writes, but for times and ids', async (t) => {
-  t.strictSame(normalize(await record(t, cloudRunWebSocket)), normalize(older))
+t.test('this version writes to Redis what the older one writes, but for times, ids and what is new', async (t) => {
+  t.strictSame(withoutNew(normalize(await record(t, cloudRunWebSocket))), normalize(older))
 })
 
 t.test('this version goes on with what the older one has written', async (t) => {
@@ -105,6 +105,17 @@ t.test('clients of this version get what the older one publishes, and its comman
   t.strictSame(await carl.closed, { code: 3503, reason: 'force disconnect' })
   t.strictSame(warnings, [], 'nothing was missed, and nothing not understood')
 })
+
+/**
+ * Leaves out what the older version does not write, and ignores: two kinds of keys, and the sequence that Redis gives
+ * to a publication with an idempotency key.
+ */
+function withoutNew ({ keys, messages }: ReturnType<typeof normalize>): ReturnType<typeof normalize> {
+  return {
+    keys: Object.fromEntries(Object.entries(keys).filter(([key]) => !/:(?:members-users|sequences):/.test(key))),
+    messages: messages.map(([channel, message]) => [channel, message.replace('<instance>+ 1', '<instance> 0')])
+  }
+}
 
 type Message = RedisRecording['messages'][number]
 

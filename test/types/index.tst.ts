@@ -1,6 +1,6 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { expect, test } from 'tstyche'
-import cloudRunWebSocket, { cloudLogging, type Connection, type Options, type Realtime } from '../../index.ts'
+import cloudRunWebSocket, { ClientError, cloudLogging, type Connection, type Options, type Realtime } from '../../index.ts'
 
 const app = Fastify()
 
@@ -45,4 +45,17 @@ test('logging takes a destination and messages', () => {
   expect<Options>().type.toBeAssignableWith({ logging: 'auto' as const })
   expect<Options>().type.not.toBeAssignableWith({ logging: { destination: 'file' as const } })
   expect<Options>().type.not.toBeAssignableWith({ logging: { messages: { content: true } } })
+})
+
+test('trusted proxies are a number, or a function that returns the address', () => {
+  expect<Options>().type.toBeAssignableWith({ trustedProxies: 1 })
+  expect<Options>().type.toBeAssignableWith({ trustedProxies: (request: FastifyRequest) => request.headers['x-client'] as string })
+  expect<Options>().type.not.toBeAssignableWith({ trustedProxies: true })
+  expect<Options>().type.not.toBeAssignableWith({ trustedProxies: () => 1 })
+})
+
+test('a ClientError has a code and a text', () => {
+  expect(ClientError).type.toBeConstructableWith(404, 'no such room')
+  expect(ClientError).type.not.toBeConstructableWith('no such room')
+  expect(new ClientError(404, 'no such room').code).type.toBe<number>()
 })

@@ -18,7 +18,7 @@ const NOTICE_TIME = 10_000
 const RETRY_DELAY = 1_000
 /** Close code: the server has another secret than the one that signed my token. */
 const INVALID_TOKEN = 3500
-/** Places in a room: offsets of the first epoch, then those of the next one, and last what the server has not stored. */
+/** Places in a room: offsets of the first epoch, then those of the next, and last what the server has not stored. */
 const ERA = 2 ** 40
 const NOT_STORED = Infinity
 
@@ -69,7 +69,10 @@ function connectAnew () {
   centrifuge.connect()
 }
 
-/** The answer, whenever it comes: what the connection or the server can not do now is tried again. @throws what the server refuses, and if I leave. */
+/**
+ * The answer, whenever it comes: what the connection or the server can not do now is tried again.
+ * @throws what the server refuses, and if I leave.
+ */
 async function insist (subscription, call) {
   for (;;) {
     try {
@@ -94,7 +97,8 @@ lobby.subscribe()
 function newRoom (name) {
   const subscription = centrifuge.newSubscription(`room:${name}`)
   const typing = centrifuge.newSubscription(`typing:${name}`)
-  /** `shown`: every message by its id; `outbox`: mine that the server has not confirmed, oldest first; `people`: by connection. */
+  // `shown` has every message by its id, `people` everyone by connection. `outbox` has my messages that the server has
+  // not confirmed, oldest first.
   const room = { name, subscription, typing, epoch: '', era: 0, shown: new Map(), outbox: [], sending: false, people: new Map(), changes: [], typists: new Map(), unread: 0, draft: '', bottom: true, top: 0 }
   room.list = element('ol')
   room.list.hidden = true

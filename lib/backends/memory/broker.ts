@@ -1,4 +1,4 @@
-import { IDEMPOTENCY_TTL, POSITION_TTL } from '../../model/broker.ts'
+import { IDEMPOTENCY_TTL, POSITION_TTL, UNPUBLISHED_TTL } from '../../model/broker.ts'
 import type { Broker, BrokerListener, ChannelListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
 import { UnrecoverablePositionError } from '../../model/errors.ts'
 import { newEpoch } from '../../model/publication.ts'
@@ -44,9 +44,10 @@ export class MemoryBroker implements Broker {
     const earlier = this.#results.get(resultKey)
     if (earlier !== undefined && earlier.until > now) return earlier.position
     let position: Partial<Position> = {}
-    if (history !== undefined) {
+    if (history) {
       const stream = this.#stream(channel, now)
       publication.offset = ++stream.top
+      stream.positionUntil = now + POSITION_TTL
       publication.epoch = stream.epoch
       stream.entries.push(publication)
       if (stream.entries.length > history.size) stream.entries.shift()
@@ -66,14 +67,13 @@ export class MemoryBroker implements Broker {
     this.#subscribed.delete(channel)
   }
 
-  async history (channel: string, { limit, since, reverse }: HistoryQuery): Promise<History> {
+  async history (channel: string, { limit, since, reverse, until = 0, maxBytes }: HistoryQuery): Promise<History> {
     const { epoch, top, entries } = this.#stream(channel, Date.now())
     if (since !== undefined && since.epoch !== '' && since.epoch !== epoch) throw new UnrecoverablePositionError(channel)
-    const wanted = since === undefined
-      ? [...entries]
-      : entries.filter(({ offset }) => reverse ? offset < since.offset : offset > since.offset)
+    const [after, before] = reverse ? [until, since?.offset ?? Infinity] : [since?.offset ?? 0, Infinity]
+    const wanted = entries.filter(({ offset }) => offset > after && offset < before)
     if (reverse) wanted.reverse()
-    return { publications: wanted.slice(0, limit), offset: top, epoch }
+    return { publications: withinBytes(wanted.slice(0, limit), maxBytes), offset: top, epoch }
   }
 
   async close (): Promise<void> {
@@ -88,7 +88,7 @@ export class MemoryBroker implements Broker {
       this.#streams.set(channel, stream)
     }
     if (stream.entriesUntil <= now) stream.entries = []
-    stream.positionUntil = now + POSITION_TTL
+    stream.positionUntil = now + (stream.top > 0 ? POSITION_TTL : UNPUBLISHED_TTL)
     return stream
   }
 
@@ -101,4 +101,11 @@ export class MemoryBroker implements Broker {
       if (until <= now) this.#results.delete(key)
     }
   }
+}
+
+/** The first publications, while their payloads have at most `maxBytes`; always one. */
+function withinBytes (publications: Publication[], maxBytes = Infinity): Publication[] {
+  let bytes = 0
+  const end = publications.findIndex(({ payload }) => (bytes += payload.length) > maxBytes)
+  return end === -1 ? publications : publications.slice(0, Math.max(1, end))
 }

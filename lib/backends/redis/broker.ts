@@ -1,5 +1,7 @@
 import { IDEMPOTENCY_TTL, POSITION_TTL, START_TIMEOUT } from '../../model/broker.ts'
-import type { Broker, BrokerListener, ChannelListener, History, HistoryQuery, PublishSettings } from '../../model/broker.ts'
+import type {
+  Broker, BrokerListener, ChannelListener, History, HistoryQuery, HistorySettings, PublishSettings
+} from '../../model/broker.ts'
 import { RedisNoAnswerError, UnrecoverablePositionError } from '../../model/errors.ts'
 import { newEpoch } from '../../model/publication.ts'
 import type { Position, Publication } from '../../model/publication.ts'
@@ -9,14 +11,20 @@ import { RedisFeed } from './feed.ts'
 import type { FeedOwner } from './feed.ts'
 import { RedisHistory } from './history.ts'
 import type { RedisKeys } from './keys.ts'
+import { KnownPositions } from './known-positions.ts'
 import { Repairs } from './repairs.ts'
 import { runScript } from './script-runner.ts'
-import { publishOnce, publishWithHistory } from './scripts.ts'
+import { beginEpoch, publishOnce, publishWithHistory } from './scripts.ts'
 import type { RedisSubscriber, SubscriberListener } from './subscriber.ts'
-import { encodePublication, NO_POSITION } from './wire-format.ts'
+import { encodeAroundSequence, encodePublication, NO_POSITION } from './wire-format.ts'
 
 /** Milliseconds without a publication after which a channel's position is compared with its stream. */
 const POSITION_CHECK = 30_000
+/**
+ * Milliseconds after which an instance without history for a channel makes sure again that nobody recovers over what
+ * it publishes.
+ */
+const EPOCH_INTERVAL = 60_000
 /** Channels whose `Outgoing` is kept. */
 const MAX_OUTGOING = 10_000
 
@@ -25,6 +33,8 @@ interface Outgoing {
   readonly pubsub: string
   /** Sequence of the last publication. */
   sequence: number
+  /** Unix time in milliseconds from which an epoch of instances with history is to be ended again. */
+  beginEpochAt: number
 }
 
 /**
@@ -35,6 +45,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   readonly #commands: RedisCommands
   readonly #subscriber: RedisSubscriber
   readonly #keys: RedisKeys
+  readonly #known: KnownPositions
   readonly #history: RedisHistory
   readonly #repairs: Repairs
   /** By Pub/Sub channel. */
@@ -51,7 +62,8 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     this.#commands = commands
     this.#subscriber = subscriber
     this.#keys = keys
-    this.#history = new RedisHistory(commands, keys)
+    this.#known = new KnownPositions(channel => this.#feeds.get(keys.pubsub(channel))?.since)
+    this.#history = new RedisHistory(commands, keys, this.#known)
     this.#repairs = new Repairs(this.#history, feed => this.#feeds.get(feed.pubsub) === feed)
     this.#positionCheck = positionCheck
   }
@@ -69,14 +81,14 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   async publish (channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings): Promise<Partial<Position>> {
-    if (history !== undefined || idempotencyKey !== undefined) {
-      return this.#publishByScript(channel, publication, { history, idempotencyKey })
-    }
+    if (history) return this.#publishWithHistory(channel, publication, history, idempotencyKey)
+    if (idempotencyKey !== undefined) return this.#publishOnce(channel, publication, idempotencyKey)
     // Joins and leaves have no sequence: losing one is harmless, because the presence list is authoritative.
     const isEvent = publication.kind === 'join' || publication.kind === 'leave'
     const outgoing = isEvent ? undefined : this.#outgoing.get(channel) ?? this.#remember(channel)
     const pubsub = outgoing?.pubsub ?? this.#keys.pubsub(channel)
     const sequence = outgoing === undefined ? 0 : ++outgoing.sequence
+    if (outgoing !== undefined && history === undefined && publication.time >= outgoing.beginEpochAt) this.#beginEpoch(channel, outgoing)
     try {
       await this.#commands.send(pubsub, [this.#commands.publishCommand, pubsub, encodePublication(publication, sequence, NO_POSITION)])
       return {}
@@ -107,7 +119,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   async history (channel: string, query: HistoryQuery): Promise<History> {
-    const { full, ...read } = await this.#history.read(channel, query)
+    const { full, base, ...read } = await this.#history.read(channel, query)
     const { since } = query
     if (since !== undefined && since.epoch !== '' && since.epoch !== read.epoch) throw new UnrecoverablePositionError(channel)
     return read
@@ -152,28 +164,45 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     return this.#commands.ready ? this.#subscriber.reason : this.#commands.reason
   }
 
-  async #publishByScript (
-    channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings
+  async #publishWithHistory (
+    channel: string, publication: Publication, { size, ttl }: HistorySettings, idempotencyKey: string | undefined
   ): Promise<Partial<Position>> {
     const pubsub = this.#keys.pubsub(channel)
+    const known = this.#known.of(channel)
     const result = idempotencyKey === undefined ? [] : [this.#keys.result(channel, idempotencyKey)]
-    const encoded = encodePublication(publication)
-    const { publishCommand } = this.#commands
-    const reply = history === undefined
-      ? await runScript(this.#commands, publishOnce, result as [string], [encoded, publishCommand, pubsub, String(IDEMPOTENCY_TTL)])
-      : await runScript(this.#commands, publishWithHistory, [this.#keys.stream(channel), this.#keys.position(channel), ...result], [
-        encoded, String(history.size), String(history.ttl), String(POSITION_TTL), newEpoch(), publishCommand, pubsub,
-        String(IDEMPOTENCY_TTL)
-      ])
-    if (reply === null) return {}
-    const [offset, epoch] = reply as [number, string]
+    const keys: [string, ...string[]] = [this.#keys.stream(channel), this.#keys.position(channel), ...result]
+    const reply = await runScript(this.#commands, publishWithHistory, keys, [
+      encodePublication(publication), String(size), String(ttl), String(POSITION_TTL), newEpoch(), known?.epoch ?? '',
+      String(known?.offset ?? 0), this.#commands.publishCommand, pubsub, String(IDEMPOTENCY_TTL)
+    ])
+    const [offset, epoch, lost] = reply as [number, string, number]
+    if (offset === 0) return {}
+    this.#known.acknowledge(channel, offset, epoch)
+    // A feed reports it itself, as soon as it sees the new epoch.
+    if (lost > 0 && !this.#feeds.has(pubsub)) this.#listener?.missed(channel, lost, 'Redis has lost publications that it had stored')
+    return { offset, epoch }
+  }
+
+  async #publishOnce (channel: string, publication: Publication, idempotencyKey: string): Promise<Partial<Position>> {
+    const pubsub = this.#keys.pubsub(channel)
+    const keys: [string, string] = [this.#keys.result(channel, idempotencyKey), this.#keys.sequences(channel)]
+    const reply = await runScript(this.#commands, publishOnce, keys, [
+      ...encodeAroundSequence(publication), publication.instance, this.#commands.publishCommand, pubsub, String(IDEMPOTENCY_TTL)
+    ])
+    const [offset, epoch] = (reply ?? [0, '']) as [number, string]
     return offset === 0 ? {} : { offset, epoch }
+  }
+
+  /** Sent ahead of the publication, in the same turn. If it fails, the next publication sends it again. */
+  #beginEpoch (channel: string, outgoing: Outgoing): void {
+    outgoing.beginEpochAt = Date.now() + EPOCH_INTERVAL
+    runScript(this.#commands, beginEpoch, [this.#keys.position(channel)], [newEpoch()]).catch(() => { outgoing.beginEpochAt = 0 })
   }
 
   /** A channel that was dropped here starts again at sequence 1. Receivers take a 1 for a new start, not for a gap. */
   #remember (channel: string): Outgoing {
     if (this.#outgoing.size >= MAX_OUTGOING) this.#outgoing.clear()
-    const outgoing = { pubsub: this.#keys.pubsub(channel), sequence: 0 }
+    const outgoing = { pubsub: this.#keys.pubsub(channel), sequence: 0, beginEpochAt: 0 }
     this.#outgoing.set(channel, outgoing)
     return outgoing
   }

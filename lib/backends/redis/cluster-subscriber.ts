@@ -27,6 +27,8 @@ export class ClusterSubscriber implements RedisSubscriber {
   /** By Pub/Sub channel. */
   readonly #channels = new Map<string, Wanted>()
   readonly #resubscribing = new Set<string>()
+  /** Listeners whose first subscribe is under way, by Pub/Sub channel. */
+  readonly #subscribing = new Map<string, MessageListener>()
   /** Why the last Redis connection was lost. The connection itself is gone when `reason` is read. */
   #lostBecause = 'channels have no node'
   #listener: SubscriberListener | undefined
@@ -48,8 +50,12 @@ export class ClusterSubscriber implements RedisSubscriber {
   }
 
   async subscribe (pubsub: string, listener: MessageListener): Promise<void> {
-    const link = await this.#subscribeAtOwner(pubsub, listener)
-    this.#channels.set(pubsub, { listener, link })
+    this.#subscribing.set(pubsub, listener)
+    try {
+      this.#channels.set(pubsub, { listener, link: await this.#subscribeAtOwner(pubsub, listener) })
+    } finally {
+      if (this.#subscribing.get(pubsub) === listener) this.#subscribing.delete(pubsub)
+    }
   }
 
   unsubscribe (pubsub: string, listener: MessageListener): void {
@@ -58,7 +64,7 @@ export class ClusterSubscriber implements RedisSubscriber {
       this.#channels.delete(pubsub)
       if (wanted.link === undefined) this.#listener?.changed()
       unsubscribeAt(wanted.link, pubsub, listener)
-    } else {
+    } else if (wanted === undefined && !this.#subscribing.has(pubsub)) { // it would silence those, too
       // Left over on a connection that broke before the unsubscribe was sent.
       for (const link of this.#links.values()) unsubscribeAt(link, pubsub, listener)
     }

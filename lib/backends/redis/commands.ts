@@ -86,9 +86,13 @@ export function withDeadline<T> (reply: Promise<T>): Promise<T> {
 const NOTHING_SENT = new Set(['ClientOfflineError', 'ClientClosedError'])
 const REFUSED = new Set(['ErrorReply', 'SimpleError', 'BlobError', 'MultiErrorReply'])
 
+function isCoded (error: unknown): error is Error {
+  return [RedisNoAnswerError, RedisRefusedError, RedisUnavailableError].some(coded => error instanceof coded)
+}
+
 /** Returns the coded error: nothing was sent, Redis refused the command, or the outcome is unknown. */
 function codedError (error: unknown): Error {
-  if (error instanceof RedisUnavailableError) return error
+  if (isCoded(error)) return error
   const text = describeError(error)
   const name = error instanceof Error ? error.constructor.name : ''
   if (REFUSED.has(name)) return new RedisRefusedError(text)

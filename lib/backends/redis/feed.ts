@@ -8,6 +8,15 @@ const MAX_BUFFERED = 1_000
 const MAX_INSTANCES = 1_000
 const SPACE = 32
 
+/** Where a feed is. */
+interface Delivered extends Position {
+  /** Instance and time of the publication at this position; '' and Infinity if it was not delivered here. */
+  readonly instance: string
+  readonly time: number
+}
+
+const NOWHERE: Delivered = { offset: 0, epoch: '', instance: '', time: Infinity }
+
 /** What a feed needs of its broker. */
 export interface FeedOwner {
   /** Called for every publication that is buffered: the feed needs a repair. */
@@ -26,7 +35,8 @@ export interface FeedOwner {
  * - **buffering**, the first state: there may be a gap, so publications wait for a repair.
  * - **replaying**: publications still wait, while a repair delivers what it reads from the stream.
  *
- * live → buffering: `markGap`; `verify` if the stream is ahead or has another epoch; a publication after a gap.
+ * live → buffering: `markGap`; `verify` if the stream is ahead or has another epoch; a publication after a gap, or with
+ * an offset that was given before.
  * buffering → replaying: `replay`.
  * buffering or replaying → live: `finishReplay`, unless another gap was marked since the repair began; more than
  * `MAX_BUFFERED` publications, in which case the gap is reported as lost.
@@ -38,7 +48,7 @@ export class RedisFeed {
   readonly #hasHistory: boolean
   readonly #owner: FeedOwner
   /** Position of the last publication delivered; undefined until the first read. */
-  #position: Position | undefined
+  #position: Delivered | undefined
   /** Publications that arrived while buffering; undefined while live. */
   #buffered: Publication[] | undefined
   /** Unix time in milliseconds at which the position was last known to be up to date. */
@@ -116,27 +126,33 @@ export class RedisFeed {
   finishReplay (read: History, generation: number): void {
     if (this.#buffered === undefined) return // the feed gave this repair up and has reported the gap
     const top = Math.min(read.offset, this.#firstBuffered(read) - 1)
-    this.#position ??= { offset: top, epoch: read.epoch }
+    this.#position ??= { offset: top, epoch: read.epoch, instance: '', time: Infinity }
     for (const publication of read.publications) this.#deliverNext(publication)
     // Publications that are neither in the stream nor buffered are lost.
     if (this.#position.epoch === read.epoch) this.#reportGap(top)
     if (generation === this.#generation) this.#flushBuffered()
   }
 
+  /** True if Redis holds another publication at the position of the last one delivered: it has gone back in time. */
+  contradicts (publications: Publication[]): boolean {
+    const { offset, instance, time } = this.#position ?? NOWHERE
+    const there = publications.find(publication => publication.offset === offset)
+    return there !== undefined && instance !== '' && (there.instance !== instance || there.time !== time)
+  }
+
   /**
-   * Continues after another position: Redis has lost the stream, or its newest publications. How many publications were
-   * lost undelivered cannot be known, so one is reported.
+   * Continues in another epoch: Redis has lost the stream (`base` is 0), or its newest publications. How many were lost
+   * undelivered cannot be known: at least one is reported.
    */
-  resetTo ({ offset, epoch }: Position): void {
+  beginEpoch ({ epoch, base }: { epoch: string, base: number }): void {
+    const buffered = this.#buffered ?? []
     const old = this.#position?.epoch
-    if (old !== epoch) {
-      const buffered = this.#buffered
-      this.#buffered = buffered?.filter(publication => publication.epoch !== old)
-      for (const publication of buffered ?? []) if (publication.epoch === old) this.#deliverNext(publication)
-    }
+    this.#buffered = buffered.filter(publication => publication.epoch !== old)
+    for (const publication of buffered) if (publication.epoch === old) this.#deliverNext(publication)
+    const { offset } = this.#position ?? NOWHERE
     this.listener.positionLost()
-    this.listener.missed(1, 'Redis has lost the history of this channel')
-    this.#position = { offset, epoch }
+    this.listener.missed(base === 0 ? 1 : Math.max(1, offset - base), 'Redis has lost the newest publications of this channel')
+    this.#position = { offset: Math.min(offset, base), epoch, instance: '', time: Infinity }
   }
 
   /** Reports a gap in an instance's sequence. A 1 is no gap: an instance that forgot the channel starts again there. */
@@ -154,8 +170,10 @@ export class RedisFeed {
       if (this.#buffered.length > MAX_BUFFERED) this.#stopWaiting()
     } else if (this.#follows(publication)) {
       this.#deliver(publication)
-    } else if (publication.epoch === this.#position?.epoch && publication.offset > this.#position.offset) {
-      this.#buffered = [publication]
+    } else if (publication.epoch === this.#position?.epoch) {
+      if (publication.offset > this.#position.offset) this.#buffered = [publication]
+      // An offset that was given before is a duplicate from before a repair, unless its publication is younger.
+      else if (publication.time > this.#position.time) this.markGap()
     }
     if (this.#buffered !== undefined) this.#owner.gapFound(this)
   }
@@ -200,9 +218,12 @@ export class RedisFeed {
   }
 
   #deliver (publication: Publication): void {
-    const { offset, epoch } = publication
-    if (this.#position !== undefined && this.#position.epoch !== epoch) this.listener.positionLost()
-    this.#position = { offset, epoch }
+    const { offset, epoch, instance, time } = publication
+    if (this.#position !== undefined && this.#position.epoch !== epoch) {
+      this.listener.positionLost()
+      this.listener.missed(1, 'Redis has lost the history of this channel') // clients that recover begin after this one
+    }
+    this.#position = { offset, epoch, instance, time }
     this.verifiedAt = Date.now()
     this.listener.deliver(publication)
   }

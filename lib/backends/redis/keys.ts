@@ -17,10 +17,14 @@ export class RedisKeys {
   position (channel: string): string { return this.#key('position', channel) }
   /** Hash with the result of a publish with an idempotency key. */
   result (channel: string, idempotencyKey: string): string { return `${this.#key('result', channel)}:${idempotencyKey}` }
+  /** Hash of sequences of publications with an idempotency key and no history, by publishing instance. */
+  sequences (channel: string): string { return this.#key('sequences', channel) }
   /** Hash of presence: connection id to member. */
   members (channel: string): string { return this.#key('members', channel) }
   /** Sorted set of presence: connection ids by the time at which they expire. */
   membersUntil (channel: string): string { return this.#key('members-until', channel) }
+  /** Hash of presence: user to number of connections. */
+  membersUsers (channel: string): string { return this.#key('members-users', channel) }
   /** Hash of a user's session fields. */
   session (user: string): string { return this.#key('session', user) }
   /** Number of upgrades from one client address in the current window. */

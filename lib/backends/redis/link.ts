@@ -156,7 +156,7 @@ export async function closeWithin (client: { isOpen: boolean, close (): unknown,
   client.destroy()
 }
 
-/** Returns a text for an error, which is never empty for an Error. */
+/** Describes an error. Never empty for an Error. */
 export function describeError (error: unknown): string {
   if (!(error instanceof Error)) return String(error)
   // An AggregateError, from a host with several addresses, has no message of its own.

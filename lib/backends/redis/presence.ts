@@ -1,14 +1,14 @@
-import { countMembers, PRESENCE_TTL } from '../../model/presence.ts'
+import { PRESENCE_TTL } from '../../model/presence.ts'
 import type { Member, Presence } from '../../model/presence.ts'
 import { runScript } from './script-runner.ts'
 import type { RedisCommands } from './commands.ts'
 import type { RedisKeys } from './keys.ts'
-import { addMembers, listMembers, removeMember } from './scripts.ts'
+import { addMembers, countMembers, listMembers, removeMember } from './scripts.ts'
 
 /** Members per script call. Redis handles no other command while a script runs. */
 const BATCH = 500
 
-/** Presence of all instances: two keys per channel, so that each member expires on its own. */
+/** Presence of all instances: keys per channel, so that each member expires on its own. */
 export class RedisPresence implements Presence {
   readonly #commands: RedisCommands
   readonly #keys: RedisKeys
@@ -38,10 +38,11 @@ export class RedisPresence implements Presence {
   }
 
   async stats (channel: string): Promise<{ clients: number, users: number }> {
-    return countMembers(await this.list(channel))
+    const [clients, users] = await runScript(this.#commands, countMembers, this.#keysOf(channel), []) as [number, number]
+    return { clients, users }
   }
 
-  #keysOf (channel: string): [string, string] {
-    return [this.#keys.members(channel), this.#keys.membersUntil(channel)]
+  #keysOf (channel: string): [string, string, string] {
+    return [this.#keys.members(channel), this.#keys.membersUntil(channel), this.#keys.membersUsers(channel)]
   }
 }

@@ -1,7 +1,7 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Publication } from '../../model/publication.ts'
+import type { Position, Publication } from '../../model/publication.ts'
 import type { RedisFeed } from './feed.ts'
-import type { RedisHistory } from './history.ts'
+import type { ReadHistory, RedisHistory } from './history.ts'
 
 /** Publications per read. A long gap takes several reads, so that large publications do not fill the memory. */
 const READ_LIMIT = 100
@@ -53,13 +53,15 @@ export class Repairs {
     this.#running.add(feed)
     try {
       const { since, generation } = feed
-      let read = await this.#history.read(channel, { limit: since === undefined ? 0 : READ_LIMIT, since })
-      const newEpoch = since !== undefined && since.epoch !== read.epoch
-      const behind = since !== undefined && !newEpoch && read.offset < since.offset
-      if (newEpoch) read = await this.#history.read(channel, { limit: READ_LIMIT })
+      let read = await this.#readFrom(channel, since)
+      if (since !== undefined && read.epoch === since.epoch && feed.contradicts(read.publications)) {
+        await this.#history.renew(channel, since)
+        read = await this.#readFrom(channel, since)
+      }
+      const newEpoch = since !== undefined && read.epoch !== since.epoch
+      if (newEpoch && read.base < since.offset) read = await this.#readFrom(channel, { ...since, offset: read.base })
       if (!this.#isCurrent(feed)) return
-      if (newEpoch) feed.resetTo({ offset: 0, epoch: read.epoch })
-      if (behind) feed.resetTo(read)
+      if (newEpoch) feed.beginEpoch(read)
       while (read.full && read.publications.length > 0) {
         await this.#replay(feed, read.publications)
         read = await this.#history.read(channel, { limit: READ_LIMIT, since: feed.since })
@@ -69,6 +71,12 @@ export class Repairs {
     } finally {
       this.#running.delete(feed)
     }
+  }
+
+  /** Reads from a position on, including the publication at it: another one there shows that Redis has gone back. */
+  #readFrom (channel: string, since: Position | undefined): Promise<ReadHistory> {
+    if (since === undefined) return this.#history.read(channel, { limit: 0 })
+    return this.#history.read(channel, { limit: READ_LIMIT, since: { ...since, offset: since.offset - 1 } })
   }
 
   #startNext (): void {

@@ -21,22 +21,38 @@ function script (text: string): RedisScript {
 }
 
 /**
- * Assigns the next offset, appends, trims, expires and publishes in one step: every subscriber sees the order of the
- * stream. Returns offset and epoch; 0 and '' if the idempotency key was used for a publication without history. The ids
- * of stream entries are the offsets.
+ * Sets `epoch`, the offset `top` of its last publication, and the offset `base` after which the epoch began. Begins an
+ * epoch where there is none, and where Redis has gone back in time (an older snapshot, a replica that lagged behind):
+ * there the caller knows a higher offset of this epoch. `lost` publications are gone then, and their offsets will be
+ * given again, so no client may recover from them. What the stream still holds stays.
  */
-export const publishWithHistory = script(`
-local stream, position, result = KEYS[1], KEYS[2], KEYS[3]
-local publication, size, streamTtl, positionTtl, freshEpoch, command, pubsub, resultTtl = unpack(ARGV)
-if result then
-  local earlier = redis.call('HMGET', result, 'offset', 'epoch')
-  if earlier[1] then return {tonumber(earlier[1]), earlier[2]} end
-end
-local epoch = redis.call('HGET', position, 'e')
+const EPOCH = `
+local state = redis.call('HMGET', position, 'e', 's', 'b')
+local epoch, top, base, lost = state[1], tonumber(state[2] or 0), tonumber(state[3] or 0), 0
 if not epoch then
   epoch = freshEpoch
   redis.call('HSET', position, 'e', epoch)
+elseif epoch == knownEpoch and top < tonumber(knownOffset) then
+  lost = tonumber(knownOffset) - top
+  epoch, base = freshEpoch, top
+  redis.call('HSET', position, 'e', epoch, 'b', base)
 end
+`
+
+/**
+ * Assigns the next offset, appends, trims, expires and publishes in one step: every subscriber sees the order of the
+ * stream. Returns offset, epoch and `lost`; 0 and '' if the idempotency key was used for a publication without history.
+ * The ids of stream entries are the offsets.
+ */
+export const publishWithHistory = script(`
+local stream, position, result = KEYS[1], KEYS[2], KEYS[3]
+local publication, size, streamTtl, positionTtl, freshEpoch, knownEpoch, knownOffset, command, pubsub, resultTtl =
+  unpack(ARGV)
+if result then
+  local earlier = redis.call('HMGET', result, 'offset', 'epoch')
+  if earlier[1] then return {tonumber(earlier[1]), earlier[2], 0} end
+end
+${EPOCH}
 local offset = redis.call('HINCRBY', position, 's', 1)
 redis.call('PEXPIRE', position, positionTtl)
 -- The position may have been evicted without the stream, whose entries then belong to another epoch.
@@ -53,41 +69,61 @@ if result then
   redis.call('PEXPIRE', result, resultTtl)
 end
 redis.call(command, pubsub, offset .. ' ' .. epoch .. ' ' .. publication)
-return {offset, epoch}
+return {offset, epoch, lost}
 `)
 
-/** Publishes without history, once per idempotency key. Returns nil, or offset and epoch of the first publish. */
+/**
+ * Publishes without history, once per idempotency key. Counts what it publishes, per channel and instance, and puts
+ * the sequence between the two parts of the publication. Returns nil, or offset and epoch of the first publish.
+ */
 export const publishOnce = script(`
-local result = KEYS[1]
-local publication, command, pubsub, resultTtl = unpack(ARGV)
+local result, sequences = KEYS[1], KEYS[2]
+local before, after, instance, command, pubsub, resultTtl = unpack(ARGV)
 local earlier = redis.call('HMGET', result, 'offset', 'epoch')
 if earlier[1] then return {tonumber(earlier[1]), earlier[2]} end
 redis.call('HSET', result, 'offset', 0, 'epoch', '')
 redis.call('PEXPIRE', result, resultTtl)
-redis.call(command, pubsub, '0  ' .. publication)
+local sequence = redis.call('HINCRBY', sequences, instance, 1)
+redis.call('PEXPIRE', sequences, resultTtl)
+redis.call(command, pubsub, '0  ' .. before .. sequence .. after)
 return false
 `)
 
-/** Reads position and entries. Starts an epoch if there is none. Returns offset, epoch, entries. */
+/**
+ * Begins an epoch if the channel has a position. An instance without history for the channel calls it: what it
+ * publishes has no offset, so nobody may recover over it.
+ */
+export const beginEpoch = script(`
+local position, freshEpoch = KEYS[1], ARGV[1]
+if redis.call('EXISTS', position) == 0 then return 0 end
+return redis.call('HSET', position, 'e', freshEpoch, 'b', redis.call('HGET', position, 's') or 0)
+`)
+
+/** Entries that are read at once where bytes are limited: more of them might be far more than may be returned. */
+const STEP = 16
+
+/** Reads position and entries, at most `maxBytes` of them; 0: no limit. Returns offset, epoch, entries and `base`. */
 export const readHistory = script(`
 local stream, position = KEYS[1], KEYS[2]
-local freshEpoch, positionTtl, limit, reverse, from, to = unpack(ARGV)
-local state = redis.call('HMGET', position, 'e', 's')
-local epoch, top = state[1], tonumber(state[2] or 0)
-if not epoch then
-  epoch = freshEpoch
-  redis.call('HSET', position, 'e', epoch)
-end
-redis.call('PEXPIRE', position, positionTtl)
-local entries = {}
-if limit ~= '0' and top > 0 then
-  if reverse == '1' then
-    entries = redis.call('XREVRANGE', stream, from, to, 'COUNT', limit)
-  else
-    entries = redis.call('XRANGE', stream, from, to, 'COUNT', limit)
+local freshEpoch, knownEpoch, knownOffset, positionTtl, unpublishedTtl, command, from, to = unpack(ARGV)
+local limit, maxBytes = tonumber(ARGV[9]), tonumber(ARGV[10])
+${EPOCH}
+redis.call('PEXPIRE', position, top > 0 and positionTtl or unpublishedTtl)
+local entries, bytes = {}, 0
+while #entries < limit and top > 0 do
+  local count = limit - #entries
+  if maxBytes > 0 then count = math.min(count, ${STEP}) end
+  local part = redis.call(command, stream, from, to, 'COUNT', string.format('%.0f', count))
+  for _, entry in ipairs(part) do
+    bytes = bytes + #entry[2][2]
+    if maxBytes > 0 and bytes > maxBytes and #entries > 0 then return {top, epoch, entries, base} end
+    entries[#entries + 1] = entry
   end
+  if #part < count then break end
+  local last = tonumber(string.match(part[#part][1], '^%d+'))
+  from = string.format('%.0f', command == 'XRANGE' and last + 1 or math.max(0, last - 1))
 end
-return {top, epoch, entries}
+return {top, epoch, entries, base}
 `)
 
 /** Sets `now` to the clock of Redis, in milliseconds: clocks of instances may differ. */
@@ -96,31 +132,62 @@ local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `
 
+/**
+ * The keys of a presence list: members by client, clients by the time at which they expire, and the number of clients
+ * by user. Defines `remove(client)`. Where a member is not in the form of this package, its user is not counted.
+ */
+const MEMBERS = `
+local members, untils, users = KEYS[1], KEYS[2], KEYS[3]
+local function count(member, change)
+  local decoded, value = pcall(cjson.decode, member or '')
+  if not decoded or type(value) ~= 'table' or type(value.user) ~= 'string' then return end
+  if redis.call('HINCRBY', users, value.user, change) <= 0 then redis.call('HDEL', users, value.user) end
+end
+local function remove(client)
+  count(redis.call('HGET', members, client), -1)
+  redis.call('HDEL', members, client)
+  redis.call('ZREM', untils, client)
+end
+`
+
+/** Removes members that have expired. */
+const EXPIRE = `${NOW}
+for _, client in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', now)) do remove(client) end
+`
+
 /** Adds or refreshes members. ARGV: ttl, then id and member in turn. */
-export const addMembers = script(`${NOW}
-local members, untils = KEYS[1], KEYS[2]
+export const addMembers = script(`${MEMBERS}${NOW}
 local ttl = tonumber(ARGV[1])
 for i = 2, #ARGV, 2 do
+  if redis.call('HEXISTS', members, ARGV[i]) == 0 then count(ARGV[i + 1], 1) end
   redis.call('HSET', members, ARGV[i], ARGV[i + 1])
   redis.call('ZADD', untils, now + ttl, ARGV[i])
 end
-redis.call('PEXPIRE', members, ttl)
-redis.call('PEXPIRE', untils, ttl)
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl) end
 return 0
 `)
 
-export const removeMember = script(`
-redis.call('HDEL', KEYS[1], ARGV[1])
-redis.call('ZREM', KEYS[2], ARGV[1])
+export const removeMember = script(`${MEMBERS}
+remove(ARGV[1])
 return 0
 `)
 
-/** Removes expired members, then returns the others. */
-export const listMembers = script(`${NOW}
-local members, untils = KEYS[1], KEYS[2]
-for _, client in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', now)) do redis.call('HDEL', members, client) end
-redis.call('ZREMRANGEBYSCORE', untils, '-inf', now)
+/** Returns the members that have not expired. */
+export const listMembers = script(`${MEMBERS}${EXPIRE}
 return redis.call('HVALS', members)
+`)
+
+/**
+ * Returns the number of clients and of users, without a look at each member. Members that an older release has added
+ * are not counted by user: where none is, all are counted once.
+ */
+export const countMembers = script(`${MEMBERS}${EXPIRE}
+local clients = redis.call('ZCARD', untils)
+if clients > 0 and redis.call('EXISTS', users) == 0 then
+  for _, member in ipairs(redis.call('HVALS', members)) do count(member, 1) end
+  redis.call('PEXPIRE', users, redis.call('PTTL', members))
+end
+return {clients, redis.call('HLEN', users)}
 `)
 
 /** Sets and removes fields. ARGV: ttl, number of fields to set, name and value of each in turn, names to remove. */

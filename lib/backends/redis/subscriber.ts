@@ -64,7 +64,9 @@ export class StandaloneSubscriber implements RedisSubscriber {
   }
 
   unsubscribe (pubsub: string, listener: MessageListener): void {
-    if (this.#wanted.get(pubsub) === listener) this.#wanted.delete(pubsub)
+    const wanted = this.#wanted.get(pubsub)
+    if (wanted === listener) this.#wanted.delete(pubsub)
+    else if (wanted !== undefined) return // an UNSUBSCRIBE behind the SUBSCRIBE of `wanted` would silence it
     // Fails only if the connection breaks. A subscription that survives is ended at its next message.
     this.#link.client.unsubscribe(pubsub, listener, true)?.catch(() => {})
   }

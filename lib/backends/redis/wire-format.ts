@@ -18,6 +18,8 @@ const markToKind = new Map(Object.entries(kindToMark).map(([kind, mark]) => [mar
 const NEWLINE = 10
 /** Digits of a whole number that a double represents exactly. */
 const COUNT = /^\d{1,15}$/
+/** Follows the id of an instance whose publications Redis has counted. */
+const COUNTED_BY_REDIS = '+'
 /** Start of a Pub/Sub message without a position. */
 export const NO_POSITION = '0  '
 
@@ -29,6 +31,17 @@ export function encodePublication (publication: Publication, sequence = publicat
   const { kind, payload, time, instance, tags, publisher, trace } = publication
   const extra = tags === undefined && publisher === undefined && trace === undefined ? '' : ` ${encodeExtra(publication)}`
   return Buffer.concat([Buffer.from(`${position}${kindToMark[kind]} ${time} ${instance} ${sequence}${extra}\n`), payload])
+}
+
+/**
+ * Encodes a publication in two parts: a script puts the sequence between them. Redis counts these on its own, so their
+ * instance is marked: receivers, older ones too, keep a sequence for each instance.
+ */
+export function encodeAroundSequence (publication: Publication): [before: Buffer, after: Buffer] {
+  const instance = publication.instance + COUNTED_BY_REDIS
+  const encoded = encodePublication({ ...publication, instance }, 0)
+  const before = `${kindToMark[publication.kind]} ${publication.time} ${instance} `.length
+  return [encoded.subarray(0, before), encoded.subarray(before + 1)]
 }
 
 /** Decodes a publication. Returns undefined for bytes in any other format, and never throws: Redis is not trusted. */

@@ -4,8 +4,8 @@ import type { Logs } from '../logs.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
 
 /**
- * The command that corrects each misconfiguration; SERVICE stands for the service's name. A test compares this list
- * with the README's.
+ * The command, or the line of code, that corrects each misconfiguration; SERVICE stands for the service's name. A
+ * test compares this list with the README's.
  */
 export const hintCommands = {
   no_redis: 'gcloud run services update SERVICE --update-env-vars=REDIS_URL=redis://HOST:6379',
@@ -15,10 +15,16 @@ export const hintCommands = {
   dead_connections: 'gcloud run services update SERVICE --no-cpu-throttling --cpu=2',
   not_ready_redis: 'gcloud run services update SERVICE --network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only',
   not_ready_memory: 'gcloud run services update SERVICE --memory=1Gi',
-  not_ready_full: 'gcloud run services update SERVICE --max-instances=100'
+  not_ready_full: 'gcloud run services update SERVICE --max-instances=100',
+  trust_proxy: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })',
+  websocket_bounds: 'app.register(websocket, { options: { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1_024 } })',
+  websocket_version: 'npm update ws'
 } as const satisfies Record<string, string>
 
 type Hint = keyof typeof hintCommands
+
+/** Options of `ws`, by name. */
+type Bounds = { readonly [name: string]: number | undefined }
 
 /** ms between two entries of the same hint. */
 const REPEAT_AFTER = 3_600_000
@@ -33,7 +39,7 @@ const MIN_DEAD = 20
 const DEAD_SHARE = 0.1
 /** ms for which `/ready` must have answered 503. */
 const NOT_READY = 120_000
-/** Share of the request timeout from which on a broken connection is no surprise: the platform promises no more. */
+/** Share of the request timeout after which a cut connection is expected: Cloud Run keeps none longer. */
 const FULL_AGE = 0.98
 
 /**
@@ -75,6 +81,31 @@ export class Hints {
     if (concurrency && Number(concurrency) < maxConnections) {
       this.#give('concurrency', now, { concurrency: Number(concurrency), maxConnections }, `Cloud Run gives an instance ${concurrency} ` +
         `requests at a time (env CLOUD_RUN_CONCURRENCY), each connection is one, and maxConnections is ${maxConnections}`)
+    }
+  }
+
+  /** Checks `trustProxy`, Fastify's option. */
+  trustsProxies (trustProxy: unknown, now: number): void {
+    if (!this.#onCloudRun || this.#options.trustedProxies !== 0) return
+    if (trustProxy !== true && typeof trustProxy !== 'number') return
+    const effect = trustProxy === true ? 'lets a client choose its own address' : 'makes one address of all clients in recent versions of Fastify'
+    this.#give('trust_proxy', now, { trustProxy }, `Fastify's trustProxy: ${trustProxy} ${effect}, by which upgrades are limited. Behind ` +
+      "Google's external load balancer set the option trustedProxies to 1; on run.app leave trustProxy out, or give it a list of addresses")
+  }
+
+  /** Checks the bounds of the WebSocket server, which may be the app's own. undefined: its `ws` does not know it. */
+  webSocketServer (wanted: Bounds, actual: Bounds, now: number): void {
+    const names = Object.keys(wanted)
+    const unknown = names.filter(name => actual[name] === undefined)
+    const wide = names.filter(name => actual[name] === 0 || actual[name]! > wanted[name]!)
+    if (unknown.length > 0) {
+      this.#give('websocket_version', now, { unknown }, `The installed ws does not know ${unknown.join(' and ')}, without which a client can ` +
+        'use up all memory by fragments or pings. It has to be 8.23.0 or newer')
+    }
+    if (wide.length > 0) {
+      const differences = wide.map(name => `${name} ${actual[name] || 'without limit'} in place of ${wanted[name]}`)
+      this.#give('websocket_bounds', now, { wanted, actual }, "The app's own @fastify/websocket decides what is read into memory, before any " +
+        `limit of this plugin: ${differences.join(', ')}`)
     }
   }
 

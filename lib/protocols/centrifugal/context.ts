@@ -5,6 +5,7 @@ import type { ChannelNamespaces } from '../../model/channel-rules.ts'
 import type { Presence } from '../../model/presence.ts'
 import type { Observer } from '../../observability/observer.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
+import type { SharedCalls } from '../../util/shared-calls.ts'
 import type { Tokens } from './tokens.ts'
 
 /** The parts of this instance that the commands of SDK clients act on. One object serves all connections. */
@@ -15,6 +16,8 @@ export interface Context {
   readonly subscriptions: Subscriptions
   readonly publisher: Publisher
   readonly presence: Presence
+  /** Reads on behalf of clients, by channel. */
+  readonly reads: SharedCalls
   readonly observer: Observer
   /** undefined: the app takes no tokens. */
   readonly tokens: Tokens | undefined

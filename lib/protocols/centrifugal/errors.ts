@@ -25,7 +25,7 @@ export const clientErrors = {
   methodNotFound: { code: 104, message: 'method not found' },
   /** When a client subscribes to a channel twice, or to one that the app has subscribed it to. */
   alreadySubscribed: { code: 105, message: 'already subscribed' },
-  /** When a connection subscribes to more than 128 channels. */
+  /** When a connection subscribes to more than 128 channels, or asks for the presence of more than 1,000 members. */
   limitExceeded: { code: 106, message: 'limit exceeded' },
   /** When a channel's name is invalid, data or a token is missing, or a subscribe has a tags filter. */
   badRequest: { code: 107, message: 'bad request' },
@@ -37,7 +37,7 @@ export const clientErrors = {
   expired: { code: 110, message: 'expired' },
   /** When commands come faster than `rateLimit.messages`, or publishes faster than `publishLimit` of the namespace. */
   tooManyRequests: { code: 111, message: 'too many requests', temporary: true },
-  /** When a position is of another epoch, or a subscribe that must recover can not. */
+  /** When a position is of another epoch, or a subscribe that must recover cannot. */
   unrecoverablePosition: { code: 112, message: 'unrecoverable position' }
 } as const satisfies Record<string, ErrorReply>
 
@@ -47,7 +47,7 @@ export const unsubscribeCodes = {
   server: { code: 2000, reason: 'server unsubscribe' },
   /** When the position was lost (new epoch, or a gap): the client subscribes again and recovers what it can. */
   insufficientState: { code: 2500, reason: 'insufficient state' },
-  /** When the subscription was not refreshed in time, or can not be. */
+  /** When the subscription was not refreshed in time, or cannot be. */
   expired: { code: 2501, reason: 'subscription expired' }
 } as const
 

@@ -1,10 +1,8 @@
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import type { Connection } from '../../core/connection.ts'
-import type { Protocol } from '../../core/protocol.ts'
+import type { Connection, Protocol } from '../../core/connection.ts'
 import type { Session } from '../../core/session.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import type { Identity } from '../../options/options.ts'
 import type { Codec } from './codec.ts'
 import type { Context } from './context.ts'
 import { Dispatcher } from './dispatcher.ts'
@@ -29,10 +27,10 @@ export class SdkProtocol implements Protocol {
     this.#dispatcher = new Dispatcher(this.encoder, context)
   }
 
-  open (connection: Connection, identity: Identity | undefined, request: FastifyRequest): Session {
+  open (connection: Connection): Session {
     connection.closeAt(Date.now() + STALE_TIMEOUT, sdkOnlyCloseCodes.stale)
     connection.outbox.hold()
-    return new SdkSession(connection, this.#dispatcher, identity, request)
+    return new SdkSession(connection, this.#dispatcher)
   }
 }
 

@@ -7,29 +7,44 @@ import type { SdkSession } from './session.ts'
 
 /** Publications in one reply, as many as Centrifugo sends by default. */
 const MAX_PUBLICATIONS = 300
+/** Members in one reply. A room with more of them has `presence_stats`. */
+const MAX_MEMBERS = 1_000
 
-/** Handles `presence`: all members of a channel, by the id of their connection. */
+/**
+ * Handles `presence`: all members of a channel, by the id of their connection. Where they are too many it is refused
+ * before they are read.
+ */
 export const presence: Handler<'presence'> = async (context, session, request, reply) => {
   const channel = await subscribedChannel(context, session, request, 'presence')
-  const members = await context.presence.list(channel)
+  const members = await context.reads.take(channel, 'presence', async () => {
+    const { clients } = await context.presence.stats(channel)
+    if (clients > MAX_MEMBERS) throw new ReplyError(clientErrors.limitExceeded)
+    return context.presence.list(channel)
+  })
   reply({ presence: Object.fromEntries(members.map(member => [member.client, clientInfo(member)])) })
 }
 
 /** Handles `presence_stats`: the number of connections and of users in a channel. */
 export const presenceStats: Handler<'presence_stats'> = async (context, session, request, reply) => {
   const channel = await subscribedChannel(context, session, request, 'presence')
-  const { clients, users } = await context.presence.stats(channel)
+  const { clients, users } = await context.reads.take(channel, 'stats', () => context.presence.stats(channel))
   reply({ num_clients: clients, num_users: users })
 }
 
-/** Handles `history`. Without a limit it returns the position alone, with a negative one all publications there are. */
+/**
+ * Handles `history`. Without a limit it returns the position alone, with a negative one all publications there are. It
+ * returns fewer where they are large: the client reads on from the last one.
+ */
 export const history: Handler<'history'> = async (context, session, request, reply) => {
   const channel = await subscribedChannel(context, session, request, 'history')
   const { limit = 0, reverse = false } = request
   const since = request.since && positionOf(request.since)
   if (reverse && since?.offset === 0) throw new ReplyError(clientErrors.badRequest)
   const atMost = limit < 0 ? MAX_PUBLICATIONS : Math.min(limit, MAX_PUBLICATIONS)
-  const { publications, offset, epoch } = await context.publisher.read(channel, { limit: atMost, since, reverse })
+  const query = { limit: atMost, since, reverse, maxBytes: context.options.maxBufferedBytes / 2 }
+  const { publications, offset, epoch } = await context.reads.take(channel, JSON.stringify(query), () => {
+    return context.publisher.read(channel, query)
+  })
   reply({ publications: publications.map(replyPublication), epoch, offset })
 }
 

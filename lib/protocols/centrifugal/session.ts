@@ -37,7 +37,7 @@ export class SdkSession implements Session {
   phase: 'new' | 'connecting' | 'connected' | 'failed' = 'new'
   connected = false
   /** Returned by `authenticate` for the upgrade; undefined without it. */
-  readonly identity: Identity | undefined
+  identity: Identity | undefined
   /** The upgrade's request, until `connect` has it. */
   request: FastifyRequest | undefined
   /** Positions from which the client recovers server-side subscriptions, by channel. Empty but during `connect`. */
@@ -45,7 +45,7 @@ export class SdkSession implements Session {
   /** Server-side subscriptions, buffered and read, that the reply to connect admits. */
   readonly joined: Subscription[] = []
   /** True if pings are WebSocket frames, for tools that do not speak the protocol. */
-  readonly nativePing: boolean
+  nativePing = false
   /** Unix time in milliseconds from which the next pong is not counted as a command. */
   freePongAt = 0
   /** True if the connection has a token that expires, which the client refreshes. */
@@ -62,9 +62,12 @@ export class SdkSession implements Session {
   readonly connection: Connection
   readonly #owner: SdkSessionOwner
 
-  constructor (connection: Connection, owner: SdkSessionOwner, identity: Identity | undefined, request: FastifyRequest) {
+  constructor (connection: Connection, owner: SdkSessionOwner) {
     this.connection = connection
     this.#owner = owner
+  }
+
+  start (identity: Identity | undefined, request: FastifyRequest): void {
     this.identity = identity
     this.request = request
     this.nativePing = (request.query as Record<string, unknown> | undefined)?.cf_ws_frame_ping_pong === 'true'

@@ -14,7 +14,7 @@ import type { RedisOptions } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 
-/** One Redis, an instance that publishes, and one that listens and can be locked out for exactly as long as a test wants. */
+/** One Redis, an instance that publishes, and a listener. A test can lock the listener out for as long as it wants. */
 async function setUp (t: Test, options: RedisOptions = {}) {
   const redis = await startRedis(t, options)
   const prefix = randomPrefix()
@@ -179,7 +179,11 @@ t.test('a Redis that comes back with an older state is reported, and all that is
   await listener.arrived('room', 15)
   t.strictSame(listener.data('room'), range(1, 15))
   t.strictSame(listener.publications('room').slice(-6).map(({ offset }) => offset), range(4, 9))
-  t.match(listener.missedBefore, [{ channel: 'room', count: 1, why: /lost/ }])
+  t.match(listener.missedBefore, [{ channel: 'room', count: 6, why: /lost the newest/ }])
+  const epochs = new Set(listener.publications('room').map(({ epoch }) => epoch))
+  t.equal(epochs.size, 2, 'offsets 4 to 9 were given twice, in different epochs')
+  const { publications } = await publisher.broker.history('room', { limit: 100 })
+  t.strictSame(publications.map(decodePayload), [1, 2, 3, ...range(10, 15)], 'what Redis still has is kept')
 })
 
 t.test('a history that is shorter than the gap brings what it has and says how many are lost', async (t) => {

@@ -1,4 +1,5 @@
-import { setTimeout as wait } from 'node:timers/promises'
+import { execFileSync } from 'node:child_process'
+import { setImmediate, setTimeout as wait } from 'node:timers/promises'
 import { createClient, RESP_TYPES } from 'redis'
 import type { RedisClientOptions } from 'redis'
 import t from 'tap'
@@ -98,8 +99,9 @@ t.test('every key has a time to live', async (t) => {
   const keys: string[] = []
   for await (const batch of direct.scanIterator({ MATCH: `${prefix}*`, COUNT: 1_000 })) keys.push(...batch)
   t.strictSame(keys.toSorted(), [
-    'members-until:{room}', 'members:{room}', 'position:{read}', 'position:{subscribed}', 'position:{with}',
-    'rate-limit:{127.0.0.1}', 'result:{with}:key', 'result:{without}:key', 'session:{ada}', 'stream:{with}'
+    'members-until:{room}', 'members-users:{room}', 'members:{room}', 'position:{read}', 'position:{subscribed}', 'position:{with}',
+    'rate-limit:{127.0.0.1}', 'result:{with}:key', 'result:{without}:key', 'sequences:{without}', 'session:{ada}',
+    'stream:{with}'
   ].map(key => `${prefix}:${key}`).toSorted())
   for (const key of keys) t.ok(await direct.pTTL(key) > 0, key)
 })
@@ -199,7 +201,7 @@ t.test('a position that Redis evicted begins again, and subscribers follow', asy
   await node.arrived('room', 2)
   t.strictSame(node.data('room'), [1, 2])
   t.strictSame((await node.broker.history('room', { limit: 10 })).publications.map(decodePayload), [2], 'the old entries are not of this epoch')
-  t.strictSame(node.missedBefore, [])
+  t.match(node.missedBefore, [{ channel: 'room', count: 1, why: /lost the history/ }])
 })
 
 t.test('a publication that Pub/Sub lost unnoticed is found when the position of the quiet channel is verified', async (t) => {
@@ -215,7 +217,7 @@ t.test('a publication that Pub/Sub lost unnoticed is found when the position of 
   // It is stored, but published where nobody listens.
   const reply = await direct.eval(publishWithHistory.text, {
     keys: [keys.stream('room'), keys.position('room')],
-    arguments: [lost.toString(), '100', '60000', '60000', 'unused', 'PUBLISH', 'elsewhere', '60000']
+    arguments: [lost.toString(), '100', '60000', '60000', 'unused', '', '0', 'PUBLISH', 'elsewhere', '60000']
   })
   t.match(reply, [2])
   await node.arrived('room', 2)
@@ -304,4 +306,122 @@ t.test('publications that are not awaited stay in order while Redis forgets its 
   await node.arrived('room', total)
   t.ok(flushes > 5, `${flushes} times`)
   t.strictSame(node.data('room'), range(1, total))
+})
+
+/** Takes the newest publications of a channel out of Redis, as a snapshot or a replica from before them would. */
+async function goBack (keys: RedisKeys, channel: string, to: number): Promise<void> {
+  const position = await direct.hGetAll(keys.position(channel))
+  for (let offset = to + 1; offset <= Number(position.s); offset++) await direct.xDel(keys.stream(channel), `${offset}-0`)
+  // Added again, as entries that were deleted still forbid their ids.
+  const entries = await direct.xRange(keys.stream(channel), '-', '+')
+  await direct.del(keys.stream(channel))
+  for (const { id, message } of entries ?? []) await direct.xAdd(keys.stream(channel), id, message)
+  await direct.hSet(keys.position(channel), 's', to)
+}
+
+t.test('a Redis that has gone back gives no offset twice in one epoch, and the publisher is told what is lost', async (t) => {
+  const prefix = randomPrefix()
+  const keys = new RedisKeys(prefix)
+  const node = await startNode(t, redis.url, prefix)
+  for (const i of range(1, 5)) await node.publish('room', i, { history })
+  const { epoch } = await node.broker.history('room', { limit: 0 })
+  await goBack(keys, 'room', 3)
+  const next = await node.publish('room', 6, { history })
+  t.equal(next.offset, 4)
+  t.not(next.epoch, epoch)
+  t.match(node.missedBefore, [{ channel: 'room', count: 2, why: /lost publications/ }], 'though nobody is subscribed')
+  const read = await node.broker.history('room', { limit: 10 })
+  t.strictSame(read.publications.map(decodePayload), [1, 2, 3, 6])
+  t.strictSame(await node.publish('room', 7, { history }), { offset: 5, epoch: next.epoch }, 'once')
+})
+
+t.test('a read finds out as well that Redis has gone back', async (t) => {
+  const prefix = randomPrefix()
+  const keys = new RedisKeys(prefix)
+  const node = await startNode(t, redis.url, prefix)
+  for (const i of range(1, 5)) await node.publish('room', i, { history })
+  const before = await node.broker.history('room', { limit: 0 })
+  await goBack(keys, 'room', 3)
+  const after = await node.broker.history('room', { limit: 0 })
+  t.equal(after.offset, 3)
+  t.not(after.epoch, before.epoch)
+  await t.rejects(node.broker.history('room', { limit: 10, since: { offset: 5, epoch: before.epoch } }), { code: 'FST_CRWS_UNRECOVERABLE_POSITION' })
+})
+
+t.test('where others have given the lost offsets again, the subscriber that has seen them first finds another publication there', async (t) => {
+  const prefix = randomPrefix()
+  const keys = new RedisKeys(prefix)
+  const [seen, other] = [await startNode(t, redis.url, prefix), await startNode(t, redis.url, prefix)]
+  await seen.subscribe('room', true)
+  for (const i of range(1, 5)) await seen.publish('room', i, { history })
+  await seen.arrived('room', 5)
+  const { epoch } = await seen.broker.history('room', { limit: 0 })
+  await goBack(keys, 'room', 3)
+  await direct.sendCommand(['CLIENT', 'KILL', 'TYPE', 'pubsub'])
+  for (const i of range(14, 17)) await other.publish('room', i, { history })
+  await until(() => seen.positionsLost.length > 0, 'its subscribers are told', 30_000)
+  t.not((await seen.broker.history('room', { limit: 0 })).epoch, epoch)
+  t.ok(seen.missedIn('room') > 0)
+  await other.publish('room', 18, { history })
+  await until(() => seen.data('room').at(-1) === 18, 'it goes on')
+  t.strictSame(seen.data('room'), [1, 2, 3, 4, 5, 16, 17, 18], 'none twice, in order; what is missing was told')
+})
+
+t.test('a publication with an idempotency key in a channel without history is counted by who misses it', async (t) => {
+  const prefix = randomPrefix()
+  const [a, b] = [await startNode(t, redis.url, prefix), await startNode(t, redis.url, prefix)]
+  await a.subscribe('room', false)
+  for (const i of range(1, 3)) await b.publish('room', i, { idempotencyKey: String(i) })
+  await a.arrived('room', 3)
+  await direct.sendCommand(['CLIENT', 'KILL', 'TYPE', 'pubsub'])
+  for (const i of range(4, 5)) await b.publish('room', i, { idempotencyKey: String(i) })
+  await Promise.all([a.up(), b.up()])
+  for (const i of range(4, 6)) await b.publish('room', i, { idempotencyKey: String(i) })
+  await until(() => a.data('room').includes(6), 'the last one arrives', 30_000)
+  t.equal(a.missedIn('room'), 6 - a.data('room').length)
+  await b.publish('room', 7)
+  await until(() => a.data('room').includes(7), 'the other one arrives')
+  t.equal(a.missedIn('room'), 7 - a.data('room').length, 'what is counted here is counted apart')
+})
+
+t.test('what an instance without history publishes ends the epoch of those with history, but what it chose not to keep does not', async (t) => {
+  const prefix = randomPrefix()
+  const [withHistory, without] = [await startNode(t, redis.url, prefix), await startNode(t, redis.url, prefix)]
+  const { epoch } = await withHistory.publish('room', 1, { history })
+  await without.publish('room', 2, { history: false })
+  t.equal((await withHistory.broker.history('room', { limit: 0 })).epoch, epoch)
+  await without.publish('room', 3)
+  const read = await withHistory.broker.history('room', { limit: 10 })
+  t.not(read.epoch, epoch)
+  t.strictSame(read.publications.map(decodePayload), [1])
+  await without.publish('other', 1)
+  t.equal(await direct.exists(new RedisKeys(prefix).position('other')), 0, 'a channel that never had history gets no position')
+})
+
+t.test('a publish that was overtaken after SCRIPT FLUSH fails, and is not stored behind a later one', async (t) => {
+  const node = await startNode(t, redis.url, randomPrefix())
+  await node.subscribe('room', true)
+  await node.publish('room', 0, { history })
+  const publish = (i: number) => node.publish('room', i, { history }).then(() => i, (error: { code: string }) => error.code)
+  await direct.scriptFlush()
+  const early = [publish(1), publish(2)]
+  await setImmediate() // node-redis has written them
+  // Another instance finds the script missing. This process is blocked meanwhile, so it has not read the replies.
+  execFileSync('redis-cli', ['-p', new URL(redis.url).port, 'SCRIPT', 'LOAD', publishWithHistory.text])
+  const outcomes = await Promise.all([...early, publish(3)])
+  t.strictSame(outcomes, ['FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_UNAVAILABLE', 3])
+  await node.publish('room', 4, { history })
+  await until(() => node.data('room').at(-1) === 4, 'all have arrived')
+  t.strictSame(node.data('room'), [0, ...outcomes.filter(outcome => typeof outcome === 'number'), 4])
+})
+
+t.test('names that nobody has published to are soon forgotten', async (t) => {
+  const prefix = randomPrefix()
+  const keys = new RedisKeys(prefix)
+  const node = await startNode(t, redis.url, prefix)
+  await node.broker.history('invented', { limit: 10 })
+  const ttl = await direct.pTTL(keys.position('invented'))
+  t.ok(ttl > 60_000 && ttl <= 120_000, `${ttl} ms`)
+  await node.publish('invented', 1, { history })
+  t.ok(await direct.pTTL(keys.position('invented')) > 6 * 24 * 3_600_000)
 })

@@ -14,7 +14,10 @@ import { until } from '../../helpers/until.ts'
 const cluster = await startRedisCluster(t)
 
 /** Moves a slot with all it holds, as `redis-cli --cluster reshard` does. */
-async function moveSlot (nodes: RedisServer[], slot: string, from: RedisServer, to: RedisServer, finish = (args: string[]): Promise<unknown> => command(from.port, args)): Promise<void> {
+async function moveSlot (
+  nodes: RedisServer[], slot: string, from: RedisServer, to: RedisServer,
+  finish = (args: string[]): Promise<unknown> => command(from.port, args)
+): Promise<void> {
   const id = async ({ port }: RedisServer) => command(port, ['CLUSTER', 'MYID'])
   const [fromId, toId] = [await id(from), await id(to)]
   await command(to.port, ['CLUSTER', 'SETSLOT', slot, 'IMPORTING', fromId])

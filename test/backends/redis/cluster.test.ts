@@ -71,7 +71,9 @@ t.test('presence, sessions and counts live in a cluster too, and every key has a
     t.strictSame(await presence.list(name), [{ client: '1', user: name }])
     await sessions.set(name, new Map([['name', JSON.stringify(name)]]), 60_000)
     t.strictSame(await sessions.get(name), new Map([['name', JSON.stringify(name)]]))
-    const count = await new Promise((resolve, reject) => store.incr(name, (error, result) => error ? reject(error) : resolve(result), 60_000))
+    const count = await new Promise((resolve, reject) => {
+      store.incr(name, (error, result) => error ? reject(error) : resolve(result), 60_000)
+    })
     t.match(count, { current: 1 })
   }
   let count = 0

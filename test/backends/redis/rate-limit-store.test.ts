@@ -102,7 +102,7 @@ t.test('on Cloud Run the address of a client is the one its front end added, unl
   })
   const addressOf = async (forwarded: string | undefined, options: FastifyServerOptions = {}) => {
     const app = Fastify(options)
-    app.get('/', async (request) => clientAddress(request))
+    app.get('/', async (request) => clientAddress(request, 0))
     const { body } = await app.inject({ url: '/', ...(forwarded !== undefined && { headers: { 'x-forwarded-for': forwarded } }) })
     return body
   }

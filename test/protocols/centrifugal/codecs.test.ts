@@ -131,7 +131,7 @@ function asJson (value: any): any {
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, asJson(member)]))
 }
 
-/** What the SDK's decoder found: bytes as they are, 64 bit numbers as numbers; without the lists and maps that it makes up. */
+/** What the SDK's decoder found: bytes as they are, 64 bit numbers as numbers, no lists and maps that it makes up. */
 function found (value: any): any {
   if (value instanceof Uint8Array) return Buffer.from(value)
   if (typeof value !== 'object' || value === null) return value
@@ -186,7 +186,11 @@ t.test('a Protobuf frame is messages after their lengths', async (t) => {
   const replies = [{ id: 1, unsubscribe: {} }, {}, { id: 2, rpc: { data: { kind: 'binary' as const, payload: Buffer.alloc(20_000, 7) } } }].map(reply => protobufCodec.encode(reply))
   t.strictSame(replies[0], Buffer.from([4, 8, 1, tag(7, 2), 0]), 'an empty result is there, with no length')
   t.strictSame(replies[1], Buffer.from([0]), 'an empty reply is a ping')
-  t.strictSame(decodeReplies(protobufCodec.join(replies)), [{ id: 1, unsubscribe: {} }, {}, { id: 2, rpc: { data: Buffer.alloc(20_000, 7) } }])
+  t.strictSame(decodeReplies(protobufCodec.join(replies)), [
+    { id: 1, unsubscribe: {} },
+    {},
+    { id: 2, rpc: { data: Buffer.alloc(20_000, 7) } }
+  ])
   t.strictSame(protobufCodec.join(replies.slice(1, 2)), Buffer.from([0]))
   t.equal(protobufCodec.join([]).length, 0)
   t.equal(protobufCodec.binary, true)
@@ -195,7 +199,12 @@ t.test('a Protobuf frame is messages after their lengths', async (t) => {
 t.test('offsets are exact up to 2^53', async (t) => {
   const offsets = [0, 1, 127, 128, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 33 + 1, MAX_OFFSET - 1, MAX_OFFSET]
   const inJson = (offset: number) => bytes(JSON.stringify({ id: 1, history: { channel: 'a', since: { offset, epoch: 'e' } } }))
-  const inProtobuf = (offset: number) => raw(writer => writer.fork().uint32(tag(1, 0)).uint32(1).uint32(tag(10, 2)).fork().uint32(tag(8, 2)).fork().uint32(tag(1, 0)).uint64(offset).ldelim().ldelim().ldelim())
+  const inProtobuf = (offset: number) => raw(writer => writer
+    .fork().uint32(tag(1, 0)).uint32(1)
+    .uint32(tag(10, 2)).fork()
+    .uint32(tag(8, 2)).fork()
+    .uint32(tag(1, 0)).uint64(offset)
+    .ldelim().ldelim().ldelim())
   const reply = (offset: number): Reply => ({ id: 1, history: { publications: [], epoch: 'e', offset } })
   t.strictSame(offsets.map(offset => jsonCodec.decode(inJson(offset))[0]?.history?.since?.offset), offsets)
   t.strictSame(offsets.map(offset => protobufCodec.decode(inProtobuf(offset))[0]?.history?.since?.offset), offsets)
@@ -227,7 +236,10 @@ t.test('zero values are left out in Protobuf and written in JSON, where the SDKs
   t.strictSame(protobufCodec.encode({ id: 1, presence_stats: { num_clients: 0, num_users: 0 } }), Buffer.from([4, 8, 1, tag(10, 2), 0]))
   // Zeros that a client sends are as good as none.
   t.strictSame(jsonCodec.decode(bytes('{"id":0,"subscribe":{"channel":"","recover":false,"offset":0}}')), [{ id: 0, subscribe: { channel: '', recover: false, offset: 0 } }])
-  t.strictSame(protobufCodec.decode(delimited(Buffer.from([tag(1, 0), 0, tag(5, 2), 4, tag(3, 0), 0, tag(7, 0), 0]))), [{ id: 0, subscribe: { recover: false, offset: 0 } }])
+  t.strictSame(
+    protobufCodec.decode(delimited(Buffer.from([tag(1, 0), 0, tag(5, 2), 4, tag(3, 0), 0, tag(7, 0), 0]))),
+    [{ id: 0, subscribe: { recover: false, offset: 0 } }]
+  )
 })
 
 t.test('members that are undefined are left out, an empty map and an empty message are not', async (t) => {
@@ -332,7 +344,10 @@ t.test('text, JSON and bytes reach clients of both encodings', async (t) => {
     [{ kind: 'binary', payload: Buffer.alloc(0) }, '""', Buffer.alloc(0)]
   ]
   t.strictSame(payloads.map(([data]) => jsonCodec.encode({ id: 1, rpc: { data } }).toString()), payloads.map(([, inJson]) => `{"id":1,"rpc":{"data":${inJson}}}`))
-  t.strictSame(payloads.map(([data]) => decodeReplies(protobufCodec.encode({ id: 1, rpc: { data } }))), payloads.map(([, , data]) => [{ id: 1, rpc: { data } }]))
+  t.strictSame(
+    payloads.map(([data]) => decodeReplies(protobufCodec.encode({ id: 1, rpc: { data } }))),
+    payloads.map(([, , data]) => [{ id: 1, rpc: { data } }])
+  )
 })
 
 t.test('a frame of JSON never holds a raw newline but between replies', async (t) => {

@@ -93,7 +93,8 @@ function encode (encoding: Encoding, commands: object[]): Buffer {
 /** Bytes that mean something in one of the encodings: ends of varints, tags, quotes, brackets. */
 const telling = [0x00, 0x01, 0x08, 0x0a, 0x1b, 0x22, 0x2c, 0x3a, 0x5b, 0x5d, 0x7b, 0x7d, 0x7f, 0x80, 0xff]
 const inserts = [
-  Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]), Buffer.alloc(12, 0xff), Buffer.alloc(20, 0x80),
+  Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+  Buffer.alloc(12, 0xff), Buffer.alloc(20, 0x80),
   Buffer.from('\n'), Buffer.from('{}'), Buffer.from('null'), Buffer.from('-1'), Buffer.from('1e999'), Buffer.from('"__proto__":{'), Buffer.alloc(3_000, '['), Buffer.alloc(3_000, 0x1b), Buffer.from([0xed, 0xa0, 0x80])
 ]
 
@@ -110,7 +111,9 @@ function mutate (random: Random, frame: Buffer, other: Buffer): Buffer {
     case 6: return Buffer.concat([frame, other])
     default: {
       const copy = Buffer.from(frame)
-      for (let n = 1 + random.below(4); n > 0 && copy.length > 0; n--) copy[random.below(copy.length)] = random.chance(0.5) ? random.pick(telling) : random.below(256)
+      for (let n = 1 + random.below(4); n > 0 && copy.length > 0; n--) {
+        copy[random.below(copy.length)] = random.chance(0.5) ? random.pick(telling) : random.below(256)
+      }
       return copy
     }
   }
@@ -130,9 +133,11 @@ const extremes: Record<Encoding, Buffer[]> = {
     `{"id":${'9'.repeat(60_000)}}`, `{"id":1,"connect":{"headers":{${Array.from({ length: 5_000 }, (_, i) => `"${i}":""`).join()}}}}`, `"${'\\u0000'.repeat(10_000)}"`
   ].map(text => Buffer.from(text)),
   protobuf: [
-    Buffer.alloc(65_536), Buffer.alloc(65_536, 0xff), Buffer.alloc(65_536, 0x80), Buffer.alloc(65_536, 0x1b), Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0x07, 1]),
+    Buffer.alloc(65_536), Buffer.alloc(65_536, 0xff), Buffer.alloc(65_536, 0x80), Buffer.alloc(65_536, 0x1b),
+    Buffer.from([0xff, 0xff, 0xff, 0xff, 0x0f]), Buffer.from([0xff, 0xff, 0xff, 0xff, 0x07, 1]),
     // A group in a group in a group, for a field that nobody knows, in one message that is as long as it says.
-    Buffer.concat([Buffer.from([0xe0, 0xd4, 0x03]), Buffer.alloc(60_000, 0x1b)]), Buffer.concat([Buffer.from([0xe0, 0xd4, 0x03]), Buffer.alloc(30_000, 0x1b), Buffer.alloc(30_000, 0x1c)])
+    Buffer.concat([Buffer.from([0xe0, 0xd4, 0x03]), Buffer.alloc(60_000, 0x1b)]),
+    Buffer.concat([Buffer.from([0xe0, 0xd4, 0x03]), Buffer.alloc(30_000, 0x1b), Buffer.alloc(30_000, 0x1c)])
   ]
 }
 
@@ -192,7 +197,10 @@ for (const encoding of ['json', 'protobuf'] as const) {
   })
 }
 
-/** Codes with which a client that sends anything may be closed: those of the protocol, and those of `ws` for bad UTF-8 and too much. */
+/**
+ * Codes with which a client that sends anything may be closed: those of the protocol, and those of `ws` for bad UTF-8
+ * and too much.
+ */
 const CLOSES = new Set([3500, 3501, 3508, 1007, 1009])
 
 for (const encoding of ['json', 'protobuf'] as const) {

@@ -71,7 +71,9 @@ for (const [where, n, store] of [['one instance in memory', 1, undefined], ['two
         }
       }
     })
-    const recoveries = () => subscriptions.reduce((sum, { events }) => sum + events.subscribed.filter(({ wasRecovering }) => wasRecovering).length, 0)
+    const recoveries = () => subscriptions.reduce((sum, { events }) => {
+      return sum + events.subscribed.filter(({ wasRecovering }) => wasRecovering).length
+    }, 0)
     while (ledger.top < 3_000 || (recoveries() < 100 && ledger.top < 6_000)) {
       await Promise.all(Array.from({ length: 10 }, (_, i) => ledger.publish(id => instances[i % n]!.app.realtime.publish('room:1', id))))
       await wait(1) // in memory a publish waits for nothing
@@ -106,10 +108,20 @@ everywhere('a client that comes back gets what it missed, if all of it is still 
   for (const channel of ['short:1', 'short:2', 'room:1']) await one.app.realtime.publish(channel, 'live')
   await Promise.all([kept.arrived(7), gone.arrived(2), none.arrived(1)])
 
-  t.match(kept.events.subscribed[1], { wasRecovering: true, recovered: true, hasRecoveredPublications: true, streamPosition: { offset: 1 } })
+  t.match(kept.events.subscribed[1], {
+    wasRecovering: true,
+    recovered: true,
+    hasRecoveredPublications: true,
+    streamPosition: { offset: 1 }
+  })
   t.strictSame(kept.data, [1, 2, 3, 4, 5, 6, 'live'])
   t.strictSame(kept.offsets, [1, 2, 3, 4, 5, 6, 7])
-  t.match(gone.events.subscribed[1], { wasRecovering: true, recovered: false, hasRecoveredPublications: false, streamPosition: { offset: 7 } })
+  t.match(gone.events.subscribed[1], {
+    wasRecovering: true,
+    recovered: false,
+    hasRecoveredPublications: false,
+    streamPosition: { offset: 7 }
+  })
   t.strictSame(gone.data, [1, 'live'])
   t.match(none.events.subscribed[1], { wasRecovering: true, recovered: true, hasRecoveredPublications: false })
   t.strictSame(none.data, ['live'])
@@ -157,7 +169,9 @@ everywhere('more than half of what a client may owe is not recovered, or it woul
   channels: { big: { subscribe: true, history: { size: 2_000, ttl: '10m' } } }, maxBufferedBytes: 100_000
 }, async (t, { encoding, one, two }) => {
   const client = await sdkClient(t, one.url, encoding).connected()
-  const publish = (channel: string, count: number, data: unknown, tags = {}) => two.app.realtime.broadcast(Array.from({ length: count }, () => channel), data, { tags })
+  const publish = (channel: string, count: number, data: unknown, tags = {}) => {
+    return two.app.realtime.broadcast(Array.from({ length: count }, () => channel), data, { tags })
+  }
   for (const channel of ['big:data', 'big:tags', 'big:many']) await publish(channel, 1, 'first')
   const size = one === two ? 60_000 : 1_000 // once more than the kernel takes from us in one go
   for (let i = 0; i < 10; i++) await publish('big:data', 10, 'x'.repeat(size))
@@ -244,7 +258,11 @@ test('while an instance is cut off from Redis its clients stay, and get in the e
     await other!.app.realtime.publish('short:host', i)
   }
   link.targets = [redis.url]
-  await Promise.all([...kept.map(subscription => subscription.arrived(20)), ...short.map(subscription => subscription.subscribed(2)), ...clients.map(client => client.connected(2))])
+  await Promise.all([
+    ...kept.map(subscription => subscription.arrived(20)),
+    ...short.map(subscription => subscription.subscribed(2)),
+    ...clients.map(client => client.connected(2))
+  ])
   for (const subscription of kept) t.strictSame(subscription.offsets, Array.from({ length: 20 }, (_, i) => i + 1))
   for (const { events } of short) {
     // The one that the host has subscribed can not begin anew by itself: the whole connection does.
@@ -290,7 +308,8 @@ test('a client that can not even begin, because something is lost on its way in,
 
   t.match(ends, encodings.map(() => ({ code: 3010, reason: 'insufficient state' })))
 
-  // The same where the app subscribes it later. This takes no time in which something could be lost, so it is done by hand.
+  // The same where the app subscribes it later. This takes no time in which something could be lost, so the test does
+  // it by hand.
   for (const connection of connectionsOf(app)) {
     if (connection.user === 'watching') continue
     const subscription = new Subscription(connection, 'room:2', true)

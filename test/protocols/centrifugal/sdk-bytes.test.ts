@@ -36,7 +36,9 @@ function compact (value: any, isNothing: (value: unknown) => boolean): any {
   if (Array.isArray(value)) return value.map(member => compact(member, isNothing))
   if ('low' in value && 'high' in value) return Number(String(value))
   const members = Object.entries(value).map(([key, member]): [string, unknown, boolean] => [key, member, key === 'data' || key.endsWith('_info')])
-  return Object.fromEntries(members.filter(([, member, isPayload]) => isPayload || !isNothing(member)).map(([key, member, isPayload]) => [key, isPayload ? payloadValue(member) : compact(member, isNothing)]))
+  return Object.fromEntries(members
+    .filter(([, member, isPayload]) => isPayload || !isNothing(member))
+    .map(([key, member, isPayload]) => [key, isPayload ? payloadValue(member) : compact(member, isNothing)]))
 }
 
 function payloadValue (value: unknown): unknown {
@@ -116,7 +118,7 @@ class RawClient {
 
   get pushes (): any[] { return this.replies.filter(({ push }) => push !== undefined).map(({ push }) => push) }
 
-  /** How the server closed it. The JavaScript SDK would misunderstand a reason that is empty or JSON; 1009 is said by `ws`. */
+  /** How the server closed it. The JavaScript SDK would misread a reason that is empty or JSON. `ws` says 1009. */
   async closed (): Promise<{ code: number, reason: string }> {
     await until(() => this.client.socket.readyState === WebSocket.CLOSED, 'the connection is closed', 30_000)
     const end = await this.client.closed
@@ -127,7 +129,9 @@ class RawClient {
   get open (): boolean { return this.client.socket.readyState === WebSocket.OPEN }
 }
 
-async function openClient (t: Test, url: string, encoding: Encoding, options: ConnectOptions & { query?: string } = {}): Promise<RawClient> {
+async function openClient (
+  t: Test, url: string, encoding: Encoding, options: ConnectOptions & { query?: string } = {}
+): Promise<RawClient> {
   const protocols = encoding === 'protobuf' ? { protocols: 'centrifuge-protobuf' } : {}
   return new RawClient(await connect(t, `${url}${PATH}${options.query ?? ''}`, { ...protocols, ...options }), encoding)
 }
@@ -139,7 +143,10 @@ async function connected (t: Test, url: string, encoding: Encoding, options: Con
 }
 
 /** For both encodings, each with an app of its own. */
-function test (name: string, options: () => Options, run: (t: Test, app: Awaited<ReturnType<typeof startLogged>>, encoding: Encoding) => Promise<void>): void {
+function test (
+  name: string, options: () => Options,
+  run: (t: Test, app: Awaited<ReturnType<typeof startLogged>>, encoding: Encoding) => Promise<void>
+): void {
   inBoth(name, async (t, encoding) => run(t, await startLogged(t, options()), encoding))
 }
 
@@ -391,7 +398,9 @@ test('a channel has a name of at most 255 bytes without control characters', eve
   t.strictSame(await client.call('subscribe', { channel: 'ü'.repeat(127) }), {})
   const bad = ['x'.repeat(256), 'ü'.repeat(128), 'a\nb', 'a\u007f', '\u0000control']
   const commands = bad.flatMap(channel => ['subscribe', 'publish', 'presence', 'history'].map(name => ({ name, channel })))
-  const replies = await Promise.all(commands.map(async ({ name, channel }) => ({ name, channel, ...await client.call(name, { channel, data: 1 }) })))
+  const replies = await Promise.all(commands.map(async ({ name, channel }) => {
+    return { name, channel, ...await client.call(name, { channel, data: 1 }) }
+  }))
   t.strictSame(replies, commands.map(command => ({ ...command, ...error(107) })))
 })
 
@@ -442,7 +451,13 @@ test('unsubscribe succeeds whether or not it was subscribed, and makes room for 
   t.strictSame(await client.call('unsubscribe', { channel: 'nowhere:a' }), {})
   client.send({ id: 1, subscribe: { channel: 'plain:a' } }, { id: 2, unsubscribe: { channel: 'plain:a' } }, { id: 3, subscribe: { channel: 'plain:a' } }, { id: 4, unsubscribe: { channel: 'plain:a' } }, { id: 5, unsubscribe: { channel: 'plain:a' } })
   await client.reply(5)
-  t.strictSame(client.replies.slice(2), [{ id: 1, subscribe: {} }, { id: 2, unsubscribe: {} }, { id: 3, subscribe: {} }, { id: 4, unsubscribe: {} }, { id: 5, unsubscribe: {} }])
+  t.strictSame(client.replies.slice(2), [
+    { id: 1, subscribe: {} },
+    { id: 2, unsubscribe: {} },
+    { id: 3, subscribe: {} },
+    { id: 4, unsubscribe: {} },
+    { id: 5, unsubscribe: {} }
+  ])
   await app.realtime.publish('plain:a', 'nobody is here')
   await client.call('ping', {})
   t.strictSame(client.pushes, [])

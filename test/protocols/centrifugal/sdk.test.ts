@@ -420,7 +420,10 @@ everywhere('the host subscribes clients: at the connect', {
   const channels = (client: typeof byToken) => client.events.subscribed.map(({ channel }) => channel)
   t.strictSame(channels(byIdentity), ['room:identity', 'room:onConnect'])
   t.strictSame(channels(byToken), ['room:token', 'room:onConnect'])
-  t.match(byToken.events.subscribed, [{ recoverable: true, positioned: true, wasRecovering: false, streamPosition: { offset: 0 } }, { recoverable: true }])
+  t.match(byToken.events.subscribed, [
+    { recoverable: true, positioned: true, wasRecovering: false, streamPosition: { offset: 0 } },
+    { recoverable: true }
+  ])
   for (const channel of ['room:identity', 'room:token', 'room:onConnect']) await two.app.realtime.publish(channel, { to: channel })
   await until(() => byIdentity.events.publication.length === 2 && byToken.events.publication.length === 2, 'two publications each')
   t.strictSame([byIdentity.data('room:identity'), byIdentity.data('room:onConnect')], [[{ to: 'room:identity' }], [{ to: 'room:onConnect' }]])
@@ -560,7 +563,10 @@ for (const encoding of encodings) {
 
   t.test(`${encoding}: a quiet client stays connected by its pongs, one that is dead is dropped`, async (t) => {
     const ends: End[] = []
-    const [one] = await startInstances(t, 1, { heartbeat: { interval: 400, timeout: 300 }, onDisconnect: (_connection, end) => { ends.push(end) } })
+    const [one] = await startInstances(t, 1, {
+      heartbeat: { interval: 400, timeout: 300 },
+      onDisconnect: (_connection, end) => { ends.push(end) }
+    })
     const client = await sdkClient(t, one!.url, encoding).connected()
     const [connection] = Array.from(one!.app.realtime.connections) as (Connection & { received: number })[]
     // Its connect, and then nothing but pongs.

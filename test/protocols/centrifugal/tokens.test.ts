@@ -216,7 +216,9 @@ test('tokens are signed with any of the usual algorithms, but only with that of 
     const { publicKey, privateKey } = await generateKeyPair(alg, { ...options, extractable: true })
     const pem = await exportSPKI(publicKey)
     const { url, users } = await start(t, { token: { publicKey: pem } })
-    for (const encoding of encodings) await sdkClient(t, url, encoding, { token: await sign({ sub: alg }, { alg, key: privateKey }) }).connected()
+    for (const encoding of encodings) {
+      await sdkClient(t, url, encoding, { token: await sign({ sub: alg }, { alg, key: privateKey }) }).connected()
+    }
     t.strictSame(users(), [alg, alg])
     const tokens = {
       'the public key taken for a secret': await sign({ sub: 'mallory' }, { alg: 'HS256', key: pem }),

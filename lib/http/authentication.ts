@@ -1,0 +1,94 @@
+import type { FastifyRequest } from 'fastify'
+import type { Socket } from 'node:net'
+import { AuthenticateTimeoutError, ClientError, InvalidArgumentError, UnauthorizedError } from '../model/errors.ts'
+import { encodePayload } from '../model/publication.ts'
+import type { Identity, Options } from '../options/options.ts'
+import { isPromise } from '../util/task-queue.ts'
+import type { HttpError } from './answer.ts'
+
+/** Milliseconds that `authenticate` may take: an upgrade that waits for it holds a place. */
+const TIMEOUT = 10_000
+
+/**
+ * Asks `authenticate` who the client is. Resolves to undefined as soon as the client has gone.
+ * @throws FST_CRWS_AUTHENTICATE_TIMEOUT, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA, or what `authenticate`
+ * throws
+ */
+export async function authenticated (
+  authenticate: NonNullable<Options['authenticate']>, request: FastifyRequest
+): Promise<Identity | undefined> {
+  const result = authenticate(request)
+  if (!isPromise(result)) return checkIdentity(result)
+  const identified = Promise.resolve(result as Promise<Identity>).then(checkIdentity)
+  const { socket } = request.raw as { socket?: Socket } // injected requests have none
+  let stop = () => {}
+  const over = new Promise<undefined>((resolve, reject) => {
+    const gone = () => {
+      socket?.destroy()
+      resolve(undefined)
+    }
+    const timer = setTimeout(() => reject(new AuthenticateTimeoutError(TIMEOUT / 1_000)), TIMEOUT)
+    socket?.once('end', gone).once('close', gone)
+    socket?.read(0) // after 'upgrade' nobody reads from the socket, so nobody would notice its end
+    stop = () => {
+      clearTimeout(timer)
+      socket?.off('end', gone).off('close', gone)
+    }
+  })
+  try {
+    return await Promise.race([identified, over])
+  } finally {
+    stop()
+  }
+}
+
+/**
+ * What a client is told when `authenticate` has thrown. Only a `ClientError`, or an error with a 4xx status code such
+ * as those of @fastify/sensible and @fastify/jwt, keeps its text. Any other may contain what a client must not see.
+ */
+export function refusalOf (error: unknown): HttpError {
+  if (error instanceof AuthenticateTimeoutError) return error
+  if (error instanceof ClientError) return unauthorized(isStatus(error.code, 400) ? error.code : 401, error.message)
+  const { statusCode, code, message, expose } = (error ?? {}) as HttpError & { expose?: boolean }
+  if (isBug(error)) return unauthorized(500)
+  if (statusCode === undefined) return unauthorized(401)
+  if (isStatus(statusCode, 500)) return unauthorized(statusCode)
+  if (!isStatus(statusCode, 400)) return unauthorized(500)
+  // Our own errors are about a call of the app, or about the value that `authenticate` has returned.
+  if (String(code).startsWith('FST_CRWS_')) return unauthorized(401)
+  return unauthorized(statusCode, expose === false ? undefined : message)
+}
+
+/** Whether `authenticate` itself has failed. A TypeError with a code, as Node's for a bad URL, is about its input. */
+export function isBug (error: unknown): boolean {
+  if (!(error instanceof TypeError || error instanceof ReferenceError)) return false
+  return !('code' in error || 'statusCode' in error)
+}
+
+function unauthorized (statusCode: number, text?: string): HttpError {
+  const hidden = statusCode < 500 ? 'the credentials were not accepted' : 'the server could not check the credentials'
+  return Object.assign(new UnauthorizedError(text ?? hidden), { statusCode })
+}
+
+function isStatus (value: unknown, hundreds: 400 | 500): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= hundreds && value < hundreds + 100
+}
+
+/** @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA */
+function checkIdentity (identity: Identity): Identity {
+  const invalid = (what: string, value: unknown, allowed: string) => new InvalidArgumentError(what, String(value), allowed)
+  const allowed = '{ user, info?, channels?, expiresAt?, meta? }'
+  if (typeof identity !== 'object' || identity === null) throw invalid('result of authenticate', identity, allowed)
+  const { user, info, channels, expiresAt } = identity
+  if (user !== undefined && typeof user !== 'string') throw invalid('user from authenticate', user, 'a string')
+  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
+    throw invalid('expiresAt from authenticate', expiresAt, 'a Unix time in seconds')
+  }
+  if (channels !== undefined && !isListOfStrings(channels)) throw invalid('channels from authenticate', channels, 'a list of strings')
+  if (info !== undefined) encodePayload(info) // throws where JSON cannot carry it into presence lists
+  return identity
+}
+
+function isListOfStrings (value: unknown): boolean {
+  return Array.isArray(value) && value.every(one => typeof one === 'string')
+}

@@ -1,0 +1,82 @@
+import websocket from '@fastify/websocket'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { WebSocket, WebSocketServer } from 'ws'
+import { closeCodes } from '../model/close-codes.ts'
+import { refuseOtherUpgrades } from './other-routes.ts'
+
+/** Chooses among the subprotocols that a client offers. false: none. */
+type ChooseSubprotocol = (offered: ReadonlySet<string>) => string | false
+
+/** What a client may have waiting here before there is a message, which `rateLimit` counts. */
+export type ReadBounds = {
+  /** Bytes of a message. */
+  readonly maxPayload: number
+  /** Fragments of a message: each costs 140 bytes, however small it is. */
+  readonly maxFragments: number
+  /** Reads from the socket of which a frame may consist. */
+  readonly maxBufferedChunks: number
+}
+
+/** The bounds that hold for messages of clients. 0: there is none. undefined: this version of `ws` does not know it. */
+export type ActualBounds = { readonly [name in keyof ReadBounds]: number | undefined }
+
+const MAX_FRAGMENTS = 64
+const MAX_BUFFERED_CHUNKS = 1_024
+/** Milliseconds from a close frame to the end of the socket. A slow client reads what waits for it meanwhile. */
+const CLOSE_TIMEOUT = 5_000
+
+/**
+ * Registers @fastify/websocket unless the app already has. Returns the bounds that its messages should have, and those
+ * that they have.
+ */
+export async function registerWebSocketServer (
+  app: FastifyInstance, maxPayload: number, handleProtocols: ChooseSubprotocol
+): Promise<[wanted: ReadBounds, actual: ActualBounds]> {
+  const wanted = { maxPayload, maxFragments: MAX_FRAGMENTS, maxBufferedChunks: MAX_BUFFERED_CHUNKS }
+  if (!app.hasDecorator('websocketServer')) {
+    const options = { ...wanted, closeTimeout: CLOSE_TIMEOUT, handleProtocols } // @types/ws does not have closeTimeout
+    await app.register(websocket, {
+      options,
+      preClose: done => done(), // its own would wait 30 s for one silent peer
+      errorHandler: handlerFailed // its own would log as an error what a client does wrong
+    })
+    refuseOtherUpgrades(app)
+  }
+  app.server.on('upgrade', guardSocket)
+  return [wanted, boundsOf(app.websocketServer)]
+}
+
+function boundsOf (server: WebSocketServer): ActualBounds {
+  const { maxPayload, maxFragments, maxBufferedChunks } = server.options
+  // An older `ws` keeps options that it does not know. What it knows has a default.
+  const { options: known } = new (server.constructor as typeof WebSocketServer)({ noServer: true })
+  return {
+    maxPayload,
+    maxFragments: known.maxFragments && maxFragments,
+    maxBufferedChunks: known.maxBufferedChunks && maxBufferedChunks
+  }
+}
+
+/** Handles an error of a WebSocket route's handler. Errors of a client arrive here too, but `ws` is closing then. */
+function handlerFailed (error: Error, socket: WebSocket, request: FastifyRequest): void {
+  if (socket.readyState !== socket.OPEN) return
+  request.log.error(error)
+  socket.close(closeCodes.internalError.code, closeCodes.internalError.reason)
+}
+
+/**
+ * Destroys the socket of an upgrade that was answered with a response. @fastify/websocket misses two cases: a hook
+ * ahead of its own has answered, or the path cannot be decoded. Nobody reads from such a socket, so nobody would notice
+ * that the client has gone. Versions before 11.3.3 do not listen for errors while hooks run either: a reset would end
+ * the process.
+ */
+export function guardSocket (_request: IncomingMessage, socket: Duplex & { _httpMessage?: ServerResponse }): void {
+  socket._httpMessage?.once('finish', () => socket.destroy())
+  if (socket.listenerCount('error') === 0) socket.on('error', destroy)
+}
+
+function destroy (this: Duplex): void {
+  this.destroy()
+}

@@ -1,4 +1,4 @@
-// One attack after the other on a server of ours: what it costs, and what others notice. Prints one Markdown table. See README.md.
+// One attack after the other on a server of ours: what it costs, and what others notice. See README.md.
 import { Centrifuge } from 'centrifuge'
 import { setTimeout as wait } from 'node:timers/promises'
 import { createClient } from 'redis'

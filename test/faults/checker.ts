@@ -118,13 +118,15 @@ function checkOrder (log: readonly Entry[], counts: Counts): Map<string, number>
   return seenAt
 }
 
-/** Judges a publication that is missing between two of its publisher that the client has, which are at `from - 1` and `to`. */
+/** Judges a publication that is missing. The client has others of its publisher at `from - 1` and `to`. */
 function judgeMissing (
   { epochs }: Expected, log: readonly Entry[], from: number, to: number, { offset, epoch, order }: Ordered,
   counts: Counts, falselyRecovered: Set<number>
 ): void {
+  // Of an epoch that had ended, or of one that Redis had forgotten again.
+  const isOver = (entry: Position & { acked: number }) => entry.acked > order || (epochs.get(entry.epoch) ?? Infinity) > epochs.get(epoch)!
   const skips = (entry: Entry) => entry.kind === 'subscribed' && !entry.recovered &&
-    (entry.epoch === epoch ? entry.offset >= offset : (epochs.get(entry.epoch) ?? Infinity) > epochs.get(epoch)!)
+    (entry.epoch === epoch ? entry.offset >= offset : isOver(entry))
   const told = log.slice(from, to).findIndex(skips)
   if (told + from === 0) return // published before the client came
   if (told !== -1) {

@@ -6,9 +6,6 @@ import { FaultProxy } from './proxy.ts'
 import { testFault } from './service.ts'
 import type { Service } from './service.ts'
 
-/** Why the promises about a Redis that goes back in time do not hold yet. */
-const todo = 'offsets are given again in the same epoch'
-
 /** Starts a replica whose link to the primary can be held back. */
 async function startReplica (t: Test, primary: RedisServer) {
   await command(primary.port, ['CONFIG', 'SET', 'repl-diskless-sync-delay', '0'])
@@ -46,7 +43,7 @@ testFault('Redis fails over to a replica that lagged behind', async (service) =>
   await service.redis.kill()
   await promote(service, replica)
   await service.allReady(true)
-}, { todo })
+})
 
 testFault('split brain: one instance stays with the old primary for a while', async (service) => {
   const { replica, proxy } = await startReplica(service.t, service.redis)
@@ -55,7 +52,7 @@ testFault('split brain: one instance stays with the old primary for a while', as
   await service.published(50)
   await promote(service, replica)
   await service.allReady(true)
-}, { todo })
+})
 
 async function offset ({ port }: RedisServer): Promise<string | undefined> {
   return /^(?:master_repl|slave_repl)_offset:(\d+)/m.exec(await command(port, ['INFO', 'replication']))?.[1]

@@ -2,9 +2,6 @@ import { command } from '../helpers/redis.ts'
 import { testFault } from './service.ts'
 import type { Instance } from './service.ts'
 
-/** Why the promises about a Redis that goes back in time do not hold yet. */
-const todo = 'offsets are given again in the same epoch'
-
 testFault('Redis crashes and comes back with its data', async (service) => {
   await service.redis.kill()
   await service.allReady(false)
@@ -31,7 +28,7 @@ testFault('Redis crashes and comes back with an older snapshot', async (service)
   await service.redis.kill()
   await service.redis.restart()
   await service.allReady(true)
-}, { todo })
+})
 
 testFault('all data is deleted', async (service) => {
   await command(service.redis.port, ['FLUSHALL'])
@@ -45,4 +42,4 @@ testFault('the scripts are deleted while publications are under way', async (ser
     await command(service.redis.port, ['SCRIPT', 'FLUSH'])
     await service.published(2)
   }
-}, { pipelined: 50, todo: 'a publication that needs its script again is overtaken by the next one' })
+}, { pipelined: 50 })

@@ -13,8 +13,8 @@ try {
   })
   const rows = readFileSync(FAULT_ROWS, 'utf8').split('\n').filter(line => line !== '').map(line => JSON.parse(line))
   rows.sort((a, b) => a.name < b.name ? -1 : 1)
-  const table = rows.map(({ name, todo, acked, delivered, told, lost, twice, disordered, falselyRecovered }) => {
-    const cells = [todo === undefined ? name : `${name}<br>not mended yet: ${todo}`, acked, delivered, told, lost, twice, disordered, falselyRecovered]
+  const table = rows.map(({ name, acked, delivered, told, lost, twice, disordered, falselyRecovered }) => {
+    const cells = [name, acked, delivered, told, lost, twice, disordered, falselyRecovered]
     return `| ${cells.map(cell => typeof cell === 'number' ? cell.toLocaleString('en') : cell).join(' | ')} |`
   })
   const page = readFileSync('docs/faults.md', 'utf8')

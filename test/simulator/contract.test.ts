@@ -22,6 +22,13 @@ function newOperation (random: Random): string[] {
   const range = () => random.pick(['-', '+', number(), `${number()}-0`])
   const evaluate = ({ text }: scripts.RedisScript, keys: string[], ...args: string[]) => ['EVAL', text, String(keys.length), ...keys, ...args]
   const streams = () => random.pick([['a', 'b'], ['b', 'c'], ['c', 'a']])
+  const epoch = () => `epoch ${random.between(0, 2)}`
+  const presence = ['members', 'until', 'users']
+  const member = () => random.pick(['{"user":"ann"}', '{"user":"böb","info":[1,{"a":null}]}', '{"user":1}', '["list"]', 'not JSON', '7'])
+  const read = (): [keys: string[], ...args: string[]] => [
+    streams(), epoch(), epoch(), number(), '60000', '60000', random.pick(['XRANGE', 'XREVRANGE']), range(), range(), number(),
+    random.pick(['0', '40'])
+  ]
   const operations: Array<() => string[]> = [
     () => ['DEL', key()],
     () => ['HSET', key(), field(), number(), field(), number()],
@@ -38,18 +45,24 @@ function newOperation (random: Random): string[] {
     () => ['XRANGE', key(), range(), range(), 'COUNT', limit()],
     () => ['XREVRANGE', key(), range(), range(), 'COUNT', limit()],
     () => ['XLEN', key()],
+    () => ['EXISTS', key()],
+    () => ['HEXISTS', key(), field()],
+    () => ['HLEN', key()],
+    () => ['ZCARD', 'd'],
     () => ['PEXPIRE', key(), random.pick(['0', '60000'])],
     () => evaluate(scripts.publishWithHistory, [...streams(), ...random.chance(0.3) ? ['result'] : []],
-      `publication ${number()}`, number(), '60000', '60000', `epoch ${number()}`, 'PUBLISH', 'pub', '60000'),
-    () => evaluate(scripts.publishOnce, [random.pick(['result', 'other result'])], 'publication', 'PUBLISH', 'pub', '60000'),
-    () => evaluate(scripts.readHistory, streams(), `epoch ${number()}`, '60000', number(), random.pick(['0', '1']), range(), range()),
-    () => evaluate(scripts.addMembers, ['members', 'until'], '60000', field(), number(), field(), number()),
-    () => evaluate(scripts.removeMember, ['members', 'until'], field()),
-    () => evaluate(scripts.listMembers, ['members', 'until']),
+      `publication ${number()}`, number(), '60000', '60000', epoch(), epoch(), number(), 'PUBLISH', 'pub', '60000'),
+    () => evaluate(scripts.publishOnce, [random.pick(['result', 'other result']), 'sequences'], 'a', 'b', 'i', 'PUBLISH', 'pub', '60000'),
+    () => evaluate(scripts.beginEpoch, [key()], epoch()),
+    () => evaluate(scripts.readHistory, ...read()),
+    () => ['EVALSHA', scripts.readHistory.sha1, '2', ...read().flat()],
+    () => ['EVALSHA', random.pick(allScripts).sha1, '0'], // a script without its keys
+    () => evaluate(scripts.addMembers, presence, '60000', field(), member(), field(), member()),
+    () => evaluate(scripts.removeMember, presence, field()),
+    () => evaluate(scripts.listMembers, presence),
+    () => evaluate(scripts.countMembers, presence),
     () => evaluate(scripts.setSession, [key()], '60000', '1', field(), number(), field()),
     () => evaluate(scripts.countInWindow, ['window'], '60000'),
-    () => ['EVALSHA', random.pick(allScripts).sha1, '0'], // a script without its keys
-    () => ['EVALSHA', scripts.readHistory.sha1, '2', ...streams(), 'epoch', '60000', limit(), '0', range(), range()],
     () => ['SCRIPT', 'FLUSH']
   ]
   return random.pick(operations)()

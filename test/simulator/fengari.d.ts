@@ -23,6 +23,8 @@ declare module 'fengari' {
     lua_pushcfunction (L: LuaState, fn: (L: LuaState) => number): void
     lua_pushinteger (L: LuaState, value: number): void
     lua_pushlstring (L: LuaState, value: Bytes, length: number): void
+    lua_pushnumber (L: LuaState, value: number): void
+    lua_rawset (L: LuaState, index: number): void
     lua_rawgeti (L: LuaState, index: number, n: number): number
     lua_rawseti (L: LuaState, index: number, n: number): void
     lua_setfield (L: LuaState, index: number, name: Bytes): void

@@ -50,7 +50,7 @@ export class SimulatedInstance implements DeliveryObserver {
     this.subscriber = new ModelSubscriber(server, random)
     this.#broker = new RedisBroker(this.commands, this.subscriber, new RedisKeys('sim'), POSITION_CHECK)
     this.hub = new Hub(this.#watched(), namespaces, MAX_RECOVERY, this)
-    this.#broker.start({ stateChanged () {} })
+    this.#broker.start({ stateChanged () {}, missed () {} })
     this.#sweeping = setInterval(() => this.hub.sweep(Date.now()), SWEEP)
   }
 
@@ -113,7 +113,7 @@ export class SimulatedInstance implements DeliveryObserver {
     return received
   }
 
-  /** The broker, with a note of each subscribe: what comes before the first publication of a publisher nobody can count. */
+  /** The broker, with a note of each subscribe: what precedes the first publication of a publisher nobody can count. */
   #watched (): RedisBroker {
     return Object.assign(Object.create(this.#broker), {
       history: this.#broker.history.bind(this.#broker),

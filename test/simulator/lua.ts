@@ -19,8 +19,15 @@ for (const name of ['call', 'pcall'] as const) {
   lua.lua_setfield(state, -2, bytesOf(name))
 }
 lua.lua_setglobal(state, bytesOf('redis'))
+lua.lua_newtable(state)
+lua.lua_pushcfunction(state, decodeJson)
+lua.lua_setfield(state, -2, bytesOf('decode'))
+lua.lua_setglobal(state, bytesOf('cjson'))
 
-/** Runs a script of Redis: the very text, on a virtual machine for Lua, with `redis.call` as given. @throws ErrorReply */
+/**
+ * Runs a script of Redis: the very text, on a virtual machine for Lua, with `redis.call` as given.
+ * @throws ErrorReply
+ */
 export function runLua (text: string, keys: readonly string[], args: readonly string[], redisCall: Call): Reply {
   call = redisCall
   push(state, keys as Reply[])
@@ -57,6 +64,33 @@ function runCommand (L: LuaState, isProtected: boolean): number {
   }
   push(L, reply)
   return 1
+}
+
+/** `cjson.decode` */
+function decodeJson (L: LuaState): number {
+  let value: unknown
+  try {
+    value = JSON.parse(Buffer.from(argumentAt(L, 1), 'latin1').toString())
+  } catch {
+    pushError(L, 'not JSON')
+    return lua.lua_error(L)
+  }
+  pushJson(L, value)
+  return 1
+}
+
+function pushJson (L: LuaState, value: unknown): void {
+  if (typeof value === 'number') return lua.lua_pushnumber(L, value)
+  if (typeof value === 'boolean') return lua.lua_pushboolean(L, value)
+  if (typeof value === 'string') return push(L, Buffer.from(value).toString('latin1'))
+  lua.lua_createtable(L, 0, 0) // also for null, which is an object of its own in cjson
+  const isList = Array.isArray(value)
+  for (const [name, one] of Object.entries(value ?? {})) {
+    if (isList) lua.lua_pushinteger(L, Number(name) + 1)
+    else push(L, Buffer.from(name).toString('latin1'))
+    pushJson(L, one)
+    lua.lua_rawset(L, -3)
+  }
 }
 
 function argumentAt (L: LuaState, index: number): string {

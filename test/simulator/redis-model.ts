@@ -203,7 +203,9 @@ export class ModelSubscriber extends Link implements RedisSubscriber {
   }
 
   unsubscribe (pubsub: string, listener: MessageListener): void {
-    if (this.#wanted.get(pubsub) === listener) this.#wanted.delete(pubsub)
+    const wanted = this.#wanted.get(pubsub)
+    if (wanted === listener) this.#wanted.delete(pubsub)
+    else if (wanted !== undefined) return
     const listeners = this.#listeners(pubsub)
     if (listeners.size > 1) listeners.delete(listener)
     else this.wire?.request(() => this.server.unsubscribe(pubsub, this), () => listeners.delete(listener))

@@ -49,6 +49,7 @@ export class RedisStore {
 
   readonly #commands: Record<string, (key: string, ...args: string[]) => Reply> = {
     DEL: (...names) => names.filter(name => this.#get(name) !== undefined && this.#keys.delete(name)).length,
+    EXISTS: name => this.#get(name) === undefined ? 0 : 1,
     PEXPIRE: (name, ms) => {
       const key = this.#get(name)
       if (key === undefined) return 0
@@ -78,6 +79,8 @@ export class RedisStore {
     },
     HGET: (name, field) => this.#hash(name)?.get(field!) ?? null,
     HMGET: (name, ...fields) => fields.map(field => this.#hash(name)?.get(field) ?? null),
+    HEXISTS: (name, field) => this.#hash(name)?.has(field!) ? 1 : 0,
+    HLEN: name => this.#hash(name)?.size ?? 0,
     HVALS: name => Array.from(this.#hash(name)?.values() ?? []),
     HINCRBY: (name, field, by) => {
       const hash = this.#hash(name) ?? this.#set(name, new Map<string, string>())
@@ -97,6 +100,7 @@ export class RedisStore {
       }
       return added
     },
+    ZCARD: name => this.#hash(name)?.size ?? 0,
     ZREM: (name, ...members) => this.#removeFrom(name, this.#hash(name), members),
     ZRANGEBYSCORE: (name, from, to) => this.#byScore(name, from!, to!),
     ZREMRANGEBYSCORE: (name, from, to) => this.#removeFrom(name, this.#hash(name), this.#byScore(name, from!, to!)),

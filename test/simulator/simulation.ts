@@ -9,13 +9,6 @@ import { Random } from './random.ts'
 import { RedisServer } from './redis-model.ts'
 import { RedisStore } from './redis-store.ts'
 
-/**
- * Whether Redis may go back in time within an epoch (an older snapshot, a replica that lagged, a split brain), and
- * whether its scripts may be flushed. Off: the broker does not hold its promise there yet. Turn it on with the change
- * that mends it.
- */
-export const GOES_BACK = false
-
 const INSTANCES = 2
 const STEPS = 40
 /** Milliseconds between two steps. */
@@ -34,6 +27,13 @@ const namespaces = new ChannelNamespaces(new Map(
   Object.entries(HISTORIES).map(([namespace, history]) => [namespace, { ...noRules, history }])
 ))
 
+/**
+ * Whether Redis may go back in time (an older snapshot, a split brain). Off: about one schedule in twenty still loses
+ * something without a word then, mostly where no instance that is left has delivered what Redis has lost. GOES_BACK=1
+ * turns it on.
+ */
+const GOES_BACK = process.env.GOES_BACK === '1'
+
 /** How often each kind of step is taken. */
 const usual = {
   publish: 40,
@@ -48,15 +48,15 @@ const usual = {
   'lose messages': 3,
   'restart Redis': 3,
   'Redis comes back empty': 1,
-  'replace instance': 2
+  'replace instance': 2,
+  'flush scripts': 2
 }
-const goingBack = {
-  'take snapshot': 4, 'Redis comes back older': 2, 'split brain': 1, 'end split brain': 3, 'flush scripts': 2
-}
+const goingBack = { 'take snapshot': 4, 'Redis comes back older': 2, 'split brain': 1, 'end split brain': 3 }
+
+const weights: Record<string, number> = GOES_BACK ? { ...usual, ...goingBack } : usual
 
 export interface Options {
   steps?: number
-  goesBack?: boolean
 }
 
 export interface Outcome {
@@ -68,6 +68,8 @@ export interface Outcome {
   readonly schedule: string[]
   /** What each client saw, by its name. */
   readonly logs: ReadonlyArray<readonly [client: string, log: readonly Entry[]]>
+  /** What was acknowledged in each channel. */
+  readonly acknowledged: ReadonlyArray<readonly [channel: string, acknowledged: readonly Acknowledged[]]>
 }
 
 /** One run: clients, instances and a Redis that follow the schedule which a seed gives. */
@@ -75,7 +77,6 @@ class Simulation {
   readonly schedule: string[] = []
   readonly #clock: VirtualClock
   readonly #random: Random
-  readonly #weights: Record<string, number>
   readonly #servers = [new RedisServer()]
   readonly #instances: SimulatedInstance[] = []
   readonly #all: SimulatedInstance[] = []
@@ -84,10 +85,9 @@ class Simulation {
   readonly #mayRepeat = new Set<string>()
   #snapshot: RedisStore | undefined
 
-  constructor (clock: VirtualClock, seed: number, { goesBack = GOES_BACK }: Options) {
+  constructor (clock: VirtualClock, seed: number) {
     this.#clock = clock
     this.#random = new Random(seed)
-    this.#weights = goesBack ? { ...usual, ...goingBack } : usual
     for (let i = 0; i < INSTANCES; i++) this.#startInstance()
     for (const channel of CHANNELS) {
       for (let i = 0; i < 2; i++) {
@@ -103,7 +103,7 @@ class Simulation {
     await this.#clock.run(1_000)
     for (let i = 0; i < steps; i++) {
       await this.#clock.run(this.#random.between(...PAUSE))
-      const name = this.#random.weighted(this.#weights)
+      const name = this.#random.weighted(weights)
       const detail = this.#step(name)
       this.schedule.push(`${this.#clock.now} ms: ${name}${detail === undefined ? '' : ` (${detail})`}`)
     }
@@ -112,6 +112,9 @@ class Simulation {
 
   /** What each client saw, by its name. */
   get logs (): Outcome['logs'] { return this.#clients.map(({ name, log }) => [name, log]) }
+
+  /** What was acknowledged in each channel. */
+  get acknowledged (): Outcome['acknowledged'] { return Array.from(this.#acknowledged) }
 
   get counts (): Counts {
     return sum(CHANNELS.filter(channel => HISTORIES[channel.split(':')[0]!] !== undefined).map(channel => {
@@ -139,7 +142,9 @@ class Simulation {
   }
 
   /** Without history, what lies between two publications of one publisher is delivered, or counted as missed. */
-  #uncounted (id: string, { numbers, missed }: { numbers: Map<string, number[]>, missed: number }, acknowledged: ReadonlySet<string>): string[] {
+  #uncounted (
+    id: string, { numbers, missed }: { numbers: Map<string, number[]>, missed: number }, acknowledged: ReadonlySet<string>
+  ): string[] {
     const problems: string[] = []
     let lost = 0
     for (const [publisher, received] of numbers) {
@@ -285,10 +290,10 @@ class Simulation {
 export async function simulate (seed: number, options: Options = {}): Promise<Outcome> {
   const clock = new VirtualClock()
   try {
-    const simulation = new Simulation(clock, seed, options)
+    const simulation = new Simulation(clock, seed)
     await simulation.run(options.steps ?? STEPS)
-    const { counts, problems, schedule, logs } = simulation
-    return { seed, counts, problems, schedule, logs }
+    const { counts, problems, schedule, logs, acknowledged } = simulation
+    return { seed, counts, problems, schedule, logs, acknowledged }
   } finally {
     clock.uninstall()
   }
@@ -301,6 +306,6 @@ export function failureOf ({ seed, counts, problems, schedule }: Outcome): strin
     `seed ${seed}: ${JSON.stringify(counts)}`,
     ...problems,
     ...schedule.map(step => `  ${step}`),
-    `to run it again: SEED=${seed} npx tap --disable-coverage test/simulator/simulator.test.ts`
+    `to run it again: ${GOES_BACK ? 'GOES_BACK=1 ' : ''}SEED=${seed} npx tap --disable-coverage test/simulator/simulator.test.ts`
   ].join('\n')
 }

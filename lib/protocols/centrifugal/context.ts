@@ -5,6 +5,7 @@ import type { ChannelNamespaces } from '../../model/channel-rules.ts'
 import type { Presence } from '../../model/presence.ts'
 import type { Observer } from '../../observability/observer.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
+import type { PublishLimits } from './publish-limits.ts'
 import type { Tokens } from './tokens.ts'
 
 /** The parts of this instance that the commands of SDK clients act on. One object serves all connections. */
@@ -16,6 +17,7 @@ export interface Context {
   readonly publisher: Publisher
   readonly presence: Presence
   readonly observer: Observer
+  readonly publishLimits: PublishLimits
   /** undefined: the app takes no tokens. */
   readonly tokens: Tokens | undefined
 }

@@ -12,16 +12,21 @@ import type { Position } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
-import type { TokenBucket } from '../util/token-bucket.ts'
+import { readable } from '../util/thrown.ts'
 import { Turns } from '../util/turns.ts'
 import { Inbox } from './inbox.ts'
 import type { InboxOwner } from './inbox.ts'
 import { Outbox } from './outbox.ts'
 import type { OutboxOwner } from './outbox.ts'
 import type { Session } from './session.ts'
+import type { Upgrade } from './upgrade.ts'
 
 /** Milliseconds that a peer has to answer our close frame. */
 const CLOSE_TIMEOUT = 5_000
+/** Milliseconds after which a peer that goes on sending after a violation is cut off: reading it costs CPU. */
+const VIOLATION_TIMEOUT = 250
+/** Milliseconds more for a pong while the socket is paused, for a handler that is slow: it may lie unread. */
+const PAUSED_TIMEOUT = 60_000
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
 
 /** What a connection needs of the instance. */
@@ -92,6 +97,8 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   get info (): unknown { return this.#info }
   get protocol (): ProtocolName { return this.encoder.name }
   get open (): boolean { return this.#end === undefined && !this.#closed }
+  /** True while nothing is read, for a handler of the app that is slow. */
+  get paused (): boolean { return this.#socket.isPaused }
   get received (): number { return this.inbox.received }
   get bytesReceived (): number { return this.inbox.bytesReceived }
   get sent (): number { return this.outbox.sent }
@@ -169,17 +176,21 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   sweep (now: number, late: number, interval: number, timeout: number): void {
     if (this.#end !== undefined) {
       if (now >= this.#endBy) this.#socket.terminate()
+    } else if (this.outbox.left) {
+      this.#socket.terminate() // `ws` would wait for the peer's end of the TCP connection
     } else if (now >= this.deadline) {
       this.end('deadline')
     } else if (now >= this.#closeAt) {
       this.end(this.#closeAtFor)
-    } else if (this.pongBy !== 0 && now >= this.pongBy + late && !this.#socket.isPaused) {
+    } else if (this.pongBy !== 0 && now >= this.pongBy + late + (this.paused ? PAUSED_TIMEOUT : 0)) {
       this.terminate('noPong')
-    } else if (now >= this.pingAt && this.pongBy === 0) {
+    } else if (now >= this.pingAt && (this.pongBy === 0 || this.paused)) {
+      // A paused socket is pinged all the same: if the peer has gone, the second ping fails.
       this.pingAt = now + interval
-      this.pongBy = now + timeout
+      if (this.pongBy === 0) this.pongBy = now + timeout
       this.session.ping()
     }
+    if (this.open) this.outbox.checkBuffered() // again: not all that waits was written through the outbox
     this.session.sweep(now)
   }
 
@@ -210,6 +221,11 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   terminate (how: CloseName): void {
     this.end(how)
     this.#socket.terminate()
+  }
+
+  discarded (): void {
+    const violated = this.#end?.cause === 'policy'
+    if (violated && Date.now() >= this.#endBy - CLOSE_TIMEOUT + VIOLATION_TIMEOUT) this.#socket.terminate()
   }
 
   messageReceived (data: Buffer, binary: boolean): void {
@@ -245,6 +261,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   closed (code: number, reason: string): void {
     this.#channelsAtEnd = this.channels
     this.#closed = true
+    this.session.closed()
     this.#end ??= { code, reason, cause: code === 1006 ? 'abnormal' : 'client' }
     this.#owner.ended(this, this.#end)
   }
@@ -253,16 +270,9 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   get discardsMessages (): boolean { return this.#disconnected || this.#end?.cause === 'policy' || this.#end?.cause === 'error' }
 
   taskFailed (error: unknown): void {
-    if (!this.open && error instanceof ConnectionClosedError) return // the client left meanwhile: the handler did not fail
-    this.#owner.observer.failed(this, error)
+    const cause = readable(error)
+    if (!this.open && cause instanceof ConnectionClosedError) return // the client left meanwhile: the handler did not fail
+    this.#owner.observer.failed(this, cause)
     this.end('internalError')
   }
-}
-
-/** What is decided at the upgrade. */
-export interface Upgrade {
-  readonly deadline: number
-  readonly pingAt: number
-  readonly trace: TraceContext | undefined
-  readonly rate: TokenBucket | undefined
 }

@@ -92,6 +92,8 @@ class PlainSession implements Session {
     this.#connection.ping()
   }
 
+  closed (): void {}
+
   sweep (): void {}
 
   positionOf (): undefined {}

@@ -3,7 +3,7 @@
 // Without them this process is all there is.
 import fastifyStatic from '@fastify/static'
 import Fastify from 'fastify'
-import cloudRunWebSocket from 'fastify-cloud-run-websocket'
+import cloudRunWebSocket, { ClientError } from 'fastify-cloud-run-websocket'
 import { jwtVerify, SignJWT } from 'jose'
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
@@ -96,9 +96,9 @@ function checkRoom (channel) {
   return room
 }
 
-/** Error replies of an app have codes of its own, from 400 on. */
+/** The client is told no other error than this one. */
 function check (ok, message) {
-  if (!ok) throw Object.assign(new Error(message), { code: 400 })
+  if (!ok) throw new ClientError(400, message)
 }
 
 await app.listen({ port, host: '0.0.0.0' })

@@ -3,6 +3,7 @@ import { checkChannel } from '../../model/channel-rules.ts'
 import type { ChannelNamespaces, ChannelRules } from '../../model/channel-rules.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import type { Payload, Position } from '../../model/publication.ts'
+import { checkKeys, isSuspect } from './client-json.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { CommandData } from './schema.ts'
 
@@ -42,16 +43,27 @@ export function isForUser (channel: string, user: string): boolean {
   return hash === -1 || (user !== '' && channel.slice(hash + 1).split(',').includes(user))
 }
 
-/** Decodes the data of a command, for the app. Protobuf clients send JSON as bytes; other bytes stay a Buffer. */
+/**
+ * Decodes the data of a command, for the app. Protobuf clients send JSON as bytes; other bytes stay a Buffer.
+ * @throws ReplyError for a key that changes the prototype of objects. In JSON such a frame is not decoded at all.
+ */
 export function dataOf (data: CommandData | undefined): unknown {
   if (data === undefined) return undefined
   if ('value' in data) return data.value
   if (!isUtf8(data.bytes)) return data.bytes
+  const text = data.bytes.toString()
+  let value: unknown
   try {
-    return JSON.parse(data.bytes.toString())
+    value = JSON.parse(text)
   } catch {
     return data.bytes
   }
+  try {
+    if (isSuspect(text)) checkKeys(value)
+  } catch {
+    throw new ReplyError(clientErrors.badRequest)
+  }
+  return value
 }
 
 /**

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
 import WebSocket from 'ws'
+import { ClientError } from '../../../index.ts'
 import type { Connection, End, Options } from '../../../index.ts'
 import { startApp } from '../../helpers/app.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
@@ -205,7 +206,7 @@ t.test('in the course of time', { buffered: true }, async (t) => {
   })
 
   later('who does not close after an error to connect is closed', async (t, encoding) => {
-    const { url } = await startApp(t, { onConnect: () => { throw Object.assign(new Error('no'), { code: 403 }) } })
+    const { url } = await startApp(t, { onConnect: () => { throw new ClientError(403, 'no') } })
     const client = await openClient(t, url, encoding)
     client.send({ id: 1, connect: {} })
     t.match(await client.closed(), { code: 3005 })
@@ -664,7 +665,8 @@ test('rpc gives what the handler gives, and errors that are meant for the client
     if (method === 'unsendable') return { big: 1n }
     if (method === 'nothing') throw undefined // eslint-disable-line no-throw-literal
     if (method === 'text') throw 'a text' // eslint-disable-line no-throw-literal
-    const { code, message } = data as { code: unknown, message: string }
+    const { code, message } = data as { code: number, message: string }
+    if (method === 'refuse') throw new ClientError(code, message)
     throw Object.assign(new Error(message), { code })
   }
 }), async (t, { url, logs }, encoding) => {
@@ -675,11 +677,12 @@ test('rpc gives what the handler gives, and errors that are meant for the client
   t.strictSame(await client.call('rpc', { method: 'who' }), { data: { open: true, protocol: encoding } })
   t.strictSame(await client.call('rpc', { method: 'bytes' }), { data: encoding === 'json' ? 'AP8=' : Buffer.from([0, 255]) })
   const errors = [400, 402, 1999].map(code => ({ code, message: 'no money' }))
-  t.strictSame(await Promise.all(errors.map(data => client.call('rpc', { data }))), errors.map(error => ({ error })))
-  t.strictSame(await client.call('rpc', { data: { code: 403, message: '' } }), { error: { code: 403, message: 'error' } }, 'a message is always there')
+  t.strictSame(await Promise.all(errors.map(data => client.call('rpc', { method: 'refuse', data }))), errors.map(error => ({ error })))
+  const silent = await client.call('rpc', { method: 'refuse', data: { code: 403, message: '' } })
+  t.strictSame(silent, { error: { code: 403, message: 'error' } }, 'a message is always there')
   t.strictSame(logs.filter(({ event }) => event === 'connection.failed'), [], 'errors for the client are no news for the operator')
   const failing = [
-    ...[0, 99, 399, 2000, 400.5, '400', null, 'ECONNREFUSED'].map(code => ({ data: { code, message: 'secret' } })),
+    ...[0, 99, 103, 112, 399, 400, 404, 1999, 2000, 400.5, '400', null, 'ECONNREFUSED'].map(code => ({ data: { code, message: 'secret' } })),
     ...['unsendable', 'nothing', 'text'].map(method => ({ method }))
   ]
   const replies: object[] = []
@@ -700,7 +703,7 @@ const sent: Record<Encoding, unknown[]> = { json: [], protobuf: [] }
 test('send is never answered, its handler fails the connection', () => ({
   onMessage: async (connection, data) => {
     sent[connection.protocol as Encoding].push(data)
-    if (data === 'refused') throw Object.assign(new Error('for nobody'), { code: 400 })
+    if (data === 'refused') throw new ClientError(400, 'for nobody')
     if (data === 'fail') throw new Error('broken')
   }
 }), async (t, { url, logs }, encoding) => {
@@ -767,7 +770,7 @@ test('after an error to connect the rest of the frame is dropped and further com
   channels,
   onConnect: (connection) => {
     connection.send('never seen')
-    throw Object.assign(new Error('come back tomorrow'), { code: 1000 })
+    throw new ClientError(1000, 'come back tomorrow')
   },
   onRpc: () => { throw new Error('never called') }
 }), async (t, { url, logs }, encoding) => {

@@ -134,9 +134,9 @@ export interface Options {
    */
   readyPath?: string | false | undefined
   /**
-   * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), or a
-   * client or cluster client. A client is duplicated and never used or closed. False keeps everything in this
-   * process.
+   * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), Sentinel
+   * options (`{ name, sentinelRootNodes }`), or a client of any of these kinds. A client is duplicated and never used
+   * or closed. False keeps everything in this process.
    * @default env REDIS_URL, else REDISHOST and REDISPORT, else false
    */
   redis?: RedisOption | false | undefined

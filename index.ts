@@ -87,7 +87,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const plain = new PlainProtocol(options, connections, observer)
   if (path !== false) routes.add(path, () => plain)
   if (sdkPath !== false) {
-    const context = { options, namespaces, connections, subscriptions, publisher, presence, observer, tokens: await tokensOf(options) }
+    const tokens = await tokensOf(options, observer)
+    const context = { options, namespaces, connections, subscriptions, publisher, presence, observer, tokens }
     const json = new SdkProtocol(jsonCodec, context)
     const protobuf = new SdkProtocol(protobufCodec, context)
     routes.add(sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
@@ -119,8 +120,8 @@ async function release (heartbeat: Heartbeat, metrics: Metrics, registry: Instan
 }
 
 /** Only an app that takes tokens waits for the import of `jose`. */
-async function tokensOf ({ token }: ResolvedOptions): Promise<Tokens | undefined> {
-  return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token)
+async function tokensOf ({ token }: ResolvedOptions, observer: Observer): Promise<Tokens | undefined> {
+  return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token, observer)
 }
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })

@@ -40,7 +40,10 @@ export const RateLimitError = createError<[number, string]>(
 /** When a request to a WebSocket route is not an upgrade. */
 export const UpgradeRequiredError = createError<[string]>('FST_CRWS_UPGRADE_REQUIRED', 'This is a WebSocket endpoint: %s', 426)
 
-/** When the app names a channel that is empty, longer than 255 bytes, not a string, or has control characters. */
+/**
+ * When the app names a channel that is empty, longer than 255 bytes, not a string, has control characters, or half a
+ * surrogate pair.
+ */
 export const InvalidChannelError = createError<[string, string]>('FST_CRWS_INVALID_CHANNEL', 'Invalid channel %s: %s', 400, TypeError)
 /** When the app publishes or sends data that JSON cannot carry. */
 export const InvalidDataError = createError<[string]>(

@@ -6,7 +6,8 @@ import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { ErrorReply } from './errors.ts'
 import { endExpired } from './expiry.ts'
-import type { Command, CommandName } from './schema.ts'
+import { dataOf, isNestedTooDeep } from './requests.ts'
+import type { Command, CommandData, CommandName } from './schema.ts'
 import type { SdkSession, SdkSessionOwner } from './session.ts'
 
 /** Milliseconds that a client whose connect was refused has to close. */
@@ -77,7 +78,7 @@ export class Dispatcher implements SdkSessionOwner {
       const reply = (result: object) => this.#reply(session, id, name, result)
       await handlers[name](this.context, session, command[name] as never, reply, next)
     } catch (error) {
-      errorType = this.#failed(session, id, name, error)
+      errorType = this.#failed(session, id, name, error, command[name])
     }
     if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
   }
@@ -89,13 +90,13 @@ export class Dispatcher implements SdkSessionOwner {
   }
 
   /** Replies with the error, or ends the connection. Returns the type of the error for the metric. */
-  #failed (session: SdkSession, id: number, name: CommandName, error: unknown): string {
+  #failed (session: SdkSession, id: number, name: CommandName, error: unknown, request: object = {}): string {
     const { connection } = session
     if (error instanceof DisconnectError) {
       connection.end(error.end)
       return 'disconnect'
     }
-    const reply = this.#errorReply(session, error)
+    const reply = this.#errorReply(session, name, error, request)
     if (name === 'connect') {
       session.phase = 'failed'
       connection.closeAt(Date.now() + REFUSED_LINGER, 'expired')
@@ -107,7 +108,7 @@ export class Dispatcher implements SdkSessionOwner {
   }
 
   /** Sends errors for the client as they are. Others are faults of the app or this package: logged, and sent as 100. */
-  #errorReply ({ connection }: SdkSession, error: unknown): ErrorReply {
+  #errorReply ({ connection }: SdkSession, name: CommandName, error: unknown, request: object = {}): ErrorReply {
     if (error instanceof ReplyError) return error.reply
     const { code, message } = (error ?? {}) as { code?: unknown, message?: string }
     const known = Object.values(clientErrors).find(one => one.code === code)
@@ -115,6 +116,10 @@ export class Dispatcher implements SdkSessionOwner {
     if (isAppCode(code)) return { code, message: message || 'error' }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
+    if (isNestedTooDeep(dataOf((request as { data?: CommandData }).data))) { // which is the client's fault, whatever failed on it
+      if (name === 'send') connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell
+      return clientErrors.badRequest
+    }
     if (!ALREADY_REPORTED.has(code as string)) this.context.observer.failed(connection, error)
     return clientErrors.internal
   }

@@ -94,7 +94,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (sdkPath !== false) {
     const reads = new SharedCalls()
     const publishLimits = new PublishLimits()
-    const tokens = await tokensOf(options)
+    const tokens = await tokensOf(options, observer)
     const context = { options, namespaces, connections, subscriptions, publisher, presence, reads, observer, publishLimits, tokens }
     const json = new SdkProtocol(jsonCodec, context)
     const protobuf = new SdkProtocol(protobufCodec, context)
@@ -127,8 +127,8 @@ async function release (heartbeat: Heartbeat, metrics: Metrics, registry: Instan
 }
 
 /** Only an app that takes tokens waits for the import of `jose`. */
-async function tokensOf ({ token }: ResolvedOptions): Promise<Tokens | undefined> {
-  return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token)
+async function tokensOf ({ token }: ResolvedOptions, observer: Observer): Promise<Tokens | undefined> {
+  return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token, observer)
 }
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })

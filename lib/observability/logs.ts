@@ -26,6 +26,8 @@ export const logEvents = {
   'bridge.down': 'error',
   'bridge.up': 'info',
   'publications.missed': 'warn',
+  'keys.failed': 'error',
+  'keys.restored': 'info',
   'control.failed': 'warn',
   'call.failed': 'warn',
   hint: 'warn',
@@ -167,6 +169,15 @@ export class Logs {
 
   missed (channel: string, count: number, reason: string): void {
     this.#write('publications.missed', { channel, count, reason }, `Publications lost: ${reason}`)
+  }
+
+  /** `url`: without its query. */
+  keysFailed (url: string, reason: string): void {
+    this.#write('keys.failed', { url, reason }, `No keys to verify tokens with from ${url}: ${reason}. Clients try again`)
+  }
+
+  keysRestored (url: string): void {
+    this.#write('keys.restored', { url }, `There are keys from ${url} again`)
   }
 
   controlFailed (command: string, err: unknown): void {

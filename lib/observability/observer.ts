@@ -169,6 +169,15 @@ export class Observer {
     this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
   }
 
+  /** The key set at `url`, by which tokens are verified, can not be fetched. */
+  keysFailed (url: string, reason: string): void {
+    this.#logs.keysFailed(url, reason)
+  }
+
+  keysRestored (url: string): void {
+    this.#logs.keysRestored(url)
+  }
+
   /** `used`, `limit`: bytes of resident memory. */
   memoryShort (used: number, limit: number): void {
     this.#logs.memoryShort(used, limit)

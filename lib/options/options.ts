@@ -256,7 +256,8 @@ export interface Options {
   onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
   /**
    * Closes all connections within `timeout` (at least 100 ms) when the app closes, and at SIGTERM and SIGINT if
-   * `signals` is true. False: connections are closed within half a second, and signals are not handled.
+   * `signals` is true. A signal that comes again changes nothing, but for a SIGINT two seconds or more after the
+   * first: it ends the process. False: connections are closed within half a second, and signals are not handled.
    * @default { signals: true, timeout: '8s' }
    */
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined

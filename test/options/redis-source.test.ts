@@ -27,7 +27,7 @@ t.test('anything else is refused, with its name and without its password', async
   const refused = (value: unknown, message: RegExp) => {
     t.throws(() => redisSource(value, 'redis'), { code: 'FST_CRWS_INVALID_OPTION', message }, String(message))
   }
-  for (const value of ['', 'localhost:6379', 'http://localhost', 'redis']) refused(value, /"redis": got '.*', allowed is a URL that starts with 'redis:\/\/' or 'rediss:\/\/'/)
+  for (const value of ['', 'localhost:6379', 'http://localhost', 'redis']) refused(value, /"redis": got a value of type String, allowed is a URL that starts with 'redis:\/\/' or 'rediss:\/\/'/)
   for (const value of [true, null, 6379, [], ['redis://a'], () => {}]) refused(value, /"redis": got .*a URL such as/)
   for (const rootNodes of [[], 'redis://a', undefined, {}]) refused({ rootNodes }, /"redis.rootNodes"/)
   const sentinelRootNodes = [{ host: 'a', port: 26379 }]
@@ -35,7 +35,7 @@ t.test('anything else is refused, with its name and without its password', async
   for (const nodes of [[], undefined, 'a:26379', [{ host: 'a' }], [{ url: 'redis://a' }], [null]]) refused({ name: 'a', sentinelRootNodes: nodes }, /"redis.sentinelRootNodes"/)
   refused({ name: 'a', sentinelRootNodes, nodeClientOptions: { url: 'redis://a' } }, /"redis.nodeClientOptions.url"/)
   for (const url of ['localhost', 1, null]) refused({ url }, /"redis.url"/)
-  t.throws(() => redisSource('http://ada:secret@localhost', 'redis'), { message: /^(?!.*secret).*http:\/\/\*\*\*@localhost/ })
+  t.throws(() => redisSource('http://ada:secret@localhost', 'redis'), { message: /^(?!.*(?:secret|localhost))/ })
 })
 
 t.test('the environment names it by REDIS_URL, or else by REDISHOST and REDISPORT', async (t) => {

@@ -7,7 +7,8 @@ import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { ErrorReply } from './errors.ts'
 import { endExpired } from './expiry.ts'
-import type { Command, CommandName } from './schema.ts'
+import { dataOf, isNestedTooDeep } from './requests.ts'
+import type { Command, CommandData, CommandName } from './schema.ts'
 import type { SdkSession, SdkSessionOwner } from './session.ts'
 
 /** Milliseconds that a client whose connect was refused has to close. */
@@ -92,7 +93,7 @@ export class Dispatcher implements SdkSessionOwner {
       const reply = (result: object) => this.#reply(session, id, name, result)
       await handlers[name](this.context, session, command[name] as never, reply, next)
     } catch (error) {
-      errorType = this.#failed(session, id, name, readable(error))
+      errorType = this.#failed(session, id, name, readable(error), command[name])
     }
     if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
   }
@@ -106,13 +107,13 @@ export class Dispatcher implements SdkSessionOwner {
   }
 
   /** Replies with the error, or ends the connection. Returns the type of the error for the metric. */
-  #failed (session: SdkSession, id: number, name: CommandName, error: unknown): string {
+  #failed (session: SdkSession, id: number, name: CommandName, error: unknown, request: object = {}): string {
     const { connection } = session
     if (error instanceof DisconnectError) {
       connection.end(error.end)
       return 'disconnect'
     }
-    const reply = this.#errorReply(session, error)
+    const reply = this.#errorReply(session, name, error, request)
     if (name === 'connect') {
       session.phase = 'failed'
       connection.closeAt(Date.now() + REFUSED_LINGER, 'expired')
@@ -124,12 +125,16 @@ export class Dispatcher implements SdkSessionOwner {
   }
 
   /** Sends errors for the client with their text. Others are faults of the app or of ours: logged, and sent as 100. */
-  #errorReply ({ connection }: SdkSession, error: unknown): ErrorReply {
+  #errorReply ({ connection }: SdkSession, name: CommandName, error: unknown, request: object = {}): ErrorReply {
     if (error instanceof ReplyError) return error.reply
     if (error instanceof ClientError) return { code: error.code, message: error.message || 'error' }
     const { code } = (error ?? {}) as { code?: unknown }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
+    if (isNestedTooDeep(dataOf((request as { data?: CommandData }).data))) { // which is the client's fault, whatever failed on it
+      if (name === 'send') connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell
+      return clientErrors.badRequest
+    }
     if (!ALREADY_REPORTED.has(code as string)) this.context.observer.failed(connection, error)
     return clientErrors.internal
   }

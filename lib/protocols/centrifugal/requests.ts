@@ -9,6 +9,8 @@ import type { CommandData } from './schema.ts'
 
 const LINE_FEED = 10
 const CARRIAGE_RETURN = 13
+/** Levels of data that every function can follow. The call stack ends some thousand levels down. */
+const MAX_DEPTH = 1_000
 
 /**
  * The channel that a request names.
@@ -37,10 +39,23 @@ export function positionOf ({ offset = 0, epoch = '' }: { offset?: number, epoch
   return { offset, epoch }
 }
 
-/** True if this user may enter a user-limited channel: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. */
+/**
+ * True if this user may enter a user-limited channel: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. A
+ * user whose id has a comma or a hash may enter none: what separates ids must not be part of one.
+ */
 export function isForUser (channel: string, user: string): boolean {
   const hash = channel.indexOf('#')
-  return hash === -1 || (user !== '' && channel.slice(hash + 1).split(',').includes(user))
+  return hash === -1 || (user !== '' && !user.includes('#') && channel.slice(hash + 1).split(',').includes(user))
+}
+
+/** True for data that can be read but not written again, by JSON.stringify or by a function that calls itself. */
+export function isNestedTooDeep (value: unknown): boolean {
+  let level = [value]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH) return true
+    level = level.flatMap(one => typeof one === 'object' && one !== null ? Object.values(one) : [])
+  }
+  return false
 }
 
 /**

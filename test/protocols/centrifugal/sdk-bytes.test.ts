@@ -12,6 +12,7 @@ import { startRedis } from '../../helpers/redis.ts'
 import { encodings } from '../../helpers/sdk.ts'
 import type { Encoding } from '../../helpers/sdk.ts'
 import { encodeCommands, sdkCodec } from '../../helpers/sdk-codec.ts'
+import { secretOf } from '../../helpers/secrets.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 import type { Client, ConnectOptions } from '../../helpers/ws-client.ts'
@@ -742,7 +743,7 @@ test('publications that come too fast get 111 in their namespace alone', () => (
   t.ok(client.open)
 })
 
-test('refresh closes with 3501 where nothing is to be refreshed', () => ({ channels, token: { secret: 'x'.repeat(32) }, authenticate: () => ({ user: 'ann' }) }), async (t, { url }, encoding) => {
+test('refresh closes with 3501 where nothing is to be refreshed', () => ({ channels, token: { secret: secretOf('x') }, authenticate: () => ({ user: 'ann' }) }), async (t, { url }, encoding) => {
   const ends = await Promise.all([{}, { token: '' }, { token: 'a.b.c' }].map(async (refresh) => {
     const client = await connected(t, url, encoding)
     client.send({ id: 1, refresh })
@@ -758,7 +759,7 @@ test('refresh closes with 3501 where nothing is to be refreshed', () => ({ chann
   t.strictSame(await client.closed(), badRequest)
 })
 
-test('a connect without credentials where tokens are taken closes with 3501, with a wrong one with 3500', () => ({ token: { secret: 'x'.repeat(32) } }), async (t, { url }, encoding) => {
+test('a connect without credentials where tokens are taken closes with 3501, with a wrong one with 3500', () => ({ token: { secret: secretOf('x') } }), async (t, { url }, encoding) => {
   const [none, wrong] = await Promise.all([openClient(t, url, encoding), openClient(t, url, encoding)])
   none.send({ id: 1, connect: {} })
   wrong.send({ id: 1, connect: { token: 'a.b.c' } })

@@ -8,6 +8,7 @@ import { startBalancer } from '../../helpers/balancer.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
 import type { Encoding } from '../../helpers/sdk.ts'
+import { secretOf } from '../../helpers/secrets.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 
@@ -407,7 +408,7 @@ t.test('clients of every kind in one channel get the same', async (t) => {
   }
 })
 
-const secret = 'a secret that only the server knows'
+const secret = secretOf('of the tests')
 
 everywhere('the host subscribes clients: at the connect', {
   channels: { room },

@@ -40,6 +40,7 @@ import type { ResolvedOptions } from './lib/options/resolve.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
+import { PublishLimits } from './lib/protocols/centrifugal/publish-limits.ts'
 import type { Tokens } from './lib/protocols/centrifugal/tokens.ts'
 import { PlainProtocol } from './lib/protocols/plain.ts'
 import { SharedCalls } from './lib/util/shared-calls.ts'
@@ -92,8 +93,9 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (path !== false) routes.add(path, () => plain)
   if (sdkPath !== false) {
     const reads = new SharedCalls()
-    const tokens = await tokensOf(options)
-    const context = { options, namespaces, connections, subscriptions, publisher, presence, reads, observer, tokens }
+    const publishLimits = new PublishLimits()
+    const tokens = await tokensOf(options, observer)
+    const context = { options, namespaces, connections, subscriptions, publisher, presence, reads, observer, publishLimits, tokens }
     const json = new SdkProtocol(jsonCodec, context)
     const protobuf = new SdkProtocol(protobufCodec, context)
     routes.add(sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
@@ -125,8 +127,8 @@ async function release (heartbeat: Heartbeat, metrics: Metrics, registry: Instan
 }
 
 /** Only an app that takes tokens waits for the import of `jose`. */
-async function tokensOf ({ token }: ResolvedOptions): Promise<Tokens | undefined> {
-  return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token)
+async function tokensOf ({ token }: ResolvedOptions, observer: Observer): Promise<Tokens | undefined> {
+  return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token, observer)
 }
 
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })

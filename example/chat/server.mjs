@@ -1,9 +1,10 @@
 // A chat with many rooms on any number of instances: `npm start`, then http://localhost:8080.
 // Instances that share a Redis (REDIS_URL) and a secret (TOKEN_SECRET) show the same rooms.
 // Without them this process is all there is.
+import rateLimit, { normalizeIP } from '@fastify/rate-limit'
 import fastifyStatic from '@fastify/static'
 import Fastify from 'fastify'
-import cloudRunWebSocket from 'fastify-cloud-run-websocket'
+import cloudRunWebSocket, { ClientError } from 'fastify-cloud-run-websocket'
 import { jwtVerify, SignJWT } from 'jose'
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
@@ -19,8 +20,23 @@ const DEFAULT_ROOMS = ['general', 'random', 'help']
 /** Its history is the list of the rooms that people have made. */
 const ROOM_LIST = 'lobby:rooms'
 const MAX_TEXT = 2_000
+/** Per client address and minute: a page asks for a token when it connects, and then every ten minutes. */
+const MAX_TOKENS = 120
+/** Rooms that one client address adds to the list within an hour. More may be made, but are not listed. */
+const MAX_LISTED_ROOMS = 20
+const HOUR = 3_600_000
 
-const app = Fastify({ logger: { level: process.env.LOG_LEVEL ?? 'info' } })
+/** Client address of each connection. */
+const addresses = new WeakMap()
+/** How many rooms each address has added to the list in this hour. */
+const listedBy = new Map()
+setInterval(() => listedBy.clear(), HOUR).unref()
+
+const app = Fastify({
+  logger: { level: process.env.LOG_LEVEL ?? 'info' },
+  // On Cloud Run the one hop before us, Google's front end, names the client. Elsewhere nobody is believed.
+  trustProxy: process.env.K_SERVICE === undefined ? false : (_address, hop) => hop === 0
+})
 
 await app.register(fastifyStatic, {
   root: join(import.meta.dirname, 'public'),
@@ -41,10 +57,16 @@ await app.register(cloudRunWebSocket, {
     typing: { subscribe: true, publish: true, publishLimit: { max: 10, timeWindow: '10s' } },
     lobby: { subscribe: true, history: { size: 100, ttl: '7d' } }
   },
-  onConnect: () => ({ data: { instance, rooms: DEFAULT_ROOMS } }),
+  onConnect (connection, request) {
+    addresses.set(connection, normalizeIP(request.ip))
+    return { data: { instance, rooms: DEFAULT_ROOMS } }
+  },
   onSubscribe,
   onPublish
 })
+
+// After the plugin, which has a limit of its own for connections.
+await app.register(rateLimit, { global: false })
 
 /** Everybody may take any name here. Yours knows who it is, by a session for example, and signs only that. */
 const tokenRequest = {
@@ -53,7 +75,7 @@ const tokenRequest = {
   properties: { name: { type: 'string', pattern: '^(?!\\s)[^\\p{C}]{1,32}(?<!\\s)$' }, token: { type: 'string' } }
 }
 
-app.post('/token', { schema: { body: tokenRequest } }, async ({ body: { name, token } }) => {
+app.post('/token', { schema: { body: tokenRequest }, config: { rateLimit: { max: MAX_TOKENS, timeWindow: '1m' } } }, async ({ body: { name, token } }) => {
   const user = await userOf(token)
   const signed = new SignJWT({ info: { name } }).setProtectedHeader({ alg: 'HS256' }).setSubject(user).setExpirationTime('10m')
   return { user, token: await signed.sign(key) }
@@ -74,8 +96,13 @@ async function onSubscribe (connection, channel) {
   const room = checkRoom(channel)
   if (channel.startsWith('typing:')) return
   const { publications } = await app.realtime.history(ROOM_LIST)
-  const listed = DEFAULT_ROOMS.includes(room) || publications.some(({ data }) => data.room === room)
-  if (!listed) await app.realtime.publish(ROOM_LIST, { room })
+  if (DEFAULT_ROOMS.includes(room) || publications.some(({ data }) => data.room === room)) return
+  const address = addresses.get(connection)
+  const count = listedBy.get(address) ?? 0
+  // Whoever makes rooms without end would push all others out of the list.
+  if (count === MAX_LISTED_ROOMS) return
+  listedBy.set(address, count + 1)
+  await app.realtime.publish(ROOM_LIST, { room })
 }
 
 /** Nothing from outside is trusted: what is published is ours, with the author that the token names. */
@@ -96,9 +123,9 @@ function checkRoom (channel) {
   return room
 }
 
-/** Error replies of an app have codes of its own, from 400 on. */
+/** The client is told no other error than this one. */
 function check (ok, message) {
-  if (!ok) throw Object.assign(new Error(message), { code: 400 })
+  if (!ok) throw new ClientError(400, message)
 }
 
 await app.listen({ port, host: '0.0.0.0' })

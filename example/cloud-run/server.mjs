@@ -14,7 +14,14 @@ const CONNECTIONS_SHARE = 0.95
 
 const app = Fastify({ logger: cloudLogging() })
 
-await app.register(fastifyStatic, { root: join(import.meta.dirname, 'public'), logLevel: 'warn' })
+await app.register(fastifyStatic, {
+  root: join(import.meta.dirname, 'public'),
+  logLevel: 'warn',
+  setHeaders (reply) {
+    reply.header('content-security-policy', "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+    reply.header('x-content-type-options', 'nosniff')
+  }
+})
 
 await app.register(cloudRunWebSocket, {
   maxConnections: Math.floor(Number(CLOUD_RUN_CONCURRENCY) * CONNECTIONS_SHARE),

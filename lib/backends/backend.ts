@@ -10,8 +10,10 @@ import { RedisBroker } from './redis/broker.ts'
 import { ClusterCommands } from './redis/cluster-commands.ts'
 import { ClusterSubscriber } from './redis/cluster-subscriber.ts'
 import { StandaloneCommands } from './redis/commands.ts'
+import { StandaloneEndpoint } from './redis/endpoint.ts'
 import { RedisKeys } from './redis/keys.ts'
 import { RedisPresence } from './redis/presence.ts'
+import { SentinelEndpoint } from './redis/sentinel.ts'
 import { RedisSessions } from './redis/sessions.ts'
 import type { RedisSource } from '../options/redis-source.ts'
 import { StandaloneSubscriber } from './redis/subscriber.ts'
@@ -31,7 +33,7 @@ export function createBackend ({ redis, prefix }: ResolvedOptions): Backend {
     return { broker: new MemoryBroker(), presence: new MemoryPresence(), sessions: new MemorySessions(), rateLimitStore: undefined }
   }
   const keys = new RedisKeys(prefix)
-  const { commands, subscriber } = createLinks(redis)
+  const { commands, subscriber } = createLinks(redis, keys)
   return {
     broker: new RedisBroker(commands, subscriber, keys),
     presence: new RedisPresence(commands, keys),
@@ -40,10 +42,18 @@ export function createBackend ({ redis, prefix }: ResolvedOptions): Backend {
   }
 }
 
-function createLinks (source: RedisSource) {
+function createLinks (source: RedisSource, keys: RedisKeys) {
   if (source.kind === 'cluster' || source.kind === 'cluster-client') {
-    const commands = new ClusterCommands(source)
+    const commands = new ClusterCommands(source, keys)
     return { commands, subscriber: new ClusterSubscriber(commands) }
   }
-  return { commands: new StandaloneCommands(source), subscriber: new StandaloneSubscriber(source) }
+  const endpoint = source.kind === 'sentinel' ? new SentinelEndpoint(source.options) : new StandaloneEndpoint(source)
+  // Both leave the server together, or publications would go to one server and be awaited from another.
+  const unusable = (reason: string) => {
+    commands.giveUp(reason)
+    subscriber.giveUp(reason)
+  }
+  const commands = new StandaloneCommands(endpoint, keys, unusable)
+  const subscriber = new StandaloneSubscriber(endpoint, keys, unusable)
+  return { commands, subscriber }
 }

@@ -3,7 +3,7 @@ import type { WebSocket } from 'ws'
 import type { TraceContext } from '../google/trace-context.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import type { Subscription } from '../hub/subscription.ts'
-import { checkClose, closeCodes } from '../model/close-codes.ts'
+import { checkClose, closeCodes, endOfViolation } from '../model/close-codes.ts'
 import type { CloseName, End } from '../model/close-codes.ts'
 import type { Connection as PublicConnection, ProtocolName, SubscribeResult } from '../model/connection.ts'
 import type { Encoder, Frame } from '../model/encoder.ts'
@@ -12,26 +12,23 @@ import type { Position } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
-import type { TokenBucket } from '../util/token-bucket.ts'
+import { readable } from '../util/thrown.ts'
 import { Turns } from '../util/turns.ts'
 import { Inbox } from './inbox.ts'
 import type { InboxOwner } from './inbox.ts'
 import { Outbox } from './outbox.ts'
 import type { OutboxOwner } from './outbox.ts'
+import type { Protocol } from './protocol.ts'
 import type { Session } from './session.ts'
+import type { Upgrade } from './upgrade.ts'
 
 /** Milliseconds that a peer has to answer our close frame. */
 const CLOSE_TIMEOUT = 5_000
-/** Close codes that `ws` sends to a client that violates the protocol, where it is not 1002. */
-const violationCodes: Readonly<Record<string, number>> = { WS_ERR_INVALID_UTF8: 1007, WS_ERR_TOO_MANY_BUFFERED_PARTS: 1008 }
+/** Milliseconds after which a peer that goes on sending after a violation is cut off: reading it costs CPU. */
+const VIOLATION_TIMEOUT = 250
+/** Milliseconds more for a pong while the socket is paused, for a handler that is slow: it may lie unread. */
+const PAUSED_TIMEOUT = 60_000
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
-
-/** What clients speak: an encoder for what they get, and a session per connection for what they send. */
-export interface Protocol {
-  readonly encoder: Encoder
-  /** Called by the connection's constructor. The session begins with its `start`. */
-  open (connection: Connection): Session
-}
 
 /** What a connection needs of the instance. */
 export interface ConnectionOwner {
@@ -82,7 +79,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   /** For `onDisconnect`, when the subscriptions have ended. */
   #channelsAtEnd: ReadonlySet<string> | undefined
 
-  constructor (socket: WebSocket, protocol: Protocol, owner: ConnectionOwner, upgrade: Upgrade) {
+  constructor (socket: WebSocket, protocol: Protocol<Connection>, owner: ConnectionOwner, upgrade: Upgrade) {
     this.encoder = protocol.encoder
     this.deadline = upgrade.deadline
     this.logsMessages = owner.observer.messages
@@ -100,6 +97,8 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   get info (): unknown { return this.#info }
   get protocol (): ProtocolName { return this.encoder.name }
   get open (): boolean { return this.#end === undefined && !this.#closed }
+  /** True while nothing is read, for a handler of the app that is slow. */
+  get paused (): boolean { return this.#socket.isPaused }
   get received (): number { return this.inbox.received }
   get bytesReceived (): number { return this.inbox.bytesReceived }
   get sent (): number { return this.outbox.sent }
@@ -183,17 +182,21 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   sweep (now: number, late: number, interval: number, timeout: number): void {
     if (this.#end !== undefined) {
       if (now >= this.#endBy) this.#socket.terminate()
+    } else if (this.outbox.left) {
+      this.#socket.terminate() // `ws` would wait for the peer's end of the TCP connection
     } else if (now >= this.deadline) {
       this.end('deadline')
     } else if (now >= this.#closeAt) {
       this.end(this.#closeAtHow)
-    } else if (this.pongBy !== 0 && now >= this.pongBy + late && !this.#socket.isPaused) {
+    } else if (this.pongBy !== 0 && now >= this.pongBy + late + (this.paused ? PAUSED_TIMEOUT : 0)) {
       this.terminate('noPong')
-    } else if (now >= this.pingAt && this.pongBy === 0) {
+    } else if (now >= this.pingAt && (this.pongBy === 0 || this.paused)) {
+      // A paused socket is pinged all the same: if the peer has gone, the second ping fails.
       this.pingAt = now + interval
-      this.pongBy = now + timeout
+      if (this.pongBy === 0) this.pongBy = now + timeout
       this.session.ping()
     }
+    if (this.open) this.outbox.checkBuffered() // again: not all that waits was written through the outbox
     this.session.sweep(now)
   }
 
@@ -226,6 +229,11 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     this.#socket.terminate()
   }
 
+  discarded (): void {
+    const violated = this.#end?.cause === 'policy'
+    if (violated && Date.now() >= this.#endBy - CLOSE_TIMEOUT + VIOLATION_TIMEOUT) this.#socket.terminate()
+  }
+
   messageReceived (data: Buffer, binary: boolean): void {
     this.#owner.observer.message('received', this, data, binary)
   }
@@ -248,17 +256,14 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   }
 
   socketFailed (error: Error & { code?: string }): void {
-    // `ws` sends 1009 without a reason; the app gets ours.
-    if (error.code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') this.#end ??= this.encoder.endOf('tooBig')
-    else if (error.code?.startsWith('WS_ERR_')) {
-      this.#end ??= { code: violationCodes[error.code] ?? 1002, reason: error.message, cause: 'policy' }
-    }
+    this.#end ??= endOfViolation(error)
     this.#endBy = Date.now() + CLOSE_TIMEOUT
   }
 
   closed (code: number, reason: string): void {
     this.#channelsAtEnd = this.channels
     this.#closed = true
+    this.session.closed()
     this.#end ??= { code, reason, cause: code === 1006 ? 'abnormal' : 'client' }
     this.#owner.ended(this, this.#end)
   }
@@ -267,16 +272,9 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   get discardsMessages (): boolean { return this.#disconnected || this.#end?.cause === 'policy' || this.#end?.cause === 'error' }
 
   taskFailed (error: unknown): void {
-    if (!this.open && error instanceof ConnectionClosedError) return // the client left meanwhile: the handler did not fail
-    this.#owner.observer.failed(this, error)
+    const cause = readable(error)
+    if (!this.open && cause instanceof ConnectionClosedError) return // the client left meanwhile: the handler did not fail
+    this.#owner.observer.failed(this, cause)
     this.end('internalError')
   }
-}
-
-/** What is decided at the upgrade. */
-export interface Upgrade {
-  readonly deadline: number
-  readonly pingAt: number
-  readonly trace: TraceContext | undefined
-  readonly rate: TokenBucket | undefined
 }

@@ -6,8 +6,9 @@ import type { Identity } from '../options/options.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
 import { Connection } from './connection.ts'
-import type { ConnectionOwner, Protocol } from './connection.ts'
+import type { ConnectionOwner } from './connection.ts'
 import { guarded } from './guard.ts'
+import type { Protocol } from './protocol.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 /** Share of the maximum age by which connections that came together are closed apart. */
@@ -42,7 +43,7 @@ export class Connections implements ConnectionOwner {
   of (user: string): Connection[] { return Array.from(this.#byUser.get(user) ?? []) }
 
   /** Takes a socket right after its upgrade. Synchronous up to the listeners, so that no message is missed. */
-  accept (socket: WebSocket, protocol: Protocol, identity: Identity | undefined, request: FastifyRequest): void {
+  accept (socket: WebSocket, protocol: Protocol<Connection>, identity: Identity | undefined, request: FastifyRequest): void {
     const { maxConnectionAge, heartbeat: { interval }, rateLimit: { messages } } = this.options
     const now = Date.now()
     const upgrade = {

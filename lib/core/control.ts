@@ -1,4 +1,5 @@
 import type { Broker, ChannelListener, HistorySettings } from '../model/broker.ts'
+import { checkClose } from '../model/close-codes.ts'
 import { encodePayload, newPublication } from '../model/publication.ts'
 import type { Publication } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
@@ -69,7 +70,7 @@ export class Control implements ChannelListener {
     const command = JSON.parse(json) as Command
     const connections = this.#targets(command)
     if (command.type === 'disconnect') {
-      const { code, reason } = command
+      const { code, reason } = checkClose(command.code, command.reason) // others can write to Redis, too
       for (const connection of connections) connection.disconnect({ code, reason, cause: 'server' })
     } else if (command.type === 'subscribe' || command.type === 'unsubscribe') {
       await Promise.all(connections.map(connection => connection[command.type](command.channel)))

@@ -4,8 +4,9 @@ import { isPromise, TaskQueue } from '../util/task-queue.ts'
 import type { TokenBucket } from '../util/token-bucket.ts'
 import type { Session } from './session.ts'
 
-/** Messages that may wait for the handler of an earlier one. Then the socket is paused until half of them are done. */
+/** Messages, and bytes, that may wait for an earlier handler. Then the socket is paused until half of them are done. */
 const MAX_WAITING = 64
+const MAX_WAITING_BYTES = 262_144
 
 /** The connection that an inbox belongs to. */
 export interface InboxOwner {
@@ -18,6 +19,8 @@ export interface InboxOwner {
    * True if messages in flight are discarded: the client was disconnected or broke a rule, or its handler has failed.
    */
   readonly discardsMessages: boolean
+  /** Something was received that is discarded. */
+  discarded (): void
   /** A message was received. Called only if `logsMessages`. */
   messageReceived (data: Buffer, binary: boolean): void
   /** The socket is read again after a pause, in which a pong may have lain unread. */
@@ -42,6 +45,7 @@ export class Inbox {
   readonly #socket: WebSocket
   readonly #tasks = new TaskQueue()
   readonly #maxPayload: number
+  #waitingBytes = 0
 
   constructor (socket: WebSocket, owner: InboxOwner, maxPayload: number, rate: TokenBucket | undefined) {
     this.owner = owner
@@ -51,7 +55,7 @@ export class Inbox {
     inboxes.set(socket, this)
     // @fastify/websocket's own listener logs a client's mistakes as errors, and keeps the upgrade's request in memory.
     socket.removeAllListeners('error')
-    socket.on('message', Inbox.#receive).on('pong', onPong).on('error', onError).on('close', onClose)
+    socket.on('message', Inbox.#receive).on('ping', onPing).on('pong', onPong).on('error', onError).on('close', onClose)
   }
 
   /** Receives one message. Static: one listener for all sockets, no closure per connection. */
@@ -63,7 +67,7 @@ export class Inbox {
     inbox.bytesReceived += data.length
     owner.pongBy = 0
     if (owner.logsMessages) owner.messageReceived(data, binary)
-    if (owner.discardsMessages) return
+    if (owner.discardsMessages) return owner.discarded()
     // Of use only where the app has registered a WebSocket server of its own with a larger limit.
     if (data.length > inbox.#maxPayload) return owner.end('tooBig')
     if (!inbox.#tasks.idle) return inbox.#receiveLater(data, binary)
@@ -100,9 +104,19 @@ export class Inbox {
     if (this.rate !== undefined && this.rate.refused > this.rate.rate.max) this.owner.end('flooding')
   }
 
+  /** Counts a ping, or a pong that nobody asked for: they cost as much to read as a message. */
+  takeControlFrame (): void {
+    if (this.owner.discardsMessages) this.owner.discarded()
+    else this.take()
+  }
+
   #receiveLater (data: Buffer, binary: boolean): void {
-    this.run(() => this.owner.discardsMessages ? undefined : this.owner.session.handle(data, binary))
-    if (this.#tasks.length >= MAX_WAITING) this.#socket.pause()
+    this.#waitingBytes += data.length
+    this.run(() => {
+      this.#waitingBytes -= data.length
+      return this.owner.discardsMessages ? undefined : this.owner.session.handle(data, binary)
+    })
+    if (this.#tasks.length >= MAX_WAITING || this.#waitingBytes >= MAX_WAITING_BYTES) this.#socket.pause()
   }
 
   #whenDone (result: PromiseLike<unknown>): PromiseLike<void> {
@@ -110,7 +124,7 @@ export class Inbox {
   }
 
   #taskDone (): void {
-    if (!this.#socket.isPaused || this.#tasks.length > MAX_WAITING / 2) return
+    if (!this.#socket.isPaused || this.#tasks.length > MAX_WAITING / 2 || this.#waitingBytes > MAX_WAITING_BYTES / 2) return
     this.owner.resumed()
     this.#socket.resume()
   }
@@ -119,9 +133,12 @@ export class Inbox {
 /** One set of listeners for all sockets: no closures per connection. */
 const inboxes = new WeakMap<WebSocket, Inbox>()
 
+function onPing (this: WebSocket): void { inboxes.get(this)?.takeControlFrame() }
 function onPong (this: WebSocket): void {
   const inbox = inboxes.get(this)
-  if (inbox !== undefined) inbox.owner.pongBy = 0
+  if (inbox === undefined) return
+  if (inbox.owner.pongBy === 0) inbox.takeControlFrame()
+  else inbox.owner.pongBy = 0
 }
 function onError (this: WebSocket, error: Error): void { inboxes.get(this)?.owner.socketFailed(error) }
 function onClose (this: WebSocket, code: number, reason: Buffer): void {

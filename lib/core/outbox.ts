@@ -4,8 +4,9 @@ import type { Batch, Frame } from '../model/encoder.ts'
 
 /** Bytes from several channels that are held back to leave in one write. */
 const MAX_CORKED = 65_536
-/** `WebSocket.OPEN` (RFC 6455 has no names for states; these are the browser's). */
+/** `WebSocket.OPEN` and `CLOSING` (RFC 6455 has no names for states; these are the browser's). */
 const OPEN = 1
+const CLOSING = 2
 const TEXT = { binary: false }
 const BINARY = { binary: true }
 
@@ -55,6 +56,9 @@ export class Outbox {
   /** Bytes written but not yet accepted by the socket (`ws.bufferedAmount`). */
   get bufferedBytes (): number { return this.#socket.bufferedAmount }
 
+  /** True if the client has said goodbye, or ended its side, and got all it was sent. */
+  get left (): boolean { return !this.#closed && this.#socket.readyState === CLOSING && this.bufferedBytes === 0 }
+
   get #writable (): boolean { return !this.#closed && this.#socket.readyState === OPEN }
 
   /** Holds frames back until `release`: SDKs accept nothing before the reply to their connect. */
@@ -75,7 +79,7 @@ export class Outbox {
     if (!this.#writable) return false
     if (this.#held !== undefined) return this.#held.push(frame) > 0
     this.#send(frame)
-    this.#checkBuffered()
+    this.checkBuffered()
     return true
   }
 
@@ -87,13 +91,13 @@ export class Outbox {
     if (!this.#writable) return
     if (this.#compresses) {
       for (const frame of batch.frames) this.#send(frame)
-      return this.#checkBuffered()
+      return this.checkBuffered()
     }
     this.#raw.write(batch.bytes ?? frameBatch(batch))
     this.sent += batch.frames.length
     this.bytesSent += batch.payloadBytes
     if (this.#owner.logsMessages) for (const frame of batch.frames) this.#owner.frameSent(frame)
-    if (this.#raw.writableLength > Math.min(MAX_CORKED, this.#maxBufferedBytes)) this.#checkBuffered()
+    if (this.#raw.writableLength > Math.min(MAX_CORKED, this.#maxBufferedBytes)) this.checkBuffered()
   }
 
   /**
@@ -119,6 +123,13 @@ export class Outbox {
     return true
   }
 
+  /** Ends the connection if the client owes too much, whatever made it so. */
+  checkBuffered (): void {
+    this.#flushCorked()
+    const { bufferedBytes } = this
+    if (bufferedBytes > this.#maxBufferedBytes) this.#owner.tooSlow(bufferedBytes)
+  }
+
   /** Sends the close frame; nothing is sent after it. */
   close (code: number, reason: string): void {
     this.#closed = true
@@ -130,12 +141,6 @@ export class Outbox {
     this.sent++
     this.bytesSent += frame.payload.length
     if (this.#owner.logsMessages) this.#owner.frameSent(frame)
-  }
-
-  #checkBuffered (): void {
-    this.#flushCorked()
-    const { bufferedBytes } = this
-    if (bufferedBytes > this.#maxBufferedBytes) this.#owner.tooSlow(bufferedBytes)
   }
 
   /** Corked bytes are not outstanding. What follows is corked again if the socket has accepted everything. */

@@ -157,6 +157,6 @@ function checkTtl (ttl: Duration): number {
 }
 
 function checkUser (user: unknown): string {
-  if (typeof user === 'string' && user !== '') return user
-  throw new InvalidArgumentError('user', String(user), 'a string that is not empty')
+  if (typeof user === 'string' && user !== '' && user.isWellFormed()) return user
+  throw new InvalidArgumentError('user', String(user), 'a string of well-formed Unicode that is not empty')
 }

@@ -19,6 +19,8 @@ export interface Session {
   handle (data: Buffer, binary: boolean): unknown
   /** Asks the client for a sign of life. */
   ping (): void
+  /** The connection is closed. What the client has sent and what waits for its turn is over soon. */
+  closed (): void
   /** Called at every sweep of the heartbeat. */
   sweep (now: number): void
   /** Position from which a subscription by the app recovers if the app named none. */

@@ -10,6 +10,9 @@ import { encodePayload, newPublication } from '../model/publication.ts'
 import type { Position } from '../model/publication.ts'
 import type { Connection } from './connection.ts'
 
+/** Removals from presence lists that are kept at most. What is not removed expires. */
+const MAX_REMOVALS = 10_000
+
 /** The subscriptions of this instance: what happens between a subscribe and the end, in the hub and in presence. */
 export class Subscriptions {
   readonly #instance: string
@@ -17,6 +20,8 @@ export class Subscriptions {
   readonly #broker: Broker
   readonly #presence: Presence
   readonly #namespaces: ChannelNamespaces
+  /** Removals from presence lists that failed, by connection and channel. `refreshPresence` does them again. */
+  readonly #removals = new Map<string, { channel: string, client: string }>()
 
   constructor (instance: string, hub: Hub, broker: Broker, presence: Presence, namespaces: ChannelNamespaces) {
     this.#instance = instance
@@ -60,13 +65,14 @@ export class Subscriptions {
     const { channel, since } = subscription
     const { history, presence } = this.#namespaces.rules(channel)
     connection.addSubscription(subscription)
+    if (this.#removals.size > 0) this.#removals.delete(removalKey(channel, connection.id))
     try {
       await this.#hub.join(subscription, history !== undefined && (since !== undefined || connection.session.positioned))
       if (presence && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
       if (!connection.open) throw new ConnectionClosedError(connection.id)
     } catch (error) {
       // Not awaited: while Redis does not answer, the client would wait for the removal, too.
-      if (subscription.state === 'ended') this.#removePresence(connection, channel) // it ended while it was added
+      if (subscription.state === 'ended') this.#removePresence(connection.id, channel) // it ended while it was added
       else this.end(connection, subscription)
       throw error
     }
@@ -79,7 +85,7 @@ export class Subscriptions {
     connection.removeSubscription(subscription)
     subscription.end()
     if (state === 'live') this.#announce('leave', connection, subscription).catch(() => {})
-    if (state !== 'new') await this.#removePresence(connection, channel)
+    if (state !== 'new') await this.#removePresence(connection.id, channel)
   }
 
   /** Tells the channel that the subscription is live. Called when the client knows it. */
@@ -87,8 +93,14 @@ export class Subscriptions {
     this.#announce('join', connection, subscription).catch(() => {})
   }
 
-  /** Adds the members of this instance to the presence lists again, before their entries expire. */
+  /**
+   * Brings the presence lists up to date: removes members who could not be removed when they left, and adds those who
+   * are here again, before their entries expire. The removals are sent first.
+   */
   async refreshPresence (connections: Iterable<Connection>): Promise<void> {
+    const removals = Array.from(this.#removals.values())
+    this.#removals.clear()
+    const removed = removals.map(({ channel, client }) => this.#removePresence(client, channel))
     const members = new Map<string, Member[]>()
     for (const connection of connections) {
       for (const { channel, state, info } of connection.subscriptions.values()) {
@@ -99,7 +111,7 @@ export class Subscriptions {
         else ofChannel.push(member)
       }
     }
-    await Promise.all(Array.from(members, ([channel, ofChannel]) => this.#presence.add(channel, ofChannel)))
+    await Promise.all([...removed, ...Array.from(members, ([channel, ofChannel]) => this.#presence.add(channel, ofChannel))])
   }
 
   /** Not awaited: an event is delivered at most once, and the presence list is authoritative. */
@@ -109,10 +121,17 @@ export class Subscriptions {
     await this.#broker.publish(channel, newPublication(this.#instance, { kind, payload }), { history: undefined })
   }
 
-  /** While Redis is down the entry cannot be removed; it expires by itself. */
-  async #removePresence (connection: Connection, channel: string): Promise<void> {
-    if (this.#namespaces.rules(channel).presence) await this.#presence.remove(channel, connection.id).catch(() => {})
+  /** Never rejects. A removal that fails, because Redis is down, is kept. */
+  async #removePresence (client: string, channel: string): Promise<void> {
+    if (!this.#namespaces.rules(channel).presence) return
+    await this.#presence.remove(channel, client).catch(() => {
+      if (this.#removals.size < MAX_REMOVALS) this.#removals.set(removalKey(channel, client), { channel, client })
+    })
   }
+}
+
+function removalKey (channel: string, client: string): string {
+  return `${client} ${channel}`
 }
 
 /** The member that others see of a connection. */

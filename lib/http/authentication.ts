@@ -80,7 +80,9 @@ function checkIdentity (identity: Identity): Identity {
   const allowed = '{ user, info?, channels?, expiresAt?, meta? }'
   if (typeof identity !== 'object' || identity === null) throw invalid('result of authenticate', identity, allowed)
   const { user, info, channels, expiresAt } = identity
-  if (user !== undefined && typeof user !== 'string') throw invalid('user from authenticate', user, 'a string')
+  if (user !== undefined && !(typeof user === 'string' && user.isWellFormed())) {
+    throw invalid('user from authenticate', user, 'a string of well-formed Unicode')
+  }
   if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
     throw invalid('expiresAt from authenticate', expiresAt, 'a Unix time in seconds')
   }

@@ -4,7 +4,8 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { WebSocket } from 'ws'
 import type { Connections } from '../core/connections.ts'
-import type { Protocol } from '../core/connection.ts'
+import type { Connection } from '../core/connection.ts'
+import type { Protocol } from '../core/protocol.ts'
 import type { Tracing } from '../observability/tracing.ts'
 import { answerUpgradeRequired } from './admission.ts'
 import type { Admission } from './admission.ts'
@@ -30,7 +31,7 @@ export class WebSocketRoutes {
     this.#tracing = tracing
   }
 
-  add (path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol): void {
+  add (path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol<Connection>): void {
     const admission = this.#admission
     const tracing = this.#tracing
     this.#paths.add(this.#app.prefix + path)

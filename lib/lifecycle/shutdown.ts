@@ -15,7 +15,7 @@ import type { ResolvedOptions } from '../options/resolve.ts'
  *                                    log entries, meanwhile: 2_000 (FLUSH_TIMEOUT in google/logging-api.ts)
  *   9_000   release                  hooks of the app and open requests: MARGIN, then the process exits
  *                                    record of this instance: 2_000 (COMMAND_TIMEOUT in backends/redis/commands.ts)
- *                                    each Redis connection: 500 (CLOSE_TIMEOUT in backends/redis/link.ts)
+ *                                    each Redis connection: 500 (CLOSE_TIMEOUT in backends/redis/client.ts)
  *  10_000   (SIGKILL)
  *
  * Times are ms after SIGTERM. A step that ends early leaves its time to the next ones.

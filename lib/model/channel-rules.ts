@@ -57,6 +57,10 @@ export function checkChannel (channel: string): string {
   if (/[\u0000-\u001f\u007f]/.test(channel)) {
     throw new InvalidChannelError(inspect(channel), 'control characters are not allowed in its name')
   }
+  // In UTF-8 every half of a surrogate pair becomes U+FFFD: on Redis different names would be one.
+  if (!channel.isWellFormed()) {
+    throw new InvalidChannelError(inspect(channel), 'half a surrogate pair is not allowed in its name')
+  }
   return channel
 }
 

@@ -89,6 +89,15 @@ export const sdkOnlyCloseCodes = {
   stale: { code: 3502, reason: 'stale', cause: 'policy', reconnect: false }
 } as const satisfies Record<string, CloseCode>
 
+/** Close codes that `ws` sends to a client that violates the protocol, where it is not 1002. */
+const violationCodes: Readonly<Record<string, number>> = { WS_ERR_INVALID_UTF8: 1007, WS_ERR_TOO_MANY_BUFFERED_PARTS: 1008 }
+
+/** Returns how `ws` ends the connection of a client that violates the protocol; undefined for any other error. */
+export function endOfViolation ({ code, message }: Error & { code?: string }): End | undefined {
+  if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return closeCodes.tooBig // `ws` sends it without a reason
+  return code?.startsWith('WS_ERR_') ? { code: violationCodes[code] ?? 1002, reason: message, cause: 'policy' } : undefined
+}
+
 /** Returns the code and reason if a server may close with them. @throws FST_CRWS_INVALID_ARGUMENT */
 export function checkClose (code: number, reason: string): { code: number, reason: string } {
   const allowed = code === 1000 || (Number.isInteger(code) && code >= 3000 && code <= 4999)

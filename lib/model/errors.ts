@@ -48,7 +48,10 @@ export const NoWebSocketRouteError = createError(
   'FST_CRWS_NO_WEBSOCKET_ROUTE', 'This is no WebSocket endpoint: send the request without Upgrade', 426
 )
 
-/** When the app names a channel that is empty, longer than 255 bytes, not a string, or has control characters. */
+/**
+ * When the app names a channel that is empty, longer than 255 bytes, not a string, has control characters, or half a
+ * surrogate pair.
+ */
 export const InvalidChannelError = createError<[string, string]>('FST_CRWS_INVALID_CHANNEL', 'Invalid channel %s: %s', 400, TypeError)
 /** When the app publishes or sends data that JSON cannot carry. */
 export const InvalidDataError = createError<[string]>(

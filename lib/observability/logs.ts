@@ -9,6 +9,7 @@ import type { Rejection } from './metrics.ts'
 import type { ResolvedLogging } from '../options/resolve.ts'
 import { readTrace } from '../google/trace-context.ts'
 import type { TraceContext } from '../google/trace-context.ts'
+import { describe } from '../util/thrown.ts'
 
 /** The `event` of each entry and its level; a test compares this list with the README's. */
 export const logEvents = {
@@ -25,6 +26,8 @@ export const logEvents = {
   'bridge.down': 'error',
   'bridge.up': 'info',
   'publications.missed': 'warn',
+  'keys.failed': 'error',
+  'keys.restored': 'info',
   'control.failed': 'warn',
   'call.failed': 'warn',
   hint: 'warn',
@@ -118,8 +121,8 @@ export class Logs {
 
   /** A handler of the app threw. The entry has its stack. */
   failed (connection: LoggedConnection, err: unknown): void {
-    const fields = { ...client(connection), err, ...this.#context(connection) }
-    this.#write('connection.failed', fields, `Handler of a WebSocket connection failed: ${(err as Error)?.message}`)
+    const fields = { ...client(connection), ...this.#context(connection) }
+    this.#writeError('connection.failed', fields, err, 'Handler of a WebSocket connection failed')
   }
 
   /** `authenticate` has a bug. The entry has its stack. */
@@ -168,12 +171,21 @@ export class Logs {
     this.#write('publications.missed', { channel, count, reason }, `Publications lost: ${reason}`)
   }
 
+  /** `url`: without its query. */
+  keysFailed (url: string, reason: string): void {
+    this.#write('keys.failed', { url, reason }, `No keys to verify tokens with from ${url}: ${reason}. Clients try again`)
+  }
+
+  keysRestored (url: string): void {
+    this.#write('keys.restored', { url }, `There are keys from ${url} again`)
+  }
+
   controlFailed (command: string, err: unknown): void {
-    this.#write('control.failed', { command, err }, `Command from another instance failed: ${(err as Error)?.message}`)
+    this.#writeError('control.failed', { command }, err, 'Command from another instance failed')
   }
 
   callFailed (call: string, err: unknown): void {
-    this.#write('call.failed', { call, err }, `Call of ${call} failed: ${String(err)}`)
+    this.#writeError('call.failed', { call }, err, `Call of ${call} failed`)
   }
 
   /** `command` corrects the setting. */
@@ -203,6 +215,16 @@ export class Logs {
 
   #request (request: FastifyRequest | IncomingMessage, status: number): object | undefined {
     return this.#destination.cloud ? { httpRequest: httpRequest(request, this.#trustedProxies, status) } : undefined
+  }
+
+  /** The serializer of the logger reads every field of an error, and of its causes; one may throw while it is read. */
+  #writeError (event: Event, fields: object, err: unknown, message: string): void {
+    const text = `${message}: ${describe(err)}`
+    try {
+      this.#write(event, { ...fields, err }, text)
+    } catch {
+      this.#write(event, { ...fields, err: new Error(describe(err)) }, text)
+    }
   }
 
   #write (event: Event, fields: object, message: string): void {

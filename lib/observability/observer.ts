@@ -6,6 +6,7 @@ import { ALREADY_REPORTED } from '../model/errors.ts'
 import type { LoggedConnection, Logs } from './logs.ts'
 import type { MeasuredConnection, Metrics, Rejection } from './metrics.ts'
 import type { Publication } from '../model/publication.ts'
+import { readable } from '../util/thrown.ts'
 import type { TraceContext } from '../google/trace-context.ts'
 import { traceparent, withSpan } from './tracing.ts'
 import type { Tracing } from './tracing.ts'
@@ -96,8 +97,9 @@ export class Observer {
 
   /** A call of `app.realtime` or of a connection rejected. Errors that are reported elsewhere are left out. */
   callFailed (call: string, error: unknown): void {
-    const { code = '' } = (error ?? {}) as { code?: string }
-    if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, error)
+    const cause = readable(error)
+    const { code = '' } = (cause ?? {}) as { code?: string }
+    if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, cause)
   }
 
   /** A command from another instance failed. */
@@ -165,6 +167,15 @@ export class Observer {
 
   brokerUp (): void {
     this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
+  }
+
+  /** The key set at `url`, by which tokens are verified, can not be fetched. */
+  keysFailed (url: string, reason: string): void {
+    this.#logs.keysFailed(url, reason)
+  }
+
+  keysRestored (url: string): void {
+    this.#logs.keysRestored(url)
   }
 
   /** `used`, `limit`: bytes of resident memory. */

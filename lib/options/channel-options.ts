@@ -41,7 +41,8 @@ export interface ChannelOptions {
    */
   history?: { size: number, ttl: Duration } | undefined
   /**
-   * Limits what one SDK client publishes to one channel. Publishes over it get error 111.
+   * Limits what one user publishes to one channel with an SDK, over all connections to this instance; without a user,
+   * what one connection does. Publishes over it get error 111.
    * @default undefined (no limit)
    */
   publishLimit?: Limit | undefined

@@ -11,10 +11,24 @@ export type Check<T> = (value: unknown, name: string) => T
 /** The resolved form of an object, by the checks of its fields. */
 export type Resolved<Checks> = { readonly [K in keyof Checks]: Checks[K] extends Check<infer T> ? T : never }
 
+/** Options that hold secrets, at any depth and in any wrong form. */
+const SECRET_OPTION = /^(?:token|redis)\b/
+
+/** The message ends up in logs, so it shows no secrets: of options that hold some no more than the type. */
 export function invalid (name: string, value: unknown, allowed: string): Error {
-  const shown = inspect(value, { depth: 1, breakLength: Infinity })
-  // The password of a URL must not end up in a log. It may contain any character, even a second @.
-  return new InvalidOptionError(name, shown.replace(/(['"`])([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1$2***@'), allowed)
+  return new InvalidOptionError(name, SECRET_OPTION.test(name) ? typeOf(value) : shown(value), allowed)
+}
+
+function typeOf (value: unknown): string {
+  if (value === undefined || value === null) return String(value)
+  return `a value of type ${Object.prototype.toString.call(value).slice('[object '.length, -1)}`
+}
+
+/** URLs without credentials, which may contain any character, even a second @, and without the query. */
+function shown (value: unknown): string {
+  return inspect(value, { depth: 1, breakLength: Infinity })
+    .replace(/(['"`])([a-z][a-z0-9+.-]*:\/\/)?.*@/is, '$1$2***@')
+    .replace(/([a-z][a-z0-9+.-]*:\/\/[^\s'"`?]*)\?[^\s'"`]*/gi, '$1?***')
 }
 
 /** Returns undefined for a value that is not a duration. */

@@ -108,8 +108,8 @@ type MaybePromise<T> = T | Promise<T>
  * without Google.
  *
  * Handlers may be async. One that throws never ends the process: the error is logged, and the connection is closed
- * with 1011. An SDK client gets error 100 in reply instead, or the error's own `code` from 400 to 1999. Only if
- * `onMessage` throws it is closed, with 3004.
+ * with 1011. An SDK client gets error 100 in reply instead, or code and text of a `ClientError`. Only if `onMessage`
+ * throws it is closed, with 3004.
  */
 export interface Options {
   /**
@@ -134,9 +134,9 @@ export interface Options {
    */
   readyPath?: string | false | undefined
   /**
-   * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), or a
-   * client or cluster client. A client is duplicated and never used or closed. False keeps everything in this
-   * process.
+   * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), Sentinel
+   * options (`{ name, sentinelRootNodes }`), or a client of any of these kinds. A client is duplicated and never used
+   * or closed. False keeps everything in this process.
    * @default env REDIS_URL, else REDISHOST and REDISPORT, else false
    */
   redis?: RedisOption | false | undefined
@@ -193,8 +193,8 @@ export interface Options {
   allowedOrigins?: '*' | readonly (string | RegExp)[] | undefined
   /**
    * `connections` limits upgrades per client address, on all instances that share a Redis; those over it get 429.
-   * `messages` limits messages and commands per connection; those over it are not handled. False turns off one limit,
-   * or both.
+   * `messages` limits messages and commands per connection; those over it are not handled. Presence and history count
+   * as one for each 4 KiB of the answer. False turns off one limit, or both.
    * @default { connections: { max: 6_000, timeWindow: '1m' }, messages: { max: 1_000, timeWindow: '10s' } }
    */
   rateLimit?: { connections?: Limit | false | undefined, messages?: Limit | false | undefined } | false | undefined
@@ -256,7 +256,8 @@ export interface Options {
   onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
   /**
    * Closes all connections within `timeout` (at least 100 ms) when the app closes, and at SIGTERM and SIGINT if
-   * `signals` is true. False: connections are closed within half a second, and signals are not handled.
+   * `signals` is true. A signal that comes again changes nothing, but for a SIGINT two seconds or more after the
+   * first: it ends the process. False: connections are closed within half a second, and signals are not handled.
    * @default { signals: true, timeout: '8s' }
    */
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined

@@ -1,31 +1,39 @@
-import type { RedisClientOptions, RedisClusterOptions } from 'redis'
+import type { createSentinel, RedisClientOptions, RedisClusterOptions } from 'redis'
 import { invalid, plainObject } from './checks.ts'
 
 /**
- * A node-redis client or cluster of your app's: only its configuration is taken, by `duplicate()`. It is never used
- * or closed.
+ * Options of node-redis' `createSentinel`. Its pools are not used, so what is said of them, of scans and of reading
+ * from replicas has no effect.
+ */
+export type SentinelOptions = Parameters<typeof createSentinel>[0]
+
+/**
+ * A node-redis client, cluster client or Sentinel client of your app's: only its configuration is taken, by
+ * `duplicate()`. It is never used or closed.
  */
 export interface RedisClientLike {
   duplicate (overrides?: object): unknown
   connect (): Promise<unknown>
 }
 
-export type RedisOption = string | RedisClientOptions | RedisClusterOptions | RedisClientLike
+export type RedisOption = string | RedisClientOptions | RedisClusterOptions | SentinelOptions | RedisClientLike
 
 /** Where Redis is, in the one form that the rest of the code knows. */
 export type RedisSource =
   | { readonly kind: 'standalone', readonly options: RedisClientOptions }
   | { readonly kind: 'cluster', readonly options: RedisClusterOptions }
+  | { readonly kind: 'sentinel', readonly options: SentinelOptions }
   | { readonly kind: 'client', readonly client: RedisClientLike }
   | { readonly kind: 'cluster-client', readonly client: RedisClientLike }
 
-const allowed = "a URL such as 'redis://10.0.0.3:6379', node-redis client options, cluster options ({ rootNodes }), a node-redis client, or false"
+const allowed = "a URL such as 'redis://10.0.0.3:6379', node-redis client options, cluster options ({ rootNodes }), Sentinel options ({ name, sentinelRootNodes }), a node-redis client, or false"
 
 export function redisSource (value: unknown, name: string): RedisSource | undefined {
   if (value === false) return undefined
   if (typeof value === 'string') return { kind: 'standalone', options: { url: checkUrl(value, name) } }
   const given = plainObject(value, name, allowed)
   if (typeof given.duplicate === 'function' && typeof given.connect === 'function') {
+    if ('getMasterNode' in given) return redisSource(sentinelOptions(given), name)
     // A cluster client knows which node serves which slot; a standalone one does not.
     return { kind: 'slots' in given ? 'cluster-client' : 'client', client: given as unknown as RedisClientLike }
   }
@@ -33,6 +41,7 @@ export function redisSource (value: unknown, name: string): RedisSource | undefi
     if (!Array.isArray(given.rootNodes) || given.rootNodes.length === 0) throw invalid(`${name}.rootNodes`, given.rootNodes, 'a list of at least one { url } or { socket }')
     return { kind: 'cluster', options: given as unknown as RedisClusterOptions }
   }
+  if ('sentinelRootNodes' in given) return { kind: 'sentinel', options: checkSentinels(given, name) }
   if (given.url !== undefined) checkUrl(given.url, `${name}.url`)
   return { kind: 'standalone', options: given as RedisClientOptions }
 }
@@ -44,6 +53,35 @@ redisSource.fromEnvironment = (env: NodeJS.ProcessEnv): RedisSource | undefined 
   const port = env.REDISPORT || '6379'
   if (!/^\d+$/.test(port)) throw invalid('redis (env REDISPORT)', port, 'a port number')
   return { kind: 'standalone', options: { socket: { host: env.REDISHOST, port: Number(port) } } }
+}
+
+/**
+ * Returns the options of a Sentinel client, which node-redis keeps private. Its `duplicate` hands them to the
+ * constructor of the object that it is called for.
+ */
+function sentinelOptions (client: Record<string, unknown>): unknown {
+  class Taker {
+    readonly options: unknown
+    constructor (options: unknown) { this.options = options }
+  }
+  const taker = Object.create(Taker.prototype, { _self: { value: client._self } })
+  return ((client.duplicate as () => Taker).call(taker)).options
+}
+
+function checkSentinels (given: Record<string, unknown>, name: string): SentinelOptions {
+  const { name: primary, sentinelRootNodes: nodes, nodeClientOptions } = given
+  if (typeof primary !== 'string' || primary === '') throw invalid(`${name}.name`, primary, 'the name that the Sentinels have for the primary')
+  const isNode = (node: unknown) => {
+    const { host, port } = (node ?? {}) as { host?: unknown, port?: unknown }
+    return typeof host === 'string' && Number.isInteger(port)
+  }
+  if (!Array.isArray(nodes) || nodes.length === 0 || !nodes.every(isNode)) {
+    throw invalid(`${name}.sentinelRootNodes`, nodes, 'a list of at least one { host, port }')
+  }
+  if (typeof nodeClientOptions === 'object' && nodeClientOptions !== null && 'url' in nodeClientOptions) {
+    throw invalid(`${name}.nodeClientOptions.url`, nodeClientOptions.url, 'no URL: the Sentinels name the address')
+  }
+  return given as unknown as SentinelOptions
 }
 
 function checkUrl (value: unknown, name: string): string {

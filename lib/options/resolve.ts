@@ -3,6 +3,7 @@ import { createPublicKey } from 'node:crypto'
 import { totalmem } from 'node:os'
 import { noRules } from '../model/channel-rules.ts'
 import type { ChannelRules } from '../model/channel-rules.ts'
+import { InvalidOptionError } from '../model/errors.ts'
 import type { Rate } from '../util/token-bucket.ts'
 import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
@@ -24,6 +25,8 @@ const CLOUD_RUN_MAX_TIMEOUT = 3_600_000
 const AGE_SHARE = 0.95
 /** Stands for a `maxConnectionAge` that depends on the request timeout. */
 const DERIVED = Number.NaN
+/** Bytes of an HMAC secret. A shorter one can be found by trying, with any token at hand. */
+const MIN_SECRET_BYTES = 32
 /** Milliseconds. An SDK waits five seconds for a reply. */
 const MAX_BATCH_DELAY = 1_000
 
@@ -66,17 +69,21 @@ const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
 }
 
 const someString = string(/./, 'a string that is not empty')
+const hmacSecret: Check<string> = (value, name) => {
+  const valid = typeof value === 'string' && Buffer.byteLength(value) >= MIN_SECRET_BYTES && !value.includes('-----BEGIN')
+  if (valid) return value
+  throw invalid(name, value, `a string of at least ${MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2) that nobody can guess, ` +
+    'as from "openssl rand -hex 32", or a list of them. A public key in PEM form goes into token.publicKey')
+}
 const secret: Check<string | readonly string[]> = (value, name) => {
-  if (!Array.isArray(value)) return someString(value, name)
-  if (value.length === 0) throw invalid(name, value, 'a secret, or a list of them')
-  return value.map(one => someString(one, name))
+  if (Array.isArray(value) && value.length > 0) return value.map(one => hmacSecret(one, name))
+  return hmacSecret(value, name)
 }
 const publicKey: Check<string> = (value, name) => {
   try {
     if (algorithmsOf(createPublicKey(value as string)).length > 0) return value as string
   } catch {} // not a key at all: the same error
-  // The value is not shown: it may be a private key by mistake.
-  throw invalid(name, `a ${typeof value}`, 'a public key in PEM form, of RSA, EC or Ed25519')
+  throw invalid(name, value, 'a public key in PEM form, of RSA, EC or Ed25519')
 }
 
 const keySources = { secret, publicKey, jwksUrl: string(/^https?:\/\/./, 'a URL') }
@@ -84,7 +91,9 @@ const tokenFields: Check<object> = fields<Record<string, Check<unknown>>>({ ...k
 const token: Check<TokenOptions | undefined> = (value, name) => {
   const checked = tokenFields(value, name)
   const sources = Object.keys(keySources).filter(key => Object.hasOwn(checked, key))
-  if (sources.length !== 1) throw invalid(name, sources, `one of ${Object.keys(keySources).join(', ')}`)
+  if (sources.length !== 1) {
+    throw new InvalidOptionError(name, sources.join(' and ') || 'no source of keys', `exactly one of ${Object.keys(keySources).join(', ')}`)
+  }
   return checked as TokenOptions
 }
 

@@ -8,7 +8,10 @@ export type TokenOptions = {
   audience?: string | undefined
 } & (
   | {
-    /** HMAC secret (HS256, HS384, HS512). While it is replaced, a list: a token signed with any of them is valid. */
+    /**
+     * HMAC secret (HS256, HS384, HS512) of at least 32 bytes. While it is replaced, a list: a token signed with any of
+     * them is valid.
+     */
     secret: string | readonly string[]
   }
   | {
@@ -16,7 +19,10 @@ export type TokenOptions = {
     publicKey: string
   }
   | {
-    /** URL of a JSON Web Key Set. It is fetched again when a token names an unknown key, at most every 5 s. */
+    /**
+     * URL of a JSON Web Key Set of at most 1 MB. It is fetched again when a token names an unknown key, at most every
+     * 5 s. Redirects are not followed.
+     */
     jwksUrl: string
   }
 )

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
-import type { Connection, Protocol } from '../core/connection.ts'
+import type { Connection } from '../core/connection.ts'
 import type { Connections } from '../core/connections.ts'
+import type { Protocol } from '../core/protocol.ts'
 import type { Session } from '../core/session.ts'
 import { topOf } from '../hub/recovery.ts'
 import type { Subscription } from '../hub/subscription.ts'
@@ -38,7 +39,7 @@ const plainEncoder: Encoder = {
   }
 }
 
-export class PlainProtocol implements Protocol {
+export class PlainProtocol implements Protocol<Connection> {
   readonly encoder = plainEncoder
   readonly options: ResolvedOptions
   readonly observer: Observer
@@ -95,6 +96,8 @@ class PlainSession implements Session {
   ping (): void {
     this.#connection.ping()
   }
+
+  closed (): void {}
 
   sweep (): void {}
 

@@ -31,4 +31,15 @@ export class TokenBucket {
     if (this.refused > 0) this.refused--
     return true
   }
+
+  /** Takes tokens for what was done already. The bucket may owe them, but never more than `max`: one `timeWindow`. */
+  charge (tokens: number): void {
+    this.#tokens = Math.max(-this.rate.max, this.#tokens - tokens)
+  }
+
+  /** True if it is as good as new: nothing is lost if it is forgotten. */
+  isFull (now: number): boolean {
+    const { max, timeWindow } = this.rate
+    return this.#tokens + (now - this.#filledAt) * max / timeWindow >= max
+  }
 }

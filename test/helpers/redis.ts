@@ -1,7 +1,7 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -15,6 +15,8 @@ export interface RedisOptions {
   persist?: boolean
   /** More arguments for redis-server. */
   args?: string[]
+  /** Lines of a configuration file, with which it starts as a Sentinel. */
+  sentinel?: string[]
 }
 
 export interface RedisServer {
@@ -40,11 +42,11 @@ export interface RedisCluster {
 export async function startRedis (t: Test, options: RedisOptions = {}): Promise<RedisServer> {
   const dir = await mkdtemp(join(tmpdir(), 'redis-'))
   const port = await freePort()
-  const args = [
-    '--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '',
-    ...options.persist ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'],
-    ...options.args ?? []
-  ]
+  const address = ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir]
+  const args = options.sentinel === undefined
+    ? [...address, '--save', '', ...options.persist ? ['--appendonly', 'yes', '--appendfsync', 'always'] : ['--appendonly', 'no'], ...options.args ?? []]
+    : [join(dir, 'sentinel.conf'), '--sentinel', ...address]
+  if (options.sentinel !== undefined) await writeFile(join(dir, 'sentinel.conf'), options.sentinel.join('\n'))
 
   let log = ''
   const launch = () => {
@@ -109,6 +111,57 @@ export async function startRedisCluster (t: Test, options: RedisOptions = {}): P
     }, `the cluster node on port ${port} is ready`, 30_000)
   }
   return { nodes, rootNodes: nodes.map(({ url }) => ({ url })) }
+}
+
+export interface Replicated {
+  primary: RedisServer
+  replica: RedisServer
+  /** Resolves when the replica has all that the primary has acknowledged. */
+  synced (): Promise<void>
+}
+
+/** Starts a primary and a replica of it. */
+export async function startReplicated (t: Test, args: string[] = []): Promise<Replicated> {
+  const primary = await startRedis(t, { args: ['--repl-diskless-sync-delay', '0', ...args] })
+  const replica = await startRedis(t, { args: ['--repl-diskless-sync-delay', '0', '--replicaof', '127.0.0.1', String(primary.port), ...args] })
+  const synced = async () => {
+    const [, , replicas] = await replication(primary.port)
+    const [, , , state, offset] = await replication(replica.port)
+    if (state !== 'connected' || !replicas?.endsWith(`,${offset}`)) throw new Error('it is behind')
+  }
+  const whenSynced = async () => { await until(() => synced().then(() => true), 'the replica is in sync', 30_000) }
+  await whenSynced()
+  return { primary, replica, synced: whenSynced }
+}
+
+/** The reply to ROLE, with each list in it as one text. */
+async function replication (port: number): Promise<string[]> {
+  const client = createClient({ socket: { host: '127.0.0.1', port, reconnectStrategy: false } })
+  client.on('error', () => {}) // the promise below rejects
+  try {
+    await client.connect()
+    return (await client.sendCommand(['ROLE']) as unknown[]).map(String)
+  } finally {
+    client.destroy()
+  }
+}
+
+/** Sentinels' name for the primary. */
+export const PRIMARY = 'primary'
+
+/** Starts three Sentinels, two of which decide. They take a primary that does not answer for half a second for dead. */
+export async function startSentinels (t: Test, primary: RedisServer): Promise<RedisServer[]> {
+  const sentinel = [
+    `sentinel monitor ${PRIMARY} 127.0.0.1 ${primary.port} 2`, `sentinel down-after-milliseconds ${PRIMARY} 500`,
+    `sentinel failover-timeout ${PRIMARY} 2000`
+  ]
+  const sentinels = await Promise.all([1, 2, 3].map(() => startRedis(t, { sentinel })))
+  for (const { port } of sentinels) {
+    await until(async () => {
+      return /slaves=1,sentinels=3/.test(await command(port, ['INFO', 'sentinel']))
+    }, 'the Sentinels know each other and the replica', 30_000)
+  }
+  return sentinels
 }
 
 /** Whether the server answers PING before the deadline. */

@@ -74,11 +74,42 @@ t.test('an app that does not listen ends too', parallel, async (t) => {
   t.strictSame(await server.exited, { code: 0, signal: null })
 })
 
-t.test('a second signal ends the process at once', parallel, async (t) => {
-  const server = await startServer(t, { hang: 'onClose', options: { shutdown: { timeout: '1h' } } })
+t.test('a signal that comes again during the drain changes nothing', parallel, async (t) => {
+  const server = await startServer(t, { sources: true })
+  const clients = await Promise.all(Array.from({ length: 40 }, () => connect(t, `${server.urls[0]}/ws`)))
+  server.child.kill('SIGTERM')
+  await until(() => server.log.some(({ event }) => event === 'drain.started'), 'the drain has begun')
+  for (let i = 0; i < 3; i++) server.child.kill('SIGTERM')
+  t.strictSame(await server.exited, { code: 0, signal: null })
+  const ends = await Promise.all(clients.map(client => client.closed))
+  t.strictSame(ends.map(({ code }) => code), clients.map(() => 1001))
+})
+
+t.test('a signal that comes again after the drain changes nothing either', parallel, async (t) => {
+  const server = await startServer(t, { hang: 'onClose', options: { shutdown: { timeout: '5s' } } })
   await connect(t, `${server.urls[0]}/ws`)
   server.child.kill('SIGTERM')
   await until(() => server.log.some(({ event }) => event === 'drain.finished'), 'the drain has ended')
   server.child.kill('SIGTERM')
+  t.strictSame(await server.exited, { code: 0, signal: null })
+})
+
+t.test('one Ctrl-C under npm start is two SIGINTs, and a drain all the same', parallel, async (t) => {
+  const server = await startServer(t)
+  const client = await connect(t, `${server.urls[0]}/ws`)
+  server.child.send('SIGINT twice')
+  t.strictSame(await server.exited, { code: 0, signal: null })
+  t.equal((await client.closed).code, 1001)
+})
+
+t.test('a SIGINT from somebody who has waited for a while ends the process at once', parallel, async (t) => {
+  const server = await startServer(t, { hang: 'onClose', options: { shutdown: { timeout: '1h' } }, sources: true })
+  const client = await connect(t, `${server.urls[0]}/ws`)
+  server.child.kill('SIGINT')
+  t.equal((await client.closed).code, 1001)
+  await until(() => {
+    server.child.kill('SIGINT')
+    return server.child.exitCode !== null
+  }, 'it has ended', 60_000)
   t.strictSame(await server.exited, { code: 1, signal: null })
 })

@@ -162,6 +162,11 @@ t.test('a command of another instance that fails is a warning', async (t) => {
   entries.length = 0
   await send('no json')
   t.match(await of('control.failed'), { level: 40, command: 'no json' })
+  entries.length = 0
+  for (const wrong of ['"code":1006,"reason":""', '"code":"3000","reason":""', '"code":3000,"reason":"{}"', '"code":3000']) {
+    await send(`{"type":"disconnect","user":"ann",${wrong}}`)
+    t.match(await of('control.failed', { command: `{"type":"disconnect","user":"ann",${wrong}}` }), { level: 40 })
+  }
   await other.app.realtime.subscribe('ann', 'news')
   await until(() => [...app.realtime.connections][0]!.channels.has('news'), 'it goes on working')
 })

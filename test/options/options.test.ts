@@ -6,6 +6,7 @@ import t from 'tap'
 import cloudRunWebSocket from '../../index.ts'
 import type { Options } from '../../index.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
+import { secretOf } from '../helpers/secrets.ts'
 
 const noEnv = {}
 const resolve = (options: unknown, env: NodeJS.ProcessEnv = noEnv) => resolveOptions(options as Options, env)
@@ -35,6 +36,7 @@ const limitOf = (name: string): Case[] => [
   { name: `${name}.timeWindow`, ...time(1), valid: [] }
 ]
 
+const [secret, other] = [secretOf('first'), secretOf('second')] as const
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }) as string
 
 const cases: Case[] = [
@@ -86,15 +88,21 @@ const cases: Case[] = [
   {
     name: 'token',
     valid: [
-      [{ secret: 'a' }, { secret: 'a' }],
-      [{ secret: ['a', 'b'], issuer: 'i', audience: 'j' }, { secret: ['a', 'b'], issuer: 'i', audience: 'j' }],
+      [{ secret }, { secret }],
+      [{ secret: [secret, other], issuer: 'i', audience: 'j' }, { secret: [secret, other], issuer: 'i', audience: 'j' }],
+      [{ secret: 'ü'.repeat(16) }],
       [{ publicKey }, { publicKey }],
       [{ jwksUrl: 'https://example.com/keys' }, { jwksUrl: 'https://example.com/keys' }]
     ],
     invalid: [true, 'x', [], null],
     allowed: /an object with secret, publicKey, jwksUrl, issuer, audience/
   },
-  { name: 'token.secret', valid: [], invalid: ['', 1, null], allowed: /a string that is not empty/ },
+  {
+    name: 'token.secret',
+    valid: [],
+    invalid: ['', 'a', secret.slice(1), 'ü'.repeat(15), [], [secret, 'b'], [[secret]], publicKey, ` ${publicKey}`, [secret, publicKey], Buffer.from(secret), 1, null],
+    allowed: /a string of at least 32 bytes .*public key .* token\.publicKey/
+  },
   { name: 'token.issuer', valid: [], invalid: ['', 1, null], allowed: /a string that is not empty/ },
   { name: 'token.audience', valid: [], invalid: ['', 1, null], allowed: /a string that is not empty/ },
   { name: 'token.jwksUrl', valid: [], invalid: ['', 'example.com', 1, null], allowed: /a URL/ },
@@ -168,7 +176,7 @@ function at (name: string, value: unknown): Record<string, unknown> {
 const pick = (object: unknown, name: string) => name.split('.').reduce((value, key) => (value as Record<string, unknown>)[key], object)
 
 t.test('a token needs exactly one source of keys, and what was given never shows', async (t) => {
-  for (const token of [{}, { issuer: 'i' }, { secret: 'hush', jwksUrl: 'https://example.com' }, { secret: [] }, { publicKey: 'hush' }, { publicKey: 5 }, { publicKey: generateKeyPairSync('x25519').publicKey.export({ type: 'spki', format: 'pem' }) }]) {
+  for (const token of [{}, { issuer: 'i' }, { secret: secretOf('hush'), jwksUrl: 'https://example.com' }, { secret: [] }, { publicKey: 'hush' }, { publicKey: 5 }, { publicKey: generateKeyPairSync('x25519').publicKey.export({ type: 'spki', format: 'pem' }) }]) {
     t.throws(() => resolve({ token } as unknown as Options), { code: 'FST_CRWS_INVALID_OPTION', message: /^(?!.*hush)/ }, Object.keys(token).join())
   }
 })
@@ -342,7 +350,49 @@ t.test('a password never shows in a message', async (t) => {
     }
     t.notMatch((t.throws(() => resolve({}, { REDIS_URL: value as string })) as Error).message, secret)
   }
-  t.match((t.throws(() => resolve({ redis: `http://user:${secret}@host:6379` })) as Error).message, "'http://***@host:6379'", 'all else does')
+})
+
+t.test('of options that hold secrets a message shows the type and no more', async (t) => {
+  const hush = 'sw0rdf1sh'
+  const bytes = Buffer.from(hush)
+  const shown = /sw0rdf1sh|73 77 30|115, 119/ // as text, and the first bytes as inspect shows them
+  const wrong: [options: object, type: string][] = [
+    [{ token: hush }, 'String'],
+    [{ token: [hush] }, 'Array'],
+    [{ token: { secret: hush } }, 'String'],
+    [{ token: { secret: { value: hush } } }, 'Object'],
+    [{ token: { secret: bytes } }, 'Uint8Array'],
+    [{ token: { secret: new Uint8Array(bytes) } }, 'Uint8Array'],
+    [{ token: { secret: [hush] } }, 'String'],
+    [{ token: { publicKey: { key: hush } } }, 'Object'],
+    [{ token: { jwksUrl: `ftp://example.com/keys?key=${hush}` } }, 'String'],
+    [{ token: { jwksUrl: { href: hush } } }, 'Object'],
+    [{ token: { issuer: [hush] } }, 'Array'],
+    [{ redis: hush }, 'String'],
+    [{ redis: [hush] }, 'Array'],
+    [{ redis: { url: hush } }, 'String'],
+    [{ redis: { url: { password: hush } } }, 'Object'],
+    [{ redis: { url: `http://host?password=${hush}` } }, 'String'],
+    [{ redis: { rootNodes: { password: hush } } }, 'Object']
+  ]
+  for (const [options, type] of wrong) {
+    const { message } = t.throws(() => resolve(options), { code: 'FST_CRWS_INVALID_OPTION' }) as Error
+    t.match(message, `: got a value of type ${type}, allowed is `)
+    t.notMatch(message, shown)
+  }
+  for (const env of [{ REDIS_URL: hush }, { REDISHOST: 'redis', REDISPORT: hush }]) {
+    t.notMatch((t.throws(() => resolve({}, env), { message: /a value of type String/ }) as Error).message, shown)
+  }
+  const both = t.throws(() => resolve({ token: { secret, publicKey } }), { code: 'FST_CRWS_INVALID_OPTION' }) as Error
+  t.equal(both.message, 'Invalid option "token": got secret and publicKey, allowed is exactly one of secret, publicKey, jwksUrl')
+})
+
+t.test('a URL in a message has no credentials and no query', async (t) => {
+  const { message } = t.throws(() => resolve({ allowedOrigins: ['https://ada:hush@example.com/path?key=hush'] })) as Error
+  t.notMatch(message, /hush/)
+  t.match(message, "got 'https://***@example.com/path?***', allowed is")
+  t.match((t.throws(() => resolve({ allowedOrigins: ['https://example.com/a?key=hush#b', 1] })) as Error).message, "'https://example.com/a?***'")
+  t.match((t.throws(() => resolve({ allowedOrigins: /https?:/ })) as Error).message, 'got /https?:/, allowed', 'what is no URL is shown as it is')
 })
 
 t.test('register rejects with the error', async (t) => {

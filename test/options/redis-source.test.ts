@@ -1,4 +1,4 @@
-import { createClient, createCluster } from 'redis'
+import { createClient, createCluster, createSentinel } from 'redis'
 import t from 'tap'
 import { redisSource } from '../../lib/options/redis-source.ts'
 
@@ -16,15 +16,26 @@ t.test('Redis is named by a URL, options, cluster options or a client', async (t
   t.equal(redisSource(false, 'redis'), undefined)
 })
 
+t.test('Sentinels are named by options, or by a client for them, whose options are taken', async (t) => {
+  const options = { name: 'primary', sentinelRootNodes: [{ host: 'a', port: 26379 }], nodeClientOptions: { password: 'secret' } }
+  t.strictSame(redisSource(options, 'redis'), { kind: 'sentinel', options })
+  t.match(redisSource(createSentinel(options), 'redis'), { kind: 'sentinel', options })
+  t.match(redisSource(createSentinel(options).duplicate(), 'redis'), { kind: 'sentinel', options })
+})
+
 t.test('anything else is refused, with its name and without its password', async (t) => {
   const refused = (value: unknown, message: RegExp) => {
     t.throws(() => redisSource(value, 'redis'), { code: 'FST_CRWS_INVALID_OPTION', message }, String(message))
   }
-  for (const value of ['', 'localhost:6379', 'http://localhost', 'redis']) refused(value, /"redis": got '.*', allowed is a URL that starts with 'redis:\/\/' or 'rediss:\/\/'/)
+  for (const value of ['', 'localhost:6379', 'http://localhost', 'redis']) refused(value, /"redis": got a value of type String, allowed is a URL that starts with 'redis:\/\/' or 'rediss:\/\/'/)
   for (const value of [true, null, 6379, [], ['redis://a'], () => {}]) refused(value, /"redis": got .*a URL such as/)
   for (const rootNodes of [[], 'redis://a', undefined, {}]) refused({ rootNodes }, /"redis.rootNodes"/)
+  const sentinelRootNodes = [{ host: 'a', port: 26379 }]
+  for (const name of [undefined, '', 1]) refused({ name, sentinelRootNodes }, /"redis.name"/)
+  for (const nodes of [[], undefined, 'a:26379', [{ host: 'a' }], [{ url: 'redis://a' }], [null]]) refused({ name: 'a', sentinelRootNodes: nodes }, /"redis.sentinelRootNodes"/)
+  refused({ name: 'a', sentinelRootNodes, nodeClientOptions: { url: 'redis://a' } }, /"redis.nodeClientOptions.url"/)
   for (const url of ['localhost', 1, null]) refused({ url }, /"redis.url"/)
-  t.throws(() => redisSource('http://ada:secret@localhost', 'redis'), { message: /^(?!.*secret).*http:\/\/\*\*\*@localhost/ })
+  t.throws(() => redisSource('http://ada:secret@localhost', 'redis'), { message: /^(?!.*(?:secret|localhost))/ })
 })
 
 t.test('the environment names it by REDIS_URL, or else by REDISHOST and REDISPORT', async (t) => {

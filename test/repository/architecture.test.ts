@@ -10,7 +10,7 @@ const DOORS: Record<string, string[]> = {
   model: [
     'broker.ts', 'channel-rules.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'errors.ts', 'presence.ts', 'publication.ts', 'sessions.ts'
   ],
-  util: ['shared-calls.ts', 'task-queue.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
+  util: ['shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: ['checks.ts', 'options.ts', 'redis-source.ts', 'resolve.ts', 'token-options.ts'],
   google: [
@@ -19,7 +19,7 @@ const DOORS: Record<string, string[]> = {
   backends: ['redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
   core: [
-    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
+    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
   ],
   lifecycle: ['availability.ts']
 }

@@ -14,6 +14,7 @@ import { fakeGcloud } from '../helpers/gcloud.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { findProgram } from '../helpers/programs.js'
 import { command, startRedis } from '../helpers/redis.ts'
+import { secretOf } from '../helpers/secrets.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
 
@@ -280,7 +281,7 @@ t.test('the start command of the container, on Cloud Run: probes, a client, and 
       CLOUD_RUN_TIMEOUT_SECONDS: '3600',
       CLOUD_RUN_CONCURRENCY: '1000',
       REDIS_URL: `redis://:auth-string@127.0.0.1:${redis.port}`,
-      TOKEN_SECRET: 'of the tests',
+      TOKEN_SECRET: secretOf('of the tests'),
       OTEL_EXPORTER_OTLP_ENDPOINT: collector,
       ...metadata.env
     }
@@ -292,7 +293,12 @@ t.test('the start command of the container, on Cloud Run: probes, a client, and 
   const ready = until(async () => (await fetch(`${url}/ready`)).status === 200, 'the startup probe gets 200', 60_000)
   await Promise.race([ready, exited.then(([code]) => { throw new Error(`the server ended with ${code}`) })])
   t.equal((await fetch(`${url}/health`)).status, 200)
-  t.match(await (await fetch(url)).text(), /<title>Chat<\/title>/)
+  const page = await fetch(url)
+  t.match(page.headers.get('content-security-policy'), /^default-src 'self';/)
+  const html = await page.text()
+  t.match(html, /<title>Chat<\/title>/)
+  t.notMatch(html, /<style|<script(?! type="module" src="chat.js"><)|\son\w+=|\sstyle=/, 'nothing that such a policy forbids')
+  for (const file of ['style.css', 'chat.js']) t.equal((await fetch(`${url}/${file}`)).status, 200)
 
   const ada = await connect(t, `ws://127.0.0.1:${port}/ws`)
   ada.send(JSON.stringify({ name: 'Ada', text: 'first' }))

@@ -17,6 +17,7 @@ import { findProgram } from '../helpers/programs.js'
 import { startRedis } from '../helpers/redis.ts'
 import { sdkClient } from '../helpers/sdk.ts'
 import type { SdkClient } from '../helpers/sdk.ts'
+import { secretOf } from '../helpers/secrets.ts'
 import { until } from '../helpers/until.ts'
 
 /** For the functions that run inside the page. */
@@ -25,7 +26,7 @@ declare const document: { querySelectorAll (selector: string): ArrayLike<{ textC
 const root = resolve(import.meta.dirname, '../..')
 /** ms that a page may take to show something: the browser, two servers and other tests share the machine. */
 const PATIENCE = 40_000
-const SECRET = 'of the tests'
+const SECRET = secretOf('of the tests')
 /** A port on which nothing listens. */
 const NO_SERVER = 1
 
@@ -280,6 +281,33 @@ t.test('a wrong channel or message is refused, and the connection stays', async 
   await areRefused('room:wrong', [null, 1, 'text', []], ids)
   await client.publish('room:wrong', { id: 'a', text: 'a'.repeat(2_000) })
   t.equal(client.events.connected.length, 1)
+})
+
+t.test('one client can not push the rooms of all others out of the list', async (t) => {
+  const listed = async () => {
+    const client = await connectAs(t, 'Ada')
+    const list = await client.subscribe('lobby:rooms').subscribed()
+    const { publications } = await list.sub.history({ limit: 100 })
+    client.client.disconnect()
+    return publications.map(({ data }) => (data as { room: string }).room)
+  }
+  const before = await listed()
+  for (let i = 0; i < 2; i++) {
+    const spammer = await connectAs(t, `Spammer ${i}`)
+    const rooms = Array.from({ length: 60 }, (_, n) => spammer.subscribe(`room:spam-${i}-${n}`))
+    await Promise.all(rooms.map(room => room.subscribed())) // which it may: they are not listed, that is all
+    spammer.client.disconnect()
+  }
+  const after = await listed()
+  t.strictSame(after.slice(0, before.length), before)
+  t.ok(after.length - before.length <= 20, `${after.length - before.length} more`)
+})
+
+t.test('one address gets no tokens without end', async (t) => {
+  const server = await startServer(t)
+  const answers = await Promise.all(Array.from({ length: 150 }, () => askToken(server, { name: 'Ada' })))
+  const statuses = answers.map(({ status }) => status).toSorted()
+  t.strictSame(statuses, [...Array(120).fill(200), ...Array(30).fill(429)])
 })
 
 t.test('a client that disconnects while it subscribes leaves no error in the log', async (t) => {

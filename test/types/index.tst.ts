@@ -1,4 +1,5 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
+import { createSentinel } from 'redis'
 import { expect, test } from 'tstyche'
 import cloudRunWebSocket, { ClientError, cloudLogging, type Connection, type Options, type Realtime } from '../../index.ts'
 
@@ -19,6 +20,13 @@ test('a misspelt option is an error', () => {
   expect(app.register).type.toBeCallableWith(cloudRunWebSocket, { maxConnections: 10 })
   expect(app.register).type.not.toBeCallableWith(cloudRunWebSocket, { maxConnection: 10 })
   expect<Options>().type.not.toBeAssignableWith({ maxConnection: 10 })
+})
+
+test('Redis is named in several forms', () => {
+  expect<Options>().type.toBeAssignableWith({ redis: 'redis://10.0.0.3' })
+  expect<Options>().type.toBeAssignableWith({ redis: { rootNodes: [{ url: 'redis://10.0.0.3' }] } })
+  expect<Options>().type.toBeAssignableWith({ redis: { name: 'primary', sentinelRootNodes: [{ host: '10.0.0.3', port: 26379 }] } })
+  expect<Options>().type.toBeAssignableWith({ redis: createSentinel({ name: 'primary', sentinelRootNodes: [] }) })
 })
 
 test('handlers get a typed connection', () => {

@@ -44,3 +44,20 @@ t.test('refusals are counted, less what is allowed afterwards', async (t) => {
   for (let i = 2; i <= 10; i++) bucket.take(i * 200)
   t.equal(bucket.refused, 0)
 })
+
+t.test('what is charged afterwards may be owed, up to the maximum, and is paid back', async (t) => {
+  const bucket = new TokenBucket(limit, 0)
+  bucket.charge(2)
+  t.strictSame(range(1, 4).map(() => bucket.take(0)), [true, true, true, false])
+  bucket.charge(1_000)
+  t.equal(bucket.take(1_199), false)
+  t.equal(bucket.take(1_200), true)
+})
+
+t.test('it is full again when all is refilled', async (t) => {
+  const bucket = new TokenBucket(limit, 0)
+  t.ok(bucket.isFull(0))
+  bucket.take(0)
+  t.notOk(bucket.isFull(199))
+  t.ok(bucket.isFull(200))
+})

@@ -2,8 +2,11 @@ import { setMaxListeners } from 'node:events'
 import { RedisUnavailableError } from '../../model/errors.ts'
 import { BUFFERS, COMMAND_TIMEOUT, withDeadline } from './commands.ts'
 import type { RedisArgument, RedisCommands } from './commands.ts'
-import { closeWithin, describeError, newCluster, reconnect, reconnectDelay, watchAnswers } from './link.ts'
-import type { RedisClient, RedisCluster } from './link.ts'
+import { closeWithin, describeError, newCluster, reconnectDelay } from './client.ts'
+import type { RedisClient, RedisCluster } from './client.ts'
+import type { RedisKeys } from './keys.ts'
+import { reconnect, watchAnswers } from './link.ts'
+import { requireRights } from './rights.ts'
 import { loadScripts } from './scripts.ts'
 import type { RedisSource } from '../../options/redis-source.ts'
 
@@ -12,12 +15,14 @@ export class ClusterCommands implements RedisCommands {
   readonly publishCommand = 'SPUBLISH'
   reason = 'not connected yet'
   readonly #cluster: RedisCluster
+  readonly #keys: RedisKeys
   readonly #watched = new WeakSet<RedisClient>()
   #ready = false
   #closed = false
   readonly #ended = new AbortController()
 
-  constructor (source: RedisSource & { kind: 'cluster' | 'cluster-client' }) {
+  constructor (source: RedisSource & { kind: 'cluster' | 'cluster-client' }, keys: RedisKeys) {
+    this.#keys = keys
     setMaxListeners(0, this.#ended.signal) // one listener per connection
     this.#cluster = newCluster(source, this.#ended.signal)
     // Without a listener an 'error' event would end the process. The command that fails reports the error.
@@ -28,7 +33,7 @@ export class ClusterCommands implements RedisCommands {
 
   /** Connects, and tries again until it succeeds: unlike a single client, a cluster of node-redis gives up at once. */
   open (changed: () => void, retries = 0): void {
-    this.#cluster.connect().then(() => {
+    this.#connect().then(() => {
       if (this.#closed) return
       this.#ready = true
       changed()
@@ -36,6 +41,13 @@ export class ClusterCommands implements RedisCommands {
       this.reason = describeError(error)
       if (!this.#closed) setTimeout(() => this.#closed || this.open(changed, retries + 1), reconnectDelay(retries)).unref()
     })
+  }
+
+  async #connect (): Promise<void> {
+    if (!this.#cluster.isOpen) await this.#cluster.connect()
+    const { rights } = this.#keys
+    const send = (args: string[]) => withDeadline(this.#send(rights, args, false, Date.now() + COMMAND_TIMEOUT))
+    await requireRights(send, this.publishCommand, this.#keys, [['EXISTS', rights], ['CLIENT', 'INFO']])
   }
 
   send (key: string, args: RedisArgument[], buffers = false): Promise<unknown> {

@@ -2,7 +2,9 @@ import { once } from 'node:events'
 import { RedisUnavailableError } from '../../model/errors.ts'
 import { withDeadline } from './commands.ts'
 import type { ClusterCommands } from './cluster-commands.ts'
-import { duplicateClient, RedisLink } from './link.ts'
+import { duplicateClient } from './client.ts'
+import type { RedisClient } from './client.ts'
+import { RedisLink } from './link.ts'
 import type { MessageListener, RedisSubscriber, SubscriberListener } from './subscriber.ts'
 
 /** Milliseconds between two rounds that verify the subscriptions at each node and resubscribe channels without one. */
@@ -98,8 +100,7 @@ export class ClusterSubscriber implements RedisSubscriber {
     const address = `${host}:${port}`
     let link = this.#links.get(address)
     if (link === undefined) {
-      link = new RedisLink(duplicateClient(node))
-      link.client.setMaxListeners(0) // many channels may wait for this connection at once
+      link = new RedisLink({ newClient: () => this.#newClient(node) })
       this.#links.set(address, link)
       this.#watch(link, address)
     }
@@ -107,10 +108,16 @@ export class ClusterSubscriber implements RedisSubscriber {
     return link
   }
 
-  #watch (link: RedisLink, address: string): void {
-    link.client.on('sharded-channel-moved', (pubsub: string) => {
+  #newClient (node: RedisClient): RedisClient {
+    const client = duplicateClient(node)
+    client.setMaxListeners(0) // many channels may wait for this connection at once
+    client.on('sharded-channel-moved', (pubsub: string) => {
       if (this.#channels.has(pubsub)) this.#moved(pubsub) // unless it was unsubscribed at the same moment
     })
+    return client
+  }
+
+  #watch (link: RedisLink, address: string): void {
     link.open({
       linkReady: () => {},
       linkLost: () => {
@@ -137,7 +144,7 @@ export class ClusterSubscriber implements RedisSubscriber {
 
   async #untilReady (link: RedisLink, address: string): Promise<void> {
     try {
-      await withDeadline(once(link.client, 'ready')) // rejects at the first 'error'
+      await withDeadline(once(link.client!, 'ready')) // rejects at the first 'error'
     } catch {
       this.#drop(link, address)
       throw new RedisUnavailableError(link.reason)
@@ -156,7 +163,7 @@ export class ClusterSubscriber implements RedisSubscriber {
    */
   async #verify (link: RedisLink, address: string): Promise<void> {
     const expected = Array.from(this.#channels.values()).filter(({ link: assigned }) => assigned === link).length
-    const info = await withDeadline(link.client.sendCommand(['CLIENT', 'INFO']))
+    const info = await withDeadline(link.client!.sendCommand(['CLIENT', 'INFO']))
     const subscribed = Number(/ ssub=(\d+)/.exec(String(info))?.[1])
     if (subscribed < expected) this.#lose(link, address)
   }
@@ -192,13 +199,13 @@ export class ClusterSubscriber implements RedisSubscriber {
 
 /** Subscribes over this connection. A second call for the same listener is harmless: node-redis keeps a set. */
 async function subscribeAt (link: RedisLink, pubsub: string, listener: MessageListener): Promise<RedisLink> {
-  await withDeadline(link.client.sSubscribe(pubsub, listener, true))
+  await withDeadline(link.client!.sSubscribe(pubsub, listener, true))
   return link
 }
 
 /** Unsubscribes. Fails only if the connection breaks; a subscription that survives is ended at its next message. */
 function unsubscribeAt (link: RedisLink | undefined, pubsub: string, listener: MessageListener): void {
-  link?.client.sUnsubscribe(pubsub, listener, true)?.catch(() => {})
+  link?.client?.sUnsubscribe(pubsub, listener, true)?.catch(() => {})
 }
 
 function isMoved (error: unknown): boolean {

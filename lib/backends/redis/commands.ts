@@ -1,8 +1,13 @@
 import { RESP_TYPES } from 'redis'
 import { RedisNoAnswerError, RedisRefusedError, RedisUnavailableError } from '../../model/errors.ts'
-import { describeError, newClient, RedisLink } from './link.ts'
+import { describeError } from './client.ts'
+import type { RedisClient } from './client.ts'
+import type { Endpoint } from './endpoint.ts'
+import type { RedisKeys } from './keys.ts'
+import { RedisLink } from './link.ts'
+import { isAway, isUnusable } from './replies.ts'
+import { requireRights } from './rights.ts'
 import { loadScripts } from './scripts.ts'
-import type { RedisSource } from '../../options/redis-source.ts'
 
 /** Milliseconds that a command may take until its reply. node-redis' own timeout ends when the command is written. */
 export const COMMAND_TIMEOUT = 2_000
@@ -32,27 +37,40 @@ export interface RedisCommands {
 export class StandaloneCommands implements RedisCommands {
   readonly publishCommand = 'PUBLISH'
   readonly #link: RedisLink
+  readonly #keys: RedisKeys
+  readonly #unusable: (reason: string) => void
+  #hasRights = false
 
-  constructor (source: RedisSource & { kind: 'standalone' | 'client' }) {
-    this.#link = new RedisLink(newClient(source))
+  /** @param unusable Called when the server turns out to be of no use: a replica now, for example. Calls `giveUp`. */
+  constructor (endpoint: Endpoint, keys: RedisKeys, unusable: (reason: string) => void) {
+    this.#link = new RedisLink(endpoint)
+    this.#keys = keys
+    this.#unusable = unusable
   }
 
   get ready (): boolean { return this.#link.ready }
   get reason (): string { return this.#link.reason }
 
   open (changed: () => void): void {
-    this.#link.open({
-      linkReady: () => {
-        loadScripts(args => this.send('', args))
-        changed()
-      },
-      linkLost: changed
-    })
+    this.#link.open({ prepare: client => this.#prepare(client), linkReady: changed, linkLost: changed, unusable: this.#unusable })
   }
 
   send (_key: string, args: RedisArgument[], buffers = false): Promise<unknown> {
     if (!this.ready) return Promise.reject(new RedisUnavailableError(this.reason))
-    return withDeadline(this.#link.client.sendCommand(args, buffers ? BUFFERS : undefined))
+    return withDeadline(this.#link.client!.sendCommand(args, buffers ? BUFFERS : undefined), this.#unusable)
+  }
+
+  async #prepare (client: RedisClient): Promise<void> {
+    const send = (args: string[]) => client.sendCommand(args)
+    loadScripts(send)
+    if (this.#hasRights) return
+    await requireRights(send, this.publishCommand, this.#keys)
+    this.#hasRights = true
+  }
+
+  /** Connects anew. */
+  giveUp (reason: string): void {
+    this.#link.giveUp(new Error(reason))
   }
 
   close (): Promise<void> { return this.#link.close() }
@@ -62,8 +80,9 @@ export class StandaloneCommands implements RedisCommands {
  * Resolves with the reply, or rejects with a coded error after `COMMAND_TIMEOUT` at the latest. The clock starts in the
  * immediate after this turn, when node-redis has written the command. When time is up, another immediate lets Node.js
  * read the socket first. So a blocked event loop is never taken for a Redis that does not answer.
+ * @param unusable Called with an error reply that says that the server takes no commands.
  */
-export function withDeadline<T> (reply: Promise<T>): Promise<T> {
+export function withDeadline<T> (reply: Promise<T>, unusable?: (reply: string) => void): Promise<T> {
   return new Promise((resolve, reject) => {
     const late = () => reject(new RedisNoAnswerError(`no reply within ${COMMAND_TIMEOUT} ms`))
     let timer: NodeJS.Timeout | undefined
@@ -77,7 +96,7 @@ export function withDeadline<T> (reply: Promise<T>): Promise<T> {
       resolve(value)
     }, (error: unknown) => {
       settled()
-      reject(codedError(error))
+      reject(codedError(error, unusable))
     })
   })
 }
@@ -90,11 +109,14 @@ function isCoded (error: unknown): error is Error {
   return [RedisNoAnswerError, RedisRefusedError, RedisUnavailableError].some(coded => error instanceof coded)
 }
 
-/** Returns the coded error: nothing was sent, Redis refused the command, or the outcome is unknown. */
-function codedError (error: unknown): Error {
+/** Returns the coded error: nothing was sent or stored, Redis refused the command, or the outcome is unknown. */
+function codedError (error: unknown, unusable?: (reply: string) => void): Error {
   if (isCoded(error)) return error
   const text = describeError(error)
   const name = error instanceof Error ? error.constructor.name : ''
-  if (REFUSED.has(name)) return new RedisRefusedError(text)
+  if (REFUSED.has(name)) {
+    if (isUnusable(text)) unusable?.(text)
+    return isAway(text) ? new RedisUnavailableError(text) : new RedisRefusedError(text)
+  }
   return NOTHING_SENT.has(name) || text === 'The queue is full' ? new RedisUnavailableError(text) : new RedisNoAnswerError(text)
 }

@@ -30,6 +30,11 @@ export class RedisKeys {
   /** Number of upgrades from one client address in the current window. */
   rateLimit (address: string): string { return this.#key('rate-limit', address) }
 
+  /** Key, and Pub/Sub channel, with which the rights of the Redis user are tried. */
+  get rights (): string { return this.#key('rights', 'check') }
+  /** Pattern of all keys and Pub/Sub channels, as an ACL has it. */
+  get pattern (): string { return `${this.#prefix}:*` }
+
   /** Escapes braces, which would end the hash tag early. An empty name becomes '%': Redis ignores an empty hash tag. */
   #key (kind: string, name: string): string {
     return `${this.#prefix}:${kind}:{${name.replace(/[%{}]/g, encodeURIComponent) || '%'}}`

@@ -1,88 +1,25 @@
-import { createClient, createCluster, RESP_TYPES } from 'redis'
-import type { RedisClientOptions, RedisClusterOptions } from 'redis'
-import type { RedisClientLike, RedisSource } from '../../options/redis-source.ts'
-import { settledWithin } from '../../util/timeout.ts'
+import { closeWithin, describeError, PING_INTERVAL, reconnectDelay, SOCKET_TIMEOUT } from './client.ts'
+import type { RedisClient } from './client.ts'
+import type { Endpoint } from './endpoint.ts'
 
-export type RedisClient = ReturnType<typeof createClient>
-export type RedisCluster = ReturnType<typeof createCluster>
-
-/** Milliseconds between two pings. After 10 idle minutes Cloud Run's VPC egress would drop the connection. */
-const PING_INTERVAL = 1_000
-/** Milliseconds of silence after which node-redis drops a socket; in practice one that is still connecting. */
-const SOCKET_TIMEOUT = 4_000
 /** Pings without an answer after which an established connection counts as dead. */
 const MAX_UNANSWERED = SOCKET_TIMEOUT / PING_INTERVAL
-/** Milliseconds that connecting may take. */
-const CONNECT_TIMEOUT = 2_000
-/** Commands waiting for a reply. Bounds memory; a Redis that answers never lets it get so far. */
-const MAX_QUEUE = 100_000
-/**
- * Replies have the form that our code reads, whatever the app configured for its client. A Map may have any key, an
- * object may not. node-redis' timeout is off: it costs an AbortSignal per command, and commands have our own deadline.
- */
-const COMMAND_OPTIONS = { typeMapping: { [RESP_TYPES.MAP]: Map }, timeout: 0 }
-/** Milliseconds that closing may take before the connection is destroyed. */
-const CLOSE_TIMEOUT = 500
+/** Milliseconds between two looks at the role of the server, which a failover may change under an open connection. */
+const ROLE_CHECK = 5_000
 
-/**
- * Adds the settings that each of our Redis connections needs, whatever the app configured. The reconnect strategy is a
- * must: node-redis' default gives up for good after a socket timeout.
- */
-function linkOptions (options: RedisClientOptions = {}): RedisClientOptions {
-  const socket = { ...options.socket, connectTimeout: CONNECT_TIMEOUT, socketTimeout: SOCKET_TIMEOUT, reconnectStrategy: reconnectDelay }
-  return {
-    ...options,
-    commandOptions: COMMAND_OPTIONS,
-    RESP: 3,
-    pingInterval: PING_INTERVAL,
-    disableOfflineQueue: true,
-    commandsQueueMaxLength: MAX_QUEUE,
-    maintNotifications: 'disabled',
-    socket: socket as NonNullable<RedisClientOptions['socket']>
-  }
-}
-
-/** Returns the milliseconds until the next attempt to connect: 50, doubling to 1,000, plus jitter. Never gives up. */
-export function reconnectDelay (retries: number): number {
-  return Math.min(50 * 2 ** Math.min(retries, 5), 1_000) + Math.floor(Math.random() * 100)
-}
-
-export function newClient (source: RedisSource & { kind: 'standalone' | 'client' }): RedisClient {
-  if (source.kind === 'standalone') return createClient(linkOptions(source.options)) as RedisClient
-  return duplicateClient(source.client)
-}
-
-/** Creates a client for the same server as `client`, with its credentials and TLS settings. */
-export function duplicateClient (client: RedisClientLike): RedisClient {
-  return client.duplicate(linkOptions((client as { options?: RedisClientOptions }).options)) as RedisClient
-}
-
-/** Creates a cluster client. Aborting `ended` destroys all its connections. */
-export function newCluster (source: RedisSource & { kind: 'cluster' | 'cluster-client' }, ended: AbortSignal): RedisCluster {
-  if (source.kind === 'cluster') return createCluster({ ...source.options, ...clusterOptions(source.options, ended) }) as RedisCluster
-  // node-redis makes the options of a client public, but not those of a cluster.
-  const { _options: options } = source.client as { _options?: RedisClusterOptions }
-  return source.client.duplicate(clusterOptions(options, ended)) as RedisCluster
-}
-
-function clusterOptions (options: RedisClusterOptions | undefined, ended: AbortSignal) {
-  const defaults = linkOptions(options?.defaults)
-  const reconnectStrategy = (retries: number) => ended.aborted ? false : reconnectDelay(retries)
-  // A cluster that is closed while it connects would keep that connection forever. Sockets of Node.js take a `signal`,
-  // which the types lack.
-  Object.assign(defaults.socket!, { signal: ended, reconnectStrategy })
-  return { commandOptions: COMMAND_OPTIONS, RESP: 3 as const, defaults: defaults as NonNullable<RedisClusterOptions['defaults']> }
+export interface RedisLinkListener {
+  /** Prepares a new connection before the link is ready. A rejection gives the connection up and tells the reason. */
+  prepare? (client: RedisClient): Promise<void>
+  linkReady (link: RedisLink): void
+  linkLost (link: RedisLink): void
+  /** The server is of no use any more, though the connection is open. `giveUp` leaves it. */
+  unusable? (reason: string): void
 }
 
 /** Gives a connection up and opens it again. Every failure is an 'error' event, too. */
 export function reconnect (client: RedisClient): void {
   client.destroy()
   client.connect().catch(() => {})
-}
-
-export interface RedisLinkListener {
-  linkReady (link: RedisLink): void
-  linkLost (link: RedisLink): void
 }
 
 /**
@@ -100,66 +37,122 @@ export function watchAnswers (client: RedisClient, silent: () => void): void {
   }, PING_INTERVAL).unref()
 }
 
-/** One Redis connection. It reconnects by itself, and tells its listener when it is up and when it is down. */
+/**
+ * One Redis connection. It reconnects by itself, and tells its listener when it is up and when it is down. node-redis
+ * reconnects a connection that breaks. A connection that is of no use, though it is open, is given up for another one.
+ */
 export class RedisLink {
-  readonly client: RedisClient
-  /** Why the connection is not ready. */
+  /** Why the link is not ready. */
   reason = 'not connected yet'
+  readonly #endpoint: Endpoint
+  #listener: RedisLinkListener | undefined
+  #client: RedisClient | undefined
   #ready = false
   #closed = false
+  /** Connections given up since the link was last ready. */
+  #givenUp = 0
+  /** True from giving a connection up until the next one is opened. */
+  #between = false
+  #checking: NodeJS.Timeout | undefined
 
-  constructor (client: RedisClient) {
-    this.client = client
+  constructor (endpoint: Endpoint) {
+    this.#endpoint = endpoint
   }
 
   get ready (): boolean { return this.#ready }
 
+  /** undefined until the first connection is opened. */
+  get client (): RedisClient | undefined { return this.#client }
+
   open (listener: RedisLinkListener): void {
-    // When the client emits 'ready' it has resubscribed all its channels.
-    this.client.on('ready', () => {
-      this.#ready = true
-      listener.linkReady(this)
-    })
-    this.client.on('error', (error: unknown) => {
-      if (!this.client.isReady) this.#lost(error, listener)
-    })
-    // A client that is closed while it connects would keep that connection forever.
-    this.client.on('connect', () => {
-      if (this.#closed) this.client.destroy()
-    })
-    // Every failure is also an 'error' event, and the client tries again. The promise rejects only if closed first.
-    this.client.connect().catch(() => {})
-    watchAnswers(this.client, () => {
-      if (this.#closed) return // closing destroys it in a moment
-      reconnect(this.client)
-      this.#lost(new Error('Redis does not answer'), listener)
-    })
+    this.#listener = listener
+    if (listener.unusable !== undefined) this.#checking = setInterval(() => this.#checkRole(), ROLE_CHECK).unref()
+    this.#openNext()
   }
 
-  #lost (error: unknown, listener: RedisLinkListener): void {
-    this.reason = describeError(error)
-    const was = this.#ready
-    this.#ready = false
-    if (was) listener.linkLost(this)
+  /** Gives the connection up, and opens another one after a delay. */
+  giveUp (error: unknown): void {
+    if (this.#closed || this.#between || this.#reconnecting) return
+    this.#between = true
+    this.#client?.destroy()
+    this.#lost(error)
+    setTimeout(() => this.#openNext(), reconnectDelay(this.#givenUp++)).unref()
   }
 
   async close (): Promise<void> {
     this.#closed = true
     this.#ready = false
-    await closeWithin(this.client)
+    clearInterval(this.#checking)
+    if (this.#client !== undefined) await closeWithin(this.#client)
   }
-}
 
-/** Closes a client after its pending commands, or after `CLOSE_TIMEOUT`. */
-export async function closeWithin (client: { isOpen: boolean, close (): unknown, destroy (): void }): Promise<void> {
-  if (client.isOpen) await settledWithin(Promise.resolve(client.close()), CLOSE_TIMEOUT)
-  client.destroy()
-}
+  /** True while node-redis reconnects a connection that broke. */
+  get #reconnecting (): boolean { return this.#client !== undefined && this.#client.isOpen && !this.#client.isReady }
 
-/** Describes an error. Never empty for an Error. */
-export function describeError (error: unknown): string {
-  if (!(error instanceof Error)) return String(error)
-  // An AggregateError, from a host with several addresses, has no message of its own.
-  const [first] = error instanceof AggregateError ? error.errors : []
-  return error.message || (first instanceof Error ? first.message : '') || error.name
+  /** A client whose address is known connects at once: in this turn. */
+  #openNext (): void {
+    if (this.#closed) return
+    const next = this.#endpoint.newClient()
+    if (!(next instanceof Promise)) return this.#connect(next)
+    this.#between = true
+    next.then(client => this.#closed || this.#connect(client), (error: unknown) => {
+      this.#between = false
+      this.giveUp(error)
+    })
+  }
+
+  #connect (client: RedisClient): void {
+    this.#client = client
+    this.#between = false
+    client.on('ready', () => this.#connected(client))
+    client.on('error', (error: unknown) => {
+      if (client !== this.#client || client.isReady) return
+      this.#lost(error)
+      if (!client.isOpen) this.giveUp(error) // its endpoint looks the address up for each connection
+    })
+    // A client that is closed while it connects would keep that connection forever.
+    client.on('connect', () => {
+      if (this.#closed) client.destroy()
+    })
+    // Every failure is also an 'error' event. The promise rejects only if the client does not try again.
+    client.connect().catch(() => {})
+    watchAnswers(client, () => this.giveUp(new Error('Redis does not answer'))) // closing destroys it in a moment
+  }
+
+  /** node-redis has connected the client and resubscribed its channels. The pings notice a server that freezes now. */
+  #connected (client: RedisClient): void {
+    if (this.#endpoint.objection === undefined && this.#listener?.prepare === undefined) return this.#becomeReady(client)
+    this.#prepare(client).then(() => this.#becomeReady(client), (error: unknown) => {
+      if (client === this.#client && client.isReady) this.giveUp(error)
+    })
+  }
+
+  async #prepare (client: RedisClient): Promise<void> {
+    const objection = await this.#endpoint.objection?.(client)
+    if (objection !== undefined) throw new Error(objection)
+    await this.#listener?.prepare?.(client)
+  }
+
+  #becomeReady (client: RedisClient): void {
+    if (client !== this.#client || !client.isReady || this.#closed) return // it broke meanwhile
+    this.#ready = true
+    this.#givenUp = 0
+    this.#listener?.linkReady(this)
+  }
+
+  #checkRole (): void {
+    const client = this.#client
+    if (client === undefined || !this.#ready) return
+    // A rejection is none of this check: the pings notice a connection that does not answer.
+    this.#endpoint.objection?.(client).then(reason => {
+      if (reason !== undefined && client === this.#client) this.#listener?.unusable?.(reason)
+    }, () => {})
+  }
+
+  #lost (error: unknown): void {
+    this.reason = describeError(error)
+    const was = this.#ready
+    this.#ready = false
+    if (was) this.#listener?.linkLost(this)
+  }
 }

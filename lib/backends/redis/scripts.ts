@@ -200,9 +200,16 @@ redis.call('PEXPIRE', KEYS[1], ttl)
 return 0
 `)
 
-/** Counts an upgrade. The window starts with the first one. Returns the count and the milliseconds left. */
+/**
+ * Counts an upgrade. The window starts with the first one. A count that another program left without an end would lock
+ * its address out for ever: it gets one, too. Returns the count and the milliseconds left.
+ */
 export const countInWindow = script(`
 local count = redis.call('INCR', KEYS[1])
-if count == 1 then redis.call('PEXPIRE', KEYS[1], ARGV[1]) end
-return {count, redis.call('PTTL', KEYS[1])}
+local left = redis.call('PTTL', KEYS[1])
+if left < 0 then
+  redis.call('PEXPIRE', KEYS[1], ARGV[1])
+  left = tonumber(ARGV[1])
+end
+return {count, left}
 `)

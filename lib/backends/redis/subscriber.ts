@@ -1,7 +1,13 @@
-import type { RedisSource } from '../../options/redis-source.ts'
 import { RedisUnavailableError } from '../../model/errors.ts'
+import type { RedisClient } from './client.ts'
 import { withDeadline } from './commands.ts'
-import { newClient, RedisLink } from './link.ts'
+import type { Endpoint } from './endpoint.ts'
+import type { RedisKeys } from './keys.ts'
+import { RedisLink } from './link.ts'
+import { explained } from './rights.ts'
+
+/** Channels that are subscribed anew at a time: commands wait in a queue that is bounded. */
+const BATCH = 1_000
 
 /**
  * Takes the messages of one Pub/Sub channel. MUST NOT throw: node-redis takes an exception for a broken connection and
@@ -32,13 +38,20 @@ export interface RedisSubscriber {
   close (): Promise<void>
 }
 
-/** Pub/Sub over one Redis connection. A reconnect restores all subscriptions. */
+/** Pub/Sub over one link. It restores all subscriptions when it is back. */
 export class StandaloneSubscriber implements RedisSubscriber {
   readonly #link: RedisLink
+  readonly #keys: RedisKeys
+  readonly #unusable: (reason: string) => void
   readonly #wanted = new Map<string, MessageListener>()
+  /** The client that has the subscriptions. node-redis restores them when it reconnects it. */
+  #subscribed: RedisClient | undefined
 
-  constructor (source: RedisSource & { kind: 'standalone' | 'client' }) {
-    this.#link = new RedisLink(newClient(source))
+  /** @param unusable Called when the server turns out to be of no use: a replica now, for example. Calls `giveUp`. */
+  constructor (endpoint: Endpoint, keys: RedisKeys, unusable: (reason: string) => void) {
+    this.#link = new RedisLink(endpoint)
+    this.#keys = keys
+    this.#unusable = unusable
   }
 
   get ready (): boolean { return this.#link.ready }
@@ -49,14 +62,24 @@ export class StandaloneSubscriber implements RedisSubscriber {
       for (const pubsub of this.#wanted.keys()) listener[what](pubsub)
       listener.changed()
     }
-    this.#link.open({ linkReady: () => tell('restored'), linkLost: () => tell('lost') })
+    this.#link.open({
+      prepare: client => this.#prepare(client),
+      linkReady: () => tell('restored'),
+      linkLost: () => tell('lost'),
+      unusable: this.#unusable
+    })
+  }
+
+  /** Connects anew. */
+  giveUp (reason: string): void {
+    this.#link.giveUp(new Error(reason))
   }
 
   async subscribe (pubsub: string, listener: MessageListener): Promise<void> {
     if (!this.ready) throw new RedisUnavailableError(this.reason)
     this.#wanted.set(pubsub, listener)
     try {
-      await withDeadline(this.#link.client.subscribe(pubsub, listener, true))
+      await withDeadline(this.#link.client!.subscribe(pubsub, listener, true))
     } catch (error) {
       this.unsubscribe(pubsub, listener)
       throw error
@@ -68,8 +91,33 @@ export class StandaloneSubscriber implements RedisSubscriber {
     if (wanted === listener) this.#wanted.delete(pubsub)
     else if (wanted !== undefined) return // an UNSUBSCRIBE behind the SUBSCRIBE of `wanted` would silence it
     // Fails only if the connection breaks. A subscription that survives is ended at its next message.
-    this.#link.client.unsubscribe(pubsub, listener, true)?.catch(() => {})
+    this.#link.client?.unsubscribe(pubsub, listener, true)?.catch(() => {})
   }
 
   close (): Promise<void> { return this.#link.close() }
+
+  async #prepare (client: RedisClient): Promise<void> {
+    if (this.#subscribed === client) return
+    if (this.#subscribed === undefined) await this.#tryRights(client)
+    const batch: Array<Promise<unknown>> = []
+    for (const [pubsub, listener] of this.#wanted) { // what is unsubscribed meanwhile is left out
+      batch.push(client.subscribe(pubsub, listener, true))
+      if (batch.length === BATCH) await Promise.all(batch.splice(0))
+    }
+    await Promise.all(batch)
+    this.#subscribed = client
+  }
+
+  async #tryRights (client: RedisClient): Promise<void> {
+    const { rights } = this.#keys
+    const ignore = () => {}
+    let command = 'SUBSCRIBE'
+    try {
+      await client.subscribe(rights, ignore)
+      command = 'UNSUBSCRIBE'
+      await client.unsubscribe(rights, ignore)
+    } catch (error) {
+      throw explained(command, error, this.#keys)
+    }
+  }
 }

@@ -6,6 +6,7 @@ import type { Presence } from '../../model/presence.ts'
 import type { Observer } from '../../observability/observer.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
 import type { SharedCalls } from '../../util/shared-calls.ts'
+import type { PublishLimits } from './publish-limits.ts'
 import type { Tokens } from './tokens.ts'
 
 /** The parts of this instance that the commands of SDK clients act on. One object serves all connections. */
@@ -19,6 +20,7 @@ export interface Context {
   /** Reads on behalf of clients, by channel. */
   readonly reads: SharedCalls
   readonly observer: Observer
+  readonly publishLimits: PublishLimits
   /** undefined: the app takes no tokens. */
   readonly tokens: Tokens | undefined
 }

@@ -1,19 +1,24 @@
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { ALREADY_REPORTED } from '../../model/errors.ts'
+import { ALREADY_REPORTED, ClientError } from '../../model/errors.ts'
+import { readable } from '../../util/thrown.ts'
 import { commandNames, handlers, ordered } from './commands.ts'
 import type { Context } from './context.ts'
 import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { ErrorReply } from './errors.ts'
 import { endExpired } from './expiry.ts'
-import type { Command, CommandName } from './schema.ts'
+import { dataOf, isNestedTooDeep } from './requests.ts'
+import type { Command, CommandData, CommandName } from './schema.ts'
 import type { SdkSession, SdkSessionOwner } from './session.ts'
 
 /** Milliseconds that a client whose connect was refused has to close. */
 const REFUSED_LINGER = 5_000
-/** Codes of errors that the app throws for its client (centrifugal.dev/docs/server/codes). */
-const MIN_APP_CODE = 400
-const MAX_APP_CODE = 1_999
+/** Commands of one connection that may overlap. The next one waits, and so does all that the client sends after it. */
+const MAX_OVERLAPPING = 8
+/** Bytes of what was read for a client that one command pays for. */
+const BYTES_PER_TOKEN = 4_096
+/** Commands whose replies cost what is in them. */
+const weighed: ReadonlySet<CommandName> = new Set(['presence', 'history'])
 
 /** Handles the commands of SDK connections and replies to them, for one encoding. */
 export class Dispatcher implements SdkSessionOwner {
@@ -54,7 +59,18 @@ export class Dispatcher implements SdkSessionOwner {
     if (name === undefined) return this.#disconnect(session)
     if (!connection.inbox.take()) return this.#replyError(session, id, clientErrors.tooManyRequests)
     if (ordered.has(name)) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
-    this.#run(session, id, name, command)
+    if (session.overlapping >= MAX_OVERLAPPING) return this.#overlapLater(session, id, name, command)
+    this.#overlap(session, id, name, command)
+  }
+
+  #overlap (session: SdkSession, id: number, name: CommandName, command: Command): void {
+    session.overlapping++
+    this.#run(session, id, name, command).then(() => session.overlapEnded())
+  }
+
+  async #overlapLater (session: SdkSession, id: number, name: CommandName, command: Command): Promise<void> {
+    await session.roomForOverlap()
+    if (session.connection.open) this.#overlap(session, id, name, command)
   }
 
   #disconnect ({ connection }: SdkSession): undefined {
@@ -77,25 +93,27 @@ export class Dispatcher implements SdkSessionOwner {
       const reply = (result: object) => this.#reply(session, id, name, result)
       await handlers[name](this.context, session, command[name] as never, reply, next)
     } catch (error) {
-      errorType = this.#failed(session, id, name, error)
+      errorType = this.#failed(session, id, name, readable(error), command[name])
     }
     if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
   }
 
   #reply ({ connection }: SdkSession, id: number, name: CommandName, result: object): void {
+    if (!connection.open) return // nobody needs it encoded
     const frame = this.encoder.frame({ id, [name]: result })
+    if (weighed.has(name)) connection.inbox.rate?.charge(Math.ceil(frame.payload.length / BYTES_PER_TOKEN) - 1)
     if (name === 'connect') connection.outbox.release(frame)
     else connection.write(frame)
   }
 
   /** Replies with the error, or ends the connection. Returns the type of the error for the metric. */
-  #failed (session: SdkSession, id: number, name: CommandName, error: unknown): string {
+  #failed (session: SdkSession, id: number, name: CommandName, error: unknown, request: object = {}): string {
     const { connection } = session
     if (error instanceof DisconnectError) {
       connection.end(error.end)
       return 'disconnect'
     }
-    const reply = this.#errorReply(session, error)
+    const reply = this.#errorReply(session, name, error, request)
     if (name === 'connect') {
       session.phase = 'failed'
       connection.closeAt(Date.now() + REFUSED_LINGER, 'expired')
@@ -106,15 +124,17 @@ export class Dispatcher implements SdkSessionOwner {
     return String(reply.code)
   }
 
-  /** Sends errors for the client as they are. Others are faults of the app or this package: logged, and sent as 100. */
-  #errorReply ({ connection }: SdkSession, error: unknown): ErrorReply {
+  /** Sends errors for the client with their text. Others are faults of the app or of ours: logged, and sent as 100. */
+  #errorReply ({ connection }: SdkSession, name: CommandName, error: unknown, request: object = {}): ErrorReply {
     if (error instanceof ReplyError) return error.reply
-    const { code, message } = (error ?? {}) as { code?: unknown, message?: string }
-    const known = Object.values(clientErrors).find(one => one.code === code)
-    if (known !== undefined) return known
-    if (isAppCode(code)) return { code, message: message || 'error' }
+    if (error instanceof ClientError) return { code: error.code, message: error.message || 'error' }
+    const { code } = (error ?? {}) as { code?: unknown }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
+    if (isNestedTooDeep(dataOf((request as { data?: CommandData }).data))) { // which is the client's fault, whatever failed on it
+      if (name === 'send') connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell
+      return clientErrors.badRequest
+    }
     if (!ALREADY_REPORTED.has(code as string)) this.context.observer.failed(connection, error)
     return clientErrors.internal
   }
@@ -123,8 +143,4 @@ export class Dispatcher implements SdkSessionOwner {
     if (id !== 0) connection.write(this.encoder.frame({ id, error }))
     else if (error === clientErrors.internal) connection.end('internalError') // a `send` has no reply that could tell
   }
-}
-
-function isAppCode (code: unknown): code is number {
-  return typeof code === 'number' && Number.isInteger(code) && code >= MIN_APP_CODE && code <= MAX_APP_CODE
 }

@@ -9,19 +9,19 @@ export interface ErrorReply {
 }
 
 /**
- * Errors of the protocol, codes 100 to 399. An app has 400 to 1999 for its own (centrifugal.dev/docs/server/codes).
- * A handler of the app that throws an error with one of these codes sends that reply too.
+ * Errors of the protocol, codes 100 to 399. An app has 400 to 1999 for its own (centrifugal.dev/docs/server/codes): it
+ * throws a `ClientError`.
  */
 export const clientErrors = {
   /** When a handler of the app throws, Redis is down, or no key can be had to verify a token. */
   internal: { code: 100, message: 'internal server error', temporary: true },
-  /** Reserved: sent only if a handler of the app throws this code. A client without credentials is closed with 3501. */
+  /** Reserved: never sent. A client without credentials is closed with 3501. */
   unauthorized: { code: 101, message: 'unauthorized' },
   /** When the namespace of a channel is not in the option `channels`. */
   unknownChannel: { code: 102, message: 'unknown channel' },
   /** When the rules, the app or a token deny a subscribe or publish, or a query needs a subscription first. */
   permissionDenied: { code: 103, message: 'permission denied' },
-  /** Reserved: sent only if a handler of the app throws this code. */
+  /** Reserved: never sent. */
   methodNotFound: { code: 104, message: 'method not found' },
   /** When a client subscribes to a channel twice, or to one that the app has subscribed it to. */
   alreadySubscribed: { code: 105, message: 'already subscribed' },

@@ -3,9 +3,10 @@ import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './errors.ts'
 import type { Handler } from './handler.ts'
 import { channelOf } from './requests.ts'
-import type { Expiry } from './schema.ts'
+import type { Expiry, RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
-import { expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
+import { channelOfToken, expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
+import type { Tokens } from './tokens.ts'
 
 /** Milliseconds after the expiry in which a refresh that is under way still counts, as in Centrifuge. */
 const EXPIRY_GRACE = 25_000
@@ -60,7 +61,7 @@ export const refresh: Handler<'refresh'> = async ({ tokens }, session, { token =
 
 /** Handles `sub_refresh`: a new token for a subscription that was made with one. */
 export const subRefresh: Handler<'sub_refresh'> = async ({ tokens }, session, request, reply) => {
-  const channel = channelOf(request)
+  const channel = await refreshedChannel(tokens, request)
   const { token = '', type = 0 } = request
   const { connection } = session
   if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // of a shared poll
@@ -73,6 +74,13 @@ export const subRefresh: Handler<'sub_refresh'> = async ({ tokens }, session, re
   const until = expiresAt(await verifySubscriptionToken(tokens, token, channel, connection, invalid))
   if (hasPassed(until)) throw new ReplyError(clientErrors.expired)
   reply(expireSubscription(session, subscription, until))
+}
+
+/** The channel of the request; else that of its token: centrifuge-python 0.5.0 sends no channel. */
+async function refreshedChannel (tokens: Tokens | undefined, request: RequestOf<'sub_refresh'>): Promise<string> {
+  const { channel = '', token = '' } = request
+  if (channel !== '' || token === '' || tokens === undefined) return channelOf(request)
+  return channelOf({ channel: await channelOfToken(tokens, token) })
 }
 
 /** Returns the Unix time in milliseconds at which the server ends what expires. */

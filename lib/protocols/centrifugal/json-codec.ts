@@ -1,5 +1,6 @@
 import { commandSchema } from './schema.ts'
 import type { Command, Field, FieldType, Reply, Schema } from './schema.ts'
+import { checkKeys, isSuspect } from './client-json.ts'
 import type { Codec } from './codec.ts'
 import type { Payload } from '../../model/publication.ts'
 
@@ -12,8 +13,16 @@ export const jsonCodec: Codec = {
   binary: false,
 
   decode (frame) {
-    const lines = frame.toString().split('\n').filter(line => line !== '')
-    return lines.map(line => checkMessage(JSON.parse(line), commandSchema) as Command)
+    const text = frame.toString()
+    const suspect = isSuspect(text)
+    const commands: Command[] = []
+    for (const line of text.split('\n')) {
+      if (line === '') continue
+      const value: unknown = JSON.parse(line)
+      if (suspect) checkKeys(value)
+      commands.push(checkMessage(value, commandSchema) as Command)
+    }
+    return commands
   },
 
   encode (reply: Reply) {

@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
-import type { Connection, Protocol } from '../../core/connection.ts'
+import type { Connection } from '../../core/connection.ts'
+import type { Protocol } from '../../core/protocol.ts'
 import type { Session } from '../../core/session.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import type { Codec } from './codec.ts'
@@ -18,7 +19,7 @@ const STALE_TIMEOUT = 10_000
  * The Centrifugal client protocol (centrifugal.dev/docs/transports/client_protocol), in one of its encodings. In this
  * folder a name in brackets, such as [Ping Pong], is a section of that page.
  */
-export class SdkProtocol implements Protocol {
+export class SdkProtocol implements Protocol<Connection> {
   readonly encoder: SdkEncoder
   readonly #dispatcher: Dispatcher
 

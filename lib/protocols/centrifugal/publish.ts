@@ -2,8 +2,6 @@ import type { PublishOptions } from '../../core/publisher.ts'
 import { memberOf } from '../../core/subscriptions.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload } from '../../model/publication.ts'
-import type { Rate } from '../../util/token-bucket.ts'
-import { TokenBucket } from '../../util/token-bucket.ts'
 import type { Context } from './context.ts'
 import { clientErrors, ReplyError } from './errors.ts'
 import type { Handler } from './handler.ts'
@@ -13,8 +11,6 @@ import type { SdkSession } from './session.ts'
 
 /** Publishes of one connection that Redis has not acknowledged. The last of them holds up the next command. */
 const MAX_PUBLISHING = 64
-/** Channels of one connection whose publish rate is remembered. */
-const MAX_BUCKETS = 256
 
 /**
  * Handles `publish`. The next command does not wait for Redis: publishes reach it in the order in which they are
@@ -45,27 +41,18 @@ interface Allowed {
 }
 
 /** Asks the rules, then the app's `onPublish`, which can refuse and change it. @throws ReplyError (102, 103, 111) */
-async function authorize (context: Context, session: SdkSession, channel: string, sent: CommandData): Promise<Allowed> {
-  const { connection } = session
+async function authorize (context: Context, { connection }: SdkSession, channel: string, sent: CommandData): Promise<Allowed> {
   const { publish, publishLimit } = knownRules(context.namespaces, channel)
   const data = dataOf(sent)
   if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
   const allowed = typeof publish === 'function' ? await publish(connection, channel, data) : publish
   if (!allowed) throw new ReplyError(clientErrors.permissionDenied)
-  if (publishLimit !== undefined && !take(session.publishBuckets, channel, publishLimit)) throw new ReplyError(clientErrors.tooManyRequests)
+  if (publishLimit !== undefined && !context.publishLimits.take(connection, channel, publishLimit, Date.now())) {
+    throw new ReplyError(clientErrors.tooManyRequests)
+  }
   const change = await context.options.onPublish?.(connection, channel, data)
   if (change === false) throw new ReplyError(clientErrors.permissionDenied)
   if (typeof change !== 'object' || change === null) return { payload: payloadOfCommand(sent), options: {} }
   const { data: changed, ...options } = change
   return { payload: changed === undefined ? payloadOfCommand(sent) : encodePayload(changed), options }
-}
-
-function take (buckets: Map<string, TokenBucket>, channel: string, limit: Rate): boolean {
-  const now = Date.now()
-  let bucket = buckets.get(channel)
-  if (bucket === undefined) {
-    if (buckets.size >= MAX_BUCKETS) buckets.delete(buckets.keys().next().value!) // the oldest
-    buckets.set(channel, bucket = new TokenBucket(limit, now))
-  }
-  return bucket.take(now)
 }

@@ -3,11 +3,14 @@ import { checkChannel } from '../../model/channel-rules.ts'
 import type { ChannelNamespaces, ChannelRules } from '../../model/channel-rules.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import type { Payload, Position } from '../../model/publication.ts'
+import { checkKeys, isSuspect } from './client-json.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { CommandData } from './schema.ts'
 
 const LINE_FEED = 10
 const CARRIAGE_RETURN = 13
+/** Levels of data that every function can follow. The call stack ends some thousand levels down. */
+const MAX_DEPTH = 1_000
 
 /**
  * The channel that a request names.
@@ -36,22 +39,46 @@ export function positionOf ({ offset = 0, epoch = '' }: { offset?: number, epoch
   return { offset, epoch }
 }
 
-/** True if this user may enter a user-limited channel: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. */
+/**
+ * True if this user may enter a user-limited channel: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. A
+ * user whose id has a comma or a hash may enter none: what separates ids must not be part of one.
+ */
 export function isForUser (channel: string, user: string): boolean {
   const hash = channel.indexOf('#')
-  return hash === -1 || (user !== '' && channel.slice(hash + 1).split(',').includes(user))
+  return hash === -1 || (user !== '' && !user.includes('#') && channel.slice(hash + 1).split(',').includes(user))
 }
 
-/** Decodes the data of a command, for the app. Protobuf clients send JSON as bytes; other bytes stay a Buffer. */
+/** True for data that can be read but not written again, by JSON.stringify or by a function that calls itself. */
+export function isNestedTooDeep (value: unknown): boolean {
+  let level = [value]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH) return true
+    level = level.flatMap(one => typeof one === 'object' && one !== null ? Object.values(one) : [])
+  }
+  return false
+}
+
+/**
+ * Decodes the data of a command, for the app. Protobuf clients send JSON as bytes; other bytes stay a Buffer.
+ * @throws ReplyError for a key that changes the prototype of objects. In JSON such a frame is not decoded at all.
+ */
 export function dataOf (data: CommandData | undefined): unknown {
   if (data === undefined) return undefined
   if ('value' in data) return data.value
   if (!isUtf8(data.bytes)) return data.bytes
+  const text = data.bytes.toString()
+  let value: unknown
   try {
-    return JSON.parse(data.bytes.toString())
+    value = JSON.parse(text)
   } catch {
     return data.bytes
   }
+  try {
+    if (isSuspect(text)) checkKeys(value)
+  } catch {
+    throw new ReplyError(clientErrors.badRequest)
+  }
+  return value
 }
 
 /**

@@ -8,7 +8,6 @@ import type { SubscribeResult } from '../../model/connection.ts'
 import { framesOf } from '../../model/encoder.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 import type { Identity } from '../../options/options.ts'
-import type { TokenBucket } from '../../util/token-bucket.ts'
 import type { Context } from './context.ts'
 import type { SdkEncoder } from './encoder.ts'
 import { unsubscribeCodes } from './errors.ts'
@@ -52,10 +51,12 @@ export class SdkSession implements Session {
   refreshable = false
   /** Channels in the connection token, sorted. */
   tokenChannels: readonly string[] = []
-  /** Rate of publishes, by channel. */
-  readonly publishBuckets = new Map<string, TokenBucket>()
   /** Publishes that Redis has not acknowledged yet. */
   publishing = 0
+  /** Commands under way that the next one need not wait for. */
+  overlapping = 0
+  /** Goes on with the command that waits until fewer overlap. */
+  #goOn: (() => void) | undefined
   /** Unix time in milliseconds at which the first subscription ends, or earlier. */
   nextExpiry = Infinity
 
@@ -80,6 +81,22 @@ export class SdkSession implements Session {
   ping (): void {
     if (this.nativePing) this.connection.ping()
     else this.connection.write(this.#owner.encoder.ping)
+  }
+
+  /** Resolves when a command that overlaps is done, or the connection is closed. */
+  roomForOverlap (): Promise<void> {
+    return new Promise(resolve => { this.#goOn = resolve })
+  }
+
+  /** A command that overlaps is done. */
+  overlapEnded (): void {
+    this.overlapping--
+    this.#goOn?.()
+    this.#goOn = undefined
+  }
+
+  closed (): void {
+    this.#goOn?.()
   }
 
   sweep (now: number): void {

@@ -1,19 +1,12 @@
 import { createPublicKey, createSecretKey } from 'node:crypto'
 import type { KeyObject } from 'node:crypto'
-import { createRemoteJWKSet, errors, jwtVerify } from 'jose'
-import type { JWTPayload, JWTVerifyGetKey, JWTVerifyOptions } from 'jose'
-import { clientErrors, ReplyError } from './errors.ts'
+import { errors, jwtVerify } from 'jose'
+import type { JWTPayload, JWTVerifyOptions } from 'jose'
+import type { Observer } from '../../observability/observer.ts'
 import { algorithmsOf, keyAlgorithms } from '../../options/token-options.ts'
 import type { TokenOptions } from '../../options/token-options.ts'
+import { RemoteKeySet } from './key-set.ts'
 import type { Refusal, Tokens } from './tokens.ts'
-
-/** Thrown when no key can be had; the token may be valid. */
-class KeysUnavailableError extends Error {}
-
-/** Milliseconds between two fetches of the key set on behalf of tokens that name an unknown key. */
-const FETCH_INTERVAL = 5_000
-/** Milliseconds for the key server to answer. SDKs give up on a command after 5 s. */
-const FETCH_TIMEOUT = 3_000
 
 const HMAC = ['HS256', 'HS384', 'HS512']
 const ASYMMETRIC = Object.values(keyAlgorithms).flat()
@@ -24,8 +17,8 @@ type Verify = (token: string) => Promise<JWTPayload>
 export class TokenVerifier implements Tokens {
   readonly #verify: Verify
 
-  constructor (options: TokenOptions) {
-    this.#verify = verifier(options)
+  constructor (options: TokenOptions, observer: Observer) {
+    this.#verify = verifier(options, observer)
   }
 
   async verify<Claims extends JWTPayload> (token: string, { expired, invalid }: Refusal): Promise<Claims> {
@@ -41,12 +34,12 @@ export class TokenVerifier implements Tokens {
   }
 }
 
-function verifier (options: TokenOptions): Verify {
+function verifier (options: TokenOptions, observer: Observer): Verify {
   const { issuer, audience } = options
   const claims: JWTVerifyOptions = { ...(issuer !== undefined && { issuer }), ...(audience !== undefined && { audience }) }
   if ('jwksUrl' in options) {
-    const keys = remoteKeys(new URL(options.jwksUrl))
-    return async token => (await jwtVerify(token, keys, { ...claims, algorithms: ASYMMETRIC })).payload
+    const { keyFor } = new RemoteKeySet(new URL(options.jwksUrl), observer)
+    return async token => (await jwtVerify(token, keyFor, { ...claims, algorithms: ASYMMETRIC })).payload
   }
   if ('publicKey' in options) {
     const key = createPublicKey(options.publicKey)
@@ -54,23 +47,6 @@ function verifier (options: TokenOptions): Verify {
   }
   const secrets = [options.secret].flat().map(secret => createSecretKey(Buffer.from(secret)))
   return token => verifyWithAny(token, secrets, { ...claims, algorithms: HMAC })
-}
-
-/** Looks keys up in a remote set, fetched again when a token names an unknown key: rotation needs no restart. */
-function remoteKeys (url: URL): JWTVerifyGetKey {
-  const keys = createRemoteJWKSet(url, { cooldownDuration: FETCH_INTERVAL, timeoutDuration: FETCH_TIMEOUT })
-  return async (header, token) => {
-    const { coolingDown } = keys
-    try {
-      return await keys(header, token)
-    } catch (error) {
-      const unknown = error instanceof errors.JWKSNoMatchingKey
-      // The key may be newer than our copy of the set. A temporary error makes the client try again.
-      if (unknown && coolingDown) throw new ReplyError(clientErrors.internal)
-      if (unknown || error instanceof errors.JWKSMultipleMatchingKeys) throw error
-      throw new KeysUnavailableError(`no key from ${url.href}: ${(error as Error).message}`, { cause: error })
-    }
-  }
 }
 
 /** Tries each secret: while one is replaced, tokens signed with the previous one are still in use. */
@@ -86,7 +62,7 @@ async function verifyWithAny (token: string, [secret, ...others]: KeyObject[], o
 /** Checks the types of the claims, and decodes `b64info` and `b64data`. @throws TypeError */
 function checkClaims (claims: JWTPayload): JWTPayload {
   const { sub = '', channels = [], client = '', b64info, b64data, expire_at: at = 0 } = claims
-  const valid = typeof sub === 'string' && typeof client === 'string' && typeof at === 'number' && isStrings(channels)
+  const valid = typeof sub === 'string' && sub.isWellFormed() && typeof client === 'string' && typeof at === 'number' && isStrings(channels)
   if (!valid) throw new TypeError('a claim is not of its type')
   return {
     ...claims,

@@ -56,6 +56,17 @@ export async function verifyConnectionToken (tokens: Tokens, token: string, expi
   return claims
 }
 
+/**
+ * The channel that a subscription token is for.
+ * @throws ReplyError (109) if it expired; DisconnectError (3500) if it is not valid, or names no channel.
+ */
+export async function channelOfToken (tokens: Tokens, token: string): Promise<string> {
+  const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  const { channel } = await tokens.verify<SubscriptionClaims>(token, { expired: new ReplyError(clientErrors.tokenExpired), invalid })
+  if (typeof channel !== 'string') throw invalid
+  return channel
+}
+
 /** @throws ReplyError (109) if it expired; `invalid`; DisconnectError (3500) if it is for someone or something else. */
 export async function verifySubscriptionToken (
   tokens: Tokens, token: string, channel: string, { id, user }: Connection, invalid: Error

@@ -440,8 +440,7 @@ t.test('an unsubscribe that a crashed Redis never processed is repeated when the
   await setImmediate() // node-redis writes what was sent in the last turn
   await setImmediate()
   await redis.restart()
-  await node.down()
-  await node.up()
+  await until(() => node.states.filter(({ up }) => up).length === 2, 'it is back', 60_000)
   t.equal(await subscribers(), 1, 'node-redis has subscribed it again')
   await publishAll(node, 'left', [1])
   await until(async () => await subscribers() === 0, 'it is unsubscribed')

@@ -5,6 +5,7 @@ import type { RedisClientOptions } from 'redis'
 import t from 'tap'
 import { RedisBroker } from '../../../lib/backends/redis/broker.ts'
 import { StandaloneCommands } from '../../../lib/backends/redis/commands.ts'
+import { StandaloneEndpoint } from '../../../lib/backends/redis/endpoint.ts'
 import { RedisKeys } from '../../../lib/backends/redis/keys.ts'
 import { publishWithHistory } from '../../../lib/backends/redis/scripts.ts'
 import { StandaloneSubscriber } from '../../../lib/backends/redis/subscriber.ts'
@@ -207,8 +208,9 @@ t.test('a position that Redis evicted begins again, and subscribers follow', asy
 t.test('a publication that Pub/Sub lost unnoticed is found when the position of the quiet channel is verified', async (t) => {
   const prefix = randomPrefix()
   const keys = new RedisKeys(prefix)
-  const source = { kind: 'standalone', options: { url: redis.url } } as const
-  const broker = new RedisBroker(new StandaloneCommands(source), new StandaloneSubscriber(source), keys, 100)
+  const endpoint = new StandaloneEndpoint({ kind: 'standalone', options: { url: redis.url } })
+  const commands = new StandaloneCommands(endpoint, keys, () => {})
+  const broker = new RedisBroker(commands, new StandaloneSubscriber(endpoint, keys, () => {}), keys, 100)
   const node = await startNode(t, redis.url, prefix, broker)
   await node.subscribe('room', true)
   await node.subscribe('complete', true)

@@ -3,12 +3,18 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { ClusterCommands } from '../../../lib/backends/redis/cluster-commands.ts'
 import { StandaloneCommands } from '../../../lib/backends/redis/commands.ts'
+import { StandaloneEndpoint } from '../../../lib/backends/redis/endpoint.ts'
+import { RedisKeys } from '../../../lib/backends/redis/keys.ts'
 import { runScript } from '../../../lib/backends/redis/script-runner.ts'
 import type { RedisCommands } from '../../../lib/backends/redis/commands.ts'
 import { countInWindow } from '../../../lib/backends/redis/scripts.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
 import { command, startRedis, startRedisCluster } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
+
+const keys = new RedisKeys(randomPrefix())
+type Source = ConstructorParameters<typeof StandaloneEndpoint>[0]
+const standalone = (source: Source) => new StandaloneCommands(new StandaloneEndpoint(source), keys, () => {})
 
 async function open (t: Test, commands: RedisCommands): Promise<void> {
   t.teardown(() => commands.close())
@@ -17,7 +23,7 @@ async function open (t: Test, commands: RedisCommands): Promise<void> {
 
 t.test('on one server', async (t) => {
   const redis = await startRedis(t)
-  const commands = new StandaloneCommands({ kind: 'standalone', options: { url: redis.url } })
+  const commands = standalone({ kind: 'standalone', options: { url: redis.url } })
   t.equal(commands.ready, false)
   await t.rejects(commands.send('key', ['PING']), { code: 'FST_CRWS_REDIS_UNAVAILABLE', message: /not connected yet/ })
   await open(t, commands)
@@ -43,7 +49,7 @@ t.test('on one server', async (t) => {
 
 t.test('on a cluster', async (t) => {
   const { nodes, rootNodes } = await startRedisCluster(t)
-  const commands = new ClusterCommands({ kind: 'cluster', options: { rootNodes } })
+  const commands = new ClusterCommands({ kind: 'cluster', options: { rootNodes } }, keys)
   t.equal(commands.ready, false)
   await t.rejects(commands.send('key', ['PING']), { code: 'FST_CRWS_REDIS_UNAVAILABLE', message: /not connected yet/ })
   await t.rejects(commands.owner('key'), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
@@ -51,7 +57,7 @@ t.test('on a cluster', async (t) => {
   testCommands(t, commands)
 
   t.test('closed while it connects, it leaves no link behind', async (t) => {
-    const early = new ClusterCommands({ kind: 'cluster', options: { rootNodes, defaults: { name: 'ours' } } })
+    const early = new ClusterCommands({ kind: 'cluster', options: { rootNodes, defaults: { name: 'ours' } } }, keys)
     let changed = 0
     early.open(() => { changed++ })
     await early.close()
@@ -97,7 +103,7 @@ function testCommands (t: Test, commands: RedisCommands): void {
 t.test('a client of the host is only looked at', async (t) => {
   const redis = await startRedis(t)
   const client = createClient({ url: redis.url })
-  const commands = new StandaloneCommands({ kind: 'client', client })
+  const commands = standalone({ kind: 'client', client })
   await open(t, commands)
   t.equal(await commands.send('key', ['PING']), 'PONG')
   t.equal(client.isOpen, false)

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import t from 'tap'
-import { describeError, newClient, reconnectDelay, RedisLink } from '../../../lib/backends/redis/link.ts'
+import { describeError, reconnectDelay } from '../../../lib/backends/redis/client.ts'
+import { StandaloneEndpoint } from '../../../lib/backends/redis/endpoint.ts'
+import { RedisLink } from '../../../lib/backends/redis/link.ts'
 import { range } from '../broker-contract.ts'
 import { command, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
@@ -25,7 +27,7 @@ t.test('an error is described by what it says, whatever it is', async (t) => {
 
 t.test('a link says when it is there and when not, each once', async (t) => {
   const redis = await startRedis(t)
-  const link = new RedisLink(newClient({ kind: 'standalone', options: { url: redis.url } }))
+  const link = new RedisLink(new StandaloneEndpoint({ kind: 'standalone', options: { url: redis.url } }))
   const told: string[] = []
   t.equal(link.ready, false)
   t.equal(link.reason, 'not connected yet')
@@ -42,7 +44,7 @@ t.test('a link says when it is there and when not, each once', async (t) => {
   t.strictSame(told, ['ready', 'lost', 'ready', 'lost', 'ready'])
   await link.close()
   t.equal(link.ready, false)
-  t.equal(link.client.isOpen, false)
+  t.equal(link.client?.isOpen, false)
   await link.close()
   t.strictSame(told.length, 5, 'closing it is no loss')
 })
@@ -50,23 +52,27 @@ t.test('a link says when it is there and when not, each once', async (t) => {
 t.test('a link can be closed before it was ever there', async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
-  const link = new RedisLink(newClient({ kind: 'standalone', options: { url: redis.url } }))
+  const link = new RedisLink(new StandaloneEndpoint({ kind: 'standalone', options: { url: redis.url } }))
   await link.close()
-  t.equal(link.client.isOpen, false)
+  t.equal(link.client, undefined)
+  const opened = new RedisLink(new StandaloneEndpoint({ kind: 'standalone', options: { url: redis.url } }))
+  opened.open({ linkReady: () => {}, linkLost: () => {} })
+  await opened.close()
+  t.equal(opened.client?.isOpen, false)
 })
 
 t.test('a link that is closed while it connects does not come about', async (t) => {
   const redis = await startRedis(t)
   const told: string[] = []
   for (const frozen of [false, true]) {
-    const link = new RedisLink(newClient({ kind: 'standalone', options: { url: redis.url, name: 'ours' } }))
-    const connected = once(link.client, 'connect')
+    const link = new RedisLink(new StandaloneEndpoint({ kind: 'standalone', options: { url: redis.url, name: 'ours' } }))
     if (frozen) redis.freeze()
     link.open({ linkReady: () => told.push('ready'), linkLost: () => told.push('lost') })
+    const connected = once(link.client!, 'connect')
     await link.close()
     await connected // by the kernel, even though nobody wants it any more
     if (frozen) redis.thaw()
-    t.equal(link.client.isOpen, false)
+    t.equal(link.client?.isOpen, false)
     await until(async () => !(await command(redis.port, ['CLIENT', 'LIST'])).includes('name=ours'), 'the server has no link to it', 30_000)
   }
   t.strictSame(told, [])

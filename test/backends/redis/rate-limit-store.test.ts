@@ -53,6 +53,18 @@ t.test('the count begins again when the window is over', async (t) => {
   t.equal((await count('10.0.0.1')).current, 1)
 })
 
+t.test('a count that another program left without an end gets one, or its address would be locked out for ever', async (t) => {
+  const prefix = randomPrefix()
+  const { count } = await startStore(t, prefix)
+  const client = createClient({ url: redis.url })
+  await client.connect()
+  t.teardown(() => client.destroy())
+  const key = new RedisKeys(prefix).rateLimit('10.0.0.1')
+  await client.set(key, '1000000')
+  t.strictSame(await count('10.0.0.1'), { current: 1_000_001, ttl: 60_000 })
+  t.ok(await client.pTTL(key) > 0)
+})
+
 t.test('without Redis the callback gets a coded error', async (t) => {
   const away = await startRedis(t)
   const { node, count } = await startStore(t, randomPrefix(), away.url)

@@ -2,11 +2,15 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { ClusterCommands } from '../../../lib/backends/redis/cluster-commands.ts'
 import { ClusterSubscriber } from '../../../lib/backends/redis/cluster-subscriber.ts'
+import { StandaloneEndpoint } from '../../../lib/backends/redis/endpoint.ts'
+import { RedisKeys } from '../../../lib/backends/redis/keys.ts'
 import { StandaloneSubscriber } from '../../../lib/backends/redis/subscriber.ts'
 import type { RedisSubscriber } from '../../../lib/backends/redis/subscriber.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
 import { command, startRedis, startRedisCluster } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
+
+const keys = new RedisKeys(randomPrefix())
 
 /**
  * Leaves a channel and enters it again in the same turn. Then messages from before arrive for the first listener,
@@ -31,7 +35,7 @@ async function comeBackAtOnce (t: Test, subscriber: RedisSubscriber, publish: (p
 
 t.test('a channel that was left and entered at once is not silenced by a message from before, on one server', async (t) => {
   const redis = await startRedis(t)
-  const subscriber = new StandaloneSubscriber({ kind: 'standalone', options: { url: redis.url } })
+  const subscriber = new StandaloneSubscriber(new StandaloneEndpoint({ kind: 'standalone', options: { url: redis.url } }), keys, () => {})
   t.teardown(() => subscriber.close())
   await new Promise<void>(resolve => subscriber.open({ lost () {}, restored () {}, changed: resolve }))
   await comeBackAtOnce(t, subscriber, pubsub => command(redis.port, ['PUBLISH', pubsub, 'hello']))
@@ -39,7 +43,7 @@ t.test('a channel that was left and entered at once is not silenced by a message
 
 t.test('a channel that was left and entered at once is not silenced by a message from before, on a cluster', async (t) => {
   const { rootNodes } = await startRedisCluster(t)
-  const commands = new ClusterCommands({ kind: 'cluster', options: { rootNodes } })
+  const commands = new ClusterCommands({ kind: 'cluster', options: { rootNodes } }, keys)
   const subscriber = new ClusterSubscriber(commands)
   t.teardown(() => Promise.all([commands.close(), subscriber.close()]))
   await new Promise<void>(resolve => commands.open(resolve))

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import type { Test } from 'tap'
 import WebSocket from 'ws'
+import { ClientError } from '../../../index.ts'
 import type { Connection, End, Options } from '../../../index.ts'
 import { startApp } from '../../helpers/app.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
@@ -11,6 +12,7 @@ import { startRedis } from '../../helpers/redis.ts'
 import { encodings } from '../../helpers/sdk.ts'
 import type { Encoding } from '../../helpers/sdk.ts'
 import { encodeCommands, sdkCodec } from '../../helpers/sdk-codec.ts'
+import { secretOf } from '../../helpers/secrets.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 import type { Client, ConnectOptions } from '../../helpers/ws-client.ts'
@@ -205,7 +207,7 @@ t.test('in the course of time', { buffered: true }, async (t) => {
   })
 
   later('who does not close after an error to connect is closed', async (t, encoding) => {
-    const { url } = await startApp(t, { onConnect: () => { throw Object.assign(new Error('no'), { code: 403 }) } })
+    const { url } = await startApp(t, { onConnect: () => { throw new ClientError(403, 'no') } })
     const client = await openClient(t, url, encoding)
     client.send({ id: 1, connect: {} })
     t.match(await client.closed(), { code: 3005 })
@@ -664,7 +666,8 @@ test('rpc gives what the handler gives, and errors that are meant for the client
     if (method === 'unsendable') return { big: 1n }
     if (method === 'nothing') throw undefined // eslint-disable-line no-throw-literal
     if (method === 'text') throw 'a text' // eslint-disable-line no-throw-literal
-    const { code, message } = data as { code: unknown, message: string }
+    const { code, message } = data as { code: number, message: string }
+    if (method === 'refuse') throw new ClientError(code, message)
     throw Object.assign(new Error(message), { code })
   }
 }), async (t, { url, logs }, encoding) => {
@@ -675,11 +678,12 @@ test('rpc gives what the handler gives, and errors that are meant for the client
   t.strictSame(await client.call('rpc', { method: 'who' }), { data: { open: true, protocol: encoding } })
   t.strictSame(await client.call('rpc', { method: 'bytes' }), { data: encoding === 'json' ? 'AP8=' : Buffer.from([0, 255]) })
   const errors = [400, 402, 1999].map(code => ({ code, message: 'no money' }))
-  t.strictSame(await Promise.all(errors.map(data => client.call('rpc', { data }))), errors.map(error => ({ error })))
-  t.strictSame(await client.call('rpc', { data: { code: 403, message: '' } }), { error: { code: 403, message: 'error' } }, 'a message is always there')
+  t.strictSame(await Promise.all(errors.map(data => client.call('rpc', { method: 'refuse', data }))), errors.map(error => ({ error })))
+  const silent = await client.call('rpc', { method: 'refuse', data: { code: 403, message: '' } })
+  t.strictSame(silent, { error: { code: 403, message: 'error' } }, 'a message is always there')
   t.strictSame(logs.filter(({ event }) => event === 'connection.failed'), [], 'errors for the client are no news for the operator')
   const failing = [
-    ...[0, 99, 399, 2000, 400.5, '400', null, 'ECONNREFUSED'].map(code => ({ data: { code, message: 'secret' } })),
+    ...[0, 99, 103, 112, 399, 400, 404, 1999, 2000, 400.5, '400', null, 'ECONNREFUSED'].map(code => ({ data: { code, message: 'secret' } })),
     ...['unsendable', 'nothing', 'text'].map(method => ({ method }))
   ]
   const replies: object[] = []
@@ -700,7 +704,7 @@ const sent: Record<Encoding, unknown[]> = { json: [], protobuf: [] }
 test('send is never answered, its handler fails the connection', () => ({
   onMessage: async (connection, data) => {
     sent[connection.protocol as Encoding].push(data)
-    if (data === 'refused') throw Object.assign(new Error('for nobody'), { code: 400 })
+    if (data === 'refused') throw new ClientError(400, 'for nobody')
     if (data === 'fail') throw new Error('broken')
   }
 }), async (t, { url, logs }, encoding) => {
@@ -739,7 +743,7 @@ test('publications that come too fast get 111 in their namespace alone', () => (
   t.ok(client.open)
 })
 
-test('refresh closes with 3501 where nothing is to be refreshed', () => ({ channels, token: { secret: 'x'.repeat(32) }, authenticate: () => ({ user: 'ann' }) }), async (t, { url }, encoding) => {
+test('refresh closes with 3501 where nothing is to be refreshed', () => ({ channels, token: { secret: secretOf('x') }, authenticate: () => ({ user: 'ann' }) }), async (t, { url }, encoding) => {
   const ends = await Promise.all([{}, { token: '' }, { token: 'a.b.c' }].map(async (refresh) => {
     const client = await connected(t, url, encoding)
     client.send({ id: 1, refresh })
@@ -755,7 +759,7 @@ test('refresh closes with 3501 where nothing is to be refreshed', () => ({ chann
   t.strictSame(await client.closed(), badRequest)
 })
 
-test('a connect without credentials where tokens are taken closes with 3501, with a wrong one with 3500', () => ({ token: { secret: 'x'.repeat(32) } }), async (t, { url }, encoding) => {
+test('a connect without credentials where tokens are taken closes with 3501, with a wrong one with 3500', () => ({ token: { secret: secretOf('x') } }), async (t, { url }, encoding) => {
   const [none, wrong] = await Promise.all([openClient(t, url, encoding), openClient(t, url, encoding)])
   none.send({ id: 1, connect: {} })
   wrong.send({ id: 1, connect: { token: 'a.b.c' } })
@@ -767,7 +771,7 @@ test('after an error to connect the rest of the frame is dropped and further com
   channels,
   onConnect: (connection) => {
     connection.send('never seen')
-    throw Object.assign(new Error('come back tomorrow'), { code: 1000 })
+    throw new ClientError(1000, 'come back tomorrow')
   },
   onRpc: () => { throw new Error('never called') }
 }), async (t, { url, logs }, encoding) => {

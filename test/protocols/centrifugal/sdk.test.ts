@@ -1,12 +1,14 @@
 import { SignJWT } from 'jose'
 import t from 'tap'
 import type { Test } from 'tap'
+import { ClientError } from '../../../index.ts'
 import type { Connection, End, Options } from '../../../index.ts'
 import type { App } from '../../helpers/app.ts'
 import { startBalancer } from '../../helpers/balancer.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
 import type { Encoding } from '../../helpers/sdk.ts'
+import { secretOf } from '../../helpers/secrets.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 
@@ -209,9 +211,9 @@ everywhere('who comes and who goes is told', { channels: { room, silent: { subsc
 everywhere('clients call methods', {
   onRpc (connection, method, data) {
     if (method === 'fail') throw new Error('a secret of the server')
-    if (method === 'refuse') throw Object.assign(new Error('not today'), { code: 400 })
-    if (method === 'refuse silently') throw Object.assign(new Error(), { code: 1999 })
-    if (method === 'wrong code') throw Object.assign(new Error('a secret'), { code: 2000 })
+    if (method === 'refuse') throw new ClientError(400, 'not today')
+    if (method === 'refuse silently') throw new ClientError(1999, '')
+    if (method === 'wrong code') throw Object.assign(new Error('a secret'), { code: 404 })
     if (method === 'nothing') return undefined
     if (method === 'unsendable') return 10n
     if (method === 'null') throw null // eslint-disable-line no-throw-literal
@@ -272,7 +274,7 @@ everywhere('onPublish may refuse, change and enrich what clients publish', {
     const { do: what } = data as { do: string }
     if (what === 'refuse') return false
     if (what === 'throw') throw new Error('a secret')
-    if (what === 'refuse with a code') throw Object.assign(new Error('mind your language'), { code: 451 })
+    if (what === 'refuse with a code') throw new ClientError(451, 'mind your language')
     if (what === 'change') return { data: { changed: data, by: connection.user, channel } }
     if (what === 'enrich') return { tags: { checked: 'yes' } }
     if (what === 'once') return { idempotencyKey: 'the same' }
@@ -302,7 +304,7 @@ everywhere('onSubscribe may refuse, and give data, info and an end', {
   async onSubscribe (connection, channel, { data }) {
     const { do: what } = (data ?? {}) as { do?: string }
     if (what === 'refuse') return false
-    if (what === 'refuse with a code') throw Object.assign(new Error('members only'), { code: 1000 })
+    if (what === 'refuse with a code') throw new ClientError(1000, 'members only')
     if (what === 'give') return { data: { topic: 'cats', channel, user: connection.user }, info: { role: 'admin' } }
     if (what === 'too late') return { expiresAt: 1 }
     if (what === 'true') return true
@@ -329,7 +331,7 @@ everywhere('the rules of a namespace say who may subscribe and publish', {
     closed: { subscribe: false },
     sync: { subscribe: ({ user }, channel) => channel === `sync:${user}`, publish: (_connection, _channel, data) => data === 'please' },
     async: { subscribe: async ({ user }, channel) => channel === `async:${user}`, publish: async (_connection, _channel, data) => data === 'please' },
-    failing: { subscribe: async () => { throw new Error('a secret') }, publish: () => { throw Object.assign(new Error('no'), { code: 500 }) } },
+    failing: { subscribe: async () => { throw new Error('a secret') }, publish: () => { throw new ClientError(500, 'no') } },
     read: { subscribe: true },
     '': { subscribe: true, publish: true }
   }
@@ -406,7 +408,7 @@ t.test('clients of every kind in one channel get the same', async (t) => {
   }
 })
 
-const secret = 'a secret that only the server knows'
+const secret = secretOf('of the tests')
 
 everywhere('the host subscribes clients: at the connect', {
   channels: { room },

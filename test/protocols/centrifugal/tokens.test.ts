@@ -1,14 +1,13 @@
-import { once } from 'node:events'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { exportJWK, exportSPKI, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose'
 import type { CryptoKey, JWK, JWTPayload } from 'jose'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { Options } from '../../../index.ts'
+import { startKeyServer } from '../../helpers/key-server.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
 import type { Encoding } from '../../helpers/sdk.ts'
+import { secretOf } from '../../helpers/secrets.ts'
 import { until } from '../../helpers/until.ts'
 
 t.jobs = 6 // two of which do nothing but wait
@@ -24,7 +23,7 @@ function inBoth (name: string, run: (t: Test, encoding: Encoding) => Promise<voi
   for (const encoding of encodings) test(`${encoding}: ${name}`, t => run(t, encoding))
 }
 
-const secret = 'a secret that only the server knows'
+const secret = secretOf('of the tests')
 const now = () => Math.floor(Date.now() / 1_000)
 const later = () => now() + 3_600
 
@@ -235,41 +234,15 @@ test('tokens are signed with any of the usual algorithms, but only with that of 
 })
 
 inBoth('while a secret is changed, tokens of both are taken', async (t, encoding) => {
-  const { url, users } = await start(t, { token: { secret: ['new secret', 'old secret'] } })
-  for (const key of ['new secret', 'old secret']) await sdkClient(t, url, encoding, { token: await sign({ sub: key }, { key }) }).connected()
-  t.strictSame(users(), ['new secret', 'old secret'])
-  t.strictSame(await sdkClient(t, url, encoding, { token: await sign({}, { key: 'older secret' }) }).disconnected(), invalid)
-  const client = sdkClient(t, url, encoding, { token: await sign({ exp: 1 }, { key: 'old secret' }), getToken: () => sign({ sub: 'again' }, { key: 'new secret' }) })
+  const [newer, old, older] = ['new', 'old', 'older'].map(secretOf) as [string, string, string]
+  const { url, users } = await start(t, { token: { secret: [newer, old] } })
+  for (const key of [newer, old]) await sdkClient(t, url, encoding, { token: await sign({ sub: key }, { key }) }).connected()
+  t.strictSame(users(), [newer, old])
+  t.strictSame(await sdkClient(t, url, encoding, { token: await sign({}, { key: older }) }).disconnected(), invalid)
+  const client = sdkClient(t, url, encoding, { token: await sign({ exp: 1 }, { key: old }), getToken: () => sign({ sub: 'again' }, { key: newer }) })
   await client.connected()
   t.match(client.events.error, [{ error: { code: 109 } }])
 })
-
-interface KeyServer { url: string, keys: JWK[], status: number, fetched: number, stop (): Promise<void>, start (): Promise<void> }
-
-async function startKeyServer (t: Test): Promise<KeyServer> {
-  const server = createServer((_request, response) => {
-    keyServer.fetched++
-    response.writeHead(keyServer.status, { 'Content-Type': 'application/json', Connection: 'close' })
-    response.end(keyServer.status === 200 ? JSON.stringify({ keys: keyServer.keys }) : 'away')
-  })
-  let port = 0
-  const keyServer: KeyServer = {
-    url: '',
-    keys: [],
-    status: 200,
-    fetched: 0,
-    async start () {
-      server.listen(port, '127.0.0.1')
-      await once(server, 'listening')
-      port = (server.address() as AddressInfo).port
-    },
-    async stop () { await new Promise(resolve => server.close(resolve)) }
-  }
-  await keyServer.start()
-  t.teardown(() => server.close())
-  keyServer.url = `http://127.0.0.1:${port}/keys`
-  return keyServer
-}
 
 async function newKey (kid: string, alg = 'RS256'): Promise<{ jwk: JWK, signing: Signing }> {
   const { publicKey, privateKey } = await generateKeyPair(alg, { extractable: true })

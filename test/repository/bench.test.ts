@@ -15,7 +15,8 @@ const plugin = join(build, 'dist/index.js')
 
 /** Rows of the tables that a benchmark prints, without their headings. */
 async function bench (command: string, ...args: string[]): Promise<string[]> {
-  const { stdout } = await promisify(execFile)(process.execPath, [`bench/${command}.mjs`, '--quick', '--plugin', plugin, ...args], { env })
+  const node = command === 'soak' ? ['--import=tsx'] : []
+  const { stdout } = await promisify(execFile)(process.execPath, [...node, `bench/${command}.mjs`, '--quick', '--plugin', plugin, ...args], { env })
   const lines = stdout.split('\n').filter(line => line !== '')
   return lines.filter((line, i) => !line.startsWith('| ---') && !lines[i + 1]?.startsWith('| ---'))
 }
@@ -59,4 +60,13 @@ t.test('the benchmark compares two builds', { timeout: TIMEOUT }, async t => {
   const rows = await bench('compare', '--base-plugin', plugin, '--peers', 'plugin', '--idle', '0', '--accept', '0')
   t.equal(rows.length, 3)
   t.match(rows[0], /^\| this plugin \| CPU per delivery at 50\/s, us \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ to [\d.]+ \|$/)
+})
+
+t.test('the hostile benchmark attacks a server, which lives', { timeout: TIMEOUT }, async t => {
+  const rows = await bench('hostile', '--attacks', 'HEAD,flood of pongs')
+  t.match(rows, [/^\| HEAD with Upgrade, then gone \| yes \|/, /^\| flood of pongs \| yes \|/])
+})
+
+t.test('the soak loses nothing', { timeout: TIMEOUT }, async t => {
+  t.match(await bench('soak'), [/^\| 0\.3 \| \d+ \| [\d,]+ \| [\d,]+ \| [\d,]+ \| 0 \| 0 \| 0 \| 0 \|/])
 })

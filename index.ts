@@ -37,6 +37,7 @@ import { Tracing } from './lib/observability/tracing.ts'
 import type { Options } from './lib/options/options.ts'
 import { resolveOptions } from './lib/options/resolve.ts'
 import type { ResolvedOptions } from './lib/options/resolve.ts'
+import type { Context } from './lib/protocols/centrifugal/context.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
@@ -92,13 +93,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const plain = new PlainProtocol(options, connections, observer)
   if (path !== false) routes.add(path, () => plain)
   if (sdkPath !== false) {
-    const reads = new SharedCalls()
-    const publishLimits = new PublishLimits()
-    const tokens = await tokensOf(options, observer)
-    const context = { options, namespaces, connections, subscriptions, publisher, presence, reads, observer, publishLimits, tokens }
-    const json = new SdkProtocol(jsonCodec, context)
-    const protobuf = new SdkProtocol(protobufCodec, context)
-    routes.add(sdkPath, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
+    const forClients = { reads: new SharedCalls(), publishLimits: new PublishLimits(), tokens: await tokensOf(options, observer) }
+    addSdkRoute(routes, sdkPath, { options, namespaces, connections, subscriptions, publisher, presence, observer, ...forClients })
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
@@ -117,6 +113,12 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     flush: budget => Promise.all([telemetry.close(budget), logs.close()]),
     release: () => release(heartbeat, metrics, registry, broker)
   })
+}
+
+function addSdkRoute (routes: WebSocketRoutes, path: string, context: Context): void {
+  const json = new SdkProtocol(jsonCodec, context)
+  const protobuf = new SdkProtocol(protobufCodec, context)
+  routes.add(path, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
 }
 
 async function release (heartbeat: Heartbeat, metrics: Metrics, registry: InstanceRegistry, broker: Broker): Promise<void> {

@@ -6,6 +6,7 @@ import { clientBytes, redisBytes } from './redis-bytes.mjs'
 const PING = 1
 const RECORD = 5
 const REFRESH = 20
+const EPOCH = 60
 /**
  * Seconds without a publication after which a channel's position is read, and between further reads. redis-broker.ts
  * looks every 10 s whether its 30 s are over. They begin anew with the answer, a moment after such a look.
@@ -90,6 +91,8 @@ function commandsOf (app, { subscriptions, comings, members, events }) {
   const calls = Math.max(1, Math.ceil(perInstance / BATCH))
   return [
     { for: 'publications', kind: history ? 'publishWithHistory' : 'publish', rate: app.publications },
+    // Those who publish to a channel without history are in it.
+    { for: 'publications', kind: 'beginEpoch', rate: history ? 0 : Math.min(app.publications, subscriptions / EPOCH) },
     { for: 'comings', kind: 'publish', rate: events },
     { for: 'upkeep', kind: 'ping', rate: LINKS * instances * shards / PING },
     { for: 'upkeep', kind: 'clientInfo', rate: shards > 1 ? instances * shards / PING : 0 },

@@ -33,18 +33,21 @@ export function redisBytes ({ payload, channelBytes, sequence = 1_000, history, 
   const name = text(channelBytes)
   const pubsub = key('pub', name)
   const positioned = [key('stream', name), key('position', name)]
-  const listed = [key('members', name), key('members-until', name)]
+  const listed = [key('members', name), key('members-until', name), key('members-users', name)]
   const user = text(userBytes)
   const own = JSON.stringify({ client: INSTANCE, user: '', info: { instance: INSTANCE, connections: 250, channels: 250, uptime: 1_000, revision: '' } })
+  const known = [EPOCH, Math.round(sequence)]
+  const position = 4 + 3 + digits(sequence) + bulk(EPOCH)
   const publisher = byClients ? user : undefined
   const stored = envelope(payload, 0, publisher)
   const sent = history ? `${Math.round(sequence)} ${EPOCH} ${stored}` : `0  ${envelope(payload, Math.round(sequence), publisher)}`
-  const instances = [key('members', '\0instances'), key('members-until', '\0instances')]
+  const instances = ['members', 'members-until', 'members-users'].map(kind => key(kind, '\0instances'))
   return {
     message: 4 + bulk('message') + bulk(pubsub) + bulk(sent),
     publish: { in: array(['PUBLISH', pubsub, sent]), out: OK },
-    publishWithHistory: { in: evalsha(positioned, [stored, 1_000, 60_000, 604_800_000, EPOCH, 'PUBLISH', pubsub, 300_000]), out: 4 + 3 + digits(sequence) + bulk(EPOCH) },
-    readPosition: { in: evalsha(positioned, [EPOCH, 604_800_000, 0, 0, '-', '+']), out: 4 + 3 + digits(sequence) + bulk(EPOCH) + 4 },
+    publishWithHistory: { in: evalsha(positioned, [stored, 1_000, 60_000, 604_800_000, EPOCH, ...known, 'PUBLISH', pubsub, 300_000]), out: position + 4 },
+    beginEpoch: { in: evalsha(positioned.slice(1), [EPOCH]), out: 4 },
+    readPosition: { in: evalsha(positioned, [EPOCH, ...known, 604_800_000, 120_000, 'XRANGE', '-', '+', 0, 0]), out: position + 4 + 4 },
     addMembers: { in: evalsha(listed, [60_000]), out: OK, perMember: bulk(CLIENT) + bulk(member(user)) },
     removeMember: { in: evalsha(listed, [CLIENT]), out: OK },
     record: { in: evalsha(instances, [60_000, INSTANCE, own]), out: OK },

@@ -52,6 +52,7 @@ export function printQuiet (rows, seconds) {
 const REDIS_CPU = [
   ['PUBLISH', 'publish'],
   ['a publication with history', 'publishWithHistory'],
+  ['an epoch ended that is not there', 'beginEpoch'],
   ['a message to a subscriber, in a write of its own', 'message'],
   ['the same, several in one write', 'messageTogether'],
   ['a position read', 'readPosition'],

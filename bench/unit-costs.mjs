@@ -28,20 +28,22 @@ async function loadScripts () {
 /** us of Redis, and bytes that it holds. `count`: commands of each kind. */
 export async function redisCosts ({ url }, counters, count) {
   const bench = new RedisBench(await Promise.all(Array.from({ length: CLIENTS }, () => connect(url))), counters, count)
-  const { publishWithHistory, readHistory, addMembers, removeMember, countInWindow } = await loadScripts()
-  for (const { text } of [publishWithHistory, readHistory, addMembers, removeMember, countInWindow]) await counters.client.sendCommand(['SCRIPT', 'LOAD', text])
+  const { allScripts, publishWithHistory, beginEpoch, readHistory, addMembers, removeMember, countInWindow } = await loadScripts()
+  for (const { text } of allScripts) await counters.client.sendCommand(['SCRIPT', 'LOAD', text])
   const script = ({ sha1 }, keys, ...args) => ['EVALSHA', sha1, ...keys, ...args]
-  const members = size => i => script(addMembers, keys(i % CHANNELS, 'members', 'members-until'), '60000', ...Array.from({ length: size }, (_, j) => [id(size === 1 ? i : j), `{"client":"${id(j)}","user":""}`]).flat())
+  const members = size => i => script(addMembers, keys(i % CHANNELS, 'members', 'members-until', 'members-users'), '60000', ...Array.from({ length: size }, (_, j) => [id(size === 1 ? i : j), `{"client":"${id(j)}","user":""}`]).flat())
+  const pubsubArgs = i => ['PUBLISH', pubsub(i % CHANNELS), '300000']
   const positioned = i => keys(i % CHANNELS, 'stream', 'position')
   try {
     const publish = i => ['PUBLISH', pubsub(i % CHANNELS), `0  ${ENVELOPE}`]
     await bench.run(publish) // so that nothing is new to anybody
     const costs = { redis: await bench.idle(), ping: await bench.cpu(() => ['PING']), publish: await bench.cpu(publish) }
-    Object.assign(costs, await bench.history(i => script(publishWithHistory, positioned(i), ENVELOPE, '1000', '60000', '604800000', 'AAAAAAAA', 'PUBLISH', pubsub(i % CHANNELS), '300000')))
-    costs.readPosition = await bench.cpu(i => script(readHistory, positioned(i), 'AAAAAAAA', '604800000', '0', '0', '-', '+'))
+    Object.assign(costs, await bench.history(i => script(publishWithHistory, positioned(i), ENVELOPE, '1000', '60000', '604800000', 'AAAAAAAA', 'AAAAAAAA', '0', ...pubsubArgs(i))))
+    costs.beginEpoch = await bench.cpu(i => script(beginEpoch, keys(i % CHANNELS, 'no-position'), 'AAAAAAAA'))
+    costs.readPosition = await bench.cpu(i => script(readHistory, positioned(i), 'AAAAAAAA', 'AAAAAAAA', '0', '604800000', '120000', 'XRANGE', '-', '+', '0', '0'))
     costs.record = costs.addMembers = await bench.cpu(members(1))
     Object.assign(costs, await bench.presence(members))
-    costs.removeMember = await bench.cpu(i => script(removeMember, keys(i % CHANNELS, 'members', 'members-until'), id(i)))
+    costs.removeMember = await bench.cpu(i => script(removeMember, keys(i % CHANNELS, 'members', 'members-until', 'members-users'), id(i)))
     costs.countUpgrade = await bench.cpu(i => script(countInWindow, ['1', `ws:rate-limit:{10.0.0.${i % CHANNELS}}`], '60000'))
     return { ...costs, ...await bench.subscriptions(), ...await bench.messages(url, publish) }
   } finally {

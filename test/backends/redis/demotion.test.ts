@@ -79,6 +79,8 @@ t.test('a server that loads its data is away, not a reason for an error', async 
     return done
   }, 'it has loaded', 60_000)
   await node.up()
-  t.strictSame([...codes], [UNAVAILABLE.code])
+  t.ok(codes.has(UNAVAILABLE.code))
+  // One that is under way when the link leaves the server has no answer.
+  t.strictSame(Array.from(codes).filter(code => code !== UNAVAILABLE.code && code !== 'FST_CRWS_REDIS_NO_ANSWER'), [])
   t.strictSame(node.missedBefore, [])
 })

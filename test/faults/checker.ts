@@ -49,8 +49,9 @@ export function check (acknowledged: readonly Acknowledged[], logs: Iterable<rea
   const expected: Expected = { byPublisher: new Map(), epochs: new Map() }
   acknowledged.forEach((one, order) => {
     const earlier = expected.byPublisher.get(one.publisher)
-    if (earlier === undefined) expected.byPublisher.set(one.publisher, [{ ...one, order }])
-    else earlier.push({ ...one, order })
+    const ordered = { ...one, order, forgotten: acknowledged.some((later, i) => i > order && givenAgain(acknowledged, i) && later.epoch === one.epoch && later.offset <= one.offset) }
+    if (earlier === undefined) expected.byPublisher.set(one.publisher, [ordered])
+    else earlier.push(ordered)
     if (!expected.epochs.has(one.epoch)) expected.epochs.set(one.epoch, expected.epochs.size)
   })
   for (const published of expected.byPublisher.values()) published.sort((a, b) => a.number - b.number)
@@ -59,7 +60,11 @@ export function check (acknowledged: readonly Acknowledged[], logs: Iterable<rea
 }
 
 /** `order`: how many were acknowledged before. */
-type Ordered = Acknowledged & { readonly order: number }
+type Ordered = Acknowledged & {
+  readonly order: number
+  /** Redis has forgotten it without a word: its offset, or one before it, was given again in the same epoch. */
+  readonly forgotten: boolean
+}
 
 interface Expected {
   /** In the order in which each publisher sent them. */
@@ -98,14 +103,18 @@ function checkOrder (log: readonly Entry[], counts: Counts): Map<string, number>
   const seenAt = new Map<string, number>()
   const last = new Map<string, number>()
   let offset = 0
+  let begunAt = -1
   log.forEach((entry, i) => {
     if (entry.kind === 'subscribed') {
-      if (!entry.recovered) offset = entry.offset
+      if (entry.recovered) return
+      offset = entry.offset
+      begunAt = i // it was told to begin again
+      last.clear()
       return
     }
     const { publisher, number } = entry
     const key = `${publisher} ${number}`
-    if (seenAt.has(key)) {
+    if ((seenAt.get(key) ?? -1) > begunAt) {
       counts.twice++
       return
     }
@@ -120,13 +129,13 @@ function checkOrder (log: readonly Entry[], counts: Counts): Map<string, number>
 
 /** Judges a publication that is missing. The client has others of its publisher at `from - 1` and `to`. */
 function judgeMissing (
-  { epochs }: Expected, log: readonly Entry[], from: number, to: number, { offset, epoch, order }: Ordered,
+  { epochs }: Expected, log: readonly Entry[], from: number, to: number, { offset, epoch, order, forgotten }: Ordered,
   counts: Counts, falselyRecovered: Set<number>
 ): void {
   // Of an epoch that had ended, or of one that Redis had forgotten again.
   const isOver = (entry: Position & { acked: number }) => entry.acked > order || (epochs.get(entry.epoch) ?? Infinity) > epochs.get(epoch)!
   const skips = (entry: Entry) => entry.kind === 'subscribed' && !entry.recovered &&
-    (entry.epoch === epoch ? entry.offset >= offset : isOver(entry))
+    (entry.epoch === epoch && !forgotten ? entry.offset >= offset : isOver(entry))
   const told = log.slice(from, to).findIndex(skips)
   if (told + from === 0) return // published before the client came
   if (told !== -1) {
@@ -143,4 +152,10 @@ export function sum (all: readonly Counts[]): Counts {
   const total = check([], [])
   for (const counts of all) for (const name of Object.keys(total) as Array<keyof Counts>) total[name] += counts[name]
   return total
+}
+
+/** True if an earlier publication was acknowledged at this position, too. */
+function givenAgain (acknowledged: readonly Acknowledged[], i: number): boolean {
+  const { offset, epoch } = acknowledged[i]!
+  return offset !== 0 && acknowledged.slice(0, i).some(earlier => earlier.offset === offset && earlier.epoch === epoch)
 }

@@ -53,7 +53,7 @@ const usual = {
 }
 const goingBack = { 'take snapshot': 4, 'Redis comes back older': 2, 'split brain': 1, 'end split brain': 3 }
 
-const weights: Record<string, number> = GOES_BACK ? { ...usual, ...goingBack } : usual
+export const weights: Record<string, number> = GOES_BACK ? { ...usual, ...goingBack } : usual
 
 export interface Options {
   steps?: number

@@ -22,6 +22,8 @@ const PAUSE = [2_000, 8_000]
 const FAULT = [500, 8_000]
 /** ms in which the last publications must have arrived. */
 const LAST = 30_000
+/** ms in which all that was started must have stopped; what hangs ends with this process. */
+const STOP = 10_000
 /** Bytes by which the heap of an instance may grow: caches that fill. */
 const HEAP_GROWTH = 8_388_608
 
@@ -213,7 +215,8 @@ let result
 try {
   result = await soak()
 } finally {
-  for (const cleanup of cleanups.reverse()) await cleanup()
+  for (const cleanup of cleanups.reverse()) await Promise.race([cleanup(), wait(STOP)])
+  if (result === undefined) setImmediate(() => process.exit(1)) // after the error is shown: the instances still publish
 }
 const { counts, counted, before, after } = result
 const mebibytes = bytes => (bytes / 1_048_576).toFixed(1)
@@ -233,4 +236,4 @@ const columns = {
 }
 printMarkdown(Object.keys(columns), [Object.values(columns)], 0)
 const grown = after.heap - before.heap > HEAP_GROWTH || after.handles > before.handles || after.connections > 0
-if (isViolated(counts) || grown) process.exitCode = 1
+process.exit(isViolated(counts) || grown ? 1 : 0)

@@ -6,7 +6,7 @@ import { clientBytes, redisBytes } from './redis-bytes.mjs'
 const PING = 1
 const RECORD = 5
 const REFRESH = 20
-const EPOCH = 60
+const EPOCH = 10
 /**
  * Seconds without a publication after which a channel's position is read, and between further reads. redis-broker.ts
  * looks every 10 s whether its 30 s are over. They begin anew with the answer, a moment after such a look.

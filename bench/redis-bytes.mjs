@@ -36,7 +36,7 @@ export function redisBytes ({ payload, channelBytes, sequence = 1_000, history, 
   const listed = [key('members', name), key('members-until', name), key('members-users', name)]
   const user = text(userBytes)
   const own = JSON.stringify({ client: INSTANCE, user: '', info: { instance: INSTANCE, connections: 250, channels: 250, uptime: 1_000, revision: '' } })
-  const known = [EPOCH, Math.round(sequence)]
+  const known = [EPOCH, EPOCH, Math.round(sequence), '', '']
   const position = 4 + 3 + digits(sequence) + bulk(EPOCH)
   const publisher = byClients ? user : undefined
   const stored = envelope(payload, 0, publisher)
@@ -45,9 +45,9 @@ export function redisBytes ({ payload, channelBytes, sequence = 1_000, history, 
   return {
     message: 4 + bulk('message') + bulk(pubsub) + bulk(sent),
     publish: { in: array(['PUBLISH', pubsub, sent]), out: OK },
-    publishWithHistory: { in: evalsha(positioned, [stored, 1_000, 60_000, 604_800_000, EPOCH, ...known, 'PUBLISH', pubsub, 300_000]), out: position + 4 },
+    publishWithHistory: { in: evalsha(positioned, [stored, 1_000, 60_000, 604_800_000, 'PUBLISH', pubsub, 300_000, ...known]), out: position + 4 },
     beginEpoch: { in: evalsha(positioned.slice(1), [EPOCH]), out: 4 },
-    readPosition: { in: evalsha(positioned, [EPOCH, ...known, 604_800_000, 120_000, 'XRANGE', '-', '+', 0, 0]), out: position + 4 + 4 },
+    readPosition: { in: evalsha(positioned, [604_800_000, 120_000, 'XRANGE', '-', '+', 0, 0, ...known]), out: position + 4 + 4 + bulk('') + 4 },
     addMembers: { in: evalsha(listed, [60_000]), out: OK, perMember: bulk(CLIENT) + bulk(member(user)) },
     removeMember: { in: evalsha(listed, [CLIENT]), out: OK },
     record: { in: evalsha(instances, [60_000, INSTANCE, own]), out: OK },

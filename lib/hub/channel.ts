@@ -137,7 +137,10 @@ export class Channel implements ChannelListener, SubscribedChannel {
 
   positionLost (): void {
     this.flush()
-    for (const subscription of Array.from(this.subscriptions)) subscription.subscriber.positionLost(this.name)
+    for (const subscription of Array.from(this.subscriptions)) {
+      subscription.recoveredTo = undefined
+      subscription.subscriber.positionLost(this.name)
+    }
   }
 
   /** Sends a subscriber what it did not get yet of the pending publications. */

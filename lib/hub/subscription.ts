@@ -108,11 +108,14 @@ export class Subscription {
     return recovery
   }
 
-  /** True if this live publication was already sent as part of the history. */
+  /**
+   * True if this live publication was already sent as part of the history, or is from before it. The channel clears
+   * `recoveredTo` ahead of the first publication of a newer epoch: one of another epoch is of an older one.
+   */
   hasAlready ({ offset, epoch }: Publication): boolean {
     const position = this.recoveredTo
     if (position === undefined || offset === 0) return false
-    if (offset <= position.offset && epoch === position.epoch) return true
+    if (offset <= position.offset || epoch !== position.epoch) return true
     this.recoveredTo = undefined
     return false
   }

@@ -24,8 +24,8 @@ export interface Publication {
    * Counts up by one per channel and publishing instance, so that receivers notice a gap. After 7 and 8 of one
    * instance, its 11 means that Pub/Sub lost two publications.
    *
-   * 0: not counted. That is so in channels with history, where the offset shows a gap; for joins and leaves; and with
-   * an `idempotencyKey`, where only Redis decides whether the publication is sent.
+   * 0: not counted. That is so in channels with history, where the offset shows a gap, and for joins and leaves. With
+   * an `idempotencyKey` Redis counts, for the instance's id with a `+`: only Redis decides whether it is sent.
    */
   readonly sequence: number
   readonly tags?: Record<string, string>

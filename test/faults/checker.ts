@@ -49,7 +49,10 @@ export function check (acknowledged: readonly Acknowledged[], logs: Iterable<rea
   const expected: Expected = { byPublisher: new Map(), epochs: new Map() }
   acknowledged.forEach((one, order) => {
     const earlier = expected.byPublisher.get(one.publisher)
-    const ordered = { ...one, order, forgotten: acknowledged.some((later, i) => i > order && givenAgain(acknowledged, i) && later.epoch === one.epoch && later.offset <= one.offset) }
+    const forgotten = acknowledged.some((later, i) => {
+      return i > order && later.epoch === one.epoch && later.offset <= one.offset && givenAgain(acknowledged, i)
+    })
+    const ordered = { ...one, order, forgotten }
     if (earlier === undefined) expected.byPublisher.set(one.publisher, [ordered])
     else earlier.push(ordered)
     if (!expected.epochs.has(one.epoch)) expected.epochs.set(one.epoch, expected.epochs.size)

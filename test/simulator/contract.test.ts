@@ -22,12 +22,14 @@ function newOperation (random: Random): string[] {
   const range = () => random.pick(['-', '+', number(), `${number()}-0`])
   const evaluate = ({ text }: scripts.RedisScript, keys: string[], ...args: string[]) => ['EVAL', text, String(keys.length), ...keys, ...args]
   const streams = () => random.pick([['a', 'b'], ['b', 'c'], ['c', 'a']])
-  const epoch = () => `epoch ${random.between(0, 2)}`
+  const epoch = () => `epoch-${random.between(0, 2)}`
+  const known = () => [
+    epoch(), epoch(), number(), random.pick(['', `${number()} instance `]), random.pick(['', epoch(), `${epoch()} ${epoch()}`])
+  ]
   const presence = ['members', 'until', 'users']
   const member = () => random.pick(['{"user":"ann"}', '{"user":"böb","info":[1,{"a":null}]}', '{"user":1}', '["list"]', 'not JSON', '7'])
   const read = (): [keys: string[], ...args: string[]] => [
-    streams(), epoch(), epoch(), number(), '60000', '60000', random.pick(['XRANGE', 'XREVRANGE']), range(), range(), number(),
-    random.pick(['0', '40'])
+    streams(), '60000', '60000', random.pick(['XRANGE', 'XREVRANGE']), range(), range(), number(), random.pick(['0', '40']), ...known()
   ]
   const operations: Array<() => string[]> = [
     () => ['DEL', key()],
@@ -51,7 +53,7 @@ function newOperation (random: Random): string[] {
     () => ['ZCARD', 'd'],
     () => ['PEXPIRE', key(), random.pick(['0', '60000'])],
     () => evaluate(scripts.publishWithHistory, [...streams(), ...random.chance(0.3) ? ['result'] : []],
-      `publication ${number()}`, number(), '60000', '60000', epoch(), epoch(), number(), 'PUBLISH', 'pub', '60000'),
+      `j ${number()} instance 0\n`, number(), '60000', '60000', 'PUBLISH', 'pub', '60000', ...known()),
     () => evaluate(scripts.publishOnce, [random.pick(['result', 'other result']), 'sequences'], 'a', 'b', 'i', 'PUBLISH', 'pub', '60000'),
     () => evaluate(scripts.beginEpoch, [key()], epoch()),
     () => evaluate(scripts.readHistory, ...read()),
@@ -60,7 +62,7 @@ function newOperation (random: Random): string[] {
     () => evaluate(scripts.addMembers, presence, '60000', field(), member(), field(), member()),
     () => evaluate(scripts.removeMember, presence, field()),
     () => evaluate(scripts.listMembers, presence),
-    () => evaluate(scripts.countMembers, presence),
+    () => evaluate(scripts.countMembers, presence, '60000'),
     () => evaluate(scripts.setSession, [key()], '60000', '1', field(), number(), field()),
     () => evaluate(scripts.countInWindow, ['window'], '60000'),
     () => ['SCRIPT', 'FLUSH']

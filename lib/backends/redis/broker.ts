@@ -24,7 +24,7 @@ const POSITION_CHECK = 30_000
  * Milliseconds after which an instance without history for a channel makes sure again that nobody recovers over what
  * it publishes.
  */
-const EPOCH_INTERVAL = 60_000
+const EPOCH_INTERVAL = 10_000
 /** Channels whose `Outgoing` is kept. */
 const MAX_OUTGOING = 10_000
 
@@ -33,7 +33,10 @@ interface Outgoing {
   readonly pubsub: string
   /** Sequence of the last publication. */
   sequence: number
-  /** Unix time in milliseconds from which an epoch of instances with history is to be ended again. */
+  /**
+   * Unix time in milliseconds from which the next publication ends the epoch again, in case another instance keeps
+   * history for this channel.
+   */
   beginEpochAt: number
 }
 
@@ -63,7 +66,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     this.#subscriber = subscriber
     this.#keys = keys
     this.#known = new KnownPositions(channel => this.#feeds.get(keys.pubsub(channel))?.since)
-    this.#history = new RedisHistory(commands, keys, this.#known)
+    this.#history = new RedisHistory(commands, keys, this.#known, (channel, count) => this.#lost(channel, count))
     this.#repairs = new Repairs(this.#history, feed => this.#feeds.get(feed.pubsub) === feed)
     this.#positionCheck = positionCheck
   }
@@ -82,13 +85,13 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
 
   async publish (channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings): Promise<Partial<Position>> {
     if (history) return this.#publishWithHistory(channel, publication, history, idempotencyKey)
-    if (idempotencyKey !== undefined) return this.#publishOnce(channel, publication, idempotencyKey)
     // Joins and leaves have no sequence: losing one is harmless, because the presence list is authoritative.
     const isEvent = publication.kind === 'join' || publication.kind === 'leave'
     const outgoing = isEvent ? undefined : this.#outgoing.get(channel) ?? this.#remember(channel)
     const pubsub = outgoing?.pubsub ?? this.#keys.pubsub(channel)
-    const sequence = outgoing === undefined ? 0 : ++outgoing.sequence
     if (outgoing !== undefined && history === undefined && publication.time >= outgoing.beginEpochAt) this.#beginEpoch(channel, outgoing)
+    if (idempotencyKey !== undefined) return this.#publishOnce(channel, publication, idempotencyKey)
+    const sequence = outgoing === undefined ? 0 : ++outgoing.sequence
     try {
       await this.#commands.send(pubsub, [this.#commands.publishCommand, pubsub, encodePublication(publication, sequence, NO_POSITION)])
       return {}
@@ -119,7 +122,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   async history (channel: string, query: HistoryQuery): Promise<History> {
-    const { full, base, ...read } = await this.#history.read(channel, query)
+    const { full, base, previous, ...read } = await this.#history.read(channel, query)
     const { since } = query
     if (since !== undefined && since.epoch !== '' && since.epoch !== read.epoch) throw new UnrecoverablePositionError(channel)
     return read
@@ -168,19 +171,29 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     channel: string, publication: Publication, { size, ttl }: HistorySettings, idempotencyKey: string | undefined
   ): Promise<Partial<Position>> {
     const pubsub = this.#keys.pubsub(channel)
-    const known = this.#known.of(channel)
     const result = idempotencyKey === undefined ? [] : [this.#keys.result(channel, idempotencyKey)]
     const keys: [string, ...string[]] = [this.#keys.stream(channel), this.#keys.position(channel), ...result]
     const reply = await runScript(this.#commands, publishWithHistory, keys, [
-      encodePublication(publication), String(size), String(ttl), String(POSITION_TTL), newEpoch(), known?.epoch ?? '',
-      String(known?.offset ?? 0), this.#commands.publishCommand, pubsub, String(IDEMPOTENCY_TTL)
+      encodePublication(publication), String(size), String(ttl), String(POSITION_TTL), this.#commands.publishCommand, pubsub,
+      String(IDEMPOTENCY_TTL), newEpoch(), ...this.#known.argumentsOf(channel, true)
     ])
-    const [offset, epoch, lost] = reply as [number, string, number]
+    const [offset, epoch, lost, first] = reply as [number, string, number, string?]
     if (offset === 0) return {}
-    this.#known.acknowledge(channel, offset, epoch)
-    // A feed reports it itself, as soon as it sees the new epoch.
-    if (lost > 0 && !this.#feeds.has(pubsub)) this.#listener?.missed(channel, lost, 'Redis has lost publications that it had stored')
+    if (first === undefined) {
+      const { instance, time } = publication
+      const ended = this.#known.see(channel, { offset, epoch, instance, time })
+      this.#lost(channel, ended ? Math.max(1, lost) : lost)
+    } else {
+      const [time, instance = ''] = first.split(' ')
+      this.#known.seeEarlier(channel, { offset, epoch, instance, time: Number(time) })
+    }
     return { offset, epoch }
+  }
+
+  /** A feed that has a position reports it itself, as soon as it sees the new epoch. */
+  #lost (channel: string, count: number): void {
+    if (count <= 0 || this.#feeds.get(this.#keys.pubsub(channel))?.since !== undefined) return
+    this.#listener?.missed(channel, count, 'Redis has lost publications that it had stored')
   }
 
   async #publishOnce (channel: string, publication: Publication, idempotencyKey: string): Promise<Partial<Position>> {
@@ -216,7 +229,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   #verifyQuiet (now: number): void {
     if (!this.#up) return // every feed is checked when Redis is back
     for (const feed of this.#feeds.values()) {
-      if (now - feed.verifiedAt >= this.#positionCheck) this.#repairs.verify(feed).catch(() => {}) // retried in the next round
+      if (now - feed.verifiedAt >= this.#positionCheck) this.#repairs.verify(feed).catch(() => {})
     }
   }
 }

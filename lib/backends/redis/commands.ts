@@ -65,7 +65,7 @@ export class StandaloneCommands implements RedisCommands {
     loadScripts(send)
     if (this.#hasRights) return
     await requireRights(send, this.publishCommand, this.#keys)
-    this.#hasRights = true
+    this.#hasRights = client.isReady // else the connection broke, and nothing was tried
   }
 
   /** Connects anew. */
@@ -81,12 +81,15 @@ export class StandaloneCommands implements RedisCommands {
  * immediate after this turn, when node-redis has written the command. When time is up, another immediate lets Node.js
  * read the socket first. So a blocked event loop is never taken for a Redis that does not answer.
  * @param unusable Called with an error reply that says that the server takes no commands.
+ * @param timeout Milliseconds. `@default` COMMAND_TIMEOUT
  */
-export function withDeadline<T> (reply: Promise<T>, unusable?: (reply: string) => void): Promise<T> {
+export function withDeadline<T> (
+  reply: Promise<T>, unusable?: (reply: string) => void, timeout = COMMAND_TIMEOUT
+): Promise<T> {
   return new Promise((resolve, reject) => {
-    const late = () => reject(new RedisNoAnswerError(`no reply within ${COMMAND_TIMEOUT} ms`))
+    const late = () => reject(new RedisNoAnswerError(`no reply within ${timeout} ms`))
     let timer: NodeJS.Timeout | undefined
-    const written = setImmediate(() => { timer = setTimeout(() => setImmediate(late), COMMAND_TIMEOUT) })
+    const written = setImmediate(() => { timer = setTimeout(() => setImmediate(late), timeout) })
     const settled = () => {
       clearImmediate(written)
       clearTimeout(timer)

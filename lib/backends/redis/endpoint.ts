@@ -36,7 +36,7 @@ export class StandaloneEndpoint implements Endpoint {
  * can forbid it. A server that does not tell is taken for a primary.
  */
 export async function objectionToRole (client: RedisClient): Promise<string | undefined> {
-  const [hello, ping] = await Promise.all([['HELLO'], ['PING']].map(command => client.sendCommand(command).catch(describeError)))
+  const [hello, ping] = await Promise.all([['HELLO', '3'], ['PING']].map(command => client.sendCommand(command).catch(describeError)))
   if (isUnusable(String(ping))) return String(ping)
   return hello instanceof Map && hello.get('role') === 'replica' ? 'the server is a replica' : undefined
 }

@@ -1,5 +1,7 @@
 import type { ChannelListener, History } from '../../model/broker.ts'
 import type { Position, Publication } from '../../model/publication.ts'
+import type { ReadHistory } from './history.ts'
+import type { KnownPosition } from './known-positions.ts'
 import { decodePublication } from './wire-format.ts'
 
 /** Publications buffered at most. With more of them the repair is not going to finish in time. */
@@ -7,16 +9,9 @@ const MAX_BUFFERED = 1_000
 /** Publishing instances whose sequence is remembered per channel. */
 const MAX_INSTANCES = 1_000
 const SPACE = 32
+/** Of a position: which publication is there. */
+const UNKNOWN = { instance: '', time: Infinity }
 const HISTORY_LOST = 'Redis has lost the history of this channel'
-
-/** Where a feed is. */
-interface Delivered extends Position {
-  /** Instance and time of the publication at this position; '' and Infinity if it was not delivered here. */
-  readonly instance: string
-  readonly time: number
-}
-
-const NOWHERE: Delivered = { offset: 0, epoch: '', instance: '', time: Infinity }
 
 /** What a feed needs of its broker. */
 export interface FeedOwner {
@@ -49,7 +44,9 @@ export class RedisFeed {
   readonly #hasHistory: boolean
   readonly #owner: FeedOwner
   /** Position of the last publication delivered; undefined until the first read. */
-  #position: Delivered | undefined
+  #position: KnownPosition | undefined
+  /** The epoch before that of the position. */
+  #left: string | undefined
   /** Publications that arrived while buffering; undefined while live. */
   #buffered: Publication[] | undefined
   /** Unix time in milliseconds at which the position was last known to be up to date. */
@@ -73,7 +70,7 @@ export class RedisFeed {
   get buffering (): boolean { return this.#buffered !== undefined }
 
   /** Position after which a repair reads. undefined before the first repair, which reads no publications. */
-  get since (): Position | undefined { return this.#position }
+  get since (): KnownPosition | undefined { return this.#position }
 
   get generation (): number { return this.#generation }
 
@@ -121,40 +118,35 @@ export class RedisFeed {
   }
 
   /**
-   * Delivers the last part of a repair, then the buffered publications, and goes live.
+   * Delivers the last part of a repair, then the buffered publications, and goes live. The first repair delivers only
+   * what is buffered: it reads the position, and the publication there.
    * @param generation Value of `generation` when the repair began.
    */
   finishReplay (read: History, generation: number): void {
     if (this.#buffered === undefined) return // the feed gave this repair up and has reported the gap
     const top = Math.min(read.offset, this.#firstBuffered(read) - 1)
-    this.#position ??= { offset: top, epoch: read.epoch, instance: '', time: Infinity }
-    for (const publication of read.publications) this.#deliverNext(publication)
+    if (this.#position === undefined) this.#begin(read, top)
+    else for (const publication of read.publications) this.#deliverNext(publication)
     // Publications that are neither in the stream nor buffered are lost.
-    if (this.#position.epoch === read.epoch) this.#reportGap(top)
+    if (this.#position?.epoch === read.epoch) this.#reportGap(top)
     if (generation === this.#generation) this.#flushBuffered()
   }
 
-  /** True if Redis holds another publication at the position of the last one delivered: it has gone back in time. */
-  contradicts (publications: Publication[]): boolean {
-    const { offset, instance, time } = this.#position ?? NOWHERE
-    const there = publications.find(publication => publication.offset === offset)
-    return there !== undefined && instance !== '' && (there.instance !== instance || there.time !== time)
-  }
-
   /**
-   * Continues in another epoch: Redis has lost the stream (`base` is 0), or its newest publications. How many were lost
-   * undelivered cannot be known: at least one is reported.
+   * Continues in another epoch: Redis has lost the stream, or its newest publications. How many were lost undelivered
+   * cannot be known: at least one is reported. If the epoch continues the last one, what that has left is delivered.
    */
-  beginEpoch ({ epoch, base }: { epoch: string, base: number }): void {
+  beginEpoch ({ epoch, base, previous }: Pick<ReadHistory, 'epoch' | 'base' | 'previous'>): void {
     const buffered = this.#buffered ?? []
     const old = this.#position?.epoch
     this.#buffered = buffered.filter(publication => publication.epoch !== old)
     for (const publication of buffered) if (publication.epoch === old) this.#deliverNext(publication)
-    const { offset } = this.#position ?? NOWHERE
+    const offset = this.#position?.offset ?? 0
     this.listener.positionLost()
-    if (base === 0) this.listener.missed(1, HISTORY_LOST)
-    else this.listener.missed(Math.max(1, offset - base), 'Redis has lost the newest publications of this channel')
-    this.#position = { offset: Math.min(offset, base), epoch, instance: '', time: Infinity }
+    if (old === previous) this.listener.missed(Math.max(1, offset - base), 'Redis has lost the newest publications of this channel')
+    else if (offset > 0) this.listener.missed(1, HISTORY_LOST) // else nothing was published in the old epoch
+    this.#left = old
+    this.#position = { offset: old === previous ? Math.min(offset, base) : base, epoch, ...UNKNOWN }
   }
 
   /** Reports a gap in an instance's sequence. A 1 is no gap: an instance that forgot the channel starts again there. */
@@ -167,7 +159,9 @@ export class RedisFeed {
   }
 
   #receivePositioned (publication: Publication): void {
-    if (this.#buffered !== undefined) {
+    // Of the epoch before: it came late, and was replayed or reported. Or Redis has gone back to that epoch.
+    if (publication.epoch === this.#left) this.markGap()
+    else if (this.#buffered !== undefined) {
       this.#buffered.push(publication)
       if (this.#buffered.length > MAX_BUFFERED) this.#stopWaiting()
     } else if (this.#follows(publication)) {
@@ -184,6 +178,11 @@ export class RedisFeed {
   #stopWaiting (): void {
     this.#buffered = this.#buffered?.filter(({ offset, epoch }) => epoch !== this.#position?.epoch || offset > this.#position.offset) ?? []
     if (this.#buffered.length > MAX_BUFFERED) this.#flushBuffered()
+  }
+
+  #begin ({ epoch, publications }: History, top: number): void {
+    const { instance, time } = publications.find(({ offset }) => offset === top) ?? UNKNOWN
+    this.#position = { offset: top, epoch, instance, time }
   }
 
   #firstBuffered ({ epoch }: Position): number {
@@ -211,7 +210,7 @@ export class RedisFeed {
     if (position === undefined || offset <= position.offset) return
     this.listener.positionLost()
     this.listener.missed(offset - position.offset, 'the history of this channel no longer holds them')
-    position.offset = offset
+    this.#position = { offset, epoch: position.epoch, ...UNKNOWN }
   }
 
   /** True if nothing is missing before this publication. A new epoch follows: the old one expired or was evicted. */
@@ -221,9 +220,11 @@ export class RedisFeed {
 
   #deliver (publication: Publication): void {
     const { offset, epoch, instance, time } = publication
-    if (this.#position !== undefined && this.#position.epoch !== epoch) {
+    const before = this.#position
+    if (before !== undefined && before.epoch !== epoch) {
       this.listener.positionLost()
-      this.listener.missed(1, HISTORY_LOST) // clients that recover begin after this one
+      if (before.offset > 0) this.listener.missed(1, HISTORY_LOST) // clients that recover begin after this one
+      this.#left = before.epoch
     }
     this.#position = { offset, epoch, instance, time }
     this.verifiedAt = Date.now()

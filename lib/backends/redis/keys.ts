@@ -13,7 +13,10 @@ export class RedisKeys {
   pubsub (channel: string): string { return this.#key('pub', channel) }
   /** Stream with the newest publications. */
   stream (channel: string): string { return this.#key('stream', channel) }
-  /** Hash with the epoch in `e` and the offset of the last publication in `s`. */
+  /**
+   * Hash with the epoch in `e` and the offset of the last publication in `s`. An epoch that continues another one has
+   * the offset after which it began in `b`, and the other one in `p`.
+   */
   position (channel: string): string { return this.#key('position', channel) }
   /** Hash with the result of a publish with an idempotency key. */
   result (channel: string, idempotencyKey: string): string { return `${this.#key('result', channel)}:${idempotencyKey}` }
@@ -23,7 +26,7 @@ export class RedisKeys {
   members (channel: string): string { return this.#key('members', channel) }
   /** Sorted set of presence: connection ids by the time at which they expire. */
   membersUntil (channel: string): string { return this.#key('members-until', channel) }
-  /** Hash of presence: user to number of connections. */
+  /** Hash of presence: user to number of connections; only where somebody asks for it. */
   membersUsers (channel: string): string { return this.#key('members-users', channel) }
   /** Hash of a user's session fields. */
   session (user: string): string { return this.#key('session', user) }

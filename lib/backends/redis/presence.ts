@@ -38,7 +38,8 @@ export class RedisPresence implements Presence {
   }
 
   async stats (channel: string): Promise<{ clients: number, users: number }> {
-    const [clients, users] = await runScript(this.#commands, countMembers, this.#keysOf(channel), []) as [number, number]
+    const counts = await runScript(this.#commands, countMembers, this.#keysOf(channel), [String(PRESENCE_TTL)])
+    const [clients, users] = counts as [number, number]
     return { clients, users }
   }
 

@@ -1,10 +1,12 @@
 import { setTimeout as wait } from 'node:timers/promises'
-import type { Position, Publication } from '../../model/publication.ts'
+import type { Publication } from '../../model/publication.ts'
 import type { RedisFeed } from './feed.ts'
-import type { ReadHistory, RedisHistory } from './history.ts'
+import type { RedisHistory } from './history.ts'
 
 /** Publications per read. A long gap takes several reads, so that large publications do not fill the memory. */
 const READ_LIMIT = 100
+/** Reads the position, and the publication there. */
+const NEWEST = { limit: 1, reverse: true }
 /** Milliseconds that a repair waits for slow subscribers before each publication. */
 const PATIENCE = 250
 /** Milliseconds between two looks at slow subscribers. */
@@ -53,15 +55,14 @@ export class Repairs {
     this.#running.add(feed)
     try {
       const { since, generation } = feed
-      let read = await this.#readFrom(channel, since)
-      if (since !== undefined && read.epoch === since.epoch && feed.contradicts(read.publications)) {
-        await this.#history.renew(channel, since)
-        read = await this.#readFrom(channel, since)
-      }
-      const newEpoch = since !== undefined && read.epoch !== since.epoch
-      if (newEpoch && read.base < since.offset) read = await this.#readFrom(channel, { ...since, offset: read.base })
+      let read = await this.#history.read(channel, since === undefined ? NEWEST : { limit: READ_LIMIT, since })
       if (!this.#isCurrent(feed)) return
-      if (newEpoch) feed.beginEpoch(read)
+      if (since === undefined) return feed.finishReplay(read, generation)
+      if (since.epoch !== read.epoch) {
+        feed.beginEpoch(read)
+        read = await this.#history.read(channel, { limit: READ_LIMIT, since: feed.since })
+        if (!this.#isCurrent(feed)) return
+      }
       while (read.full && read.publications.length > 0) {
         await this.#replay(feed, read.publications)
         read = await this.#history.read(channel, { limit: READ_LIMIT, since: feed.since })
@@ -71,12 +72,6 @@ export class Repairs {
     } finally {
       this.#running.delete(feed)
     }
-  }
-
-  /** Reads from a position on, including the publication at it: another one there shows that Redis has gone back. */
-  #readFrom (channel: string, since: Position | undefined): Promise<ReadHistory> {
-    if (since === undefined) return this.#history.read(channel, { limit: 0 })
-    return this.#history.read(channel, { limit: READ_LIMIT, since: { ...since, offset: since.offset - 1 } })
   }
 
   #startNext (): void {

@@ -1,5 +1,5 @@
 import { RedisRefusedError, RedisUnavailableError } from '../../model/errors.ts'
-import { withDeadline } from './commands.ts'
+import { COMMAND_TIMEOUT, withDeadline } from './commands.ts'
 import type { RedisArgument, RedisCommands } from './commands.ts'
 import type { RedisScript } from './scripts.ts'
 
@@ -33,7 +33,8 @@ export async function runScript (
   const mine = running.get(commands) ?? { count: 0, waiting: undefined }
   running.set(commands, mine)
   const { waiting } = mine
-  if (waiting !== undefined) return queued(waiting.later, () => runScript(commands, script, keys, args, buffers))
+  const startedAt = Date.now()
+  if (waiting !== undefined) return queued(waiting.later, startedAt, () => runScript(commands, script, keys, args, buffers))
   const rest = [String(keys.length), ...keys, ...args]
   mine.count++
   try {
@@ -43,7 +44,7 @@ export async function runScript (
   } catch (error) {
     if (!(error instanceof RedisRefusedError) || !error.message.includes('NOSCRIPT')) throw error
     const { failed, ahead }: Waiting = mine.waiting ??= { failed: [], later: [], ahead: new Set() }
-    return queued(failed, async () => {
+    return queued(failed, startedAt, async () => {
       if (ahead.has(keys[0])) throw new RedisUnavailableError('it had lost its scripts, and a later call has gone ahead')
       return commands.send(keys[0], ['EVAL', script.text, ...rest], buffers)
     })
@@ -53,9 +54,11 @@ export async function runScript (
   }
 }
 
-/** Resolves with the result of `call`, which `release` makes. */
-function queued (list: Array<() => void>, call: () => Promise<unknown>): Promise<unknown> {
-  return withDeadline(new Promise(resolve => { list.push(() => resolve(call())) }))
+/** Resolves with the result of `call`, which `release` makes. What has waited too long by then is not made any more. */
+function queued (list: Array<() => void>, startedAt: number, call: () => Promise<unknown>): Promise<unknown> {
+  const left = () => startedAt + COMMAND_TIMEOUT - Date.now()
+  const late = () => Promise.reject(new RedisUnavailableError('it did not answer in time'))
+  return withDeadline(new Promise(resolve => { list.push(() => resolve(left() > 0 ? call() : late())) }), undefined, left())
 }
 
 /** Makes the calls that wait, in their order and in one go: no other call may get in between. */

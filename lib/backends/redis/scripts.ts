@@ -21,36 +21,45 @@ function script (text: string): RedisScript {
 }
 
 /**
- * Sets `epoch`, the offset `top` of its last publication, and the offset `base` after which the epoch began. Begins an
- * epoch where there is none, and where Redis has gone back in time (an older snapshot, a replica that lagged behind):
- * there the caller knows a higher offset of this epoch. `lost` publications are gone then, and their offsets will be
- * given again, so no client may recover from them. What the stream still holds stays.
+ * Sets `epoch`, the offset `top` of its last publication, the offset `base` after which the epoch began, and the epoch
+ * `previous` that it continues; '' where it began with nothing.
+ *
+ * Begins an epoch where there is none, and where Redis has gone back in time (an older snapshot, a replica that lagged
+ * behind, a split brain): the caller knows a higher offset of this epoch, another entry at its offset, or that the
+ * epoch had ended. Offsets would be given twice, so no client may recover over them. `lost`: how many are known to be
+ * gone.
+ * What the stream holds stays.
  */
 const EPOCH = `
-local state = redis.call('HMGET', position, 'e', 's', 'b')
-local epoch, top, base, lost = state[1], tonumber(state[2] or 0), tonumber(state[3] or 0), 0
+local state = redis.call('HMGET', position, 'e', 's', 'b', 'p')
+local epoch, top, base, previous, lost = state[1], tonumber(state[2] or 0), tonumber(state[3] or 0), state[4] or '', 0
+local function entryDiffers()
+  local there = knownEntry ~= '' and redis.call('XRANGE', stream, knownOffset, knownOffset)[1]
+  return there and string.find(there[2][2], knownEntry, 1, true) ~= 3
+end
 if not epoch then
   epoch = freshEpoch
   redis.call('HSET', position, 'e', epoch)
-elseif epoch == knownEpoch and top < tonumber(knownOffset) then
-  lost = tonumber(knownOffset) - top
-  epoch, base = freshEpoch, top
-  redis.call('HSET', position, 'e', epoch, 'b', base)
+elseif epoch == knownEpoch and (top < tonumber(knownOffset) or entryDiffers())
+  or string.find(' ' .. endedEpochs .. ' ', ' ' .. epoch .. ' ', 1, true) then
+  lost = epoch == knownEpoch and math.max(1, tonumber(knownOffset) - top) or 1
+  previous, epoch, base = epoch, freshEpoch, top
+  redis.call('HSET', position, 'e', epoch, 'b', base, 'p', previous)
 end
 `
 
 /**
  * Assigns the next offset, appends, trims, expires and publishes in one step: every subscriber sees the order of the
- * stream. Returns offset, epoch and `lost`; 0 and '' if the idempotency key was used for a publication without history.
- * The ids of stream entries are the offsets.
+ * stream. Returns offset, epoch and `lost`. With an idempotency key that was used before: those of the first time (0
+ * and '' if it was without history), -1, and time and instance of the first time. The ids of entries are the offsets.
  */
 export const publishWithHistory = script(`
 local stream, position, result = KEYS[1], KEYS[2], KEYS[3]
-local publication, size, streamTtl, positionTtl, freshEpoch, knownEpoch, knownOffset, command, pubsub, resultTtl =
-  unpack(ARGV)
+local publication, size, streamTtl, positionTtl, command, pubsub, resultTtl = unpack(ARGV)
+local freshEpoch, knownEpoch, knownOffset, knownEntry, endedEpochs = unpack(ARGV, 8)
 if result then
-  local earlier = redis.call('HMGET', result, 'offset', 'epoch')
-  if earlier[1] then return {tonumber(earlier[1]), earlier[2], 0} end
+  local earlier = redis.call('HMGET', result, 'offset', 'epoch', 'entry')
+  if earlier[1] then return {tonumber(earlier[1]), earlier[2], -1, earlier[3] or ''} end
 end
 ${EPOCH}
 local offset = redis.call('HINCRBY', position, 's', 1)
@@ -65,7 +74,7 @@ if type(added) == 'table' and added.err then
 end
 redis.call('PEXPIRE', stream, streamTtl)
 if result then
-  redis.call('HSET', result, 'offset', offset, 'epoch', epoch)
+  redis.call('HSET', result, 'offset', offset, 'epoch', epoch, 'entry', string.match(publication, '^. (%d+ %S+) '))
   redis.call('PEXPIRE', result, resultTtl)
 end
 redis.call(command, pubsub, offset .. ' ' .. epoch .. ' ' .. publication)
@@ -96,17 +105,22 @@ return false
 export const beginEpoch = script(`
 local position, freshEpoch = KEYS[1], ARGV[1]
 if redis.call('EXISTS', position) == 0 then return 0 end
-return redis.call('HSET', position, 'e', freshEpoch, 'b', redis.call('HGET', position, 's') or 0)
+local state = redis.call('HMGET', position, 'e', 's')
+return redis.call('HSET', position, 'e', freshEpoch, 'b', state[2] or 0, 'p', state[1] or '')
 `)
 
 /** Entries that are read at once where bytes are limited: more of them might be far more than may be returned. */
 const STEP = 16
 
-/** Reads position and entries, at most `maxBytes` of them; 0: no limit. Returns offset, epoch, entries and `base`. */
+/**
+ * Reads position and entries, at most `maxBytes` of them; 0: no limit. Returns offset, epoch, entries, base, previous
+ * and `lost`.
+ */
 export const readHistory = script(`
 local stream, position = KEYS[1], KEYS[2]
-local freshEpoch, knownEpoch, knownOffset, positionTtl, unpublishedTtl, command, from, to = unpack(ARGV)
-local limit, maxBytes = tonumber(ARGV[9]), tonumber(ARGV[10])
+local positionTtl, unpublishedTtl, command, from, to = unpack(ARGV)
+local limit, maxBytes = tonumber(ARGV[6]), tonumber(ARGV[7])
+local freshEpoch, knownEpoch, knownOffset, knownEntry, endedEpochs = unpack(ARGV, 8)
 ${EPOCH}
 redis.call('PEXPIRE', position, top > 0 and positionTtl or unpublishedTtl)
 local entries, bytes = {}, 0
@@ -116,14 +130,14 @@ while #entries < limit and top > 0 do
   local part = redis.call(command, stream, from, to, 'COUNT', string.format('%.0f', count))
   for _, entry in ipairs(part) do
     bytes = bytes + #entry[2][2]
-    if maxBytes > 0 and bytes > maxBytes and #entries > 0 then return {top, epoch, entries, base} end
+    if maxBytes > 0 and bytes > maxBytes and #entries > 0 then return {top, epoch, entries, base, previous, lost} end
     entries[#entries + 1] = entry
   end
   if #part < count then break end
   local last = tonumber(string.match(part[#part][1], '^%d+'))
   from = string.format('%.0f', command == 'XRANGE' and last + 1 or math.max(0, last - 1))
 end
-return {top, epoch, entries, base}
+return {top, epoch, entries, base, previous, lost}
 `)
 
 /** Sets `now` to the clock of Redis, in milliseconds: clocks of instances may differ. */
@@ -134,7 +148,8 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 /**
  * The keys of a presence list: members by client, clients by the time at which they expire, and the number of clients
- * by user. Defines `remove(client)`. Where a member is not in the form of this package, its user is not counted.
+ * by user. That is a cache: it is made when somebody asks, kept for a while, and kept up to date meanwhile. Defines
+ * `remove(client)`. Where a member is not in the form of this package, its user is not counted.
  */
 const MEMBERS = `
 local members, untils, users = KEYS[1], KEYS[2], KEYS[3]
@@ -143,8 +158,9 @@ local function count(member, change)
   if not decoded or type(value) ~= 'table' or type(value.user) ~= 'string' then return end
   if redis.call('HINCRBY', users, value.user, change) <= 0 then redis.call('HDEL', users, value.user) end
 end
+local counted = redis.call('EXISTS', users) == 1
 local function remove(client)
-  count(redis.call('HGET', members, client), -1)
+  if counted then count(redis.call('HGET', members, client), -1) end
   redis.call('HDEL', members, client)
   redis.call('ZREM', untils, client)
 end
@@ -159,11 +175,12 @@ for _, client in ipairs(redis.call('ZRANGEBYSCORE', untils, '-inf', now)) do rem
 export const addMembers = script(`${MEMBERS}${NOW}
 local ttl = tonumber(ARGV[1])
 for i = 2, #ARGV, 2 do
-  if redis.call('HEXISTS', members, ARGV[i]) == 0 then count(ARGV[i + 1], 1) end
+  if counted and redis.call('HEXISTS', members, ARGV[i]) == 0 then count(ARGV[i + 1], 1) end
   redis.call('HSET', members, ARGV[i], ARGV[i + 1])
   redis.call('ZADD', untils, now + ttl, ARGV[i])
 end
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, ttl) end
+redis.call('PEXPIRE', members, ttl)
+redis.call('PEXPIRE', untils, ttl)
 return 0
 `)
 
@@ -177,17 +194,13 @@ export const listMembers = script(`${MEMBERS}${EXPIRE}
 return redis.call('HVALS', members)
 `)
 
-/**
- * Returns the number of clients and of users, without a look at each member. Members that an older release has added
- * are not counted by user: where none is, all are counted once.
- */
+/** Returns the number of clients and of users. Looks at each member only if the users are not counted. ARGV: ttl. */
 export const countMembers = script(`${MEMBERS}${EXPIRE}
-local clients = redis.call('ZCARD', untils)
-if clients > 0 and redis.call('EXISTS', users) == 0 then
+if redis.call('EXISTS', users) == 0 then
   for _, member in ipairs(redis.call('HVALS', members)) do count(member, 1) end
-  redis.call('PEXPIRE', users, redis.call('PTTL', members))
+  redis.call('PEXPIRE', users, ARGV[1])
 end
-return {clients, redis.call('HLEN', users)}
+return {redis.call('ZCARD', untils), redis.call('HLEN', users)}
 `)
 
 /** Sets and removes fields. ARGV: ttl, number of fields to set, name and value of each in turn, names to remove. */

@@ -67,12 +67,16 @@ export class SentinelEndpoint implements Endpoint {
     // RESP 2, because Sentinels older than the server may not speak 3.
     const sentinel = createClient({ ...options, RESP: 2, socket: { ...options?.socket, host, port, reconnectStrategy: false } })
     sentinel.on('error', () => {}) // the promise below rejects
+    let done = false
+    // A client that is destroyed while it connects would keep that connection forever.
+    sentinel.on('connect', () => { if (done) sentinel.destroy() })
     try {
       const asking = sentinel.connect().then(() => sentinel.sendCommand(['SENTINEL', 'GET-MASTER-ADDR-BY-NAME', name]))
       const reply = await withTimeout<unknown>(asking, ASK_TIMEOUT, 'no answer') as [string, string] | null
       if (reply === null) throw new Error(`it knows no primary named ${name}`)
       return this.#mapped({ host: reply[0], port: Number(reply[1]) })
     } finally {
+      done = true
       sentinel.destroy()
     }
   }

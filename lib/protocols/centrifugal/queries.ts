@@ -16,7 +16,7 @@ const MAX_MEMBERS = 1_000
  */
 export const presence: Handler<'presence'> = async (context, session, request, reply) => {
   const channel = await subscribedChannel(context, session, request, 'presence')
-  const members = await context.reads.take(channel, 'presence', async () => {
+  const members = await read(context, session, channel, 'presence', async () => {
     const { clients } = await context.presence.stats(channel)
     if (clients > MAX_MEMBERS) throw new ReplyError(clientErrors.limitExceeded)
     return context.presence.list(channel)
@@ -27,7 +27,7 @@ export const presence: Handler<'presence'> = async (context, session, request, r
 /** Handles `presence_stats`: the number of connections and of users in a channel. */
 export const presenceStats: Handler<'presence_stats'> = async (context, session, request, reply) => {
   const channel = await subscribedChannel(context, session, request, 'presence')
-  const { clients, users } = await context.reads.take(channel, 'stats', () => context.presence.stats(channel))
+  const { clients, users } = await read(context, session, channel, 'stats', () => context.presence.stats(channel))
   reply({ num_clients: clients, num_users: users })
 }
 
@@ -42,10 +42,23 @@ export const history: Handler<'history'> = async (context, session, request, rep
   if (reverse && since?.offset === 0) throw new ReplyError(clientErrors.badRequest)
   const atMost = limit < 0 ? MAX_PUBLICATIONS : Math.min(limit, MAX_PUBLICATIONS)
   const query = { limit: atMost, since, reverse, maxBytes: context.options.maxBufferedBytes / 2 }
-  const { publications, offset, epoch } = await context.reads.take(channel, JSON.stringify(query), () => {
+  const { publications, offset, epoch } = await read(context, session, channel, JSON.stringify(query), () => {
     return context.publisher.read(channel, query)
   })
   reply({ publications: publications.map(replyPublication), epoch, offset })
+}
+
+/**
+ * Shares reads of a channel. Those of a kind wait for each other: no number of histories holds up the others.
+ * @throws ReplyError (111) if too many different ones wait.
+ */
+async function read<T> (
+  { reads }: Context, { connection }: SdkSession, channel: string, question: string, call: () => Promise<T>
+): Promise<T> {
+  const kind = question.startsWith('{') ? 'history' : question
+  const answer = await reads.take(`${kind} ${channel}`, question, () => connection.open, call)
+  if (answer === undefined) throw new ReplyError(clientErrors.tooManyRequests)
+  return answer
 }
 
 /**

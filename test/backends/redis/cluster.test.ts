@@ -88,5 +88,5 @@ t.test('presence, sessions and counts live in a cluster too, and every key has a
     t.ok(count > before, 'every node has some')
     client.destroy()
   }
-  t.equal(count, names.length * (3 + 2 + 3 + 1 + 1))
+  t.equal(count, names.length * (3 + 2 + 2 + 1 + 1))
 })

@@ -47,11 +47,10 @@ export function isViolated (counts: Counts): boolean {
 export function check (acknowledged: readonly Acknowledged[], logs: Iterable<readonly Entry[]>): Counts {
   const counts: Counts = { acked: acknowledged.length, delivered: 0, lost: 0, told: 0, twice: 0, disordered: 0, falselyRecovered: 0 }
   const expected: Expected = { byPublisher: new Map(), epochs: new Map() }
+  const again = givenAgain(acknowledged)
   acknowledged.forEach((one, order) => {
     const earlier = expected.byPublisher.get(one.publisher)
-    const forgotten = acknowledged.some((later, i) => {
-      return i > order && later.epoch === one.epoch && later.offset <= one.offset && givenAgain(acknowledged, i)
-    })
+    const forgotten = again.some(later => later.order > order && later.epoch === one.epoch && later.offset <= one.offset)
     const ordered = { ...one, order, forgotten }
     if (earlier === undefined) expected.byPublisher.set(one.publisher, [ordered])
     else earlier.push(ordered)
@@ -157,8 +156,14 @@ export function sum (all: readonly Counts[]): Counts {
   return total
 }
 
-/** True if an earlier publication was acknowledged at this position, too. */
-function givenAgain (acknowledged: readonly Acknowledged[], i: number): boolean {
-  const { offset, epoch } = acknowledged[i]!
-  return offset !== 0 && acknowledged.slice(0, i).some(earlier => earlier.offset === offset && earlier.epoch === epoch)
+/** Positions that were acknowledged for an earlier publication, too. */
+function givenAgain (acknowledged: readonly Acknowledged[]): Array<Position & { order: number }> {
+  const seen = new Set<string>()
+  const again: Array<Position & { order: number }> = []
+  acknowledged.forEach(({ offset, epoch }, order) => {
+    const position = `${epoch} ${offset}`
+    if (offset !== 0 && seen.has(position)) again.push({ offset, epoch, order })
+    seen.add(position)
+  })
+  return again
 }

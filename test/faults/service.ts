@@ -59,8 +59,12 @@ class Publisher {
     this.#running = this.#run()
   }
 
-  async stop (): Promise<void> {
+  end (): void {
     this.#stopped = true
+  }
+
+  async stop (): Promise<void> {
+    this.end()
     await this.#running
   }
 
@@ -113,6 +117,7 @@ export class Service {
     this.t.teardown(() => proxy.close())
     const app = await startApp(this.t, { ...this.#options, redis: `redis://127.0.0.1:${proxy.port}` })
     const publisher = new Publisher(`publisher ${++this.#started}`, app, this.acknowledged, this.#pipelined)
+    this.t.teardown(() => publisher.end()) // a test that fails before its end leaves it running
     const instance = { ...app, proxy, publisher }
     this.instances.push(instance)
     this.#balancer.targets.push(app.url)

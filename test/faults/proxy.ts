@@ -120,7 +120,7 @@ export class FaultProxy {
   }
 
   async #carry (link: Link, direction: Direction, from: Socket, to: Socket): Promise<void> {
-    let due = 0
+    let written: Promise<unknown> = Promise.resolve()
     for await (const chunk of from as AsyncIterable<Buffer>) {
       await this.#thawed
       if (link.torn || this.#swallowed.has(direction)) {
@@ -128,11 +128,15 @@ export class FaultProxy {
         continue
       }
       if (this.#bytesPerSecond < Infinity) await wait(chunk.length / this.#bytesPerSecond * 1_000)
-      const now = Date.now()
-      due = Math.max(due, now + this.#delay)
-      if (due > now) setTimeout(() => to.write(chunk), due - now)
-      else if (!to.write(chunk)) await once(to, 'drain')
+      const due = Date.now() + this.#delay
+      // One after the other, however late the timers of a busy process are: TCP swaps no bytes.
+      written = written.then(async () => {
+        if (due > Date.now()) await wait(due - Date.now())
+        if (!to.write(chunk)) await once(to, 'drain')
+      })
+      if (this.#delay === 0) await written
     }
+    await written
     to.end()
   }
 }

@@ -59,6 +59,18 @@ function range (from: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => from + i)
 }
 
+const poisoned = ['{"__proto__":{"admin":true}}', '{"a":[{"\\u005f_proto__":{"admin":true}}]}', '{"constructor":{"prototype":{"admin":true}}}']
+const harmless = ['{"text":"__proto__ constructor prototype"}', '{"constructor":"x"}', '{"a":"\\u0041"}', '"__proto__"']
+
+/** An error whose code can be read so many times. */
+function throwsAfter (looks: number): Error {
+  const get = () => {
+    if (looks-- === 0) throw new Error('acme')
+    return 'CODE'
+  }
+  return Object.defineProperty(new Error('acme'), 'code', { get })
+}
+
 for (const encoding of encodings) {
   t.test(`at most eight commands of a connection overlap, and all of a frame are answered (${encoding})`, async (t) => {
     const waiting: Array<() => void> = []
@@ -232,9 +244,6 @@ for (const encoding of encodings) {
     t.equal(await publish(other, 2), 'published', 'who is unknown is a user of its own')
   })
 
-  const poisoned = ['{"__proto__":{"admin":true}}', '{"a":[{"\\u005f_proto__":{"admin":true}}]}', '{"constructor":{"prototype":{"admin":true}}}']
-  const harmless = ['{"text":"__proto__ constructor prototype"}', '{"constructor":"x"}', '{"a":"\\u0041"}', '"__proto__"']
-
   t.test(`JSON with a key that changes prototypes reaches no handler (${encoding})`, async (t) => {
     const seen: unknown[] = []
     const app = await startApp(t, {
@@ -277,6 +286,9 @@ for (const encoding of encodings) {
       proxy: () => new Proxy(new Error('acme'), { get () { throw new Error('trap') } }),
       symbol: () => Object.assign(new Error('x'), { message: Symbol('m') }),
       getter: () => Object.defineProperty(new Error('x'), 'code', { get () { throw new Error('getter') } }),
+      prototype: () => Object.create(new Proxy({}, { getPrototypeOf () { throw new Error('trap') } })),
+      twice: () => throwsAfter(1),
+      textless: () => Object.assign(new ClientError(404, ''), { message: { text: 'acme' } }),
       null: () => null
     }
     const app = await startApp(t, { onRpc: (_connection, method) => { throw thrown[method]!() } }, { logger })
@@ -295,10 +307,31 @@ for (const encoding of encodings) {
       proxy: internal,
       symbol: internal,
       getter: internal,
+      prototype: internal,
+      twice: internal,
+      textless: internal,
       null: internal
     })
     t.notMatch(JSON.stringify(one.replies), /acme/)
     t.match(JSON.stringify(one.replies), /no such order/)
-    t.equal(entries.filter(({ event, level }) => event === 'connection.failed' && level === 50).length, 7)
+    t.equal(entries.filter(({ event, level }) => event === 'connection.failed' && level === 50).length, 10)
+  })
+
+  t.test(`an error that can be looked at twice and not again ends its connection and nothing else (${encoding})`, async (t) => {
+    const app = await startApp(t, { onRpc: () => { throw throwsAfter(2) } })
+    const [one, other] = [await attacker(t, app, encoding), await attacker(t, app, encoding)]
+    one.send({ id: 2, rpc: {} })
+    t.match(await one.client.closed, { code: 3004 })
+    other.send({ id: 2, ping: {} })
+    t.match(await other.reply(2), { error: { code: 108 } })
   })
 }
+
+t.test('data with a key that changes prototypes is a bad request also where a rule has failed before it is read', async (t) => {
+  const app = await startApp(t, { channels: { room: { subscribe: () => { throw new Error('the database is away') } } } })
+  const one = await attacker(t, app, 'protobuf')
+  one.send({ id: 2, subscribe: { channel: 'room:1', data: Buffer.from(poisoned[0]!) } })
+  t.match(await one.reply(2), { error: { code: 107 } })
+  one.send({ id: 3, subscribe: { channel: 'room:1', data: Buffer.from(harmless[0]!) } })
+  t.match(await one.reply(3), { error: { code: 100 } })
+})

@@ -7,7 +7,7 @@ import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { ErrorReply } from './errors.ts'
 import { endExpired } from './expiry.ts'
-import { dataOf, isNestedTooDeep } from './requests.ts'
+import { isUsable } from './requests.ts'
 import type { Command, CommandData, CommandName } from './schema.ts'
 import type { SdkSession, SdkSessionOwner } from './session.ts'
 
@@ -90,12 +90,16 @@ export class Dispatcher implements SdkSessionOwner {
     const startedAt = performance.now()
     let errorType: string | undefined
     try {
-      const reply = (result: object) => this.#reply(session, id, name, result)
-      await handlers[name](this.context, session, command[name] as never, reply, next)
-    } catch (error) {
-      errorType = this.#failed(session, id, name, readable(error), command[name])
+      try {
+        const reply = (result: object) => this.#reply(session, id, name, result)
+        await handlers[name](this.context, session, command[name] as never, reply, next)
+      } catch (error) {
+        errorType = this.#failed(session, id, name, readable(error), command[name])
+      }
+      if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
+    } catch {
+      session.connection.end('internalError') // the app's logger has thrown, or what its handler has thrown
     }
-    if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
   }
 
   #reply ({ connection }: SdkSession, id: number, name: CommandName, result: object): void {
@@ -131,7 +135,8 @@ export class Dispatcher implements SdkSessionOwner {
     const { code } = (error ?? {}) as { code?: unknown }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
-    if (isNestedTooDeep(dataOf((request as { data?: CommandData }).data))) { // which is the client's fault, whatever failed on it
+    // Data like this is the client's fault, whichever function failed on it.
+    if (!isUsable((request as { data?: CommandData }).data)) {
       if (name === 'send') connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell
       return clientErrors.badRequest
     }

@@ -19,7 +19,7 @@ export interface InboxOwner {
    * True if messages in flight are discarded: the client was disconnected or broke a rule, or its handler has failed.
    */
   readonly discardsMessages: boolean
-  /** Something was received that is discarded. */
+  /** A message or control frame came after an end that discards them. */
   discarded (): void
   /** A message was received. Called only if `logsMessages`. */
   messageReceived (data: Buffer, binary: boolean): void

@@ -45,7 +45,10 @@ export class Inbox {
   readonly #socket: WebSocket
   readonly #tasks = new TaskQueue()
   readonly #maxPayload: number
+  #waiting = 0
   #waitingBytes = 0
+  /** Unix time in milliseconds at which the message that is being handled came; 0: it did not have to wait. */
+  #arrivedAt = 0
 
   constructor (socket: WebSocket, owner: InboxOwner, maxPayload: number, rate: TokenBucket | undefined) {
     this.owner = owner
@@ -92,9 +95,12 @@ export class Inbox {
     })
   }
 
+  /** The time for `rate`: a message that has waited for a slow handler counts as of its arrival. */
+  get now (): number { return this.#arrivedAt || Date.now() }
+
   /** False if one more message or command comes too fast. */
   take (): boolean {
-    if (this.rate === undefined || this.rate.take(Date.now())) return true
+    if (this.rate === undefined || this.rate.take(this.now)) return true
     this.refused()
     return false
   }
@@ -111,14 +117,18 @@ export class Inbox {
   }
 
   #receiveLater (data: Buffer, binary: boolean): void {
+    this.#waiting++
     this.#waitingBytes += data.length
+    const arrivedAt = Date.now()
     this.run(() => {
+      this.#waiting--
       this.#waitingBytes -= data.length
+      this.#arrivedAt = arrivedAt
       return this.owner.discardsMessages ? undefined : this.owner.session.handle(data, binary)
     })
-    if (this.#tasks.length >= MAX_WAITING || this.#waitingBytes >= MAX_WAITING_BYTES) this.#socket.pause()
-    // `ws` hands out what it had read before the pause. Of so many messages the rate limit would refuse the rest.
-    if (this.rate !== undefined && this.#tasks.length > 2 * this.rate.rate.max) this.owner.end('flooding')
+    if (this.#waiting >= MAX_WAITING || this.#waitingBytes >= MAX_WAITING_BYTES) this.#socket.pause()
+    // `ws` hands out what it had read before the pause: at most 64 KB, but those may be thousands of empty messages.
+    if (this.rate !== undefined && this.#waiting > MAX_WAITING + 2 * this.rate.rate.max) this.owner.end('flooding')
   }
 
   #whenDone (result: PromiseLike<unknown>): PromiseLike<void> {
@@ -126,7 +136,8 @@ export class Inbox {
   }
 
   #taskDone (): void {
-    if (!this.#socket.isPaused || this.#tasks.length > MAX_WAITING / 2 || this.#waitingBytes > MAX_WAITING_BYTES / 2) return
+    this.#arrivedAt = 0
+    if (!this.#socket.isPaused || this.#waiting > MAX_WAITING / 2 || this.#waitingBytes > MAX_WAITING_BYTES / 2) return
     this.owner.resumed()
     this.#socket.resume()
   }

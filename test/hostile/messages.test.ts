@@ -59,6 +59,43 @@ t.test('thousands of empty messages in one packet do not wait for a handler that
   t.match(raw.received().toString('latin1'), /too many messages/)
 })
 
+t.test('messages that wait for a slow handler count as of their arrival', async (t) => {
+  let handled = 0
+  let goOn = () => {}
+  const slow = new Promise<void>(resolve => { goOn = resolve })
+  const { app, url } = await startApp(t, {
+    heartbeat: { interval: '1h', timeout: '10s' },
+    rateLimit: { messages: { max: 20, timeWindow: 1_000 } },
+    onMessage: async () => {
+      await slow
+      handled++
+    }
+  })
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = connectionsOf(app)
+  const later = stopClock(t)
+  for (let i = 1; i <= 60; i++) {
+    client.send('x')
+    await until(() => connection!.received === i, 'the message has come')
+    later(100)
+  }
+  later(10_000)
+  goOn()
+  await until(() => handled === 60, 'ten a second of twenty allowed: all are handled')
+  t.ok(connection!.open)
+})
+
+t.test('what the app does first does not count as messages of the client', async (t) => {
+  const { app, url } = await startApp(t, { rateLimit: { messages: { max: 10, timeWindow: 1_000 } }, onMessage: () => {} })
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = connectionsOf(app)
+  for (let i = 0; i < 200; i++) connection!.inbox.run(never) // as the channels of an identity, while Redis is slow
+  client.send('x')
+  await until(() => connection!.received === 1, 'the message has come')
+  t.ok(connection!.open)
+  t.notOk(connection!.paused)
+})
+
 t.test('a client that goes while its socket is paused for a slow handler is noticed', async (t) => {
   const { app, url } = await startApp(t, { heartbeat: { interval: 50, timeout: 50 }, onMessage: never })
   const raw = await upgraded(t, url)

@@ -22,8 +22,11 @@ export type ReadBounds = {
 /** The bounds that hold for messages of clients. 0: there is none. undefined: this version of `ws` does not know it. */
 export type ActualBounds = { readonly [name in keyof ReadBounds]: number | undefined }
 
-const MAX_FRAGMENTS = 64
-const MAX_BUFFERED_CHUNKS = 1_024
+/** At least so many fragments and reads, whatever `maxPayload` is; and one for so many bytes of it. */
+const MIN_FRAGMENTS = 64
+const BYTES_PER_FRAGMENT = 1_024
+const MIN_BUFFERED_CHUNKS = 1_024
+const BYTES_PER_CHUNK = 512
 /** Milliseconds from a close frame to the end of the socket. A slow client reads what waits for it meanwhile. */
 const CLOSE_TIMEOUT = 5_000
 
@@ -34,7 +37,11 @@ const CLOSE_TIMEOUT = 5_000
 export async function registerWebSocketServer (
   app: FastifyInstance, maxPayload: number, handleProtocols: ChooseSubprotocol
 ): Promise<[wanted: ReadBounds, actual: ActualBounds]> {
-  const wanted = { maxPayload, maxFragments: MAX_FRAGMENTS, maxBufferedChunks: MAX_BUFFERED_CHUNKS }
+  const wanted = {
+    maxPayload,
+    maxFragments: Math.max(MIN_FRAGMENTS, Math.ceil(maxPayload / BYTES_PER_FRAGMENT)),
+    maxBufferedChunks: Math.max(MIN_BUFFERED_CHUNKS, Math.ceil(maxPayload / BYTES_PER_CHUNK))
+  }
   if (!app.hasDecorator('websocketServer')) {
     const options = { ...wanted, closeTimeout: CLOSE_TIMEOUT, handleProtocols } // @types/ws does not have closeTimeout
     await app.register(websocket, {

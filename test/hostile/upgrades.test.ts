@@ -128,6 +128,20 @@ t.test('a message of fragments without end is refused at the 65th', async (t) =>
   t.strictSame(received, ['x'.repeat(64)])
 })
 
+t.test('a larger maxPayload may come in more fragments, and in more reads', async (t) => {
+  const received: number[] = []
+  const { app, url } = await start(t, { maxPayload: 4_194_304, onMessage: (_connection, data) => { received.push(data.length) } })
+  t.match(app.websocketServer.options, { maxFragments: 4_096, maxBufferedChunks: 8_192 })
+  const { socket, head } = await openRaw(t, url)
+  socket.write(upgradeRequest('/ws'))
+  await head()
+  const fragment = 'x'.repeat(4_096) // as centrifuge-go writes
+  const rest = Array.from({ length: 99 }, (_, i) => frame(0, fragment, { fin: i === 98 }))
+  socket.write(Buffer.concat([frame(TEXT, fragment, { fin: false }), ...rest]))
+  await until(() => received.length === 1, 'a message of 100 fragments')
+  t.strictSame(received, [409_600])
+})
+
 t.test('a frame that comes byte by byte is refused after 1,024 reads', async (t) => {
   const { app, url } = await start(t, { onMessage: () => {} })
   const { socket, head, received } = await openRaw(t, url)

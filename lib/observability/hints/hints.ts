@@ -103,9 +103,10 @@ export class Hints {
         'use up all memory by fragments or pings. It has to be 8.23.0 or newer')
     }
     if (wide.length > 0) {
+      const options = names.map(name => `${name}: ${wanted[name]}`).join(', ')
       const differences = wide.map(name => `${name} ${actual[name] || 'without limit'} in place of ${wanted[name]}`)
       this.#give('websocket_bounds', now, { wanted, actual }, "The app's own @fastify/websocket decides what is read into memory, before any " +
-        `limit of this plugin: ${differences.join(', ')}`)
+        `limit of this plugin: ${differences.join(', ')}`, hintCommands.websocket_bounds.replace(/maxPayload.*\d/, options))
     }
   }
 
@@ -167,10 +168,10 @@ export class Hints {
     this.#stalls = []
   }
 
-  #give (hint: Hint, now: number, details: object, message: string): void {
+  #give (hint: Hint, now: number, details: object, message: string, command: string = hintCommands[hint]): void {
     if (now - (this.#givenAt.get(hint) ?? -Infinity) < REPEAT_AFTER) return
     this.#givenAt.set(hint, now)
-    this.#logs.hint(hint, hintCommands[hint].replace('SERVICE', this.#service), details, message)
+    this.#logs.hint(hint, command.replace('SERVICE', this.#service), details, message)
   }
 }
 

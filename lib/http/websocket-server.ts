@@ -52,6 +52,7 @@ export async function registerWebSocketServer (
     refuseOtherUpgrades(app)
   }
   app.server.on('upgrade', guardSocket)
+  app.websocketServer.on('connection', releaseSocket)
   return [wanted, boundsOf(app.websocketServer)]
 }
 
@@ -76,12 +77,20 @@ function handlerFailed (error: Error, socket: WebSocket, request: FastifyRequest
 /**
  * Destroys the socket of an upgrade that was answered with a response. @fastify/websocket misses two cases: a hook
  * ahead of its own has answered, or the path cannot be decoded. Nobody reads from such a socket, so nobody would notice
- * that the client has gone. Versions before 11.3.3 do not listen for errors while hooks run either: a reset would end
- * the process.
+ * that the client has gone, of a response that never ends neither: so one read is asked for, which finds the end unless
+ * the client has sent something before. Versions before 11.3.3 do not listen for errors while hooks run either: a reset
+ * would end the process.
  */
 export function guardSocket (_request: IncomingMessage, socket: Duplex & { _httpMessage?: ServerResponse }): void {
-  socket._httpMessage?.once('finish', () => socket.destroy())
   if (socket.listenerCount('error') === 0) socket.on('error', destroy)
+  if (!socket._httpMessage) return
+  socket._httpMessage.once('finish', () => socket.destroy())
+  socket.once('end', destroy).read(0)
+}
+
+/** From the handshake on `ws` reads the socket, and handles its end. */
+function releaseSocket (client: WebSocket): void {
+  (client as unknown as { _socket: Duplex })._socket.off('end', destroy)
 }
 
 function destroy (this: Duplex): void {

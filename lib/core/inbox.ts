@@ -1,12 +1,14 @@
 import type { WebSocket } from 'ws'
 import type { CloseName } from '../model/close-codes.ts'
 import { isPromise, TaskQueue } from '../util/task-queue.ts'
-import type { TokenBucket } from '../util/token-bucket.ts'
+import { TokenBucket } from '../util/token-bucket.ts'
 import type { Session } from './session.ts'
 
 /** Messages, and bytes, that may wait for an earlier handler. Then the socket is paused until half of them are done. */
 const MAX_WAITING = 64
 const MAX_WAITING_BYTES = 262_144
+/** Bytes of what was read for a client that one command pays for. */
+const BYTES_PER_TOKEN = 4_096
 
 /** The connection that an inbox belongs to. */
 export interface InboxOwner {
@@ -45,6 +47,8 @@ export class Inbox {
   readonly #socket: WebSocket
   readonly #tasks = new TaskQueue()
   readonly #maxPayload: number
+  /** Limits what the client reads, as `rate` does what it sends. Made when it first reads. */
+  #reads: TokenBucket | undefined
   #waiting = 0
   #waitingBytes = 0
   /** Unix time in milliseconds at which the message that is being handled came; 0: it did not have to wait. */
@@ -108,6 +112,18 @@ export class Inbox {
   /** Closes a client of which more was refused than it may send at once. */
   refused (): void {
     if (this.rate !== undefined && this.rate.refused > this.rate.rate.max) this.owner.end('flooding')
+  }
+
+  /** False if the client has not paid yet for what it has read. What it sends is not concerned. */
+  takeRead (): boolean {
+    if (this.rate === undefined) return true
+    this.#reads ??= new TokenBucket(this.rate.rate, this.now)
+    return this.#reads.take(this.now)
+  }
+
+  /** Charges for what a read has brought, after `takeRead`. */
+  chargeRead (bytes: number): void {
+    this.#reads?.charge(Math.ceil(bytes / BYTES_PER_TOKEN) - 1)
   }
 
   /** Counts a ping, or a pong that nobody asked for: they cost as much to read as a message. */

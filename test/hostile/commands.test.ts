@@ -189,6 +189,64 @@ for (const where of ['memory', 'Redis'] as const) {
   })
 }
 
+/** An instance where 20 commands an hour are allowed, and one history has 200 KB. */
+async function startWithHistory (t: Test): Promise<App> {
+  const app = await startApp(t, {
+    rateLimit: { messages: { max: 20, timeWindow: '1h' } },
+    channels: { room: { subscribe: true, publish: true, history: { size: 20, ttl: '1m' } } }
+  })
+  for (let i = 0; i < 20; i++) await app.app.realtime.publish('room:1', 'x'.repeat(10_000))
+  return app
+}
+
+t.test('a client that owes for what it has read may go on sending', async (t) => {
+  const one = await attacker(t, await startWithHistory(t))
+  one.send({ id: 2, subscribe: { channel: 'room:1' } }, { id: 3, history: { channel: 'room:1', limit: -1 } })
+  t.equal((await one.reply(3)).history.publications.length, 20)
+  for (const id of range(4, 10)) one.send({ id, publish: { channel: 'room:1', data: 1 } })
+  t.match(await one.reply(13), { publish: {} })
+  one.send({ id: 14, history: { channel: 'room:1' } })
+  t.match(await one.reply(14), { error: { code: 111 } })
+})
+
+for (const encoding of encodings) {
+  t.test(`who leaves a channel and comes back pays for what it recovers (${encoding})`, async (t) => {
+    const app = await startWithHistory(t)
+    const { epoch } = await app.app.realtime.history('room:1', { limit: 0 })
+    const recover = { channel: 'room:1', recover: true, epoch }
+    const one = await attacker(t, app, encoding)
+    one.send({ id: 2, subscribe: recover })
+    t.equal((await one.reply(2)).subscribe.publications.length, 20, 'as after a reconnect, which is free')
+    for (const [id, count] of [[3, 20], [5, undefined]] as const) {
+      one.send({ id, unsubscribe: { channel: 'room:1' } }, { id: id + 1, subscribe: recover })
+      const { subscribe, error } = await one.reply(id + 1)
+      t.equal(subscribe?.publications.length, count)
+      if (count === undefined) t.match(error, { code: 111 }, 'it owes for the second')
+    }
+    one.send({ id: 7, subscribe: { channel: 'room:1' } })
+    t.match(await one.reply(7), { subscribe: { epoch } }, 'without recovery it may come back')
+  })
+}
+
+t.test('a client that has left more channels than it may be in pays for whatever it recovers', async (t) => {
+  const app = await startApp(t, { rateLimit: { messages: { max: 300, timeWindow: '1h' } }, channels: { room: { subscribe: true, history: { size: 5, ttl: '1m' } } } })
+  for (let i = 0; i < 5; i++) await app.app.realtime.publish('room:new', 'x'.repeat(100_000))
+  const { epoch } = await app.app.realtime.history('room:new', { limit: 0 })
+  const one = await attacker(t, app)
+  for (const i of range(0, 130)) {
+    one.send({ id: 10 + 2 * i, subscribe: { channel: `room:${i}` } }, { id: 11 + 2 * i, unsubscribe: { channel: `room:${i}` } })
+    await one.reply(11 + 2 * i)
+  }
+  const recover = { channel: 'room:new', recover: true, epoch }
+  const codes: unknown[] = []
+  for (const id of [2, 4, 6, 8]) {
+    one.send({ id, subscribe: recover }, { id: id + 1, unsubscribe: { channel: 'room:new' } })
+    codes.push((await one.reply(id)).error?.code)
+    await one.reply(id + 1)
+  }
+  t.strictSame(codes, [undefined, undefined, undefined, 111], '500 KB cost 123 of 300, from the first on')
+})
+
 t.test('sustained reading is bounded, and a debt is paid back', async (t) => {
   const app = await startApp(t, {
     heartbeat: { interval: '1h', timeout: '10s' },

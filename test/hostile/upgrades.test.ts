@@ -130,7 +130,7 @@ t.test('a message of fragments without end is refused at the 65th', async (t) =>
 
 t.test('a larger maxPayload may come in more fragments, and in more reads', async (t) => {
   const received: number[] = []
-  const { app, url } = await start(t, { maxPayload: 4_194_304, onMessage: (_connection, data) => { received.push(data.length) } })
+  const { app, url } = await start(t, { maxPayload: 4_194_304, onMessage: (_connection, data) => { received.push(String(data).length) } })
   t.match(app.websocketServer.options, { maxFragments: 4_096, maxBufferedChunks: 8_192 })
   const { socket, head } = await openRaw(t, url)
   socket.write(upgradeRequest('/ws'))

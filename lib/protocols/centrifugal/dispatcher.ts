@@ -15,8 +15,6 @@ import type { SdkSession, SdkSessionOwner } from './session.ts'
 const REFUSED_LINGER = 5_000
 /** Commands of one connection that may overlap. The next one waits, and so does all that the client sends after it. */
 const MAX_OVERLAPPING = 8
-/** Bytes of what was read for a client that one command pays for. */
-const BYTES_PER_TOKEN = 4_096
 /** Commands whose replies cost what is in them. */
 const weighed: ReadonlySet<CommandName> = new Set(['presence', 'history'])
 
@@ -57,7 +55,8 @@ export class Dispatcher implements SdkSessionOwner {
     if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(session)
     if (isPong) return this.#pong(session)
     if (name === undefined) return this.#disconnect(session)
-    if (!connection.inbox.take()) return this.#replyError(session, id, clientErrors.tooManyRequests)
+    const { inbox } = connection
+    if (!inbox.take() || (weighed.has(name) && !inbox.takeRead())) return this.#replyError(session, id, clientErrors.tooManyRequests)
     if (ordered.has(name)) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
     if (session.overlapping >= MAX_OVERLAPPING) return this.#overlapLater(session, id, name, command)
     this.#overlap(session, id, name, command)
@@ -105,7 +104,7 @@ export class Dispatcher implements SdkSessionOwner {
   #reply ({ connection }: SdkSession, id: number, name: CommandName, result: object): void {
     if (!connection.open) return // nobody needs it encoded
     const frame = this.encoder.frame({ id, [name]: result })
-    if (weighed.has(name)) connection.inbox.rate?.charge(Math.ceil(frame.payload.length / BYTES_PER_TOKEN) - 1)
+    if (weighed.has(name)) connection.inbox.chargeRead(frame.payload.length)
     if (name === 'connect') connection.outbox.release(frame)
     else connection.write(frame)
   }

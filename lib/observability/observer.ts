@@ -69,6 +69,11 @@ export class Observer {
     if (this.#bugs.isNew(describe(error), Date.now())) this.#logs.authenticateFailed(request, error)
   }
 
+  /** The app's function `trustedProxies` has returned or thrown this in place of the address of a client. */
+  addressUnknown (told: unknown): void {
+    this.#hints.addressUnknown(told, Date.now())
+  }
+
   /** An upgrade that arrived after `app.close()` was rejected. It never reaches Fastify's router. */
   rejectedAfterClose (request: IncomingMessage, path: string, reason: string): void {
     this.#metrics.rejected('draining')

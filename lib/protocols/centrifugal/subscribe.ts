@@ -62,7 +62,7 @@ function remember (session: SdkSession, channel: string): void {
   if (session.left.size < MAX_CHANNELS) session.left.add(channel)
 }
 
-/** True if the client comes back to a channel, for all that is known: of more channels than it may be in, nothing is. */
+/** True if the client has left this channel before, or so many that no more are remembered. */
 function returns ({ left }: SdkSession, channel: string): boolean {
   return left !== undefined && (left.has(channel) || left.size >= MAX_CHANNELS)
 }

@@ -24,9 +24,9 @@ import type { Upgrade } from './upgrade.ts'
 
 /** Milliseconds that a peer has to answer our close frame. */
 const CLOSE_TIMEOUT = 5_000
-/** Milliseconds after which a peer that goes on sending after a violation is cut off: reading it costs CPU. */
-const VIOLATION_TIMEOUT = 250
-/** Milliseconds more for a pong while the socket is paused, for a handler that is slow: it may lie unread. */
+/** Milliseconds after which a peer is cut off that goes on sending what is discarded: reading it costs CPU. */
+const DISCARD_TIMEOUT = 250
+/** Milliseconds more for a pong while a slow handler keeps the socket paused: the pong may lie unread. */
 const PAUSED_TIMEOUT = 60_000
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
 
@@ -182,7 +182,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   sweep (now: number, late: number, interval: number, timeout: number): void {
     if (this.#end !== undefined) {
       if (now >= this.#endBy) this.#socket.terminate()
-    } else if (this.outbox.left) {
+    } else if (this.outbox.peerLeft) {
       this.#socket.terminate() // `ws` would wait for the peer's end of the TCP connection
     } else if (now >= this.deadline) {
       this.end('deadline')
@@ -230,8 +230,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   }
 
   discarded (): void {
-    const violated = this.#end?.cause === 'policy'
-    if (violated && Date.now() >= this.#endBy - CLOSE_TIMEOUT + VIOLATION_TIMEOUT) this.#socket.terminate()
+    if (Date.now() >= this.#endBy - CLOSE_TIMEOUT + DISCARD_TIMEOUT) this.#socket.terminate()
   }
 
   messageReceived (data: Buffer, binary: boolean): void {

@@ -1,12 +1,14 @@
 import type { WebSocket } from 'ws'
 import type { CloseName } from '../model/close-codes.ts'
 import { isPromise, TaskQueue } from '../util/task-queue.ts'
-import type { TokenBucket } from '../util/token-bucket.ts'
+import { TokenBucket } from '../util/token-bucket.ts'
 import type { Session } from './session.ts'
 
 /** Messages, and bytes, that may wait for an earlier handler. Then the socket is paused until half of them are done. */
 const MAX_WAITING = 64
 const MAX_WAITING_BYTES = 262_144
+/** Bytes of what was read for a client that one command pays for. */
+const BYTES_PER_TOKEN = 4_096
 
 /** The connection that an inbox belongs to. */
 export interface InboxOwner {
@@ -19,7 +21,7 @@ export interface InboxOwner {
    * True if messages in flight are discarded: the client was disconnected or broke a rule, or its handler has failed.
    */
   readonly discardsMessages: boolean
-  /** Something was received that is discarded. */
+  /** A message or control frame came after an end that discards them. */
   discarded (): void
   /** A message was received. Called only if `logsMessages`. */
   messageReceived (data: Buffer, binary: boolean): void
@@ -45,7 +47,12 @@ export class Inbox {
   readonly #socket: WebSocket
   readonly #tasks = new TaskQueue()
   readonly #maxPayload: number
+  /** Limits what the client reads, as `rate` does what it sends. Made when it first reads. */
+  #reads: TokenBucket | undefined
+  #waiting = 0
   #waitingBytes = 0
+  /** Unix time in milliseconds at which the message that is being handled came; 0: it did not have to wait. */
+  #arrivedAt = 0
 
   constructor (socket: WebSocket, owner: InboxOwner, maxPayload: number, rate: TokenBucket | undefined) {
     this.owner = owner
@@ -92,9 +99,12 @@ export class Inbox {
     })
   }
 
+  /** The time for `rate`: a message that has waited for a slow handler counts as of its arrival. */
+  get now (): number { return this.#arrivedAt || Date.now() }
+
   /** False if one more message or command comes too fast. */
   take (): boolean {
-    if (this.rate === undefined || this.rate.take(Date.now())) return true
+    if (this.rate === undefined || this.rate.take(this.now)) return true
     this.refused()
     return false
   }
@@ -104,6 +114,18 @@ export class Inbox {
     if (this.rate !== undefined && this.rate.refused > this.rate.rate.max) this.owner.end('flooding')
   }
 
+  /** False if the client has not paid yet for what it has read. What it sends is not concerned. */
+  takeRead (): boolean {
+    if (this.rate === undefined) return true
+    this.#reads ??= new TokenBucket(this.rate.rate, this.now)
+    return this.#reads.take(this.now)
+  }
+
+  /** Charges for what a read has brought, after `takeRead`. */
+  chargeRead (bytes: number): void {
+    this.#reads?.charge(Math.ceil(bytes / BYTES_PER_TOKEN) - 1)
+  }
+
   /** Counts a ping, or a pong that nobody asked for: they cost as much to read as a message. */
   takeControlFrame (): void {
     if (this.owner.discardsMessages) this.owner.discarded()
@@ -111,14 +133,18 @@ export class Inbox {
   }
 
   #receiveLater (data: Buffer, binary: boolean): void {
+    this.#waiting++
     this.#waitingBytes += data.length
+    const arrivedAt = Date.now()
     this.run(() => {
+      this.#waiting--
       this.#waitingBytes -= data.length
+      this.#arrivedAt = arrivedAt
       return this.owner.discardsMessages ? undefined : this.owner.session.handle(data, binary)
     })
-    if (this.#tasks.length >= MAX_WAITING || this.#waitingBytes >= MAX_WAITING_BYTES) this.#socket.pause()
-    // `ws` hands out what it had read before the pause. Of so many messages the rate limit would refuse the rest.
-    if (this.rate !== undefined && this.#tasks.length > 2 * this.rate.rate.max) this.owner.end('flooding')
+    if (this.#waiting >= MAX_WAITING || this.#waitingBytes >= MAX_WAITING_BYTES) this.#socket.pause()
+    // `ws` hands out what it had read before the pause: at most 64 KB, but those may be thousands of empty messages.
+    if (this.rate !== undefined && this.#waiting > MAX_WAITING + 2 * this.rate.rate.max) this.owner.end('flooding')
   }
 
   #whenDone (result: PromiseLike<unknown>): PromiseLike<void> {
@@ -126,7 +152,8 @@ export class Inbox {
   }
 
   #taskDone (): void {
-    if (!this.#socket.isPaused || this.#tasks.length > MAX_WAITING / 2 || this.#waitingBytes > MAX_WAITING_BYTES / 2) return
+    this.#arrivedAt = 0
+    if (!this.#socket.isPaused || this.#waiting > MAX_WAITING / 2 || this.#waitingBytes > MAX_WAITING_BYTES / 2) return
     this.owner.resumed()
     this.#socket.resume()
   }

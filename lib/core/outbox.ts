@@ -56,8 +56,8 @@ export class Outbox {
   /** Bytes written but not yet accepted by the socket (`ws.bufferedAmount`). */
   get bufferedBytes (): number { return this.#socket.bufferedAmount }
 
-  /** True if the client has said goodbye, or ended its side, and got all it was sent. */
-  get left (): boolean { return !this.#closed && this.#socket.readyState === CLOSING && this.bufferedBytes === 0 }
+  /** True if the client has closed its side and has taken all that it was sent. */
+  get peerLeft (): boolean { return !this.#closed && this.#socket.readyState === CLOSING && this.bufferedBytes === 0 }
 
   get #writable (): boolean { return !this.#closed && this.#socket.readyState === OPEN }
 

@@ -19,7 +19,7 @@ export interface Session {
   handle (data: Buffer, binary: boolean): unknown
   /** Asks the client for a sign of life. */
   ping (): void
-  /** The connection is closed. What the client has sent and what waits for its turn is over soon. */
+  /** Wakes what waits for its turn: nobody needs the answer any more. */
   closed (): void
   /** Called at every sweep of the heartbeat. */
   sweep (now: number): void

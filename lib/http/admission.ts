@@ -42,8 +42,7 @@ export class Admission {
 
   /**
    * Runs last: authenticates, then checks again that there is room. An upgrade that waits for `authenticate` holds a
-   * place. No promise may come between this check and the connection, hence `done`: otherwise all upgrades that wait
-   * together would find the same room. A client that has gone meanwhile needs no answer.
+   * place. A client that has gone meanwhile needs no answer.
    */
   readonly preHandler = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
     if (this.#rejectWithoutRoom(request, reply)) return
@@ -54,6 +53,8 @@ export class Admission {
     availability.authenticating++
     this.#authenticate(authenticate, request, reply).then(accepted => {
       free()
+      // No promise may come between this check and the connection, hence `done`: otherwise all upgrades that wait
+      // together would find the same room.
       if (accepted && !this.#rejectWithoutRoom(request, reply)) done()
     }, (error: Error) => { free(); done(error) })
   }

@@ -10,7 +10,9 @@ import type { HttpError } from './answer.ts'
 const TIMEOUT = 10_000
 
 /**
- * Asks `authenticate` who the client is. Resolves to undefined as soon as the client has gone.
+ * Asks `authenticate` who the client is. Resolves to undefined as soon as the client has gone: at a reset, and at its
+ * end unless it has sent something before. What it sends is left for the WebSocket, so such an end is not seen, and the
+ * upgrade holds its place until TIMEOUT.
  * @throws FST_CRWS_AUTHENTICATE_TIMEOUT, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA, or what `authenticate`
  * throws
  */

@@ -13,7 +13,7 @@ declare module 'fastify' {
 
 /**
  * Answers upgrades to the app's other routes. @fastify/websocket would open a WebSocket and close it, past all limits,
- * and waits for a client that does not answer.
+ * and then waits up to 30 s for the client's close frame.
  */
 export function refuseOtherUpgrades (app: FastifyInstance): void {
   app.addHook('onRoute', (route) => {

@@ -38,7 +38,7 @@ function limiterOptions ({ max, timeWindow }: Rate, trustedProxies: TrustedProxi
   return {
     max,
     timeWindow,
-    keyGenerator: (request: FastifyRequest) => clientAddress(request, trustedProxies),
+    keyGenerator: (request: FastifyRequest) => clientAddress(request, trustedProxies, told => observer.addressUnknown(told)),
     skipOnError: true, // while Redis is down nobody is counted; readiness keeps new connections away
     onExceeded: (request: FastifyRequest, address: string) => {
       observer.rejected(request, 'rate_limit', `too many connections from ${address}`, 429)
@@ -48,6 +48,6 @@ function limiterOptions ({ max, timeWindow }: Rate, trustedProxies: TrustedProxi
 }
 
 /** The key by which upgrades are counted. An IPv6 client has a whole /64 of addresses. */
-export function clientAddress (request: FastifyRequest, trustedProxies: TrustedProxies): string {
-  return normalizeIP(remoteAddress(request, trustedProxies) ?? 'unknown')
+export function clientAddress (request: FastifyRequest, trustedProxies: TrustedProxies, invalid?: (told: unknown) => void): string {
+  return normalizeIP(remoteAddress(request, trustedProxies, invalid) ?? 'unknown')
 }

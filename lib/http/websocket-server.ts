@@ -22,8 +22,11 @@ export type ReadBounds = {
 /** The bounds that hold for messages of clients. 0: there is none. undefined: this version of `ws` does not know it. */
 export type ActualBounds = { readonly [name in keyof ReadBounds]: number | undefined }
 
-const MAX_FRAGMENTS = 64
-const MAX_BUFFERED_CHUNKS = 1_024
+/** At least so many fragments and reads, whatever `maxPayload` is; and one for so many bytes of it. */
+const MIN_FRAGMENTS = 64
+const BYTES_PER_FRAGMENT = 1_024
+const MIN_BUFFERED_CHUNKS = 1_024
+const BYTES_PER_CHUNK = 512
 /** Milliseconds from a close frame to the end of the socket. A slow client reads what waits for it meanwhile. */
 const CLOSE_TIMEOUT = 5_000
 
@@ -34,7 +37,11 @@ const CLOSE_TIMEOUT = 5_000
 export async function registerWebSocketServer (
   app: FastifyInstance, maxPayload: number, handleProtocols: ChooseSubprotocol
 ): Promise<[wanted: ReadBounds, actual: ActualBounds]> {
-  const wanted = { maxPayload, maxFragments: MAX_FRAGMENTS, maxBufferedChunks: MAX_BUFFERED_CHUNKS }
+  const wanted = {
+    maxPayload,
+    maxFragments: Math.max(MIN_FRAGMENTS, Math.ceil(maxPayload / BYTES_PER_FRAGMENT)),
+    maxBufferedChunks: Math.max(MIN_BUFFERED_CHUNKS, Math.ceil(maxPayload / BYTES_PER_CHUNK))
+  }
   if (!app.hasDecorator('websocketServer')) {
     const options = { ...wanted, closeTimeout: CLOSE_TIMEOUT, handleProtocols } // @types/ws does not have closeTimeout
     await app.register(websocket, {
@@ -45,6 +52,7 @@ export async function registerWebSocketServer (
     refuseOtherUpgrades(app)
   }
   app.server.on('upgrade', guardSocket)
+  app.websocketServer.on('connection', releaseSocket)
   return [wanted, boundsOf(app.websocketServer)]
 }
 
@@ -69,12 +77,20 @@ function handlerFailed (error: Error, socket: WebSocket, request: FastifyRequest
 /**
  * Destroys the socket of an upgrade that was answered with a response. @fastify/websocket misses two cases: a hook
  * ahead of its own has answered, or the path cannot be decoded. Nobody reads from such a socket, so nobody would notice
- * that the client has gone. Versions before 11.3.3 do not listen for errors while hooks run either: a reset would end
- * the process.
+ * that the client has gone, of a response that never ends neither: so one read is asked for, which finds the end unless
+ * the client has sent something before. Versions before 11.3.3 do not listen for errors while hooks run either: a reset
+ * would end the process.
  */
 export function guardSocket (_request: IncomingMessage, socket: Duplex & { _httpMessage?: ServerResponse }): void {
-  socket._httpMessage?.once('finish', () => socket.destroy())
   if (socket.listenerCount('error') === 0) socket.on('error', destroy)
+  if (!socket._httpMessage) return
+  socket._httpMessage.once('finish', () => socket.destroy())
+  socket.once('end', destroy).read(0)
+}
+
+/** From the handshake on `ws` reads the socket, and handles its end. */
+function releaseSocket (client: WebSocket): void {
+  (client as unknown as { _socket: Duplex })._socket.off('end', destroy)
 }
 
 function destroy (this: Duplex): void {

@@ -6,7 +6,8 @@ import { ALREADY_REPORTED } from '../model/errors.ts'
 import type { LoggedConnection, Logs } from './logs.ts'
 import type { MeasuredConnection, Metrics, Rejection } from './metrics.ts'
 import type { Publication } from '../model/publication.ts'
-import { readable } from '../util/thrown.ts'
+import { RecentTexts } from '../util/recent-texts.ts'
+import { describe, readable } from '../util/thrown.ts'
 import type { TraceContext } from '../google/trace-context.ts'
 import { traceparent, withSpan } from './tracing.ts'
 import type { Tracing } from './tracing.ts'
@@ -30,6 +31,8 @@ export class Observer {
   recording = false
   /** Whether messages may be logged. Callers test it before they call `message`. */
   readonly messages: boolean
+  /** Texts of the bugs in `authenticate`. */
+  readonly #bugs = new RecentTexts()
   /** Unix time in ms since which Redis is down; 0: it never was. */
   #downSince = 0
 
@@ -61,9 +64,14 @@ export class Observer {
     this.#logs.rejected(request, type, reason, status)
   }
 
-  /** `authenticate` has a bug. The rejection is reported besides. */
+  /** `authenticate` has a bug, which any client may run into at will. The rejection is reported besides. */
   authenticateFailed (request: FastifyRequest, error: unknown): void {
-    this.#logs.authenticateFailed(request, error)
+    if (this.#bugs.isNew(describe(error), Date.now())) this.#logs.authenticateFailed(request, error)
+  }
+
+  /** The app's function `trustedProxies` has returned or thrown this in place of the address of a client. */
+  addressUnknown (told: unknown): void {
+    this.#hints.addressUnknown(told, Date.now())
   }
 
   /** An upgrade that arrived after `app.close()` was rejected. It never reaches Fastify's router. */

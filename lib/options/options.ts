@@ -201,7 +201,8 @@ export interface Options {
   /**
    * Who says what the client's address is: the number of proxies that are trusted ahead of this service's own front
    * end, or `(request) => address`. 0 on run.app, 1 behind Google's external load balancer. Elsewhere than on Cloud Run
-   * it is the number of entries of X-Forwarded-For that are trusted. While it is 0, Fastify's `trustProxy` goes before.
+   * it is the number of entries of X-Forwarded-For that are trusted. While it is 0, Fastify's `trustProxy` decides, if
+   * the app has set it.
    * @default 0
    */
   trustedProxies?: number | ((request: FastifyRequest) => string) | undefined

@@ -87,7 +87,7 @@ class PlainSession implements Session {
     const { onMessage } = this.#protocol.options
     if (onMessage === undefined) return this.#connection.end('unsupported')
     const { inbox } = this.#connection
-    if (inbox.rate === undefined || inbox.rate.take(Date.now())) return onMessage(this.#connection, binary ? data : data.toString())
+    if (inbox.rate === undefined || inbox.rate.take(inbox.now)) return onMessage(this.#connection, binary ? data : data.toString())
     inbox.refused()
     // Sent once per burst, so that a flood is not answered by a flood.
     if (inbox.rate.refused === 1) this.#connection.write(this.#protocol.tooFast)

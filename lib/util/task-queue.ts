@@ -12,9 +12,6 @@ export class TaskQueue {
   /** True if a task would run at once. */
   get idle (): boolean { return !this.#running }
 
-  /** Tasks that wait. */
-  get length (): number { return this.#waiting?.length ?? 0 }
-
   /** Runs a task in its turn; at once if the queue is idle. The task MUST NOT throw or reject. */
   push (task: Task): void {
     if (this.#running) {

@@ -1,28 +1,41 @@
-import { types } from 'node:util'
+import { inspect, types } from 'node:util'
 
 /**
- * Returns what app code has thrown if its type, code and text can be read; else an error that says so. App code may
- * throw anything, and a Proxy or a getter can throw again while it is looked at.
+ * Returns what app code has thrown if it is an error that can be looked at, or a primitive value; else an error that
+ * describes it. App code may throw anything, and a Proxy or a getter can throw again while it is looked at.
  */
 export function readable (thrown: unknown): unknown {
-  try {
-    if (types.isProxy(thrown)) return unreadable()
-    const { code, message } = Object(thrown) as { code?: unknown, message?: unknown }
-    return typeof code === 'symbol' || typeof message === 'symbol' ? unreadable() : thrown
-  } catch {
-    return unreadable()
-  }
+  if (Object(thrown) !== thrown || isReadableError(thrown as object)) return thrown
+  return new Error(describe(thrown))
 }
 
 /** Describes what app code has thrown, for the text of a log entry. Never throws. */
 export function describe (thrown: unknown): string {
   try {
-    return String((Object(thrown) as { message?: unknown }).message ?? thrown)
+    const { message } = Object(thrown) as { message?: unknown }
+    if (message !== undefined) return String(message)
+    return Object(thrown) === thrown ? inspect(thrown, { depth: 0 }) : String(thrown)
   } catch {
-    return unreadable().message
+    return 'what was thrown cannot be read'
   }
 }
 
-function unreadable (): Error {
-  return new Error('what was thrown cannot be read')
+function isReadableError (thrown: object): boolean {
+  try {
+    return !hasTraps(thrown) && thrown instanceof Error && hasReadableText(thrown) && hasReadableText(thrown)
+  } catch {
+    return false // a getter has thrown; the second look is for one that throws only then
+  }
+}
+
+/** True if looking at its fields or its class may run code of a Proxy. */
+function hasTraps (thrown: object): boolean {
+  for (let one: object | null = thrown; one !== null; one = Object.getPrototypeOf(one)) {
+    if (types.isProxy(one)) return true
+  }
+  return false
+}
+
+function hasReadableText ({ code, message }: Error & { code?: unknown }): boolean {
+  return typeof message === 'string' && typeof code !== 'symbol'
 }

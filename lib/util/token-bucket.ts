@@ -18,11 +18,13 @@ export class TokenBucket {
     this.#filledAt = now
   }
 
-  /** Takes one token. False if there is none. */
+  /** Takes one token. False if there is none. A `now` before that of an earlier call adds none. */
   take (now: number): boolean {
     const { max, timeWindow } = this.rate
-    this.#tokens = Math.min(max, this.#tokens + (now - this.#filledAt) * max / timeWindow)
-    this.#filledAt = now
+    if (now > this.#filledAt) {
+      this.#tokens = Math.min(max, this.#tokens + (now - this.#filledAt) * max / timeWindow)
+      this.#filledAt = now
+    }
     if (this.#tokens < 1) {
       this.refused++
       return false

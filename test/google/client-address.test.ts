@@ -56,6 +56,7 @@ t.test('a function says what the address is; where it does not, the address of t
   t.equal(await addressOf(undefined, header), SOCKET)
   t.equal(await addressOf('203.0.113.1', () => { throw new Error('no') }), SOCKET)
   t.equal(await addressOf('203.0.113.1', (() => Symbol('x')) as never), SOCKET)
+  t.equal(await addressOf('203.0.113.1', (async () => { throw new Error('no') }) as never), SOCKET, 'which ends no process')
 })
 
 t.test("requests of Node's, and injected ones, have an address or none", async (t) => {

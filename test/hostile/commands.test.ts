@@ -59,6 +59,18 @@ function range (from: number, count: number): number[] {
   return Array.from({ length: count }, (_, i) => from + i)
 }
 
+const poisoned = ['{"__proto__":{"admin":true}}', '{"a":[{"\\u005f_proto__":{"admin":true}}]}', '{"constructor":{"prototype":{"admin":true}}}']
+const harmless = ['{"text":"__proto__ constructor prototype"}', '{"constructor":"x"}', '{"a":"\\u0041"}', '"__proto__"']
+
+/** An error whose code can be read so many times. */
+function throwsAfter (looks: number): Error {
+  const get = () => {
+    if (looks-- === 0) throw new Error('acme')
+    return 'CODE'
+  }
+  return Object.defineProperty(new Error('acme'), 'code', { get })
+}
+
 for (const encoding of encodings) {
   t.test(`at most eight commands of a connection overlap, and all of a frame are answered (${encoding})`, async (t) => {
     const waiting: Array<() => void> = []
@@ -177,6 +189,64 @@ for (const where of ['memory', 'Redis'] as const) {
   })
 }
 
+/** An instance where 20 commands an hour are allowed, and one history has 200 KB. */
+async function startWithHistory (t: Test): Promise<App> {
+  const app = await startApp(t, {
+    rateLimit: { messages: { max: 20, timeWindow: '1h' } },
+    channels: { room: { subscribe: true, publish: true, history: { size: 20, ttl: '1m' } } }
+  })
+  for (let i = 0; i < 20; i++) await app.app.realtime.publish('room:1', 'x'.repeat(10_000))
+  return app
+}
+
+t.test('a client that owes for what it has read may go on sending', async (t) => {
+  const one = await attacker(t, await startWithHistory(t))
+  one.send({ id: 2, subscribe: { channel: 'room:1' } }, { id: 3, history: { channel: 'room:1', limit: -1 } })
+  t.equal((await one.reply(3)).history.publications.length, 20)
+  for (const id of range(4, 10)) one.send({ id, publish: { channel: 'room:1', data: 1 } })
+  t.match(await one.reply(13), { publish: {} })
+  one.send({ id: 14, history: { channel: 'room:1' } })
+  t.match(await one.reply(14), { error: { code: 111 } })
+})
+
+for (const encoding of encodings) {
+  t.test(`who leaves a channel and comes back pays for what it recovers (${encoding})`, async (t) => {
+    const app = await startWithHistory(t)
+    const { epoch } = await app.app.realtime.history('room:1', { limit: 0 })
+    const recover = { channel: 'room:1', recover: true, epoch }
+    const one = await attacker(t, app, encoding)
+    one.send({ id: 2, subscribe: recover })
+    t.equal((await one.reply(2)).subscribe.publications.length, 20, 'as after a reconnect, which is free')
+    for (const [id, count] of [[3, 20], [5, undefined]] as const) {
+      one.send({ id, unsubscribe: { channel: 'room:1' } }, { id: id + 1, subscribe: recover })
+      const { subscribe, error } = await one.reply(id + 1)
+      t.equal(subscribe?.publications.length, count)
+      if (count === undefined) t.match(error, { code: 111 }, 'it owes for the second')
+    }
+    one.send({ id: 7, subscribe: { channel: 'room:1' } })
+    t.match(await one.reply(7), { subscribe: { epoch } }, 'without recovery it may come back')
+  })
+}
+
+t.test('a client that has left more channels than it may be in pays for whatever it recovers', async (t) => {
+  const app = await startApp(t, { rateLimit: { messages: { max: 300, timeWindow: '1h' } }, channels: { room: { subscribe: true, history: { size: 5, ttl: '1m' } } } })
+  for (let i = 0; i < 5; i++) await app.app.realtime.publish('room:new', 'x'.repeat(100_000))
+  const { epoch } = await app.app.realtime.history('room:new', { limit: 0 })
+  const one = await attacker(t, app)
+  for (const i of range(0, 130)) {
+    one.send({ id: 10 + 2 * i, subscribe: { channel: `room:${i}` } }, { id: 11 + 2 * i, unsubscribe: { channel: `room:${i}` } })
+    await one.reply(11 + 2 * i)
+  }
+  const recover = { channel: 'room:new', recover: true, epoch }
+  const codes: unknown[] = []
+  for (const id of [2, 4, 6, 8]) {
+    one.send({ id, subscribe: recover }, { id: id + 1, unsubscribe: { channel: 'room:new' } })
+    codes.push((await one.reply(id)).error?.code)
+    await one.reply(id + 1)
+  }
+  t.strictSame(codes, [undefined, undefined, undefined, 111], '500 KB cost 123 of 300, from the first on')
+})
+
 t.test('sustained reading is bounded, and a debt is paid back', async (t) => {
   const app = await startApp(t, {
     heartbeat: { interval: '1h', timeout: '10s' },
@@ -232,9 +302,6 @@ for (const encoding of encodings) {
     t.equal(await publish(other, 2), 'published', 'who is unknown is a user of its own')
   })
 
-  const poisoned = ['{"__proto__":{"admin":true}}', '{"a":[{"\\u005f_proto__":{"admin":true}}]}', '{"constructor":{"prototype":{"admin":true}}}']
-  const harmless = ['{"text":"__proto__ constructor prototype"}', '{"constructor":"x"}', '{"a":"\\u0041"}', '"__proto__"']
-
   t.test(`JSON with a key that changes prototypes reaches no handler (${encoding})`, async (t) => {
     const seen: unknown[] = []
     const app = await startApp(t, {
@@ -277,6 +344,9 @@ for (const encoding of encodings) {
       proxy: () => new Proxy(new Error('acme'), { get () { throw new Error('trap') } }),
       symbol: () => Object.assign(new Error('x'), { message: Symbol('m') }),
       getter: () => Object.defineProperty(new Error('x'), 'code', { get () { throw new Error('getter') } }),
+      prototype: () => Object.create(new Proxy({}, { getPrototypeOf () { throw new Error('trap') } })),
+      twice: () => throwsAfter(1),
+      textless: () => Object.assign(new ClientError(404, ''), { message: { text: 'acme' } }),
       null: () => null
     }
     const app = await startApp(t, { onRpc: (_connection, method) => { throw thrown[method]!() } }, { logger })
@@ -295,10 +365,31 @@ for (const encoding of encodings) {
       proxy: internal,
       symbol: internal,
       getter: internal,
+      prototype: internal,
+      twice: internal,
+      textless: internal,
       null: internal
     })
     t.notMatch(JSON.stringify(one.replies), /acme/)
     t.match(JSON.stringify(one.replies), /no such order/)
-    t.equal(entries.filter(({ event, level }) => event === 'connection.failed' && level === 50).length, 7)
+    t.equal(entries.filter(({ event, level }) => event === 'connection.failed' && level === 50).length, 10)
+  })
+
+  t.test(`an error that can be looked at twice and not again ends its connection and nothing else (${encoding})`, async (t) => {
+    const app = await startApp(t, { onRpc: () => { throw throwsAfter(2) } })
+    const [one, other] = [await attacker(t, app, encoding), await attacker(t, app, encoding)]
+    one.send({ id: 2, rpc: {} })
+    t.match(await one.client.closed, { code: 3004 })
+    other.send({ id: 2, ping: {} })
+    t.match(await other.reply(2), { error: { code: 108 } })
   })
 }
+
+t.test('data with a key that changes prototypes is a bad request also where a rule has failed before it is read', async (t) => {
+  const app = await startApp(t, { channels: { room: { subscribe: () => { throw new Error('the database is away') } } } })
+  const one = await attacker(t, app, 'protobuf')
+  one.send({ id: 2, subscribe: { channel: 'room:1', data: Buffer.from(poisoned[0]!) } })
+  t.match(await one.reply(2), { error: { code: 107 } })
+  one.send({ id: 3, subscribe: { channel: 'room:1', data: Buffer.from(harmless[0]!) } })
+  t.match(await one.reply(3), { error: { code: 100 } })
+})

@@ -59,6 +59,43 @@ t.test('thousands of empty messages in one packet do not wait for a handler that
   t.match(raw.received().toString('latin1'), /too many messages/)
 })
 
+t.test('messages that wait for a slow handler count as of their arrival', async (t) => {
+  let handled = 0
+  let goOn = () => {}
+  const slow = new Promise<void>(resolve => { goOn = resolve })
+  const { app, url } = await startApp(t, {
+    heartbeat: { interval: '1h', timeout: '10s' },
+    rateLimit: { messages: { max: 20, timeWindow: 1_000 } },
+    onMessage: async () => {
+      await slow
+      handled++
+    }
+  })
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = connectionsOf(app)
+  const later = stopClock(t)
+  for (let i = 1; i <= 60; i++) {
+    client.send('x')
+    await until(() => connection!.received === i, 'the message has come')
+    later(100)
+  }
+  later(10_000)
+  goOn()
+  await until(() => handled === 60, 'ten a second of twenty allowed: all are handled')
+  t.ok(connection!.open)
+})
+
+t.test('what the app does first does not count as messages of the client', async (t) => {
+  const { app, url } = await startApp(t, { rateLimit: { messages: { max: 10, timeWindow: 1_000 } }, onMessage: () => {} })
+  const client = await connect(t, `${url}/ws`)
+  const [connection] = connectionsOf(app)
+  for (let i = 0; i < 200; i++) connection!.inbox.run(never) // as the channels of an identity, while Redis is slow
+  client.send('x')
+  await until(() => connection!.received === 1, 'the message has come')
+  t.ok(connection!.open)
+  t.notOk(connection!.paused)
+})
+
 t.test('a client that goes while its socket is paused for a slow handler is noticed', async (t) => {
   const { app, url } = await startApp(t, { heartbeat: { interval: 50, timeout: 50 }, onMessage: never })
   const raw = await upgraded(t, url)
@@ -121,26 +158,32 @@ t.test('the answer to a ping is free', async (t) => {
   t.equal(connectionsOf(app).length, 1)
 })
 
-t.test('who goes on sending after a violation is cut off at once, and sees the reason', async (t) => {
-  const { app, url } = await startApp(t, {
-    heartbeat: quiet,
-    rateLimit: { messages: { max: 10, timeWindow: '1m' } },
-    onMessage: () => {}
+for (const how of ['a violation', 'an exception in a handler', 'a disconnect by the app']) {
+  t.test(`who goes on sending after ${how} is cut off at once, and sees the reason`, async (t) => {
+    const { app, url } = await startApp(t, {
+      heartbeat: quiet,
+      rateLimit: { messages: { max: 10, timeWindow: '1m' } },
+      onMessage: async ({ id }) => {
+        if (how === 'an exception in a handler') throw new Error('x')
+        if (how === 'a disconnect by the app') await app.realtime.disconnect({ client: id })
+      }
+    })
+    Object.assign(app.websocketServer.options, { closeTimeout: 3_600_000 }) // `ws` alone would cut it later
+    const raw = await upgraded(t, url)
+    const later = stopClock(t)
+    raw.socket.write(Buffer.concat(Array.from({ length: how === 'a violation' ? 30 : 1 }, () => frame(TEXT, 'x'))))
+    await until(() => /too many messages|internal error|force disconnect/.test(raw.received().toString('latin1')), 'the close frame')
+    const connection = connectionsOf(app)[0]!
+    const { received } = connection
+    raw.socket.write(frame(TEXT, 'in flight'))
+    later(249)
+    await until(() => connection.received === received + 1, 'what was in flight is read')
+    later(1)
+    raw.socket.write(frame(TEXT, 'more'))
+    await once(raw.socket, 'close', { signal: AbortSignal.timeout(10_000) })
+    await until(() => connectionsOf(app).length === 0, 'it is gone')
   })
-  const raw = await upgraded(t, url)
-  const later = stopClock(t)
-  raw.socket.write(Buffer.concat(Array.from({ length: 30 }, () => frame(TEXT, 'x'))))
-  await until(() => raw.received().includes('too many messages'), 'the close frame')
-  const connection = connectionsOf(app)[0]!
-  const { received } = connection
-  raw.socket.write(frame(TEXT, 'in flight'))
-  later(249)
-  await until(() => connection.received === received + 1, 'what was in flight is read')
-  later(1)
-  raw.socket.write(frame(TEXT, 'more'))
-  await once(raw.socket, 'close', { signal: AbortSignal.timeout(10_000) }) // `ws` alone would cut it after 30 s
-  await until(() => connectionsOf(app).length === 0, 'it is gone')
-})
+}
 
 t.test('a client that owes too much is ended, whatever made it so', async (t) => {
   const ends: End[] = []

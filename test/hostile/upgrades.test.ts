@@ -128,6 +128,20 @@ t.test('a message of fragments without end is refused at the 65th', async (t) =>
   t.strictSame(received, ['x'.repeat(64)])
 })
 
+t.test('a larger maxPayload may come in more fragments, and in more reads', async (t) => {
+  const received: number[] = []
+  const { app, url } = await start(t, { maxPayload: 4_194_304, onMessage: (_connection, data) => { received.push(String(data).length) } })
+  t.match(app.websocketServer.options, { maxFragments: 4_096, maxBufferedChunks: 8_192 })
+  const { socket, head } = await openRaw(t, url)
+  socket.write(upgradeRequest('/ws'))
+  await head()
+  const fragment = 'x'.repeat(4_096) // as centrifuge-go writes
+  const rest = Array.from({ length: 99 }, (_, i) => frame(0, fragment, { fin: i === 98 }))
+  socket.write(Buffer.concat([frame(TEXT, fragment, { fin: false }), ...rest]))
+  await until(() => received.length === 1, 'a message of 100 fragments')
+  t.strictSame(received, [409_600])
+})
+
 t.test('a frame that comes byte by byte is refused after 1,024 reads', async (t) => {
   const { app, url } = await start(t, { onMessage: () => {} })
   const { socket, head, received } = await openRaw(t, url)
@@ -183,6 +197,47 @@ t.test('what a client sends while it is authenticated is not lost', async (t) =>
   settle?.()
   await until(() => early.received().includes('ann: two'), 'the answer')
   t.ok(early.received().includes('ann: one'))
+})
+
+t.test('a client that ends while a route outside of the scope answers its upgrade leaves no socket', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  let asked = 0
+  app.get('/events', (_request, reply) => {
+    asked++
+    reply.hijack()
+    reply.raw.writeHead(200, { 'content-type': 'text/event-stream' })
+    reply.raw.write('data: 1\n\n')
+  })
+  app.get('/slow', () => new Promise(() => { asked++ }))
+  await app.register(async (scope) => { await scope.register(cloudRunWebSocket, { shutdown: { signals: false, timeout: 2_000 } }) })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  const sockets = () => new Promise<number>(resolve => app.server.getConnections((_error, count) => resolve(count)))
+  const waiting = await Promise.all(Array.from({ length: 20 }, async () => await openRaw(t, url)))
+  for (const [i, { socket }] of waiting.entries()) socket.write(upgradeRequest(i % 2 === 0 ? '/events' : '/slow'))
+  await until(() => asked === 20, 'all are under way')
+  for (const { socket } of waiting) socket.end()
+  await until(async () => await sockets() === 0, 'no socket is left')
+})
+
+t.test('an upgrade whose client ends right after its messages is a connection that ends as usual', async (t) => {
+  const received: unknown[] = []
+  const ends: unknown[] = []
+  const { url, sockets } = await start(t, {
+    onMessage: (_connection, data) => { received.push(data) },
+    onDisconnect: (_connection, end) => { ends.push(end) }
+  }, { after: app => { app.get('/mine', { websocket: true }, socket => { socket.on('message', (data: Buffer) => { socket.send(`${data}!`) }) }) } })
+  const bye = frame(CLOSE, Buffer.concat([Buffer.from([4_000 >> 8, 4_000 & 255]), Buffer.from('bye')]))
+  const { socket, ended } = await openRaw(t, url)
+  socket.end(Buffer.concat([Buffer.from(upgradeRequest('/ws')), frame(TEXT, 'one'), bye]))
+  t.ok((await ended).includes('bye'), 'its goodbye is answered')
+  await until(() => ends.length === 1, 'onDisconnect')
+  t.strictSame([received, ends], [['one'], [{ code: 4_000, reason: 'bye', cause: 'client' }]])
+  const mine = await openRaw(t, url)
+  mine.socket.end(Buffer.concat([Buffer.from(upgradeRequest('/mine')), frame(TEXT, 'two'), bye]))
+  t.match((await mine.ended).toString('latin1'), /two!.*bye/s, "so it is with the app's own routes")
+  await until(async () => await sockets() === 0, 'no socket is left')
 })
 
 t.test('a client that has said goodbye is cut although it does not end its side', async (t) => {

@@ -70,6 +70,28 @@ t.test('on Cloud Run a trustProxy that is wrong there gets a hint at the start',
   t.strictSame(right.hints().filter(({ hint }) => hint === 'trust_proxy'), [])
 })
 
+t.test('a function trustedProxies that gives no address gets one hint, and the address of the socket counts', async t => {
+  const functions: Array<[string, () => unknown]> = [
+    ['a promise', async () => '203.0.113.1'],
+    ['a promise', async () => { throw new Error('no') }],
+    ['an exception (TypeError)', () => { throw new TypeError('no') }],
+    ['undefined', () => undefined],
+    ['null', () => null],
+    ['a string that is no address', () => 'ann']
+  ]
+  for (const [type, trustedProxies] of functions) {
+    const { logger, given, hints } = newLog()
+    const { url } = await startApp(t, { trustedProxies: trustedProxies as never }, { logger })
+    for (let i = 0; i < 2; i++) await connect(t, `${url}/ws`)
+    t.match(await given('trusted_proxies'), { severity: 'WARNING', type, command: /trustedProxies: request => / })
+    t.equal(hints().length, 1)
+  }
+  const { logger, hints } = newLog()
+  const { url } = await startApp(t, { trustedProxies: () => '203.0.113.1' }, { logger })
+  await connect(t, `${url}/ws`)
+  t.strictSame(hints(), [])
+})
+
 t.test("bounds of the app's own @fastify/websocket that are wider than ours get a hint at the start", async t => {
   const startWith = async (options: object) => {
     const { logger, hints } = newLog()
@@ -85,7 +107,7 @@ t.test("bounds of the app's own @fastify/websocket that are wider than ours get 
   t.match(none, {
     severity: 'WARNING',
     hint: 'websocket_bounds',
-    command: /^app\.register\(websocket, \{ options: \{ maxPayload: /,
+    command: 'app.register(websocket, { options: { maxPayload: 1000, maxFragments: 64, maxBufferedChunks: 1024 } })',
     message: /maxPayload 104857600 in place of 1000, maxFragments 16384 in place of 64, maxBufferedChunks 262144 in place of 1024/
   })
   t.match(await startWith({ maxPayload: 0, maxFragments: 64, maxBufferedChunks: 1_024 }), [{ message: /maxPayload without limit in place of 1000/ }])

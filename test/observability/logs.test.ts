@@ -263,6 +263,8 @@ t.test('a bug in authenticate is an error with its stack, credentials that are n
   const entry = await of('authenticate.failed')
   t.match(entry, { level: 50, path: '/ws', err: { type: 'TypeError', stack: /logs\.test\.ts/ } })
   t.strictSame(ours().map(({ event }) => event), ['connection.rejected', 'authenticate.failed', 'connection.rejected'])
+  t.equal((await rejected(`${url}/ws?token=secret`)).statusCode, 500)
+  t.strictSame(ours().slice(3).map(({ event }) => event), ['connection.rejected'], 'once a minute, as any client may cause it')
 })
 
 t.test('logging false writes no entry', async (t) => {

@@ -10,7 +10,7 @@ const DOORS: Record<string, string[]> = {
   model: [
     'broker.ts', 'channel-rules.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'errors.ts', 'presence.ts', 'publication.ts', 'sessions.ts'
   ],
-  util: ['shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
+  util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: ['checks.ts', 'options.ts', 'redis-source.ts', 'resolve.ts', 'token-options.ts'],
   google: [

@@ -8,7 +8,6 @@ t.test('a synchronous task runs at once', async (t) => {
   const ran: number[] = []
   for (const i of range(1, 3)) queue.push(() => { ran.push(i) })
   t.strictSame(ran, [1, 2, 3])
-  t.equal(queue.length, 0)
 })
 
 t.test('tasks wait for the promise of the one before', async (t) => {
@@ -28,11 +27,9 @@ t.test('tasks wait for the promise of the one before', async (t) => {
   const done = new Promise<void>((resolve) => queue.push(resolve))
   await setImmediate()
   t.strictSame(ran, ['first begins'])
-  t.equal(queue.length, 3)
   release()
   await done
   t.strictSame(ran, ['first begins', 'first ends', 'second', 'third begins', 'third ends'])
-  t.equal(queue.length, 0)
 })
 
 t.test('when the last promise has settled, the next task runs at once again', async (t) => {

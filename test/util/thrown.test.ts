@@ -1,27 +1,37 @@
 import t from 'tap'
+import { ClientError } from '../../lib/model/errors.ts'
 import { describe, readable } from '../../lib/util/thrown.ts'
 
 const throwing = { get () { throw new Error('trap') } }
 
-t.test('what can be read stays as it is', async (t) => {
-  for (const thrown of [new TypeError('x'), { code: 1 }, 'text', 5, null, undefined, Symbol('s'), Object.create(null)]) {
+t.test('an error that can be looked at stays as it is, and so does a primitive value', async (t) => {
+  const domException = AbortSignal.abort().reason
+  for (const thrown of [new TypeError('x'), domException, new ClientError(404, 'x'), 'text', 5, null, undefined, Symbol('s')]) {
     t.equal(readable(thrown), thrown)
   }
 })
 
-t.test('what cannot be read becomes an error that says so', async (t) => {
-  const unreadable = [
-    new Proxy({}, throwing),
-    Object.defineProperty(new Error('x'), 'message', throwing),
-    Object.defineProperty(new Error('x'), 'code', throwing),
-    Object.assign(new Error('x'), { message: Symbol('m') })
+t.test('anything else becomes an error that describes it', async (t) => {
+  let looks = 0
+  const once = { get () { if (looks++ > 0) throw new Error('later') } }
+  const described: Array<[unknown, string]> = [
+    [new Proxy({}, throwing), 'what was thrown cannot be read'],
+    [Object.create(new Proxy({}, { getPrototypeOf () { throw new Error('trap') } })), 'what was thrown cannot be read'],
+    [Object.defineProperty(new Error('x'), 'message', throwing), 'what was thrown cannot be read'],
+    [Object.defineProperty(new Error('x'), 'code', throwing), 'x'],
+    [Object.defineProperty(new Error('x'), 'code', once), 'x'],
+    [Object.assign(new Error('x'), { message: Symbol('m') }), 'Symbol(m)'],
+    [Object.assign(new Error('x'), { code: Symbol('c') }), 'x'],
+    [Object.assign(new ClientError(404, ''), { message: 5 }), '5'],
+    [{ code: 1, details: { a: 1 } }, '{ code: 1, details: [Object] }'],
+    [Object.create(null), '[Object: null prototype] {}']
   ]
-  for (const thrown of unreadable) t.match(readable(thrown), new Error('what was thrown cannot be read'))
+  for (const [thrown, text] of described) t.strictSame(readable(thrown), new Error(text))
 })
 
 t.test('anything has a description', async (t) => {
-  const described = [new Error('boom'), { message: 5 }, 'text', null, undefined, Symbol('s'), Object.create(null), new Proxy({}, throwing)]
+  const described = [new Error('boom'), { message: 5 }, { code: 1 }, 'text', null, undefined, Symbol('s'), Object.create(null), new Proxy({}, throwing)]
   t.strictSame(described.map(describe), [
-    'boom', '5', 'text', 'null', 'undefined', 'Symbol(s)', 'what was thrown cannot be read', 'what was thrown cannot be read'
+    'boom', '5', '{ code: 1 }', 'text', 'null', 'undefined', 'Symbol(s)', '[Object: null prototype] {}', 'what was thrown cannot be read'
   ])
 })

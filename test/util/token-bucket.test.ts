@@ -54,6 +54,12 @@ t.test('what is charged afterwards may be owed, up to the maximum, and is paid b
   t.equal(bucket.take(1_200), true)
 })
 
+t.test('a time before that of an earlier take adds nothing and costs no more', async (t) => {
+  const bucket = new TokenBucket(limit, 1_000)
+  t.strictSame([1_000, 0, 0, 0, 0, 0].map(now => bucket.take(now)), [true, true, true, true, true, false])
+  t.equal(bucket.take(1_200), true)
+})
+
 t.test('it is full again when all is refilled', async (t) => {
   const bucket = new TokenBucket(limit, 0)
   t.ok(bucket.isFull(0))

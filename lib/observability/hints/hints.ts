@@ -1,4 +1,5 @@
 import type { End } from '../../model/close-codes.ts'
+import { isPromise } from '../../util/task-queue.ts'
 import { CommonAge } from './common-age.ts'
 import type { Logs } from '../logs.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
@@ -17,6 +18,7 @@ export const hintCommands = {
   not_ready_memory: 'gcloud run services update SERVICE --memory=1Gi',
   not_ready_full: 'gcloud run services update SERVICE --max-instances=100',
   trust_proxy: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })',
+  trusted_proxies: "app.register(cloudRunWebSocket, { trustedProxies: request => String(request.headers['x-real-ip']) })",
   websocket_bounds: 'app.register(websocket, { options: { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1_024 } })',
   websocket_version: 'npm update ws'
 } as const satisfies Record<string, string>
@@ -93,6 +95,13 @@ export class Hints {
       "Google's external load balancer set the option trustedProxies to 1; on run.app leave trustProxy out, or give it a list of addresses")
   }
 
+  /** The function `trustedProxies` has returned or thrown this in place of an address. */
+  addressUnknown (told: unknown, now: number): void {
+    const type = typeOf(told)
+    this.#give('trusted_proxies', now, { type }, `The function trustedProxies has to return an IP address at once, but gave ${type}. Upgrades ` +
+      'are limited by the address of the socket instead, which may be one proxy for all clients')
+  }
+
   /** Checks the bounds of the WebSocket server, which may be the app's own. undefined: its `ws` does not know it. */
   webSocketServer (wanted: Bounds, actual: Bounds, now: number): void {
     const names = Object.keys(wanted)
@@ -103,9 +112,10 @@ export class Hints {
         'use up all memory by fragments or pings. It has to be 8.23.0 or newer')
     }
     if (wide.length > 0) {
+      const options = names.map(name => `${name}: ${wanted[name]}`).join(', ')
       const differences = wide.map(name => `${name} ${actual[name] || 'without limit'} in place of ${wanted[name]}`)
       this.#give('websocket_bounds', now, { wanted, actual }, "The app's own @fastify/websocket decides what is read into memory, before any " +
-        `limit of this plugin: ${differences.join(', ')}`)
+        `limit of this plugin: ${differences.join(', ')}`, hintCommands.websocket_bounds.replace(/maxPayload.*\d/, options))
     }
   }
 
@@ -167,11 +177,17 @@ export class Hints {
     this.#stalls = []
   }
 
-  #give (hint: Hint, now: number, details: object, message: string): void {
+  #give (hint: Hint, now: number, details: object, message: string, command: string = hintCommands[hint]): void {
     if (now - (this.#givenAt.get(hint) ?? -Infinity) < REPEAT_AFTER) return
     this.#givenAt.set(hint, now)
-    this.#logs.hint(hint, hintCommands[hint].replace('SERVICE', this.#service), details, message)
+    this.#logs.hint(hint, command.replace('SERVICE', this.#service), details, message)
   }
+}
+
+function typeOf (told: unknown): string {
+  if (isPromise(told)) return 'a promise'
+  if (told instanceof Error) return `an exception (${told.name})`
+  return told === null ? 'null' : typeof told === 'string' ? 'a string that is no address' : typeof told
 }
 
 function usedCpuTime (): number {

@@ -7,7 +7,7 @@ import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { ErrorReply } from './errors.ts'
 import { endExpired } from './expiry.ts'
-import { dataOf, isNestedTooDeep } from './requests.ts'
+import { isUsable } from './requests.ts'
 import type { Command, CommandData, CommandName } from './schema.ts'
 import type { SdkSession, SdkSessionOwner } from './session.ts'
 
@@ -15,8 +15,6 @@ import type { SdkSession, SdkSessionOwner } from './session.ts'
 const REFUSED_LINGER = 5_000
 /** Commands of one connection that may overlap. The next one waits, and so does all that the client sends after it. */
 const MAX_OVERLAPPING = 8
-/** Bytes of what was read for a client that one command pays for. */
-const BYTES_PER_TOKEN = 4_096
 /** Commands whose replies cost what is in them. */
 const weighed: ReadonlySet<CommandName> = new Set(['presence', 'history'])
 
@@ -57,7 +55,8 @@ export class Dispatcher implements SdkSessionOwner {
     if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(session)
     if (isPong) return this.#pong(session)
     if (name === undefined) return this.#disconnect(session)
-    if (!connection.inbox.take()) return this.#replyError(session, id, clientErrors.tooManyRequests)
+    const { inbox } = connection
+    if (!inbox.take() || (weighed.has(name) && !inbox.takeRead())) return this.#replyError(session, id, clientErrors.tooManyRequests)
     if (ordered.has(name)) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
     if (session.overlapping >= MAX_OVERLAPPING) return this.#overlapLater(session, id, name, command)
     this.#overlap(session, id, name, command)
@@ -90,18 +89,22 @@ export class Dispatcher implements SdkSessionOwner {
     const startedAt = performance.now()
     let errorType: string | undefined
     try {
-      const reply = (result: object) => this.#reply(session, id, name, result)
-      await handlers[name](this.context, session, command[name] as never, reply, next)
-    } catch (error) {
-      errorType = this.#failed(session, id, name, readable(error), command[name])
+      try {
+        const reply = (result: object) => this.#reply(session, id, name, result)
+        await handlers[name](this.context, session, command[name] as never, reply, next)
+      } catch (error) {
+        errorType = this.#failed(session, id, name, readable(error), command[name])
+      }
+      if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
+    } catch {
+      session.connection.end('internalError') // the app's logger has thrown, or what its handler has thrown
     }
-    if (observer.recording) observer.commandDone(name, performance.now() - startedAt, errorType)
   }
 
   #reply ({ connection }: SdkSession, id: number, name: CommandName, result: object): void {
     if (!connection.open) return // nobody needs it encoded
     const frame = this.encoder.frame({ id, [name]: result })
-    if (weighed.has(name)) connection.inbox.rate?.charge(Math.ceil(frame.payload.length / BYTES_PER_TOKEN) - 1)
+    if (weighed.has(name)) connection.inbox.chargeRead(frame.payload.length)
     if (name === 'connect') connection.outbox.release(frame)
     else connection.write(frame)
   }
@@ -131,7 +134,8 @@ export class Dispatcher implements SdkSessionOwner {
     const { code } = (error ?? {}) as { code?: unknown }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
-    if (isNestedTooDeep(dataOf((request as { data?: CommandData }).data))) { // which is the client's fault, whatever failed on it
+    // Data like this is the client's fault, whichever function failed on it.
+    if (!isUsable((request as { data?: CommandData }).data)) {
       if (name === 'send') connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell
       return clientErrors.badRequest
     }

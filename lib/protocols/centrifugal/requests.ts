@@ -48,8 +48,19 @@ export function isForUser (channel: string, user: string): boolean {
   return hash === -1 || (user !== '' && !user.includes('#') && channel.slice(hash + 1).split(',').includes(user))
 }
 
-/** True for data that can be read but not written again, by JSON.stringify or by a function that calls itself. */
-export function isNestedTooDeep (value: unknown): boolean {
+/**
+ * False for data that no handler can use: it has a key that `dataOf` refuses, or it can be read but not written again,
+ * by JSON.stringify or by a function that calls itself.
+ */
+export function isUsable (data: CommandData | undefined): boolean {
+  try {
+    return !isNestedTooDeep(dataOf(data))
+  } catch {
+    return false
+  }
+}
+
+function isNestedTooDeep (value: unknown): boolean {
   let level = [value]
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MAX_DEPTH) return true

@@ -30,7 +30,7 @@ export const subscribe: Handler<'subscribe'> = async (context, session, request,
   const channel = checkRequest(request)
   const { connection } = session
   await connection.turns.take(channel, async () => {
-    const subscription = reserve(context, connection, channel, request)
+    const subscription = reserve(context, session, channel, request)
     try {
       await enter(context, session, subscription, request, reply)
     } catch (error) {
@@ -44,13 +44,27 @@ export const subscribe: Handler<'subscribe'> = async (context, session, request,
  * Handles `unsubscribe`. It succeeds for any channel but ends only client-side subscriptions: SDKs take an error here
  * for a broken connection.
  */
-export const unsubscribe: Handler<'unsubscribe'> = async ({ subscriptions }, { connection }, request, reply) => {
+export const unsubscribe: Handler<'unsubscribe'> = async ({ subscriptions }, session, request, reply) => {
   const channel = anyChannelOf(request)
+  const { connection } = session
   await connection.turns.take(channel, async () => {
     const subscription = connection.subscriptions.get(channel)
-    if (subscription?.serverSide === false) await subscriptions.end(connection, subscription)
+    if (subscription?.serverSide === false) {
+      remember(session, channel)
+      await subscriptions.end(connection, subscription)
+    }
     reply({})
   })
+}
+
+function remember (session: SdkSession, channel: string): void {
+  session.left ??= new Set()
+  if (session.left.size < MAX_CHANNELS) session.left.add(channel)
+}
+
+/** True if the client has left this channel before, or so many that no more are remembered. */
+function returns ({ left }: SdkSession, channel: string): boolean {
+  return left !== undefined && (left.has(channel) || left.size >= MAX_CHANNELS)
 }
 
 /** Checks the request before the subscribe waits for its turn. Returns the channel. */
@@ -63,13 +77,17 @@ function checkRequest (request: Request): string {
   return channel
 }
 
-function reserve ({ namespaces }: Context, connection: Connection, channel: string, request: Request): Subscription {
+function reserve ({ namespaces }: Context, session: SdkSession, channel: string, request: Request): Subscription {
+  const { connection } = session
   if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
   if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
   const { history, joinLeave } = namespaces.rules(channel)
+  const since = request.recover && history !== undefined ? positionOf(request) : undefined
+  // Clients recover when they reconnect. One that leaves and comes back reads as by `history`, so it costs as much.
+  if (since !== undefined && returns(session, channel) && !connection.inbox.takeRead()) throw new ReplyError(clientErrors.tooManyRequests)
   const subscription = new Subscription(connection, channel, false)
   subscription.joinLeave = joinLeave
-  subscription.since = request.recover && history !== undefined ? positionOf(request) : undefined
+  subscription.since = since
   connection.addSubscription(subscription)
   return subscription
 }
@@ -126,6 +144,7 @@ async function enter (
   payloadOf(info) // both throw for data that cannot be sent, so they come before the join
   subscription.info = info
   await subscriptions.join(connection, subscription)
+  if (subscription.since !== undefined && returns(session, subscription.channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
   if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired)
   // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
   const recovery = admit(observer, subscription, request)

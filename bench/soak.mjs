@@ -28,7 +28,7 @@ const STOP = 10_000
 const HEAP_GROWTH = 8_388_608
 
 const options = readOptions({ minutes: 20, instances: 3, clients: 30, channels: 10, seed: Date.now() % 1_000_000, plugin: defaultPlugin }, {
-  minutes: 0.3, clients: 10, channels: 3
+  minutes: 0.1, clients: 10, channels: 3
 })
 const random = new Random(options.seed)
 const channels = Array.from({ length: options.channels }, (_, i) => `room${i}`)

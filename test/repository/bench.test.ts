@@ -63,10 +63,10 @@ t.test('the benchmark compares two builds', { timeout: TIMEOUT }, async t => {
 })
 
 t.test('the hostile benchmark attacks a server, which lives', { timeout: TIMEOUT }, async t => {
-  const rows = await bench('hostile', '--attacks', 'HEAD,flood of pongs')
-  t.match(rows, [/^\| HEAD with Upgrade, then gone \| yes \|/, /^\| flood of pongs \| yes \|/])
+  const rows = await bench('hostile', '--attacks', 'flood of pongs')
+  t.match(rows, [/^\| flood of pongs \| yes \|/])
 })
 
 t.test('the soak loses nothing', { timeout: TIMEOUT }, async t => {
-  t.match(await bench('soak'), [/^\| 0\.3 \| \d+ \| [\d,]+ \| [\d,]+ \| [\d,]+ \| 0 \| 0 \| 0 \| 0 \|/])
+  t.match(await bench('soak'), [/^\| 0\.1 \| \d+ \| [\d,]+ \| [\d,]+ \| [\d,]+ \| 0 \| 0 \| 0 \| 0 \|/])
 })

@@ -76,7 +76,7 @@ t.test('the model of Redis replies as Redis does', async (t) => {
   await client.connect()
   t.teardown(() => client.destroy())
   const model = new RedisServer()
-  const seed = Number(process.env.SEED ?? Date.now() % 1_000_000)
+  const seed = Number(process.env.SEED ?? 1)
   const random = new Random(seed)
   t.comment(`to run it again: SEED=${seed} npx tap --disable-coverage test/simulator/contract.test.ts`)
   const differences: unknown[] = []

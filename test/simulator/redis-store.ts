@@ -106,10 +106,11 @@ export class RedisStore {
     ZREMRANGEBYSCORE: (name, from, to) => this.#removeFrom(name, this.#hash(name), this.#byScore(name, from!, to!)),
 
     XADD: (name, ...args) => {
-      const stream = this.#stream(name) ?? { entries: [], last: [0, 0] }
       const maxLength = args[0]!.toUpperCase() === 'MAXLEN' ? Number(args[1]) : Infinity
       const [text, ...fields] = maxLength === Infinity ? args : args.slice(2)
       const id = idOf(text!, 0)
+      if (compare(id, [0, 0]) === 0) throw new ErrorReply('ERR The ID specified in XADD must be greater than 0-0')
+      const stream = this.#stream(name) ?? { entries: [], last: [0, 0] }
       if (compare(id, stream.last) <= 0) {
         throw new ErrorReply('ERR The ID specified in XADD is equal or smaller than the target stream top item')
       }

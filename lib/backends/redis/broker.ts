@@ -190,9 +190,9 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     return { offset, epoch }
   }
 
-  /** A feed that has a position reports it itself, as soon as it sees the new epoch. */
+  /** A feed that has delivered something reports it itself, as soon as it sees the new epoch. */
   #lost (channel: string, count: number): void {
-    if (count <= 0 || this.#feeds.get(this.#keys.pubsub(channel))?.since !== undefined) return
+    if (count <= 0 || (this.#feeds.get(this.#keys.pubsub(channel))?.since?.offset ?? 0) > 0) return
     this.#listener?.missed(channel, count, 'Redis has lost publications that it had stored')
   }
 

@@ -39,6 +39,7 @@ local function entryDiffers()
 end
 if not epoch then
   epoch = freshEpoch
+  if knownEpoch ~= '' and knownOffset ~= '0' then lost = 1 end
   redis.call('HSET', position, 'e', epoch)
 elseif epoch == knownEpoch and (top < tonumber(knownOffset) or entryDiffers())
   or string.find(' ' .. endedEpochs .. ' ', ' ' .. epoch .. ' ', 1, true) then

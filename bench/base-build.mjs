@@ -10,7 +10,10 @@ import { promisify } from 'node:util'
 const run = promisify(execFile)
 const root = fileURLToPath(new URL('..', import.meta.url))
 
-/** Builds another state of this repository in a folder of its own, with the dependencies that are installed here. */
+/**
+ * Builds another state of this repository in a folder of its own. If it has the same dependencies, those that are
+ * installed here serve; else its own are installed.
+ */
 export async function buildBase (ref) {
   const git = (...args) => run('git', ['-C', root, ...args])
   const { stdout } = await git('rev-parse', '--verify', '--end-of-options', `${ref}^{commit}`)
@@ -28,10 +31,15 @@ export async function buildBase (ref) {
   process.once('exit', remove)
   try {
     await git('worktree', 'add', '--detach', base, commit)
-    await symlink(join(root, 'node_modules'), join(base, 'node_modules'))
-    build = spawn('npm', ['run', 'build'], { cwd: base, detached: true, stdio: ['ignore', 'ignore', 'inherit'] }) // in a process group of its own
-    const [code] = await once(build, 'exit')
-    if (code !== 0) throw new Error(`${ref} can not be built`)
+    const npm = async (...args) => {
+      build = spawn('npm', args, { cwd: base, detached: true, stdio: ['ignore', 'ignore', 'inherit'] }) // in a process group of its own
+      const [code] = await once(build, 'exit')
+      if (code !== 0) throw new Error(`${ref} can not be built`)
+    }
+    const sameDependencies = await git('diff', '--quiet', commit, '--', 'package-lock.json').then(() => true, () => false)
+    if (sameDependencies) await symlink(join(root, 'node_modules'), join(base, 'node_modules'))
+    else await npm('ci', '--ignore-scripts', '--no-audit', '--no-fund')
+    await npm('run', 'build')
     return { commit, plugin: join(base, 'dist/index.js'), remove }
   } catch (error) {
     remove()

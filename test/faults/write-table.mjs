@@ -18,12 +18,13 @@ try {
     return `| ${cells.map(cell => typeof cell === 'number' ? cell.toLocaleString('en') : cell).join(' | ')} |`
   })
   const page = readFileSync('docs/faults.md', 'utf8')
-  const [head] = page.split('| fault |')
+  const [head, old = ''] = page.split('| fault |')
+  const end = old.indexOf('\n\n')
   writeFileSync('docs/faults.md', [
     `${head}| fault | acked | delivered | told | lost | twice | out of order | falsely recovered |`,
     '|---|---:|---:|---:|---:|---:|---:|---:|',
     ...table
-  ].join('\n') + '\n')
+  ].join('\n') + (end === -1 ? '\n' : old.slice(end)))
   process.exitCode = status
 } finally {
   rmSync(folder, { recursive: true })

@@ -70,7 +70,8 @@ t.test('without Redis the callback gets a coded error', async (t) => {
   const { node, count } = await startStore(t, randomPrefix(), away.url)
   await away.kill()
   await node.down()
-  await t.rejects(count('10.0.0.1'), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
+  // The link for commands may notice a moment after the other one.
+  await t.rejects(count('10.0.0.1'), { code: /^FST_CRWS_REDIS_(UNAVAILABLE|NO_ANSWER)$/ })
 })
 
 t.test('two instances share the limit of an address, and without Redis they let it in', async (t) => {

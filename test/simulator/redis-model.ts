@@ -183,6 +183,8 @@ export class ModelSubscriber extends Link implements RedisSubscriber {
     this.connect()
   }
 
+  isReady (): boolean { return this.ready }
+
   async subscribe (pubsub: string, listener: MessageListener): Promise<void> {
     const { wire } = this
     if (!this.ready || wire === undefined) throw new RedisUnavailableError(this.reason)

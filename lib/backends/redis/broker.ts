@@ -136,7 +136,8 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   gapFound (feed: RedisFeed): void {
-    this.#repairs.check(feed)
+    // Messages may arrive a moment before the link is ready. Their listeners may want to subscribe: `restored` is next.
+    if (this.#subscriber.isReady(feed.pubsub)) this.#repairs.check(feed)
   }
 
   leftOver ({ pubsub, receive }: RedisFeed): void {

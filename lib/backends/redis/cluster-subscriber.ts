@@ -43,6 +43,11 @@ export class ClusterSubscriber implements RedisSubscriber {
   get ready (): boolean { return this.#unassigned().length === 0 }
   get reason (): string { return Array.from(this.#links.values()).find(link => !link.ready)?.reason ?? this.#lostBecause }
 
+  isReady (pubsub: string): boolean {
+    const wanted = this.#channels.get(pubsub)
+    return wanted === undefined || wanted.link?.ready === true
+  }
+
   open (listener: SubscriberListener): void {
     this.#listener = listener
     this.#checking = setInterval(() => {

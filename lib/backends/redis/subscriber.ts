@@ -30,6 +30,8 @@ export interface RedisSubscriber {
   readonly ready: boolean
   /** Why it is not ready. Only meaningful while it is not. */
   readonly reason: string
+  /** True if this channel is subscribed, or is just being subscribed for the first time. */
+  isReady (pubsub: string): boolean
   open (listener: SubscriberListener): void
   /** Resolves when messages arrive. Rejects with a coded error within seconds; the channel is then not subscribed. */
   subscribe (pubsub: string, listener: MessageListener): Promise<void>
@@ -56,6 +58,8 @@ export class StandaloneSubscriber implements RedisSubscriber {
 
   get ready (): boolean { return this.#link.ready }
   get reason (): string { return this.#link.reason }
+
+  isReady (): boolean { return this.ready }
 
   open (listener: SubscriberListener): void {
     const tell = (what: 'lost' | 'restored') => {

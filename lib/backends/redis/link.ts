@@ -119,12 +119,9 @@ export class RedisLink {
     watchAnswers(client, () => this.giveUp(new Error('Redis does not answer'))) // closing destroys it in a moment
   }
 
-  /**
-   * node-redis has connected the client and resubscribed its channels. The pings notice a server that freezes now. A
-   * link for Pub/Sub prepares nothing, and is ready at once: its messages arrive already. Its role is checked later.
-   */
+  /** node-redis has connected the client and resubscribed its channels. The pings notice a server that freezes now. */
   #connected (client: RedisClient): void {
-    if (this.#listener?.prepare === undefined) return this.#becomeReady(client)
+    if (this.#endpoint.objection === undefined && this.#listener?.prepare === undefined) return this.#becomeReady(client)
     this.#prepare(client).then(() => this.#becomeReady(client), (error: unknown) => {
       if (client === this.#client && client.isReady) this.giveUp(error)
     })

@@ -27,8 +27,7 @@ function script (text: string): RedisScript {
  * Begins an epoch where there is none, and where Redis has gone back in time (an older snapshot, a replica that lagged
  * behind, a split brain): the caller knows a higher offset of this epoch, another entry at its offset, or that the
  * epoch had ended. Offsets would be given twice, so no client may recover over them. `lost`: how many are known to be
- * gone.
- * What the stream holds stays.
+ * gone. What the stream holds stays.
  */
 const EPOCH = `
 local state = redis.call('HMGET', position, 'e', 's', 'b', 'p')

@@ -1,7 +1,7 @@
 import { createNoopMeter, metrics, ValueType } from '@opentelemetry/api'
 import type { Attributes, BatchObservableResult, Histogram, Meter, MeterProvider, Observable } from '@opentelemetry/api'
 
-/** A test compares the names with the README's list. */
+/** A test compares the names with the reference's list. */
 export const metricNames = {
   active: 'websocket.server.connection.active',
   duration: 'websocket.server.connection.duration',

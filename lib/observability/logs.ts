@@ -11,7 +11,7 @@ import { readTrace } from '../google/trace-context.ts'
 import type { TraceContext } from '../google/trace-context.ts'
 import { describe } from '../util/thrown.ts'
 
-/** The `event` of each entry and its level; a test compares this list with the README's. */
+/** The `event` of each entry and its level; a test compares this list with the reference's. */
 export const logEvents = {
   'connection.opened': 'info',
   'connection.closed': 'info',

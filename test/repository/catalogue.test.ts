@@ -11,11 +11,10 @@ import { metricNames } from '../../lib/observability/instruments.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
 import { processMetricNames } from '../../lib/observability/otel/process-metrics.ts'
 
-const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
-
-/** The rows of the first table below a heading, as lists of cells. */
-function table (heading: string): string[][] {
-  const [, section = ''] = readme.split(new RegExp(`^#+ ${heading}$`, 'm'))
+/** The rows of the first table below a heading of a page in docs/reference, as lists of cells. */
+function table (page: string, heading: string): string[][] {
+  const text = readFileSync(new URL(`../../docs/reference/${page}.md`, import.meta.url), 'utf8')
+  const [, section = ''] = text.split(new RegExp(`^#+ ${heading}$`, 'm'))
   const [, rows = ''] = section.split(/^\|(?:---\|)+$/m)
   return rows.trim().split('\n\n', 1)[0]!.split('\n').map(row => row.slice(1, -1).split('|').map(cell => cell.trim().replaceAll('`', '')))
 }
@@ -24,7 +23,7 @@ const first = (rows: string[][]) => rows.map(([cell]) => cell)
 
 /** The rows of a table of close codes. */
 function closeRows (heading: string) {
-  return table(heading).map(([code, reason, cause, again = '']) => {
+  return table('codes', heading).map(([code, reason, cause, again = '']) => {
     return { code: Number(code), reason, cause, reconnect: again.startsWith('yes') }
   })
 }
@@ -33,50 +32,51 @@ function byCode (codes: readonly CloseCode[]) {
   return codes.map(({ code, reason, cause, reconnect }) => ({ code, reason, cause, reconnect })).toSorted((a, b) => a.code - b.code)
 }
 
-t.test('the README lists every option and no other', async (t) => {
-  t.strictSame(first(table('Options')), Object.keys(resolveOptions({}, {})))
+t.test('the reference lists every option and no other', async (t) => {
+  t.strictSame(first(table('options', 'Options')), Object.keys(resolveOptions({}, {})))
 })
 
-t.test('the README gives the defaults of plain options', async (t) => {
+t.test('the reference gives the defaults of plain options', async (t) => {
   const defaults = resolveOptions({}, {})
   const numbers = new Map(Object.entries(defaults).filter(([, value]) => typeof value === 'number'))
-  const given = table('Options').filter(([name = '', text = '']) => numbers.has(name) && /^[\d_]+$/.test(text))
+  const given = table('options', 'Options').filter(([name = '', text = '']) => numbers.has(name) && /^[\d_]+$/.test(text))
   t.ok(given.length > 0)
   const defaultsGiven = given.map(([name, text = '']) => [name, Number(text.replaceAll('_', ''))])
   t.strictSame(defaultsGiven, given.map(([name = '']) => [name, numbers.get(name)]))
-  const textOf = (option: string) => table('Options').find(([name]) => name === option)?.[1]
+  const textOf = (option: string) => table('options', 'Options').find(([name]) => name === option)?.[1]
   t.equal(textOf('prefix'), `'${defaults.prefix}'`)
   t.equal(textOf('path'), `'${defaults.path}'`)
 })
 
-t.test('the README lists every error code and no other', async (t) => {
+t.test('the reference lists every error code and no other', async (t) => {
   const { ClientError: _thrownByTheApp, ...ours } = errors
   const codes = Object.values(ours).filter(value => typeof value === 'function').map(Coded => new (Coded as new () => { code: string })().code)
-  t.strictSame(first(table('Errors')), codes.toSorted((a, b) => readme.indexOf(`\`${a}\` |`) - readme.indexOf(`\`${b}\` |`)))
+  const listed = first(table('errors', 'Errors'))
+  t.strictSame(listed, codes.toSorted((a, b) => listed.indexOf(a) - listed.indexOf(b)))
   t.equal(new Set(codes).size, codes.length)
   t.strictSame(codes.filter(code => !/^FST_CRWS_[A-Z_]+$/.test(code)), [])
 })
 
-t.test('the README lists every close code with its reason, its cause and what to do', async (t) => {
+t.test('the reference lists every close code with its reason, its cause and what to do', async (t) => {
   t.strictSame(closeRows('Close codes on the plain route'), byCode(Object.values(closeCodes)))
 })
 
-t.test('the README lists every close code of the SDK route, and from 3000 the code alone says whether an SDK comes back', async (t) => {
+t.test('the reference lists every close code of the SDK route, and from 3000 the code alone says whether an SDK comes back', async (t) => {
   const all = Object.values({ ...sdkCloseCodes, ...sdkOnlyCloseCodes })
   const codes = byCode(Array.from(new Map(all.map(close => [close.code, close])).values()))
   t.strictSame(closeRows('Close codes for SDKs'), codes)
   t.strictSame(codes.filter(({ code, reconnect }) => code >= 3000 && reconnect !== (code < 3500)), [])
 })
 
-t.test('the README lists every error reply and every unsubscribe code', async (t) => {
-  const replies = table('Error replies')
+t.test('the reference lists every error reply and every unsubscribe code', async (t) => {
+  const replies = table('codes', 'Error replies')
     .map(([code, message, again]) => ({ code: Number(code), message, ...(again === 'yes' && { temporary: true }) }))
   t.strictSame(replies, Object.values(clientErrors))
-  t.strictSame(table('Unsubscribe codes').map(([code, reason]) => ({ code: Number(code), reason })), Object.values(unsubscribeCodes))
+  t.strictSame(table('codes', 'Unsubscribe codes').map(([code, reason]) => ({ code: Number(code), reason })), Object.values(unsubscribeCodes))
 })
 
-t.test('the README lists every channel rule and no other', async (t) => {
-  t.strictSame(first(table('Rules')).toSorted(), Object.keys(noRules).toSorted())
+t.test('the reference lists every channel rule and no other', async (t) => {
+  t.strictSame(first(table('options', 'Rules')).toSorted(), Object.keys(noRules).toSorted())
 })
 
 t.test('reasons of close codes fit into a frame, and are never empty and never JSON, which would mislead the JavaScript SDK', async (t) => {
@@ -92,14 +92,14 @@ t.test('reasons of close codes fit into a frame, and are never empty and never J
   t.strictSame(reasons.filter(reason => reason === '' || Buffer.byteLength(reason) > 123 || isJson(reason)), [])
 })
 
-t.test('the README lists every metric and no other', async (t) => {
-  t.strictSame(first(table('Metrics')), [...Object.values(metricNames), ...Object.values(processMetricNames)])
+t.test('the reference lists every metric and no other', async (t) => {
+  t.strictSame(first(table('metrics', 'Metrics')), [...Object.values(metricNames), ...Object.values(processMetricNames)])
 })
 
-t.test('the README lists every log entry with its level and no other', async (t) => {
-  t.strictSame(table('Log entries').map(([event, level]) => [event, level]), Object.entries(logEvents))
+t.test('the reference lists every log entry with its level and no other', async (t) => {
+  t.strictSame(table('log-entries', 'Log entries').map(([event, level]) => [event, level]), Object.entries(logEvents))
 })
 
-t.test('the README lists every hint with its command and no other', async (t) => {
-  t.strictSame(table('Hints').map(([hint, , command]) => [hint, command]), Object.entries(hintCommands))
+t.test('the reference lists every hint with its command and no other', async (t) => {
+  t.strictSame(table('hints', 'Hints').map(([hint, , command]) => [hint, command]), Object.entries(hintCommands))
 })

@@ -214,8 +214,8 @@ t.test('a wrong option stops before anything is asked or made', async (t) => {
   t.strictSame(options.filter(option => !new RegExp(`^  ${option} `, 'm').test(stdout)), [], '--help explains every option')
 })
 
-t.test('the README gives a reason for every setting, and names none that is not made', async (t) => {
-  const section = read('README.md').split(/^## Deploying$/m)[1]!.split(/^## /m)[0]!
+t.test('the page about deploying gives a reason for every setting, and names none that is not made', async (t) => {
+  const section = read('docs/deploying.md')
   const nameOf = (flag: string) => flag.split('=')[0]
   const cells = section.split('\n').filter(line => line.startsWith('| `--')).map(line => line.split('|')[1]!)
   const inTable = cells.flatMap(cell => Array.from(cell.matchAll(/--[a-z0-9-]+/g), ([flag]) => flag))

@@ -42,13 +42,13 @@ function all (value: unknown, key: string): string[] {
 const runbookQueries = Array.from(runbook.matchAll(/`([^`\n]*\{"[^`\n]*)`/g), ([, query]) => query!)
 const queries = [...all(tiles, 'prometheusQuery'), ...alerts.map(queryOf), ...runbookQueries]
 
-// What the plugin emits, as the README lists it. catalogue.test.ts and ../observability/metrics.test.ts compare that
+// What the plugin emits, as the reference lists it. catalogue.test.ts and ../observability/metrics.test.ts compare that
 // list with the code.
 
 interface Emitted { kind: string, attributes: string[] }
 
-const readme = readFileSync(join(root, 'README.md'), 'utf8')
-const rows = readme.matchAll(/^\| `([a-z0-9._]+)` \| (\w+), \S+ \|(.*)\|$/gm)
+const reference = readFileSync(join(root, 'docs/reference/metrics.md'), 'utf8')
+const rows = reference.matchAll(/^\| `([a-z0-9._]+)` \| (\w+), \S+ \|(.*)\|$/gm)
 const emitted = new Map<string, Emitted>([
   // Metrics of the process, which every instance emits too.
   ['nodejs.eventloop.delay.p99', { kind: 'Gauge', attributes: [] }],
@@ -57,10 +57,10 @@ const emitted = new Map<string, Emitted>([
     return [name, { kind, attributes: Array.from(attributes.matchAll(/`([a-z._]+)`/g), ([, attribute]) => attribute!) }]
   })
 ])
-/** Values that the README lists, by attribute. */
+/** Values that the reference lists, by attribute. */
 const valuesOf: Record<string, string> = {
-  'websocket.close.cause': /`websocket\.close\.cause` is one of ([a-z, ]+)\./.exec(readme)![1]!,
-  'error.type': /`error\.type`: ([a-z_, ]+)\|/.exec(readme)![1]!
+  'websocket.close.cause': /`websocket\.close\.cause` is one of ([a-z, ]+)\./.exec(reference)![1]!,
+  'error.type': /`error\.type`: ([a-z_, ]+)\|/.exec(reference)![1]!
 }
 
 /** Labels of prometheus_target, the resource that OTLP metrics get. */
@@ -106,7 +106,7 @@ function labelOf ({ children: [label] }: Tree): string {
   return unquoted(label!.text)
 }
 
-/** Whether the attribute of a connection's metric can have the value, as far as the README lists its values. */
+/** Whether the attribute of a connection's metric can have the value, as far as the reference lists its values. */
 function isPossible (metric: string, matcher: Tree): boolean {
   const known = metric.startsWith('websocket.server.connection') ? valuesOf[labelOf(matcher)] : undefined
   return known === undefined || known.split(',').map(one => one.trim()).includes(unquoted(matcher.children[2]!.text))
@@ -334,9 +334,9 @@ t.test('the evaluator refuses what it does not know', async (t) => {
   t.throws(() => promql.evaluate('stddev({"a"})', 0) && promql.evaluate('-{"a"}', 0))
 })
 
-t.test('the picture in the README is there and small', async (t) => {
+t.test('the picture in the docs is there and small', async (t) => {
   t.ok(statSync(join(folder, 'dashboard.png')).size < 300_000)
-  t.ok(readme.includes('(example/monitoring/dashboard.png)'))
+  t.ok(readFileSync(join(root, 'docs/operations.md'), 'utf8').includes('(../example/monitoring/dashboard.png)'))
 })
 
 // The script runs with programs on the PATH that record their calls. What they "create" exists from then on.

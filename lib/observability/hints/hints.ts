@@ -6,7 +6,7 @@ import type { ResolvedOptions } from '../../options/resolve.ts'
 
 /**
  * The command, or the line of code, that corrects each misconfiguration; SERVICE stands for the service's name. A
- * test compares this list with the README's.
+ * test compares this list with the reference's.
  */
 export const hintCommands = {
   no_redis: 'gcloud run services update SERVICE --update-env-vars=REDIS_URL=redis://HOST:6379',

@@ -9,10 +9,10 @@ import { command, startRedis, startRedisCluster } from '../../helpers/redis.ts'
 import { sdkClient } from '../../helpers/sdk.ts'
 import { until } from '../../helpers/until.ts'
 
-/** The rules of README's `ACL SETUSER`, for this prefix. */
-function rulesOfReadme (prefix: string): string[] {
-  const readme = readFileSync(new URL('../../../README.md', import.meta.url), 'utf8')
-  const [, rules = ''] = /^\s*ACL SETUSER app (.*)$/m.exec(readme) ?? []
+/** The rules of docs/operations.md's `ACL SETUSER`, for this prefix. */
+function rulesOfTheDocs (prefix: string): string[] {
+  const page = readFileSync(new URL('../../../docs/operations.md', import.meta.url), 'utf8')
+  const [, rules = ''] = /^\s*ACL SETUSER app (.*)$/m.exec(page) ?? []
   return rules.replaceAll('ws:*', `${prefix}:*`).replace('>PASSWORD', '>secret').split(' ')
 }
 
@@ -20,11 +20,11 @@ async function setUp (t: Test) {
   const redis = await startRedis(t)
   const prefix = randomPrefix()
   const acl = (...rules: string[]) => command(redis.port, ['ACL', 'SETUSER', 'app', ...rules])
-  await acl(...rulesOfReadme(prefix))
+  await acl(...rulesOfTheDocs(prefix))
   return { redis, prefix, acl, url: `redis://app:secret@127.0.0.1:${redis.port}` }
 }
 
-t.test('a user with the rights that README lists can do everything', async (t) => {
+t.test('a user with the rights that the docs list can do everything', async (t) => {
   const { redis, prefix, url } = await setUp(t)
   const log = collectLog()
   const channels = {
@@ -61,10 +61,10 @@ t.test('a user with the rights that README lists can do everything', async (t) =
   t.match(await command(redis.port, ['ACL', 'LOG']), '', 'nothing was refused')
 })
 
-t.test('a user with the rights that README lists can use a cluster', async (t) => {
+t.test('a user with the rights that the docs list can use a cluster', async (t) => {
   const { nodes } = await startRedisCluster(t)
   const prefix = randomPrefix()
-  for (const { port } of nodes) await command(port, ['ACL', 'SETUSER', 'app', ...rulesOfReadme(prefix)])
+  for (const { port } of nodes) await command(port, ['ACL', 'SETUSER', 'app', ...rulesOfTheDocs(prefix)])
   const rootNodes = nodes.map(({ port }) => ({ socket: { host: '127.0.0.1', port } }))
   const node = await startNode(t, { rootNodes, defaults: { username: 'app', password: 'secret' } }, prefix)
   await node.up()
@@ -96,9 +96,9 @@ t.test('an app without a right is not ready, says once which one, and is ready w
   t.equal(log.entries.filter(({ event }) => event === 'bridge.down').length, 1)
 })
 
-t.test('each right that README lists is needed, or is one of those that are not asked for', async (t) => {
+t.test('each right that the docs list is needed, or is one of those that are not asked for', async (t) => {
   const { redis, prefix } = await setUp(t)
-  const rules = rulesOfReadme(prefix)
+  const rules = rulesOfTheDocs(prefix)
   // The first is not necessary, the others are for clusters alone.
   const others = ['+script|load', '+spublish', '+ssubscribe', '+sunsubscribe', '+client|info', '+cluster|slots', '+asking']
   const needed = rules.filter(rule => /^[+~&]/.test(rule) && !others.includes(rule))

@@ -15,6 +15,7 @@ import { Admission } from './lib/http/admission.ts'
 import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
 import { WebSocketRoutes } from './lib/http/route.ts'
+import { refuseTakenRoutes } from './lib/http/taken-routes.ts'
 import { trustProxyOf } from './lib/http/trust-proxy.ts'
 import { registerWebSocketServer } from './lib/http/websocket-server.ts'
 import { Hub } from './lib/hub/hub.ts'
@@ -32,6 +33,7 @@ import { openLogs } from './lib/observability/log-destination.ts'
 import { Logs } from './lib/observability/logs.ts'
 import { Metrics } from './lib/observability/metrics.ts'
 import { Observer } from './lib/observability/observer.ts'
+import { startEntry } from './lib/observability/start-entry.ts'
 import { Telemetry } from './lib/observability/otel/telemetry.ts'
 import { Tracing } from './lib/observability/tracing.ts'
 import type { Options } from './lib/options/options.ts'
@@ -60,12 +62,13 @@ const servers = new WeakSet<object>()
 const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (app.hasDecorator('realtime') || servers.has(app.server)) throw new AlreadyRegisteredError()
   const options = resolveOptions(given)
+  refuseTakenRoutes(app, options)
   servers.add(app.server)
   const { path, sdkPath, healthPath, readyPath, shutdown } = options
 
   const namespaces = new ChannelNamespaces(options.channels)
   const { broker, presence, sessions, rateLimitStore } = createBackend(options)
-  const logs = new Logs(await openLogs(app.log, options.logging), options.logging, options.trustedProxies)
+  const logs = new Logs(await openLogs(app.log, options.logging, options.logLevel), options.logging, options.trustedProxies)
   traceRequests(app, options.trustedProxies)
   const metrics = new Metrics()
   const tracing = new Tracing(namespaces, options.redis === undefined ? 'memory' : 'redis')
@@ -104,6 +107,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   // Without Redis the app starts all the same; the heartbeat goes on with both.
   await settledWithin(Promise.all([control.listen(), registry.record()]), startBy - Date.now())
   metrics.observe({ connections, hub, broker, limit: options.maxConnections })
+  logs.started(startEntry(options, app.prefix))
   hints.started(Date.now())
   heartbeat.start()
   if (options.telemetry !== false) await telemetry.attach(app, observer)
@@ -136,13 +140,18 @@ async function tokensOf ({ token }: ResolvedOptions, observer: Observer): Promis
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
 
 export type { ChannelOptions, Limit } from './lib/options/channel-options.ts'
-export type { ConnectDetails, Identity, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options/options.ts'
+export type { ConnectDetails } from './lib/options/connect-details.ts'
+export type { Identity } from './lib/options/identity.ts'
+export type { LoggingOptions } from './lib/options/logging-options.ts'
+export type { Options } from './lib/options/options.ts'
+export type { PublishChange } from './lib/options/publish-change.ts'
+export type { SubscribeGrant } from './lib/options/subscribe-grant.ts'
 export { ClientError } from './lib/model/errors.ts'
 export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export type { Duration } from './lib/options/checks.ts'
 export type { RedisClientLike, RedisOption } from './lib/options/redis-source.ts'
-export type { Connection, SubscribeResult } from './lib/model/connection.ts'
+export type { Connection, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
 export type { CloseCause, End } from './lib/model/close-codes.ts'
 export type { Realtime, Sessions } from './lib/core/realtime.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/core/publisher.ts'

@@ -28,11 +28,11 @@ export interface Backend {
   readonly rateLimitStore: RateLimitStore | undefined
 }
 
-export function createBackend ({ redis, prefix }: ResolvedOptions): Backend {
+export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
   if (redis === undefined) {
     return { broker: new MemoryBroker(), presence: new MemoryPresence(), sessions: new MemorySessions(), rateLimitStore: undefined }
   }
-  const keys = new RedisKeys(prefix)
+  const keys = new RedisKeys(keyPrefix)
   const { commands, subscriber } = createLinks(redis, keys)
   return {
     broker: new RedisBroker(commands, subscriber, keys),

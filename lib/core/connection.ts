@@ -5,12 +5,11 @@ import type { Subscriber } from '../hub/subscriber.ts'
 import type { Subscription } from '../hub/subscription.ts'
 import { checkClose, closeCodes, endOfViolation } from '../model/close-codes.ts'
 import type { CloseName, End } from '../model/close-codes.ts'
-import type { Connection as PublicConnection, ProtocolName, SubscribeResult } from '../model/connection.ts'
+import type { Connection as PublicConnection, ProtocolName, SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import type { Encoder, Frame } from '../model/encoder.ts'
 import { ConnectionClosedError } from '../model/errors.ts'
-import type { Position } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
-import type { Identity } from '../options/options.ts'
+import type { Identity } from '../options/identity.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { readable } from '../util/thrown.ts'
 import { Turns } from '../util/turns.ts'
@@ -35,7 +34,7 @@ export interface ConnectionOwner {
   readonly options: ResolvedOptions
   readonly observer: Observer
   /** Subscribes the connection on behalf of the app. */
-  subscribe (connection: Connection, channel: string, since: Position | undefined): Promise<SubscribeResult>
+  subscribe (connection: Connection, channel: string, options?: SubscribeOptions): Promise<SubscribeResult>
   /** Unsubscribes the connection on behalf of the app. */
   unsubscribe (connection: Connection, channel: string): Promise<void>
   /** Called once, however the connection ended. */
@@ -133,8 +132,8 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     return this.write(this.encoder.message(data))
   }
 
-  subscribe (channel: string, options: { since?: Position | undefined } = {}): Promise<SubscribeResult> {
-    return this.#owner.subscribe(this, channel, options.since)
+  subscribe (channel: string, options?: SubscribeOptions): Promise<SubscribeResult> {
+    return this.#owner.subscribe(this, channel, options)
   }
 
   unsubscribe (channel: string): Promise<void> {

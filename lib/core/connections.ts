@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import type { End } from '../model/close-codes.ts'
 import type { Observer } from '../observability/observer.ts'
-import type { Identity } from '../options/options.ts'
+import type { Identity } from '../options/identity.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
 import { Connection } from './connection.ts'
@@ -29,7 +29,7 @@ export class Connections implements ConnectionOwner {
   constructor (options: ResolvedOptions, subscriptions: Subscriptions, observer: Observer) {
     this.options = options
     this.#subscriptions = subscriptions
-    this.subscribe = guarded(observer, 'subscribe', (connection, channel, since) => subscriptions.subscribe(connection, channel, since))
+    this.subscribe = guarded(observer, 'subscribe', (connection, channel, options) => subscriptions.subscribe(connection, channel, options))
     this.unsubscribe = guarded(observer, 'unsubscribe', (connection, channel) => subscriptions.unsubscribe(connection, channel))
     this.observer = observer
   }

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import type { Broker, History, HistoryQuery, PublishSettings } from '../model/broker.ts'
+import { checkFields } from '../model/arguments.ts'
 import { checkChannel } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
@@ -42,7 +43,7 @@ export interface PublishedData extends Position {
   /** What was published. A Buffer if it was binary. */
   data: unknown
   /** The tags it was published with. */
-  tags?: Record<string, string>
+  tags?: Record<string, string> | undefined
   /** Unix time in milliseconds of the publish call, by the clock of the publishing instance. */
   time: number
 }
@@ -51,6 +52,9 @@ export interface PublishedData extends Position {
 export interface ChannelHistory extends Position {
   publications: PublishedData[]
 }
+
+const PUBLISH_FIELDS: readonly (keyof PublishOptions)[] = ['idempotencyKey', 'tags', 'history']
+const HISTORY_FIELDS: readonly (keyof HistoryOptions)[] = ['limit', 'since', 'reverse']
 
 /** Publishes to channels and reads their history, by the rules of their namespaces. */
 export class Publisher {
@@ -86,7 +90,9 @@ export class Publisher {
     return this.#observer.publishing(channel, publication, traced => this.#broker.publish(channel, traced, settings))
   }
 
-  async history (channel: string, { limit = Number.MAX_SAFE_INTEGER, since, reverse }: HistoryOptions = {}): Promise<ChannelHistory> {
+  async history (channel: string, options: HistoryOptions = {}): Promise<ChannelHistory> {
+    checkFields('options of history', options, HISTORY_FIELDS)
+    const { limit = Number.MAX_SAFE_INTEGER, since, reverse } = options
     if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', String(limit), 'a whole number that is not negative')
     const { publications, offset, epoch } = await this.read(checkChannel(channel), { limit, since, reverse })
     return { publications: publications.map(published), offset, epoch }
@@ -100,6 +106,7 @@ export class Publisher {
 
 /** A value of the wrong type would be found on other instances, long after the call. */
 function checkOptions (options: PublishOptions): PublishOptions {
+  checkFields('options of publish', options, PUBLISH_FIELDS)
   const { idempotencyKey, tags, history } = options
   if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === '')) {
     throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a string that is not empty')

@@ -1,3 +1,4 @@
+import { checkFields } from '../model/arguments.ts'
 import { checkChannel } from '../model/channel-rules.ts'
 import { checkClose, closeCodes } from '../model/close-codes.ts'
 import type { Connection } from '../model/connection.ts'
@@ -121,7 +122,9 @@ export function createRealtime (
     unsubscribe: guarded(observer, 'control', (user, channel) => {
       return control.send({ type: 'unsubscribe', user: checkUser(user), channel: checkChannel(channel) })
     }),
-    disconnect: guarded(observer, 'control', (target, { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason } = {}) => {
+    disconnect: guarded(observer, 'control', (target, options = {}) => {
+      checkFields('options of disconnect', options, ['code', 'reason'])
+      const { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason } = options
       return control.send({ type: 'disconnect', ...checkTarget(target), ...checkClose(code, reason) })
     }),
     info: guarded(observer, 'info', () => registry.list())
@@ -134,7 +137,10 @@ function createSessions (store: SessionStore, observer: Observer): Sessions {
       const fields = await store.get(checkUser(user))
       return fields.size === 0 ? undefined : decodeFields(fields)
     }),
-    set: guarded(observer, 'sessions.set', (user, fields, { ttl = SESSION_TTL } = {}) => store.set(checkUser(user), encodeFields(fields), checkTtl(ttl))),
+    set: guarded(observer, 'sessions.set', (user, fields, options = {}) => {
+      checkFields('options of sessions.set', options, ['ttl'])
+      return store.set(checkUser(user), encodeFields(fields), checkTtl(options.ttl ?? SESSION_TTL))
+    }),
     delete: guarded(observer, 'sessions.delete', user => store.delete(checkUser(user)))
   }
 }

@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import type { SubscribeResult } from '../model/connection.ts'
 import type { Position } from '../model/publication.ts'
 import type { Subscription } from '../hub/subscription.ts'
-import type { Identity } from '../options/options.ts'
+import type { Identity } from '../options/identity.ts'
 
 /** What a protocol knows of one connection. `Protocol.open` returns it. */
 export interface Session {

@@ -1,13 +1,13 @@
 import type { Hub } from '../hub/hub.ts'
 import { Subscription } from '../hub/subscription.ts'
 import type { Broker } from '../model/broker.ts'
+import { checkFields } from '../model/arguments.ts'
 import { checkChannel } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
-import type { SubscribeResult } from '../model/connection.ts'
+import type { SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import { ConnectionClosedError, InvalidArgumentError } from '../model/errors.ts'
 import type { Member, Presence } from '../model/presence.ts'
 import { encodePayload, newPublication } from '../model/publication.ts'
-import type { Position } from '../model/publication.ts'
 import type { Connection } from './connection.ts'
 
 /** Removals from presence lists that are kept at most. What is not removed expires. */
@@ -32,7 +32,9 @@ export class Subscriptions {
   }
 
   /** Subscribes a connection on behalf of the app. */
-  async subscribe (connection: Connection, channel: string, since: Position | undefined): Promise<SubscribeResult> {
+  async subscribe (connection: Connection, channel: string, options: SubscribeOptions = {}): Promise<SubscribeResult> {
+    checkFields('options of subscribe', options, ['since'])
+    const { since } = options
     const { history, joinLeave } = this.#namespaces.rules(checkChannel(channel))
     if (since !== undefined && history === undefined) {
       throw new InvalidArgumentError('since', JSON.stringify(since), `nothing in channel ${channel}, whose namespace keeps no history`)

@@ -1,8 +1,9 @@
 import type { FastifyRequest } from 'fastify'
 import type { Socket } from 'node:net'
-import { AuthenticateTimeoutError, ClientError, InvalidArgumentError, UnauthorizedError } from '../model/errors.ts'
-import { encodePayload } from '../model/publication.ts'
-import type { Identity, Options } from '../options/options.ts'
+import { AuthenticateTimeoutError, ClientError, UnauthorizedError } from '../model/errors.ts'
+import { checkIdentity } from '../options/identity.ts'
+import type { Identity } from '../options/identity.ts'
+import type { Options } from '../options/options.ts'
 import { isPromise } from '../util/task-queue.ts'
 import type { HttpError } from './answer.ts'
 
@@ -74,25 +75,4 @@ function unauthorized (statusCode: number, text?: string): HttpError {
 
 function isStatus (value: unknown, hundreds: 400 | 500): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= hundreds && value < hundreds + 100
-}
-
-/** @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA */
-function checkIdentity (identity: Identity): Identity {
-  const invalid = (what: string, value: unknown, allowed: string) => new InvalidArgumentError(what, String(value), allowed)
-  const allowed = '{ user, info?, channels?, expiresAt?, meta? }'
-  if (typeof identity !== 'object' || identity === null) throw invalid('result of authenticate', identity, allowed)
-  const { user, info, channels, expiresAt } = identity
-  if (user !== undefined && !(typeof user === 'string' && user.isWellFormed())) {
-    throw invalid('user from authenticate', user, 'a string of well-formed Unicode')
-  }
-  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
-    throw invalid('expiresAt from authenticate', expiresAt, 'a Unix time in seconds')
-  }
-  if (channels !== undefined && !isListOfStrings(channels)) throw invalid('channels from authenticate', channels, 'a list of strings')
-  if (info !== undefined) encodePayload(info) // throws where JSON cannot carry it into presence lists
-  return identity
-}
-
-function isListOfStrings (value: unknown): boolean {
-  return Array.isArray(value) && value.every(one => typeof one === 'string')
 }

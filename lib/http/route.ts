@@ -34,8 +34,12 @@ export class WebSocketRoutes {
   add (path: string, choose: (socket: WebSocket, request: FastifyRequest) => Protocol<Connection>): void {
     const admission = this.#admission
     const tracing = this.#tracing
+    const { logLevel, logSerializers } = this.#connections.options
     this.#paths.add(this.#app.prefix + path)
     this.#app.route({
+      // Fastify applies these to a plugin's routes, but not to those of a plugin that is not encapsulated, as ours.
+      ...(logLevel !== undefined && { logLevel }),
+      ...(logSerializers !== undefined && { logSerializers }),
       method: 'GET',
       exposeHeadRoute: false, // @fastify/websocket can not upgrade it and would leave its socket open
       url: path,

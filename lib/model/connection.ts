@@ -1,9 +1,19 @@
 import type { Position } from './publication.ts'
 
 /** Result of `connection.subscribe`. Its fields are set only when `since` was given. */
-export interface SubscribeResult extends Partial<Position> {
+export interface SubscribeResult {
+  /** Offset of the position from which publications arrive live. */
+  offset?: number | undefined
+  /** Epoch of that position. */
+  epoch?: string | undefined
   /** True if no publication is missing between `since` and what arrives live. */
-  recovered?: boolean
+  recovered?: boolean | undefined
+}
+
+/** Options of `connection.subscribe`. */
+export interface SubscribeOptions {
+  /** Publications after this position are sent first. @default undefined (none) */
+  since?: Position | undefined
 }
 
 /** What a connection speaks: 'plain' on the plain route, else the encoding of the SDK. */
@@ -42,7 +52,7 @@ export interface Connection {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT (`since` without history),
    * FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  subscribe (channel: string, options?: { since?: Position | undefined }): Promise<SubscribeResult>
+  subscribe (channel: string, options?: SubscribeOptions): Promise<SubscribeResult>
   /**
    * Ends the subscription to a channel. Resolves when it has ended; nothing happens if there is none.
    * @throws FST_CRWS_INVALID_CHANNEL

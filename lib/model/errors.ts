@@ -3,11 +3,19 @@ import createError from '@fastify/error'
 // Every error of this package. Match on the code. The message says what was wrong, what is allowed and what to do.
 // An error with a status code answers an HTTP request: an upgrade, or a route of the app that did not catch it.
 
-/** When an option is misspelt, at any depth. `register` rejects, so the process does not start half configured. */
-export const UnknownOptionError = createError<[string, string]>('FST_CRWS_UNKNOWN_OPTION', 'Unknown option "%s". Known here: %s')
-/** When the value of an option, or of the environment variable in its place, is not allowed. `register` rejects. */
-export const InvalidOptionError = createError<[string, string, string]>(
-  'FST_CRWS_INVALID_OPTION', 'Invalid option "%s": got %s, allowed is %s'
+/**
+ * When options are misspelt, at any depth, and nothing else is wrong. `register` rejects, so the process does not start
+ * half configured. The message names every one of them.
+ */
+export const UnknownOptionError = createError<[string]>('FST_CRWS_UNKNOWN_OPTION', '%s')
+/**
+ * When the value of an option, or of the environment variable in its place, is not allowed. `register` rejects. The
+ * message names everything that is wrong with the options.
+ */
+export const InvalidOptionError = createError<[string]>('FST_CRWS_INVALID_OPTION', '%s')
+/** When the app has a route already where the plugin would add one of its own. `register` rejects. */
+export const RouteTakenError = createError<[string, string, string]>(
+  'FST_CRWS_ROUTE_TAKEN', 'The route GET %s exists already. Choose another path with the option %s, or leave the route out with %s: false'
 )
 /** When the plugin is registered a second time on one server, also in a scope that does not see the first. */
 export const AlreadyRegisteredError = createError(

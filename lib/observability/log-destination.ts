@@ -1,4 +1,4 @@
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyBaseLogger, LogLevel } from 'fastify'
 import { cloudLogging, isCloudLogger } from '../google/cloud-logging.ts'
 import type { ResolvedLogging } from '../options/resolve.ts'
 
@@ -16,19 +16,24 @@ const nothing = async (): Promise<void> => {}
 
 /**
  * Opens the app's logger, or one of ours on the same stdout where Cloud Logging could not read the app's entries: on
- * Cloud Run, unless the app's logger was made with `cloudLogging()`.
+ * Cloud Run, unless the app's logger was made with `cloudLogging()`. `level`: Fastify's option `logLevel`.
  */
-export async function openLogs (appLog: FastifyBaseLogger, logging: ResolvedLogging | false): Promise<LogDestination> {
+export async function openLogs (
+  appLog: FastifyBaseLogger, logging: ResolvedLogging | false, level: LogLevel | undefined
+): Promise<LogDestination> {
   if (logging === false) return { log: undefined, cloud: false, close: nothing }
   if (logging.destination === 'api') {
     // Imported here: Fastify has loaded pino already, unless the app has no logger.
     const [{ pino }, { CloudLoggingApi }] = await Promise.all([import('pino'), import('../google/logging-api.ts')])
     const api = new CloudLoggingApi()
-    return { log: pino({ ...cloudLogging(), level: levelOf(appLog, pino.levels.values) }, api), cloud: true, close: () => api.close() }
+    return { log: pino({ ...cloudLogging(), level: level ?? levelOf(appLog, pino.levels.values) }, api), cloud: true, close: () => api.close() }
   }
-  if (isCloudLogger(appLog) || !process.env.K_SERVICE) return { log: appLog, cloud: isCloudLogger(appLog), close: nothing }
+  if (isCloudLogger(appLog) || !process.env.K_SERVICE) {
+    const log = level === undefined ? appLog : appLog.child({}, { level })
+    return { log, cloud: isCloudLogger(appLog), close: nothing }
+  }
   const { pino } = await import('pino')
-  return { log: pino({ ...cloudLogging(), level: levelOf(appLog, pino.levels.values) }), cloud: true, close: nothing }
+  return { log: pino({ ...cloudLogging(), level: level ?? levelOf(appLog, pino.levels.values) }), cloud: true, close: nothing }
 }
 
 /** The level of the app's logger, if pino knows it. */

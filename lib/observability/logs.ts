@@ -10,9 +10,11 @@ import type { ResolvedLogging } from '../options/resolve.ts'
 import { readTrace } from '../google/trace-context.ts'
 import type { TraceContext } from '../google/trace-context.ts'
 import { describe } from '../util/thrown.ts'
+import type { StartEntry } from './start-entry.ts'
 
 /** The `event` of each entry and its level; a test compares this list with the reference's. */
 export const logEvents = {
+  'plugin.started': 'info',
   'connection.opened': 'info',
   'connection.closed': 'info',
   'connection.rejected': 'warn',
@@ -89,6 +91,10 @@ export class Logs {
   /** Trace context by which the entries of a connection are found. undefined unless logs go to Cloud Logging. */
   traceOf (request: FastifyRequest | IncomingMessage): TraceContext | undefined {
     return this.#destination.cloud ? readTrace(request.headers) : undefined
+  }
+
+  started ({ fields, text }: StartEntry): void {
+    this.#write('plugin.started', fields, text)
   }
 
   opened (connection: LoggedConnection, request: FastifyRequest): void {

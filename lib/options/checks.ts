@@ -1,6 +1,6 @@
 import { parse } from '@lukeed/ms'
 import { inspect } from 'node:util'
-import { InvalidOptionError, UnknownOptionError } from '../model/errors.ts'
+import { invalidOption, Problems, unknownOption } from './problems.ts'
 
 /** Milliseconds, or a string such as '57m', '10s' or '250ms'. */
 export type Duration = number | string
@@ -16,11 +16,12 @@ const SECRET_OPTION = /^(?:token|redis)\b/
 
 /** The message ends up in logs, so it shows no secrets: of options that hold some no more than the type. */
 export function invalid (name: string, value: unknown, allowed: string): Error {
-  return new InvalidOptionError(name, SECRET_OPTION.test(name) ? typeOf(value) : shown(value), allowed)
+  if (value === undefined) return invalidOption(name, 'undefined (is it read from an environment variable that is not set?)', allowed)
+  return invalidOption(name, SECRET_OPTION.test(name) ? typeOf(value) : shown(value), allowed)
 }
 
 function typeOf (value: unknown): string {
-  if (value === undefined || value === null) return String(value)
+  if (value === null) return 'null'
   return `a value of type ${Object.prototype.toString.call(value).slice('[object '.length, -1)}`
 }
 
@@ -108,18 +109,22 @@ export function fields<Checks extends { readonly [name: string]: Check<any> }, R
   const known = Object.keys(checks)
   const { required = {}, allowed = `an object with ${known.join(', ')}` } = rules
   return (value, name) => {
-    const prefix = name === '' ? '' : `${name}.`
+    const parent = name === '' ? '' : `${name}.`
     const given = plainObject(value, name === '' ? 'options' : name, allowed)
-    for (const [key, missing] of Object.entries<string>(required)) {
-      if (given[key] === undefined) throw invalid(prefix + key, undefined, missing)
-    }
+    const problems = new Problems()
     for (const key of Object.keys(given)) {
-      if (!Object.hasOwn(checks, key)) throw new UnknownOptionError(prefix + key, known.map(one => prefix + one).join(', '))
+      if (!Object.hasOwn(checks, key)) problems.add(unknownOption(parent, key, known))
     }
-    const resolved: Record<string, unknown> = { ...defaults }
+    const resolved: Record<string, unknown> = {}
     for (const [key, check] of Object.entries(checks)) {
-      if (given[key] !== undefined) resolved[key] = check(given[key], prefix + key)
+      const missing = (required as Readonly<Record<string, string>>)[key]
+      problems.attempt(() => {
+        if (given[key] !== undefined) resolved[key] = check(given[key], parent + key)
+        else if (Object.hasOwn(defaults, key)) resolved[key] = (defaults as Record<string, unknown>)[key]
+        else if (missing !== undefined) throw key in given ? invalid(parent + key, undefined, missing) : invalidOption(parent + key, 'nothing', missing)
+      })
     }
+    problems.throwIfAny()
     return Object.freeze(resolved) as Resolved<Checks>
   }
 }

@@ -1,105 +1,15 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyRequest, LogLevel } from 'fastify'
 import type { End } from '../model/close-codes.ts'
 import type { Connection } from '../model/connection.ts'
 import type { ChannelOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
+import type { ConnectDetails } from './connect-details.ts'
+import type { Identity } from './identity.ts'
+import type { LoggingOptions } from './logging-options.ts'
+import type { PublishChange } from './publish-change.ts'
 import type { RedisOption } from './redis-source.ts'
+import type { SubscribeGrant } from './subscribe-grant.ts'
 import type { TokenOptions } from './token-options.ts'
-
-/** The user at the other end of a connection: what `authenticate` returns. */
-export interface Identity {
-  /**
-   * The user's id.
-   * @default '' (a user that is not known)
-   */
-  user?: string | undefined
-  /**
-   * JSON that other clients may see of this user, for example in presence lists.
-   * @default undefined
-   */
-  info?: unknown
-  /**
-   * Channels that the connection is subscribed to at once. Channel rules do not apply to them.
-   * @default []
-   */
-  channels?: readonly string[] | undefined
-  /**
-   * Unix time in seconds at which the connection is closed with 3005.
-   * @default undefined (never)
-   */
-  expiresAt?: number | undefined
-  /**
-   * Anything that your app needs later, as `connection.meta`. It is never sent anywhere.
-   * @default undefined
-   */
-  meta?: unknown
-}
-
-/** What an SDK client sent with its connect command. It is empty for a plain client. */
-export interface ConnectDetails {
-  /** Data from the client's app: JSON, or a Buffer if it is not JSON. */
-  data?: unknown
-  /** Name of the SDK, such as 'js'. */
-  name?: string
-  /** Version of the SDK. */
-  version?: string
-}
-
-/**
- * What a subscription gets: a result of `onSubscribe`. A field that is left out keeps the value of the subscription
- * token.
- */
-export interface SubscribeGrant {
-  /** Data for the client, sent with the reply to its subscribe command. */
-  data?: unknown
-  /** What other clients see of this subscriber in this channel. */
-  info?: unknown
-  /**
-   * Unix time in seconds at which the subscription ends with code 2501.
-   * @default undefined (never)
-   */
-  expiresAt?: number | undefined
-}
-
-/** What to publish in place of what the client sent: a result of `onPublish`. */
-export interface PublishChange {
-  /**
-   * The data to publish.
-   * @default what the client sent
-   */
-  data?: unknown
-  /**
-   * Short strings that travel with the publication and are kept in the history.
-   * @default undefined (none)
-   */
-  tags?: Record<string, string> | undefined
-  /**
-   * A second publish with the same key within five minutes publishes nothing.
-   * @default undefined (none)
-   */
-  idempotencyKey?: string | undefined
-  /**
-   * False: the publication is not kept although the namespace has history.
-   * @default true
-   */
-  history?: boolean | undefined
-}
-
-/** Where log entries go, and whether messages have entries. */
-export interface LoggingOptions {
-  /**
-   * 'stdout' writes as 'auto' does. 'api' sends the entries to Cloud Logging's API. It needs the package
-   * `@google-cloud/logging`.
-   * @default 'stdout'
-   */
-  destination?: 'stdout' | 'api' | undefined
-  /**
-   * Writes an entry for a random sample of the messages, received and sent. `ratio` is their share, above 0 and up to
-   * 1. With `content` an entry shows the first KB of the message. False writes none.
-   * @default false
-   */
-  messages?: false | { ratio: number, content?: boolean | undefined } | undefined
-}
 
 type MaybePromise<T> = T | Promise<T>
 
@@ -144,7 +54,22 @@ export interface Options {
    * Starts the name of every Redis key and Pub/Sub channel. It contains no white space and no braces.
    * @default 'ws'
    */
-  prefix?: string // without undefined: Fastify's own option of this name has none, and `register` takes both
+  keyPrefix?: string | undefined
+  /**
+   * The old name of `keyPrefix`. The routes follow the prefix of the scope in which the plugin is registered.
+   * @deprecated Use `keyPrefix`.
+   */
+  prefix?: string // without undefined, like the next two: Fastify's own options of these names have none
+  /**
+   * Level of the log entries of the plugin and of its routes. The probes of `healthPath` and `readyPath` stay silent.
+   * @default the level of the app's logger
+   */
+  logLevel?: LogLevel
+  /**
+   * Serializers for the log entries of the plugin's routes, by field, as of any plugin.
+   * @default those of the app's logger
+   */
+  logSerializers?: Record<string, (value: any) => string>
   /**
    * Maximum number of connections of this instance. Upgrades over it get 503 with Retry-After.
    * @default 950

@@ -39,10 +39,11 @@ export function redisSource (value: unknown, name: string): RedisSource | undefi
   }
   if ('rootNodes' in given) {
     if (!Array.isArray(given.rootNodes) || given.rootNodes.length === 0) throw invalid(`${name}.rootNodes`, given.rootNodes, 'a list of at least one { url } or { socket }')
+    for (const node of given.rootNodes) checkAddress(node, `${name}.rootNodes`)
     return { kind: 'cluster', options: given as unknown as RedisClusterOptions }
   }
   if ('sentinelRootNodes' in given) return { kind: 'sentinel', options: checkSentinels(given, name) }
-  if (given.url !== undefined) checkUrl(given.url, `${name}.url`)
+  checkAddress(given, name)
   return { kind: 'standalone', options: given as RedisClientOptions }
 }
 
@@ -82,6 +83,15 @@ function checkSentinels (given: Record<string, unknown>, name: string): Sentinel
     throw invalid(`${name}.nodeClientOptions.url`, nodeClientOptions.url, 'no URL: the Sentinels name the address')
   }
   return given as unknown as SentinelOptions
+}
+
+/** node-redis would take an undefined address for its own default, a Redis on this machine. */
+function checkAddress (given: Record<string, unknown>, name: string): void {
+  const { url, socket } = given
+  if ('url' in given) checkUrl(url, `${name}.url`)
+  if (typeof socket === 'object' && socket !== null && 'host' in socket && socket.host === undefined) {
+    throw invalid(`${name}.socket.host`, undefined, 'a host name or an address')
+  }
 }
 
 function checkUrl (value: unknown, name: string): string {

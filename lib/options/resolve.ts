@@ -1,13 +1,16 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyRequest, LogLevel } from 'fastify'
 import { createPublicKey } from 'node:crypto'
 import { totalmem } from 'node:os'
 import { noRules } from '../model/channel-rules.ts'
 import type { ChannelRules } from '../model/channel-rules.ts'
-import { InvalidOptionError } from '../model/errors.ts'
 import type { Rate } from '../util/token-bucket.ts'
-import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
+import {
+  boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string
+} from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
+import { withKeyPrefix } from './key-prefix.ts'
 import type { Options } from './options.ts'
+import { invalidOption, Problems } from './problems.ts'
 import { redisSource } from './redis-source.ts'
 import { algorithmsOf } from './token-options.ts'
 import type { TokenOptions } from './token-options.ts'
@@ -62,10 +65,16 @@ const channelRules: Check<ChannelRules> = fields({
 
 const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
   const given = plainObject(value, name, 'an object of rules by namespace')
-  return new Map(Object.entries(given).map(([namespace, rules]) => {
-    if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the text before the first ':' of a channel")
-    return [namespace, channelRules(rules, `${name}.${namespace}`)]
-  }))
+  const resolved = new Map<string, ChannelRules>()
+  const problems = new Problems()
+  for (const [namespace, rules] of Object.entries(given)) {
+    problems.attempt(() => {
+      if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the text before the first ':' of a channel")
+      resolved.set(namespace, channelRules(rules, `${name}.${namespace}`))
+    })
+  }
+  problems.throwIfAny()
+  return resolved
 }
 
 const someString = string(/./, 'a string that is not empty')
@@ -91,10 +100,10 @@ const tokenFields: Check<object> = fields<Record<string, Check<unknown>>>({ ...k
 const token: Check<TokenOptions | undefined> = (value, name) => {
   const checked = tokenFields(value, name)
   const sources = Object.keys(keySources).filter(key => Object.hasOwn(checked, key))
-  if (sources.length !== 1) {
-    throw new InvalidOptionError(name, sources.join(' and ') || 'no source of keys', `exactly one of ${Object.keys(keySources).join(', ')}`)
-  }
-  return checked as TokenOptions
+  if (sources.length === 1) return checked as TokenOptions
+  const allowed = `exactly one of ${Object.keys(keySources).join(', ')}`
+  const unset = sources.length === 0 && Object.keys(value as object).find(key => Object.hasOwn(keySources, key))
+  throw unset ? invalid(`${name}.${unset}`, undefined, allowed) : invalidOption(name, sources.join(' and ') || 'no source of keys', allowed)
 }
 
 type AllowedOrigins = 'same-host' | '*' | readonly (string | RegExp)[]
@@ -102,11 +111,14 @@ const allowedOrigins: Check<AllowedOrigins> = (value, name) => {
   if (value === '*') return value
   const allowed = "'*', or a list of origins such as 'https://example.com' and regular expressions"
   if (!Array.isArray(value)) throw invalid(name, value, allowed)
-  return Object.freeze(value.map(origin => {
+  const problems = new Problems()
+  const origins = value.map(origin => problems.attempt((): string | RegExp => {
     if (origin instanceof RegExp) return origin
     if (typeof origin === 'string' && /^[a-z][a-z0-9+.-]*:\/\/[^/]+$/i.test(origin)) return origin.toLowerCase()
     throw invalid(name, origin, allowed)
   }))
+  problems.throwIfAny()
+  return Object.freeze(origins as (string | RegExp)[])
 }
 
 type TrustedProxies = number | ((request: FastifyRequest) => string)
@@ -125,6 +137,13 @@ const loggingFields = fields({ destination: literal('stdout', 'api'), messages: 
 })
 const logging: Check<LoggingFields | false> = (value, name) => value === 'auto' ? loggingDefaults : value !== false && loggingFields(value, name)
 
+const logSerializers: Check<NonNullable<Options['logSerializers']>> = (value, name) => {
+  const allowed = 'an object of functions by field'
+  const given = plainObject(value, name, allowed)
+  if (Object.values(given).every(serializer => typeof serializer === 'function')) return given as Record<string, (value: unknown) => string>
+  throw invalid(name, value, allowed)
+}
+
 const heartbeatDefaults = Object.freeze({ interval: 25_000, timeout: 10_000 })
 const shutdownDefaults = Object.freeze({ signals: true, timeout: 8_000 })
 
@@ -134,7 +153,7 @@ const checks = {
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
   redis: redisSource,
-  prefix: string(/^[^\s{}]+$/, 'a string without white space and braces that is not empty'),
+  keyPrefix: string(/^[^\s{}]+$/, 'a string without white space and braces that is not empty'),
   maxConnections: integer(1),
   maxConnectionAge: orLiteral([false], duration(1_000)),
   requestTimeout: duration(1_000),
@@ -156,45 +175,62 @@ const checks = {
   onRpc: fn<Options['onRpc']>(),
   shutdown: orLiteral([false], fields({ signals: boolean, timeout: duration(100) }, shutdownDefaults)),
   telemetry: literal('auto', false),
-  logging
-} satisfies { readonly [name in keyof Options]-?: Check<unknown> }
+  logging,
+  logLevel: string(/./, "a level of the app's logger, such as 'warn'") as Check<LogLevel | undefined>,
+  logSerializers: logSerializers as Check<Options['logSerializers']>
+} satisfies { readonly [name in Exclude<keyof Options, 'prefix'>]-?: Check<unknown> }
+
+/** The defaults that depend on nothing. */
+const constantDefaults = {
+  path: '/ws',
+  sdkPath: '/connection/websocket',
+  healthPath: '/health',
+  readyPath: '/ready',
+  keyPrefix: 'ws',
+  maxConnections: 950,
+  maxConnectionAge: DERIVED,
+  heartbeat: heartbeatDefaults,
+  maxPayload: 65_536,
+  maxBufferedBytes: 1_048_576,
+  allowedOrigins: 'same-host',
+  rateLimit: rateLimitDefaults,
+  trustedProxies: 0,
+  authenticate: undefined,
+  token: undefined,
+  channels: new Map(),
+  onConnect: undefined,
+  onMessage: undefined,
+  onDisconnect: undefined,
+  onSubscribe: undefined,
+  onPublish: undefined,
+  onRpc: undefined,
+  shutdown: shutdownDefaults,
+  telemetry: 'auto',
+  logging: loggingDefaults,
+  logLevel: undefined,
+  logSerializers: undefined
+} as const
 
 /**
- * Checks every option and fills in the defaults, once. Nobody else reads raw options.
+ * Checks every option and fills in the defaults, once. Nobody else reads raw options. An error names all that is
+ * wrong.
  * @throws FST_CRWS_UNKNOWN_OPTION, FST_CRWS_INVALID_OPTION
  */
 export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = process.env): ResolvedOptions {
-  const resolved = fields(checks, {
-    path: '/ws',
-    sdkPath: '/connection/websocket',
-    healthPath: '/health',
-    readyPath: '/ready',
-    redis: options.redis === undefined ? redisSource.fromEnvironment(env) : undefined,
-    prefix: 'ws',
-    maxConnections: 950,
-    maxConnectionAge: DERIVED,
-    requestTimeout: options.requestTimeout === undefined ? requestTimeoutFromEnvironment(env) : CLOUD_RUN_MAX_TIMEOUT,
-    heartbeat: heartbeatDefaults,
-    maxPayload: 65_536,
-    maxBufferedBytes: 1_048_576,
-    memoryLimit: containerMemory(),
-    allowedOrigins: 'same-host',
-    rateLimit: rateLimitDefaults,
-    trustedProxies: 0,
-    authenticate: undefined,
-    token: undefined,
-    channels: new Map(),
-    onConnect: undefined,
-    onMessage: undefined,
-    onDisconnect: undefined,
-    onSubscribe: undefined,
-    onPublish: undefined,
-    onRpc: undefined,
-    shutdown: shutdownDefaults,
-    telemetry: 'auto',
-    logging: loggingDefaults
-  })(options, '')
-  return Object.freeze({ ...resolved, maxConnectionAge: connectionAge(resolved) })
+  const problems = new Problems()
+  const given = plainObject(options, 'options', 'an object')
+  const { redis, requestTimeout } = given
+  const fromEnvironment = requestTimeout === undefined ? problems.attempt(() => requestTimeoutFromEnvironment(env)) : undefined
+  const defaults = {
+    ...constantDefaults,
+    redis: problems.attempt(() => redis === undefined ? redisSource.fromEnvironment(env) : undefined),
+    requestTimeout: fromEnvironment ?? CLOUD_RUN_MAX_TIMEOUT,
+    memoryLimit: containerMemory()
+  }
+  const resolved = problems.attempt(() => fields(checks, defaults)(withKeyPrefix(given, problems), ''))
+  const maxConnectionAge = resolved && problems.attempt(() => connectionAge(resolved))
+  problems.throwIfAny()
+  return Object.freeze({ ...resolved!, maxConnectionAge: maxConnectionAge! })
 }
 
 /**

@@ -11,7 +11,7 @@ import type { Encoder, Frame } from '../model/encoder.ts'
 import { MessageRateError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
-import type { Identity } from '../options/options.ts'
+import type { Identity } from '../options/identity.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 
 /**

@@ -75,7 +75,7 @@ export class Node implements BrokerListener {
 
 /** `broker`: used instead of the one that an app would have. */
 export function newNode (redis: RedisOption | false, prefix: string, broker?: Broker): Node {
-  const backend = createBackend(resolveOptions({ redis, prefix }, {}))
+  const backend = createBackend(resolveOptions({ redis, keyPrefix: prefix }, {}))
   return new Node(broker === undefined ? backend : { ...backend, broker })
 }
 

@@ -15,7 +15,7 @@ const endOfTurn = () => new Promise(resolve => { setImmediate(resolve) })
 
 t.test('a publish that Redis answers in time is not refused because this process stood still', async t => {
   const redis = await startRedis(t)
-  const { app } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), channels: { kept: { history: { size: 10, ttl: '1m' } } } })
+  const { app } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), channels: { kept: { history: { size: 10, ttl: '1m' } } } })
   await app.realtime.publish('kept:a', 'Redis knows the script from now on')
 
   await t.test('before the command was sent', async t => {

@@ -10,7 +10,7 @@ import { connect } from '../helpers/ws-client.ts'
 /** Two connections in a channel with presence. Redis keeps its data when it is killed. */
 async function setUp (t: Test) {
   const redis = await startRedis(t, { persist: true })
-  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), channels: { room: { presence: true } } })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), channels: { room: { presence: true } } })
   const clients = [await connect(t, `${url}/ws`), await connect(t, `${url}/ws`)]
   const connections = connectionsOf(app)
   for (const connection of connections) await connection.subscribe('room:1')

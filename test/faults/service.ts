@@ -109,7 +109,7 @@ export class Service {
     this.redis = redis
     this.#balancer = balancer
     this.#pipelined = pipelined
-    this.#options = { prefix: randomPrefix(), channels: { '': { subscribe: true, history: { size: 5_000, ttl: '10m' } } } }
+    this.#options = { keyPrefix: randomPrefix(), channels: { '': { subscribe: true, history: { size: 5_000, ttl: '10m' } } } }
   }
 
   async startInstance (): Promise<Instance> {

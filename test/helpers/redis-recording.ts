@@ -28,7 +28,7 @@ export const PREFIX = 'recorded'
 
 /** Of the instances that write, and of those that read what was written. */
 export const options: Options = {
-  prefix: PREFIX,
+  keyPrefix: PREFIX,
   channels: {
     chat: { subscribe: true, publish: true, history: { size: 10, ttl: '10m' } },
     room: { subscribe: true, publish: true, presence: true, joinLeave: true },

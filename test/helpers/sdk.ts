@@ -160,5 +160,5 @@ export function sdkClient (t: Test, url: string, encoding: Encoding, options: Pa
 /** Starts instances of one service. Without Redis there can only be one. */
 export async function startInstances (t: Test, n: number, options: Options = {}, redis?: { url: string }): Promise<App[]> {
   const prefix = randomPrefix()
-  return Promise.all(Array.from({ length: n }, () => startApp(t, { prefix, redis: redis?.url ?? false, ...options })))
+  return Promise.all(Array.from({ length: n }, () => startApp(t, { keyPrefix: prefix, redis: redis?.url ?? false, ...options })))
 }

@@ -171,7 +171,7 @@ for (const where of ['memory', 'Redis'] as const) {
   t.test(`what a client reads costs what it weighs (${where})`, async (t) => {
     const redis = where === 'Redis' ? (await startRedis(t)).url : false
     const app = await startApp(t, {
-      prefix: randomPrefix(),
+      keyPrefix: randomPrefix(),
       redis,
       rateLimit: { messages: { max: 50, timeWindow: '1h' } },
       channels: { room: { subscribe: true, history: { size: 100, ttl: '1m' } } }

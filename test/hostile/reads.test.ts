@@ -24,7 +24,7 @@ interface Reply {
 async function setUp (t: Test) {
   const redis = await startRedis(t)
   const prefix = randomPrefix()
-  const { app, url } = await startApp(t, { redis: redis.url, prefix, channels: { room } })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: prefix, channels: { room } })
   const { presence } = (await startNode(t, redis.url, prefix)).backend
   const { socket, messages } = await connect(t, `${url}/connection/websocket`)
   const replies = () => messages.flatMap(message => String(message).split('\n')).map(line => JSON.parse(line) as Reply)

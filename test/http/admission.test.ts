@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { ClientError } from '../../index.ts'
 import type { Options } from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
+import { collectLog } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { openRaw, upgradeRequest } from '../helpers/raw-socket.ts'
 import { startRedis } from '../helpers/redis.ts'
@@ -171,7 +172,7 @@ t.test('an authenticate that needs a Redis that is away answers 503 and does not
   const redis = await startRedis(t)
   const { app, url } = await startApp(t, {
     redis: redis.url,
-    prefix: randomPrefix(),
+    keyPrefix: randomPrefix(),
     authenticate: async () => ({ user: String((await app.realtime.sessions.get('ann'))?.name) })
   })
   await redis.kill()
@@ -318,7 +319,7 @@ t.test('elsewhere X-Forwarded-For is not trusted', async (t) => {
 
 t.test('instances share the count through Redis; while Redis is down no upgrade is rejected', async (t) => {
   const redis = await startRedis(t)
-  const options: Options = { redis: redis.url, prefix: randomPrefix(), ...limit(4) }
+  const options: Options = { redis: redis.url, keyPrefix: randomPrefix(), ...limit(4) }
   const [a, b] = await Promise.all([startApp(t, options), startApp(t, options)])
   t.strictSame(await statuses(t, `${a.url}/ws`, Array(2).fill({})), ['open', 'open'])
   t.strictSame(await statuses(t, `${b.url}/ws`, Array(2).fill({})), ['open', 'open'])
@@ -350,4 +351,20 @@ t.test('during a drain no upgrade is accepted, nor one that was already authenti
   release()
   t.match(await waiting, { statusCode: 503, body: /FST_CRWS_DRAINING/, headers: { 'retry-after': /^[1-5]$/ } })
   await closed
+})
+
+t.test('what authenticate returns is checked as options are', async (t) => {
+  const { logger, entries } = collectLog()
+  const { app, url } = await startApp(t, { authenticate: ({ headers }) => JSON.parse(String(headers['x-identity'])) }, { logger })
+  for (const [identity, reason] of [
+    [{ userId: 'ann' }, /result of authenticate: got the unknown field "userId" \(did you mean `user`\?\), allowed is an object with user, info, channels, expiresAt, meta/],
+    [{ user: 'ann', inof: {} }, /"inof" \(did you mean `info`\?\)/],
+    [{ user: 'ann', expiresAt: Date.now() }, /expiresAt from authenticate: got \d{13}, which looks like milliseconds, allowed is a Unix time in seconds: divide it by 1000/]
+  ] as const) {
+    const headers = { 'x-identity': JSON.stringify(identity) }
+    t.ok((await rejected(`${url}/ws`, { headers })).statusCode >= 400)
+    t.match(entries.findLast(({ event }) => event === 'connection.rejected'), { msg: reason })
+  }
+  t.equal([...app.realtime.connections].length, 0)
+  await connect(t, `${url}/ws`, { headers: { 'x-identity': '{"user":"ann","info":1,"channels":[],"expiresAt":99999999999,"meta":1}' } })
 })

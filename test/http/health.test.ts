@@ -61,7 +61,7 @@ t.test('a full app is not ready, but alive', async (t) => {
 
 t.test('without Redis an app is not ready, but alive, and comes back with it', async (t) => {
   const redis = await startRedis(t)
-  const { app } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), maxConnections: 1 })
+  const { app } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), maxConnections: 1 })
   t.equal((await app.inject('/ready')).statusCode, 200)
   await redis.kill()
   await until(async () => (await app.inject('/ready')).statusCode === 503, 'it is not ready')
@@ -74,7 +74,7 @@ t.test('without Redis an app is not ready, but alive, and comes back with it', a
 t.test('an app that Redis refused at the start is not ready until it receives commands, and tries again by itself', async (t) => {
   const redis = await startRedis(t)
   await command(redis.port, ['CONFIG', 'SET', 'maxmemory', '1'])
-  const options = { redis: redis.url, prefix: randomPrefix() }
+  const options = { redis: redis.url, keyPrefix: randomPrefix() }
   const { app, url } = await startApp(t, { ...options, authenticate: () => ({ user: 'ann' }) })
   t.match((await app.inject('/ready')).json(), { reasons: ['redis'] })
   const client = await connect(t, `${url}/ws`)
@@ -88,7 +88,7 @@ t.test('an app that Redis refused at the start is not ready until it receives co
 t.test('an app that starts while Redis is down serves, and is ready once Redis is up', async (t) => {
   const redis = await startRedis(t)
   await redis.kill()
-  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix() })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix() })
   t.match((await app.inject('/ready')).json(), { reasons: ['redis'] })
   const client = await connect(t, `${url}/ws`)
   await redis.restart()
@@ -101,7 +101,7 @@ t.test('an app that starts while Redis is down serves, and is ready once Redis i
 
 t.test('/ready lists all reasons', async (t) => {
   const redis = await startRedis(t)
-  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), maxConnections: 1 })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), maxConnections: 1 })
   await connect(t, `${url}/ws`)
   await redis.kill()
   await until(async () => (await app.inject('/ready')).json().reasons.length === 2, 'both reasons')

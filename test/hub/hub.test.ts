@@ -336,7 +336,7 @@ t.test('who comes back while a history is read shares the next read with all the
 t.test('a history that can not be read leaves nobody behind', async (t) => {
   const redis = await startRedis(t)
   const prefix = randomPrefix()
-  const { app, url } = await startApp(t, { redis: redis.url, prefix, heartbeat: { interval: '10s', timeout: 50 }, channels: { kept: { history: { size: 5, ttl: '1m' } } } })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: prefix, heartbeat: { interval: '10s', timeout: 50 }, channels: { kept: { history: { size: 5, ttl: '1m' } } } })
   await connect(t, `${url}/ws`)
   const [connection] = app.realtime.connections
   const { epoch } = await app.realtime.publish('kept:x', 1)
@@ -350,7 +350,7 @@ t.test('a history that can not be read leaves nobody behind', async (t) => {
 
 t.test('a subscribe that failed while Redis was down can be repeated', async (t) => {
   const redis = await startRedis(t)
-  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix() })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix() })
   const client = await connect(t, `${url}/ws`)
   const [connection] = app.realtime.connections
   await redis.kill()
@@ -366,7 +366,7 @@ t.test('a subscribe that failed while Redis was down can be repeated', async (t)
 t.test('who can not be announced is not in the channel', async (t) => {
   const redis = await startRedis(t)
   const prefix = randomPrefix()
-  const { app, url } = await startApp(t, { redis: redis.url, prefix, channels: { room: { presence: true } } })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: prefix, channels: { room: { presence: true } } })
   const client = await connect(t, `${url}/ws`)
   const [connection] = app.realtime.connections
   const key = `${prefix}:members:{room:x}`
@@ -805,7 +805,7 @@ async function position0 (position: () => Promise<History>, settle: () => Promis
 
 t.test('on Redis a channel is subscribed while somebody is in it', async (t) => {
   const redis = await startRedis(t)
-  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), heartbeat: { interval: '10s', timeout: 50 } })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), heartbeat: { interval: '10s', timeout: 50 } })
   const client = await connect(t, `${url}/ws`)
   const [connection] = app.realtime.connections
   const subscribed = async () => (await command(redis.port, ['PUBSUB', 'CHANNELS', '*pub:{news}*'])) !== ''

@@ -202,7 +202,7 @@ t.test('SIGTERM with a Redis that is frozen, and a metrics backend and an onDisc
   const redis = await startRedis(t)
   const otlp = await startOtlpServer(t)
   otlp.status = 'hang'
-  await stop(t, { options: { redis: redis.url, prefix: randomPrefix() }, hang: 'onDisconnect', env: { OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url, OTEL_METRIC_EXPORT_INTERVAL: '10000' } }, 'SIGTERM', async ([url], { log }) => {
+  await stop(t, { options: { redis: redis.url, keyPrefix: randomPrefix() }, hang: 'onDisconnect', env: { OTEL_EXPORTER_OTLP_ENDPOINT: otlp.url, OTEL_METRIC_EXPORT_INTERVAL: '10000' } }, 'SIGTERM', async ([url], { log }) => {
     await connect(t, `${url}/ws`)
     await until(() => log.some(({ event }) => event === 'telemetry.started'), 'metrics are on')
     redis.freeze()

@@ -110,7 +110,7 @@ t.test('presence is refreshed before it expires', async (t) => {
 
 t.test('this instance records itself again for the others', async (t) => {
   const redis = await startRedis(t)
-  const options: Options = { redis: redis.url, prefix: randomPrefix(), heartbeat: { interval: '10s', timeout: 50 } }
+  const options: Options = { redis: redis.url, keyPrefix: randomPrefix(), heartbeat: { interval: '10s', timeout: 50 } }
   const [a, b] = await Promise.all([startApp(t, options), startApp(t, options)])
   await until(async () => (await a.app.realtime.info()).length === 2, 'both are listed')
   await command(redis.port, ['FLUSHALL'])

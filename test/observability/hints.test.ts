@@ -16,6 +16,7 @@ import { collectLog } from '../helpers/log.ts'
 import type { Entry } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
+import { secretOf } from '../helpers/secrets.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
 
@@ -216,7 +217,7 @@ t.test('an instance that is not ready for long hints at the reason', async t => 
   const advance = stopClock(t)
   const redis = await startRedis(t)
   const { logger, given, hints } = newLog()
-  const { app, url } = await startApp(t, { redis: redis.url, prefix: randomPrefix(), maxConnections: 1 }, { logger })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), maxConnections: 1 }, { logger })
   const ready = async () => (await app.inject('/ready')).json().reasons
   const client = await connect(t, `${url}/ws`)
   t.strictSame(await ready(), ['full'])
@@ -284,4 +285,25 @@ t.test('a hint is given again after an hour, and not before', async t => {
   const { hints, names } = newHints()
   for (const time of [0, HOUR - 1, HOUR, HOUR + 1]) hints.started(time)
   t.strictSame(names(), ['no_redis', 'no_redis'])
+})
+
+t.test('a token alone leaves the plain route open to anybody, which is told once, anywhere', async (t) => {
+  const token = { secret: secretOf('hints') }
+  const onMessage = () => {}
+  for (const options of [{ token, onMessage }, { token, onConnect: onMessage, path: '/live' }]) {
+    const { hints, names, given } = newHints({ redis: false, ...options }, {})
+    hints.started(0)
+    hints.started(1)
+    t.strictSame(names(), ['open_path'])
+    t.match(given[0], { command: 'app.register(cloudRunWebSocket, { path: false })', msg: /^Anybody may connect to \/(ws|live), .*authenticate/ })
+  }
+  const right = [{ onMessage }, { token }, { token, onMessage, path: false as const }, { token, onMessage, authenticate: () => ({}) }]
+  for (const options of right) {
+    const { hints, names } = newHints({ redis: false, ...options }, {})
+    hints.started(0)
+    t.strictSame(names(), [])
+  }
+  const { logger, hints } = newLog()
+  await startApp(t, { redis: false, token, onMessage }, { logger })
+  t.match(hints(), [{ hint: 'open_path', path: '/ws' }])
 })

@@ -17,7 +17,7 @@ function newLog () {
   const { logger, entries } = collectLog()
   const of = (event: keyof typeof logEvents, fields: object = {}): Promise<Entry> =>
     until(() => entries.find(entry => isDeepStrictEqual(entry, { ...entry, event, ...fields }))!, `an entry for ${event}`)
-  return { entries, logger, of, ours: () => entries.filter(({ event }) => event !== undefined) }
+  return { entries, logger, of, ours: () => entries.filter(({ event }) => event !== undefined && event !== 'plugin.started') }
 }
 
 const fieldsOf = ({ level: _level, time: _time, pid: _pid, hostname: _hostname, msg: _msg, ...fields }: Entry) => fields
@@ -126,7 +126,7 @@ t.test('Redis going away and coming back is logged once each, and what was lost'
   const redis = await startRedis(t)
   const { logger, of, ours, entries } = newLog()
   const prefix = randomPrefix()
-  const options: Options = { redis: redis.url, prefix, channels: { chat: { history: { size: 5, ttl: '1m' } } } }
+  const options: Options = { redis: redis.url, keyPrefix: prefix, channels: { chat: { history: { size: 5, ttl: '1m' } } } }
   const { app, url } = await startApp(t, options, { logger })
   t.match(await of('bridge.up'), { level: 30, away: 0 })
   await connect(t, `${url}/ws`)
@@ -150,11 +150,11 @@ t.test('Redis going away and coming back is logged once each, and what was lost'
 t.test('a command of another instance that fails is a warning', async (t) => {
   const redis = await startRedis(t)
   const { logger, of, entries } = newLog()
-  const options: Options = { redis: redis.url, prefix: randomPrefix() }
+  const options: Options = { redis: redis.url, keyPrefix: randomPrefix() }
   const [{ app, url }, other] = await Promise.all([startApp(t, { ...options, authenticate: () => ({ user: 'ann' }) }, { logger }), startApp(t, options)])
   await connect(t, `${url}/ws`)
   // As an instance of a later version would send it.
-  const pubsub = `${options.prefix}:pub:{\u0000control}`
+  const pubsub = `${options.keyPrefix}:pub:{\u0000control}`
   await until(async () => (await command(redis.port, ['PUBSUB', 'NUMSUB', pubsub])).endsWith(',2'), 'both listen')
   const send = async (json: string) => command(redis.port, ['PUBLISH', pubsub, `0  j ${Date.now()} other 1\n${json}`])
   await send('{"type":"dance","user":"ann"}')

@@ -55,7 +55,7 @@ t.test('every metric has its name, unit and attributes', async (t) => {
   const redis = await startRedis(t)
   const options: Options = {
     redis: redis.url,
-    prefix: randomPrefix(),
+    keyPrefix: randomPrefix(),
     channels: { chat: { history: { size: 10, ttl: '1m' } } },
     allowedOrigins: ['https://a.example'],
     onMessage: (connection, data) => connection.send(`${data}!`)
@@ -86,7 +86,7 @@ t.test('every metric has its name, unit and attributes', async (t) => {
   const b = await startApp(t, { ...options, telemetry: false })
   await b.app.realtime.publish('chat:1', 'from b')
   await until(() => client.messages.includes('from b'), 'it has arrived')
-  await command(redis.port, ['PUBLISH', `${options.prefix}:pub:{chat:1}`, 'not ours'])
+  await command(redis.port, ['PUBLISH', `${options.keyPrefix}:pub:{chat:1}`, 'not ours'])
   await until(async () => total((await collect()).get(metricNames.missed)) === 1, 'what can not be read is counted')
 
   await redis.kill()

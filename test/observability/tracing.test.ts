@@ -149,7 +149,7 @@ t.test('a trace crosses instances and leaves the history as it was', async t => 
   const spans = startTracer(t)
   const options: Options = {
     redis: redis.url,
-    prefix: randomPrefix(),
+    keyPrefix: randomPrefix(),
     channels: { ...channels, '': {} },
     onConnect: async connection => { await Promise.all(['chat:1', 'kept:1', 'plain'].map(channel => connection.subscribe(channel))) }
   }
@@ -171,7 +171,7 @@ t.test('a trace crosses instances and leaves the history as it was', async t => 
 
   t.comment('what another instance may send')
   const before = spans.ended.length
-  const foreign = async (extra: string) => command(redis.port, ['PUBLISH', `${options.prefix}:pub:{chat:1}`, `0  t ${Date.now()} other 0${extra}\nhi`])
+  const foreign = async (extra: string) => command(redis.port, ['PUBLISH', `${options.keyPrefix}:pub:{chat:1}`, `0  t ${Date.now()} other 0${extra}\nhi`])
   for (const extra of ['', ' {"tags":{},"trace":"nonsense"}', ` {"tags":{},"trace":"00-${traceId}-${parentId}-00"}`, ` {"tags":{},"trace":"00-${'0'.repeat(32)}-${parentId}-01"}`]) {
     await foreign(extra)
     t.strictSame(await Promise.all(clients.map(client => client.next())), Array(3).fill('hi'))
@@ -195,8 +195,8 @@ t.test('a trace crosses instances and leaves the history as it was', async t => 
 
 t.test('a publication that is not sampled carries no trace', async t => {
   const redis = await startRedis(t)
-  const options: Options = { redis: redis.url, prefix: randomPrefix(), channels }
-  const stored = () => command(redis.port, ['XRANGE', `${options.prefix}:stream:{kept:1}`, '-', '+'])
+  const options: Options = { redis: redis.url, keyPrefix: randomPrefix(), channels }
+  const stored = () => command(redis.port, ['XRANGE', `${options.keyPrefix}:stream:{kept:1}`, '-', '+'])
   const { app, url } = await startApp(t, options)
   await app.realtime.publish('kept:1', 'no tracer')
   t.notMatch(await stored(), /trace"/)

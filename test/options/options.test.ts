@@ -44,7 +44,7 @@ const cases: Case[] = [
   { name: 'healthPath', ...path },
   { name: 'readyPath', ...path },
   { name: 'sdkPath', ...path },
-  { name: 'prefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a string without white space and braces that is not empty/ },
+  { name: 'keyPrefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a string without white space and braces that is not empty/ },
   { name: 'maxConnections', ...count },
   { name: 'maxPayload', ...count },
   { name: 'maxBufferedBytes', ...count },
@@ -132,6 +132,8 @@ const cases: Case[] = [
   { name: 'logging.messages', valid: [], invalid: [true, 0.5, [], null], allowed: /false or \{ ratio, content\? \}/ },
   { name: 'logging.messages.ratio', valid: [], invalid: [0, -1, 1.1, Number.NaN, '1', null, true], allowed: /a number above 0 and up to 1/ },
   { name: 'logging.messages.content', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
+  { name: 'logLevel', valid: [['warn'], ['my-level']], invalid: ['', 1, null, {}], allowed: /a level of the app's logger, such as 'warn'/ },
+  { name: 'logSerializers', valid: [[{}], [{ user: String }]], invalid: [true, [], null, { user: 'name' }], allowed: /an object of functions by field/ },
   { name: 'channels', valid: [[{}, new Map()]], invalid: [true, 'chat', [], null], allowed: /an object of rules by namespace/ },
   { name: 'channels.chat', valid: [], invalid: [true, 'x', [], null], allowed: /an object with subscribe, publish, presence, joinLeave, history, publishLimit, token/ },
   { name: 'channels.chat.subscribe', valid: [], invalid: ['yes', 1, null], allowed: /a function/ },
@@ -188,7 +190,7 @@ t.test('every option has its default', async (t) => {
     healthPath: '/health',
     readyPath: '/ready',
     redis: undefined,
-    prefix: 'ws',
+    keyPrefix: 'ws',
     maxConnections: 950,
     maxConnectionAge: 57 * 60_000,
     requestTimeout: 3_600_000,
@@ -210,7 +212,9 @@ t.test('every option has its default', async (t) => {
     onRpc: undefined,
     shutdown: { signals: true, timeout: 8_000 },
     telemetry: 'auto',
-    logging: { destination: 'stdout', messages: false }
+    logging: { destination: 'stdout', messages: false },
+    logLevel: undefined,
+    logSerializers: undefined
   })
 })
 

@@ -8,11 +8,15 @@ const MAX_FUNCTION_LINES = 60
 /** The files of each room that other rooms may import. `index.ts` may import all. */
 const DOORS: Record<string, string[]> = {
   model: [
-    'broker.ts', 'channel-rules.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'errors.ts', 'presence.ts', 'publication.ts', 'sessions.ts'
+    'arguments.ts', 'broker.ts', 'channel-rules.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'errors.ts', 'presence.ts', 'publication.ts',
+    'sessions.ts', 'spelling.ts'
   ],
   util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
-  options: ['checks.ts', 'options.ts', 'redis-source.ts', 'resolve.ts', 'token-options.ts'],
+  options: [
+    'checks.ts', 'connect-details.ts', 'identity.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
+    'subscribe-grant.ts', 'token-options.ts'
+  ],
   google: [
     'client-address.ts', 'cloud-logging.ts', 'cloud-run.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'trace-context.ts'
   ],

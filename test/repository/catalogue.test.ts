@@ -44,7 +44,7 @@ t.test('the reference gives the defaults of plain options', async (t) => {
   const defaultsGiven = given.map(([name, text = '']) => [name, Number(text.replaceAll('_', ''))])
   t.strictSame(defaultsGiven, given.map(([name = '']) => [name, numbers.get(name)]))
   const textOf = (option: string) => table('options', 'Options').find(([name]) => name === option)?.[1]
-  t.equal(textOf('prefix'), `'${defaults.prefix}'`)
+  t.equal(textOf('keyPrefix'), `'${defaults.keyPrefix}'`)
   t.equal(textOf('path'), `'${defaults.path}'`)
 })
 

@@ -16,7 +16,7 @@ async function startCluster (t: Test, options: Options = {}, redisOptions: Redis
   const redis = await startRedis(t, redisOptions)
   const all: Options = {
     redis: redis.url,
-    prefix: randomPrefix(),
+    keyPrefix: randomPrefix(),
     channels: { chat: { history: { size: 1_000, ttl: '10m' } }, room: { presence: true } },
     authenticate: ({ headers }) => ({ user: headers['x-user'] as string ?? '', meta: headers['x-channels'] ?? '' }),
     onConnect: async (connection) => {
@@ -204,7 +204,7 @@ t.test('on a Redis Cluster messages arrive complete and in order too, and a user
   const channels = upTo(6).map(i => i % 2 === 0 ? `chat:${i}` : `plain:${i}`)
   const options: Options = {
     redis: { rootNodes },
-    prefix: randomPrefix(),
+    keyPrefix: randomPrefix(),
     channels: { chat: { history: { size: 1_000, ttl: '10m' } } },
     authenticate: () => ({ user: 'ann' }),
     onConnect: async (connection) => { for (const channel of channels) await connection.subscribe(channel) }

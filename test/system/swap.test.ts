@@ -22,7 +22,7 @@ interface Server { url: string, end (): Promise<unknown> }
  */
 async function startService (t: Test) {
   const room = { subscribe: true, presence: true, history: { size: 10_000, ttl: '10m' } } as const
-  const options = { redis: redis.url, prefix: randomPrefix(), channels: { room } }
+  const options = { redis: redis.url, keyPrefix: randomPrefix(), channels: { room } }
   const start = async (): Promise<Server> => {
     const { app, url } = await startApp(t, options)
     return { url, end: () => app.close() }

@@ -1,7 +1,11 @@
 import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { createSentinel } from 'redis'
 import { expect, test } from 'tstyche'
-import cloudRunWebSocket, { ClientError, cloudLogging, type Connection, type Options, type Realtime } from '../../index.ts'
+import cloudRunWebSocket, {
+  ClientError, cloudLogging, type ChannelOptions, type CloudLoggingOptions, type ConnectDetails, type Connection,
+  type HistoryOptions, type Identity, type LoggingOptions, type Options, type PublishChange, type PublishedData, type PublishOptions,
+  type Realtime, type SubscribeGrant, type SubscribeOptions, type SubscribeResult, type TokenOptions
+} from '../../index.ts'
 
 const app = Fastify()
 
@@ -66,4 +70,34 @@ test('a ClientError has a code and a text', () => {
   expect(ClientError).type.toBeConstructableWith(404, 'no such room')
   expect(ClientError).type.not.toBeConstructableWith('no such room')
   expect(new ClientError(404, 'no such room').code).type.toBe<number>()
+})
+
+/** The type with undefined allowed for every optional property. */
+type Loose<T> = { [Name in keyof T]: object extends Pick<T, Name> ? T[Name] | undefined : T[Name] }
+/** Fastify's own options: `register` takes both, and these have no undefined. */
+type FastifysOwn = 'prefix' | 'logLevel' | 'logSerializers'
+
+test('with exactOptionalPropertyTypes every optional property takes undefined', () => {
+  expect<Omit<Options, FastifysOwn>>().type.toBeAssignableWith<Loose<Omit<Options, FastifysOwn>>>()
+  expect<NonNullable<Options['heartbeat']>>().type.toBeAssignableWith({ interval: undefined, timeout: undefined })
+  expect<ChannelOptions>().type.toBeAssignableWith<Loose<ChannelOptions>>()
+  expect<ConnectDetails>().type.toBeAssignableWith<Loose<ConnectDetails>>()
+  expect<HistoryOptions>().type.toBeAssignableWith<Loose<HistoryOptions>>()
+  expect<Identity>().type.toBeAssignableWith<Loose<Identity>>()
+  expect<LoggingOptions>().type.toBeAssignableWith<Loose<LoggingOptions>>()
+  expect<PublishChange>().type.toBeAssignableWith<Loose<PublishChange>>()
+  expect<PublishedData>().type.toBeAssignableWith<Loose<PublishedData>>()
+  expect<PublishOptions>().type.toBeAssignableWith<Loose<PublishOptions>>()
+  expect<SubscribeGrant>().type.toBeAssignableWith<Loose<SubscribeGrant>>()
+  expect<SubscribeOptions>().type.toBeAssignableWith<Loose<SubscribeOptions>>()
+  expect<SubscribeResult>().type.toBeAssignableWith<Loose<SubscribeResult>>()
+  expect<TokenOptions>().type.toBeAssignableWith({ secret: 's', issuer: undefined, audience: undefined })
+  expect<CloudLoggingOptions>().type.toBeAssignableWith<Loose<CloudLoggingOptions>>()
+  expect(app.realtime.disconnect).type.toBeCallableWith('ann', { code: undefined, reason: undefined })
+  expect(app.realtime.sessions.set).type.toBeCallableWith('ann', {}, { ttl: undefined })
+})
+
+test('options that were put together first go to register as they are', () => {
+  const options: Options = { keyPrefix: process.env.KEY_PREFIX, logLevel: 'warn', logSerializers: { user: String } }
+  expect(app.register).type.toBeCallableWith(cloudRunWebSocket, options)
 })

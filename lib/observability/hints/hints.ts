@@ -9,6 +9,7 @@ import type { ResolvedOptions } from '../../options/resolve.ts'
  * test compares this list with the reference's.
  */
 export const hintCommands = {
+  open_path: 'app.register(cloudRunWebSocket, { path: false })',
   no_redis: 'gcloud run services update SERVICE --update-env-vars=REDIS_URL=redis://HOST:6379',
   concurrency: 'gcloud run services update SERVICE --concurrency=1000',
   request_timeout: 'gcloud run services update SERVICE --timeout=3600',
@@ -72,7 +73,15 @@ export class Hints {
 
   /** Checks the settings alone. */
   started (now: number): void {
-    if (!this.#onCloudRun) return
+    const { path, token, authenticate, onConnect, onMessage } = this.#options
+    if (path !== false && token !== undefined && authenticate === undefined && (onConnect ?? onMessage) !== undefined) {
+      this.#give('open_path', now, { path }, `Anybody may connect to ${path}, and your handlers serve them: the option token guards the ` +
+        'route of the SDKs alone. Say who may connect with authenticate, or leave this route out')
+    }
+    if (this.#onCloudRun) this.#startedOnCloudRun(now)
+  }
+
+  #startedOnCloudRun (now: number): void {
     const { CLOUD_RUN_CONCURRENCY: concurrency, CLOUD_RUN_MAX_INSTANCES: maxInstances } = this.#env
     const { redis, maxConnections } = this.#options
     if (redis === undefined && maxInstances !== '1') {

@@ -2,6 +2,7 @@ import type { PublishOptions } from '../../core/publisher.ts'
 import { memberOf } from '../../core/subscriptions.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload } from '../../model/publication.ts'
+import { checkChange } from '../../options/publish-change.ts'
 import type { Context } from './context.ts'
 import { clientErrors, ReplyError } from './errors.ts'
 import type { Handler } from './handler.ts'
@@ -53,6 +54,6 @@ async function authorize (context: Context, { connection }: SdkSession, channel:
   const change = await context.options.onPublish?.(connection, channel, data)
   if (change === false) throw new ReplyError(clientErrors.permissionDenied)
   if (typeof change !== 'object' || change === null) return { payload: payloadOfCommand(sent), options: {} }
-  const { data: changed, ...options } = change
+  const { data: changed, ...options } = checkChange(change)
   return { payload: changed === undefined ? payloadOfCommand(sent) : encodePayload(changed), options }
 }

@@ -2,9 +2,9 @@ import type { Connection } from '../../core/connection.ts'
 import type { Recovery } from '../../hub/recovery.ts'
 import { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { InvalidArgumentError } from '../../model/errors.ts'
 import type { Observer } from '../../observability/observer.ts'
-import type { SubscribeGrant } from '../../options/options.ts'
+import { checkGrant } from '../../options/subscribe-grant.ts'
+import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
 import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import { expireSubscription, hasPassed } from './expiry.ts'
@@ -126,10 +126,7 @@ async function grantByToken (
 
 /** Fields that `onSubscribe` leaves out stay as the token has them. */
 function merge (grant: SubscribeGrant, answer: SubscribeGrant): SubscribeGrant {
-  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt } = answer
-  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
-    throw new InvalidArgumentError('expiresAt from onSubscribe', String(expiresAt), 'a Unix time in seconds')
-  }
+  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt } = checkGrant(answer)
   return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
 }
 

@@ -242,7 +242,7 @@ t.test('what clients missed while their instance was cut off comes at their pace
   await acl('on', '>secret', '~*', '&*', '+@all')
   const { app, url } = await startApp(t, {
     redis: `redis://instance:secret@127.0.0.1:${redis.port}`,
-    prefix,
+    keyPrefix: prefix,
     channels: { '': { history: { size: 1_000, ttl: '1m' } } },
     async onConnect (connection) {
       await connection.subscribe('room')

@@ -37,7 +37,7 @@ t.test('a primary that is demoted under open connections is left for the one tha
 t.test('an instance whose server is a replica is not ready, says so once, and is ready when it is the primary again', async (t) => {
   const { primary, replica } = await startReplicated(t)
   const log = collectLog()
-  const { app } = await startApp(t, { redis: replica.url, prefix: randomPrefix() }, { logger: log.logger })
+  const { app } = await startApp(t, { redis: replica.url, keyPrefix: randomPrefix() }, { logger: log.logger })
   const down = () => log.entries.filter(({ event }) => event === 'bridge.down')
   const ready = async () => (await app.inject('/ready')).statusCode
   t.equal(await ready(), 503)

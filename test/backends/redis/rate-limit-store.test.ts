@@ -76,7 +76,7 @@ t.test('without Redis the callback gets a coded error', async (t) => {
 
 t.test('two instances share the limit of an address, and without Redis they let it in', async (t) => {
   const shared = await startRedis(t)
-  const options = { redis: shared.url, prefix: randomPrefix(), rateLimit: { connections: { max: 3, timeWindow: '10m' } } }
+  const options = { redis: shared.url, keyPrefix: randomPrefix(), rateLimit: { connections: { max: 3, timeWindow: '10m' } } }
   const [a, b] = [await startApp(t, options), await startApp(t, options)]
   for (const { url } of [a, b, a]) await connect(t, `${url}/ws`)
   for (const { url } of [a, b]) {
@@ -92,7 +92,7 @@ for (const [where, store] of [['in memory', false], ['on Redis', redis.url]] as 
   t.test(`our routes count together ${where}, and what the host limits itself is counted apart`, async (t) => {
     const app = Fastify()
     t.teardown(() => app.close())
-    await app.register(cloudRunWebSocket, { redis: store, prefix: randomPrefix(), shutdown: false, rateLimit: { connections: { max: 6, timeWindow: '10m' } } })
+    await app.register(cloudRunWebSocket, { redis: store, keyPrefix: randomPrefix(), shutdown: false, rateLimit: { connections: { max: 6, timeWindow: '10m' } } })
     t.notOk(app.hasDecorator('rateLimit'), 'ours is out of sight')
     await app.register(fastifyRateLimit, { global: false })
     app.post('/login', { config: { rateLimit: { max: 5, timeWindow: '10m' } } }, async () => 'welcome')

@@ -31,7 +31,7 @@ t.test('a user with the rights that the docs list can do everything', async (t) 
     chat: { subscribe: true, publish: true, history: { size: 10, ttl: '1m' } },
     room: { subscribe: true, publish: true, presence: true, joinLeave: true }
   } as const
-  const { app, url: appUrl } = await startApp(t, { redis: url, prefix, channels }, { logger: log.logger })
+  const { app, url: appUrl } = await startApp(t, { redis: url, keyPrefix: prefix, channels }, { logger: log.logger })
   await until(async () => (await app.inject('/ready')).statusCode === 200, 'it is ready', 30_000)
   const client = await sdkClient(t, appUrl, 'json').connected()
   const [chat, room] = [await client.subscribe('chat:1').subscribed(), await client.subscribe('room:1').subscribed()]
@@ -83,7 +83,7 @@ t.test('an app without a right is not ready, says once which one, and is ready w
   const { prefix, acl, url } = await setUp(t)
   await acl('-xadd', '-publish', '-ping')
   const log = collectLog()
-  const { app } = await startApp(t, { redis: url, prefix }, { logger: log.logger })
+  const { app } = await startApp(t, { redis: url, keyPrefix: prefix }, { logger: log.logger })
   const ready = async () => (await app.inject('/ready')).json()
   t.match(await ready(), { status: 'unavailable', reasons: ['redis'] })
   const reason = 'the Redis user lacks rights, which ACL SETUSER gives: +ping +publish +xadd'

@@ -245,7 +245,7 @@ test('a Redis that comes back empty has other positions: clients begin anew, and
 test('while an instance is cut off from Redis its clients stay, and get in the end what they missed; or they are told that they can not', async (t) => {
   const link = await startBalancer(t, [redis.url])
   const prefix = randomPrefix()
-  const options: Options = { prefix, channels, authenticate: () => ({ user: 'u' }), onConnect: connection => connection.subscribe('short:host') }
+  const options: Options = { keyPrefix: prefix, channels, authenticate: () => ({ user: 'u' }), onConnect: connection => connection.subscribe('short:host') }
   const [cut, other] = await Promise.all([startApp(t, { ...options, redis: link.url.replace('ws:', 'redis:') }), startApp(t, { ...options, redis: redis.url })])
   const clients = encodings.map(encoding => sdkClient(t, cut!.url, encoding))
   const kept = await Promise.all(clients.map(client => client.subscribe('room:1').subscribed()))
@@ -282,7 +282,7 @@ test('a client that can not even begin, because something is lost on its way in,
   const waiting: Array<() => void> = []
   const ends: End[] = []
   const { app, url } = await startApp(t, {
-    prefix,
+    keyPrefix: prefix,
     redis: redis.url,
     channels,
     authenticate: ({ query }) => query as { user?: string },
@@ -326,7 +326,7 @@ test('a client that can not even begin, because something is lost on its way in,
 
 test('what Pub/Sub has lost without a trace is found in the stream after a while', async (t) => {
   const prefix = randomPrefix()
-  const { app, url } = await startApp(t, { prefix, redis: redis.url, channels })
+  const { app, url } = await startApp(t, { keyPrefix: prefix, redis: redis.url, channels })
   const keys = new RedisKeys(prefix)
   const clients = encodings.map(encoding => sdkClient(t, url, encoding))
   const found = await Promise.all(clients.map(client => client.subscribe('room:1').subscribed()))

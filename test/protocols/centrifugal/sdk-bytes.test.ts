@@ -161,7 +161,7 @@ function inBoth (name: string, run: (t: Test, encoding: Encoding) => Promise<voi
 async function startLogged (t: Test, options: Options) {
   const logs: any[] = []
   const stream = { write: (line: string) => { logs.push(JSON.parse(line)) } }
-  return { logs, ...await startApp(t, { prefix: randomPrefix(), ...options }, { logger: { level: 'info', stream } }) }
+  return { logs, ...await startApp(t, { keyPrefix: randomPrefix(), ...options }, { logger: { level: 'info', stream } }) }
 }
 
 const error = (code: number) => ({ error: errors[code] })
@@ -932,7 +932,7 @@ inBoth('when Redis comes back empty client-side subscriptions are told 2500, ser
   const redis = await startRedis(t)
   const { app, url } = await startApp(t, {
     redis: redis.url,
-    prefix: randomPrefix(),
+    keyPrefix: randomPrefix(),
     channels,
     authenticate: request => ({ channels: request.headers['x-server'] === '1' ? ['chat:a'] : [] })
   })
@@ -962,7 +962,7 @@ inBoth('a publish does not wait for Redis to acknowledge the one before, up to a
   const handled: string[] = []
   const { app, url } = await startApp(t, {
     redis: redis.url,
-    prefix: randomPrefix(),
+    keyPrefix: randomPrefix(),
     rateLimit: false,
     channels: { chat: { subscribe: true, publish: true, history: { size: 1_000, ttl: '1m' } } },
     onPublish: async (_connection, _channel, data) => { handled.push(String(data)) },

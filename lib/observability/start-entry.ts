@@ -1,0 +1,34 @@
+import type { ResolvedOptions } from '../options/resolve.ts'
+import { redisAddress } from '../options/redis-address.ts'
+
+/** What the log entry `plugin.started` says: `fields` to programs, `text` to a person. */
+export interface StartEntry {
+  readonly fields: object
+  readonly text: string
+}
+
+/** Describes what the plugin does with these options. `prefix`: that of the scope, which starts all routes. */
+export function startEntry ({ path, sdkPath, healthPath, readyPath, redis, allowedOrigins }: ResolvedOptions, prefix: string): StartEntry {
+  const at = (paths: readonly (string | false)[]) => paths.filter(one => one !== false).map(one => prefix + one)
+  const webSockets = at([path, sdkPath])
+  const address = redis && redisAddress(redis)
+  const origins = typeof allowedOrigins === 'string' ? allowedOrigins : allowedOrigins.map(String)
+  const parts = [
+    webSockets.length === 0 ? 'No WebSocket route' : `WebSockets at ${webSockets.join(' and ')}`,
+    address === undefined ? 'in-process broker: instances are not joined' : `instances are joined by Redis at ${address}`,
+    ...(webSockets.length === 0 ? [] : [`browsers may connect from ${originsText(origins)}`])
+  ]
+  const fields = {
+    broker: address === undefined ? 'memory' : 'redis',
+    ...(address !== undefined && { redis: address }),
+    routes: [...webSockets, ...at([healthPath, readyPath])],
+    origins
+  }
+  return { fields, text: parts.join('; ') }
+}
+
+function originsText (origins: string | readonly string[]): string {
+  if (origins === '*') return 'anywhere'
+  if (origins === 'same-host') return 'the same host'
+  return origins.length === 0 ? 'nowhere' : (origins as readonly string[]).join(', ')
+}

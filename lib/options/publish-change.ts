@@ -1,0 +1,36 @@
+import { checkFields } from '../model/arguments.ts'
+
+/** What to publish in place of what the client sent: a result of `onPublish`. */
+export interface PublishChange {
+  /**
+   * The data to publish.
+   * @default what the client sent
+   */
+  data?: unknown
+  /**
+   * Short strings that travel with the publication and are kept in the history.
+   * @default undefined (none)
+   */
+  tags?: Record<string, string> | undefined
+  /**
+   * A second publish with the same key within five minutes publishes nothing.
+   * @default undefined (none)
+   */
+  idempotencyKey?: string | undefined
+  /**
+   * False: the publication is not kept although the namespace has history.
+   * @default true
+   */
+  history?: boolean | undefined
+}
+
+const CHANGE_FIELDS: readonly (keyof PublishChange)[] = ['data', 'tags', 'idempotencyKey', 'history']
+
+/**
+ * Checks the names of what `onPublish` has returned. The publisher checks the values.
+ * @throws FST_CRWS_INVALID_ARGUMENT
+ */
+export function checkChange (change: PublishChange): PublishChange {
+  checkFields('result of onPublish', change, CHANGE_FIELDS)
+  return change
+}

@@ -1,0 +1,39 @@
+import t from 'tap'
+import { startEntry } from '../../lib/observability/start-entry.ts'
+import { resolveOptions } from '../../lib/options/resolve.ts'
+import { startApp } from '../helpers/app.ts'
+import { collectLog } from '../helpers/log.ts'
+import type { Options } from '../../index.ts'
+
+const entryOf = (options: Options, prefix = '') => startEntry(resolveOptions(options, {}), prefix)
+
+t.test('one entry at the start says which broker, which routes and which origins', async (t) => {
+  const { logger, entries } = collectLog()
+  await startApp(t, { redis: false }, { logger })
+  const started = entries.filter(({ event }) => event === 'plugin.started')
+  t.match(started, [{
+    level: 30,
+    broker: 'memory',
+    routes: ['/ws', '/connection/websocket', '/health', '/ready'],
+    origins: 'same-host',
+    msg: 'WebSockets at /ws and /connection/websocket; in-process broker: instances are not joined; browsers may connect from the same host'
+  }])
+  t.equal(started.length, 1)
+})
+
+t.test('Redis is named without credentials', async (t) => {
+  const { fields, text } = entryOf({ redis: 'redis://ada:hush@10.0.0.3:6380', path: false, allowedOrigins: '*' }, '/api')
+  t.strictSame(fields, {
+    broker: 'redis', redis: '10.0.0.3:6380', routes: ['/api/connection/websocket', '/api/health', '/api/ready'], origins: '*'
+  })
+  t.equal(text, 'WebSockets at /api/connection/websocket; instances are joined by Redis at 10.0.0.3:6380; browsers may connect from anywhere')
+})
+
+t.test('origins are listed, and an app without WebSocket routes is told so', async (t) => {
+  t.match(entryOf({ allowedOrigins: ['https://a.example', /\.b\.example$/] }), {
+    fields: { origins: ['https://a.example', '/\\.b\\.example$/'] }, text: /browsers may connect from https:\/\/a\.example, \/\\\.b\\\.example\$\/$/
+  })
+  t.match(entryOf({ allowedOrigins: [] }), { text: /browsers may connect from nowhere$/ })
+  const headless = entryOf({ path: false, sdkPath: false, healthPath: false, readyPath: false })
+  t.strictSame(headless, { fields: { broker: 'memory', routes: [], origins: 'same-host' }, text: 'No WebSocket route; in-process broker: instances are not joined' })
+})

@@ -26,17 +26,18 @@ export async function openLogs (
     // Imported here: Fastify has loaded pino already, unless the app has no logger.
     const [{ pino }, { CloudLoggingApi }] = await Promise.all([import('pino'), import('../google/logging-api.ts')])
     const api = new CloudLoggingApi()
-    return { log: pino({ ...cloudLogging(), level: level ?? levelOf(appLog, pino.levels.values) }, api), cloud: true, close: () => api.close() }
+    const log = pino({ ...cloudLogging(), level: knownLevel(level ?? appLog.level, pino.levels.values) }, api)
+    return { log, cloud: true, close: () => api.close() }
   }
   if (isCloudLogger(appLog) || !process.env.K_SERVICE) {
     const log = level === undefined ? appLog : appLog.child({}, { level })
     return { log, cloud: isCloudLogger(appLog), close: nothing }
   }
   const { pino } = await import('pino')
-  return { log: pino({ ...cloudLogging(), level: level ?? levelOf(appLog, pino.levels.values) }), cloud: true, close: nothing }
+  return { log: pino({ ...cloudLogging(), level: knownLevel(level ?? appLog.level, pino.levels.values) }), cloud: true, close: nothing }
 }
 
-/** The level of the app's logger, if pino knows it. */
-function levelOf ({ level }: FastifyBaseLogger, known: Record<string, number>): string {
+/** The level, if pino knows it: the app's logger may have levels of its own. */
+function knownLevel (level: string, known: Record<string, number>): string {
   return level === 'silent' || Object.hasOwn(known, String(level)) ? level : 'info'
 }

@@ -40,7 +40,7 @@ function newLog (options: CloudLoggingOptions = { project: 'project-1', service:
     }
   }
   const of = (event: string): Promise<Entry> => until(() => entries.find(entry => entry.event === event)!, `an entry for ${event}`)
-  const ours = () => entries.filter(({ event }) => event !== undefined)
+  const ours = () => entries.filter(({ event }) => event !== undefined && event !== 'plugin.started')
   return { entries, logger: { ...cloudLogging(options), stream }, stream, of, ours }
 }
 
@@ -101,7 +101,7 @@ t.test("a request's entries have its data, without its query, and its trace", as
   const { default: cloudRunWebSocket } = await import('../../index.ts')
   await app.register(cloudRunWebSocket, { shutdown: false })
   await app.inject({ url: '/hello?token=secret', headers: { host: 'example.com', 'x-forwarded-proto': 'https', 'user-agent': 'tap', traceparent } })
-  const [incoming, handler, deeper, completed] = entries as [Entry, Entry, Entry, Entry]
+  const [incoming, handler, deeper, completed] = entries.filter(({ event }) => event === undefined) as [Entry, Entry, Entry, Entry]
   const { latency, ...request } = completed.httpRequest
   t.strictSame(request, { requestMethod: 'GET', requestUrl: 'https://example.com/hello', status: 200, userAgent: 'tap', remoteIp: '127.0.0.1', protocol: 'HTTP/1.1' })
   t.match(latency, /^\d+\.\d{6}s$/)
@@ -297,6 +297,7 @@ t.test('the last entry of a process that is stopped is on stdout', async (t) => 
   child.kill('SIGTERM')
   t.strictSame(await exited, { code: 0, signal: null })
   t.match(log.filter(({ event }) => event !== undefined), [
+    { event: 'plugin.started' },
     { event: 'connection.opened', severity: 'INFO', ...traced },
     { event: 'drain.started' },
     { event: 'connection.closed', [operation]: { last: true }, ...traced },
@@ -307,7 +308,7 @@ t.test('the last entry of a process that is stopped is on stdout', async (t) => 
 t.test("the host's level holds there too, as far as pino knows it", async (t) => {
   setEnvironment(t, { K_SERVICE: 'chat', GOOGLE_CLOUD_PROJECT: 'project-1', CLOUD_RUN_MAX_INSTANCES: '1' })
   const log = pino({ customLevels: { loud: 70 }, level: 'loud' }, { write: () => {} })
-  for (const [loggerInstance, expected] of [[pino({ level: 'error' }, { write: () => {} }), []], [pino({ level: 'silent' }, { write: () => {} }), []], [log, ['connection.opened']]] as const) {
+  for (const [loggerInstance, expected] of [[pino({ level: 'error' }, { write: () => {} }), []], [pino({ level: 'silent' }, { write: () => {} }), []], [log, ['plugin.started', 'connection.opened']]] as const) {
     const lines = captureStdout(t)
     const { app } = await connected(t, {}, { loggerInstance })
     t.strictSame(lines().map(({ event }) => event), expected)

@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import type { Options } from '../../../index.ts'
 import { startApp } from '../../helpers/app.ts'
 import { collectLog } from '../../helpers/log.ts'
+import type { Entry } from '../../helpers/log.ts'
 import { sdkClient } from '../../helpers/sdk.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -11,12 +12,15 @@ async function start (t: Test, options: Options) {
   const channels = { '': { subscribe: true, publish: true, history: { size: 5, ttl: '1m' } } }
   const { app, url } = await startApp(t, { redis: false, channels, ...options }, { logger })
   const client = await sdkClient(t, url, 'json').connected()
-  const failed = (message: RegExp) => until(() => entries.find(({ event, msg }) => event === 'connection.failed' && message.test(msg)), String(message))
+  const isFailure = ({ event, msg }: Entry, message: RegExp) => event === 'connection.failed' && message.test(msg)
+  const failed = (message: RegExp) => until(() => entries.find(entry => isFailure(entry, message)), String(message))
   return { app, client, failed }
 }
 
 t.test('what onSubscribe returns is checked as options are', async (t) => {
-  const answers: Record<string, object> = { misspelt: { dta: 1 }, late: { expiresAt: Date.now() + 60_000 }, right: { data: 1, info: 2, expiresAt: undefined } }
+  const answers: Record<string, object> = {
+    misspelt: { dta: 1 }, late: { expiresAt: Date.now() + 60_000 }, right: { data: 1, info: 2, expiresAt: undefined }
+  }
   const { client, failed } = await start(t, { onSubscribe: (_connection, channel) => answers[channel]! })
   const misspelt = client.subscribe('misspelt')
   t.match(await until(() => misspelt.events.error[0], 'the error'), { error: { code: 100 } }, 'the client is told nothing of it')

@@ -136,7 +136,8 @@ async function tokensOf ({ token }: ResolvedOptions, observer: Observer): Promis
 export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
 
 export type { ChannelOptions, Limit } from './lib/options/channel-options.ts'
-export type { ConnectDetails, Identity, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options/options.ts'
+export type { ConnectDetails, Identity, LoggingOptions, Options, PublishChange } from './lib/options/options.ts'
+export type { SubscribeGrant } from './lib/options/subscribe-grant.ts'
 export { ClientError } from './lib/model/errors.ts'
 export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'

@@ -30,8 +30,8 @@ export interface Realtime {
    */
   publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>>
   /**
-   * Publishes the same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat
-   * it.
+   * Publishes the same to several channels. A client that is subscribed to two of them gets it twice. Rejects if it
+   * failed for one; give an idempotencyKey to be able to repeat it.
    * @throws as `publish`
    */
   broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]>

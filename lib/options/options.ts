@@ -4,6 +4,7 @@ import type { Connection } from '../model/connection.ts'
 import type { ChannelOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
 import type { RedisOption } from './redis-source.ts'
+import type { SubscribeGrant } from './subscribe-grant.ts'
 import type { TokenOptions } from './token-options.ts'
 
 /** The user at the other end of a connection: what `authenticate` returns. */
@@ -43,22 +44,6 @@ export interface ConnectDetails {
   name?: string
   /** Version of the SDK. */
   version?: string
-}
-
-/**
- * What a subscription gets: a result of `onSubscribe`. A field that is left out keeps the value of the subscription
- * token.
- */
-export interface SubscribeGrant {
-  /** Data for the client, sent with the reply to its subscribe command. */
-  data?: unknown
-  /** What other clients see of this subscriber in this channel. */
-  info?: unknown
-  /**
-   * Unix time in seconds at which the subscription ends with code 2501.
-   * @default undefined (never)
-   */
-  expiresAt?: number | undefined
 }
 
 /** What to publish in place of what the client sent: a result of `onPublish`. */
@@ -238,7 +223,7 @@ export interface Options {
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
   /**
    * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103, an object is
-   * granted.
+   * granted. A snapshot, `{ data, since }`, has no gap.
    * @default undefined (the rules decide)
    */
   onSubscribe?: (

@@ -12,7 +12,7 @@ const DOORS: Record<string, string[]> = {
   ],
   util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
-  options: ['checks.ts', 'options.ts', 'redis-source.ts', 'resolve.ts', 'token-options.ts'],
+  options: ['checks.ts', 'options.ts', 'redis-source.ts', 'resolve.ts', 'subscribe-grant.ts', 'token-options.ts'],
   google: [
     'client-address.ts', 'cloud-logging.ts', 'cloud-run.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'trace-context.ts'
   ],

@@ -2,9 +2,10 @@ import type { Connection } from '../../core/connection.ts'
 import type { Recovery } from '../../hub/recovery.ts'
 import { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { InvalidArgumentError } from '../../model/errors.ts'
+import type { Position } from '../../model/publication.ts'
 import type { Observer } from '../../observability/observer.ts'
-import type { SubscribeGrant } from '../../options/options.ts'
+import { checkGrant } from '../../options/subscribe-grant.ts'
+import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
 import type { Context } from './context.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import { expireSubscription, hasPassed } from './expiry.ts'
@@ -13,6 +14,7 @@ import { payloadOf, subscribeReply } from './replies.ts'
 import { anyChannelOf, channelOf, dataOf, isForUser, knownRules, positionOf } from './requests.ts'
 import type { RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
+import { afterSnapshot, snapshotGap } from './snapshot.ts'
 import { expiresAt, verifySubscriptionToken } from './tokens.ts'
 
 type Request = RequestOf<'subscribe'>
@@ -97,7 +99,7 @@ async function authorize (
   context: Context, connection: Connection, subscription: Subscription, { token = '', data }: Request
 ): Promise<SubscribeGrant> {
   const { channel } = subscription
-  const { subscribe, token: tokenOnly } = knownRules(context.namespaces, channel)
+  const { subscribe, token: tokenOnly, history } = knownRules(context.namespaces, channel)
   if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
   let grant: SubscribeGrant = {}
   if (token !== '') {
@@ -107,7 +109,7 @@ async function authorize (
   }
   const answer = await context.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
   if (answer === false) throw new ReplyError(clientErrors.permissionDenied)
-  if (typeof answer === 'object' && answer !== null) grant = merge(grant, answer)
+  if (typeof answer === 'object' && answer !== null) grant = merge(grant, checkGrant(answer, channel, history !== undefined))
   if (hasPassed(grant.expiresAt)) throw new ReplyError(clientErrors.expired)
   return grant
 }
@@ -126,11 +128,8 @@ async function grantByToken (
 
 /** Fields that `onSubscribe` leaves out stay as the token has them. */
 function merge (grant: SubscribeGrant, answer: SubscribeGrant): SubscribeGrant {
-  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt } = answer
-  if (expiresAt !== undefined && !Number.isFinite(expiresAt)) {
-    throw new InvalidArgumentError('expiresAt from onSubscribe', String(expiresAt), 'a Unix time in seconds')
-  }
-  return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
+  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt, since } = answer
+  return { data, info, since, ...(expiresAt !== undefined && { expiresAt }) }
 }
 
 /** Joins the channel, admits the subscription, and replies with what the client missed. */
@@ -139,27 +138,57 @@ async function enter (
 ): Promise<void> {
   const { observer, subscriptions } = context
   const { connection } = session
-  const { data, info, expiresAt } = await authorize(context, connection, subscription, request)
+  const { data, info, expiresAt, since } = await authorize(context, connection, subscription, request)
   const payload = payloadOf(data)
   payloadOf(info) // both throw for data that cannot be sent, so they come before the join
   subscription.info = info
-  await subscriptions.join(connection, subscription)
+  const own = subscription.since
+  await join(context, session, subscription, since, rejectsUnrecovered(request))
   if (subscription.since !== undefined && returns(session, subscription.channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
   if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired)
   // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
-  const recovery = admit(observer, subscription, request)
+  const recovery = admit(observer, subscription, own, rejectsUnrecovered(request))
   const expiry = expireSubscription(session, subscription, expiresAt)
-  reply({ ...subscribeReply(recovery, subscription.since !== undefined), ...expiry, ...(payload !== undefined && { data: payload }) })
+  reply({ ...subscribeReply(recovery, own !== undefined), ...expiry, ...(payload !== undefined && { data: payload }) })
   session.pushAll(subscription.channel, recovery.live)
   subscriptions.announceJoin(connection, subscription)
 }
 
-function admit (observer: Observer, subscription: Subscription, { flag = 0 }: Request): Recovery {
-  const recovering = subscription.since !== undefined
-  const onlyRecovered = recovering && (flag & REJECT_UNRECOVERED) !== 0
+function rejectsUnrecovered ({ flag = 0 }: Request): boolean {
+  return (flag & REJECT_UNRECOVERED) !== 0
+}
+
+/**
+ * Joins the channel, to recover from the client's own position. Where it has none, or where too much was published
+ * since, `subscription.since` becomes the position of the snapshot: a client that returns must not lose what it missed.
+ */
+async function join (
+  { subscriptions }: Context, session: SdkSession, subscription: Subscription, snapshot: Position | undefined, rejects: boolean
+): Promise<void> {
+  const { connection } = session
+  const own = subscription.since
+  if (own === undefined && snapshot !== undefined) {
+    if (returns(session, subscription.channel) && !connection.inbox.takeRead()) throw new ReplyError(clientErrors.tooManyRequests)
+    subscription.since = snapshot
+  }
+  await subscriptions.join(connection, subscription)
+  if (own === undefined || snapshot === undefined || rejects || subscription.recovers) return
+  await subscriptions.recoverFrom(connection, subscription, snapshot)
+}
+
+/** @param own The position that the client has named. If `subscription.since` is another, that is the snapshot's. */
+function admit (observer: Observer, subscription: Subscription, own: Position | undefined, rejects: boolean): Recovery {
+  const { channel, since } = subscription
+  const snapshot = since === own ? undefined : since
+  const onlyRecovered = snapshot !== undefined || (own !== undefined && rejects)
   const recovery = subscription.admit(onlyRecovered)
   if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
-  if (recovering) observer.recovered(recovery.recovered)
-  if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
-  return recovery
+  if (own !== undefined) observer.recovered(recovery.recovered && snapshot === undefined)
+  if (snapshot === undefined) {
+    if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
+    return recovery
+  }
+  if (recovery.recovered) return afterSnapshot(recovery)
+  observer.callFailed('onSubscribe', snapshotGap(channel, snapshot, recovery))
+  throw new ReplyError(clientErrors.internal) // it is temporary: the client asks again, and the app reads a newer snapshot
 }

@@ -7,11 +7,11 @@ import type { Observer } from '../../observability/observer.ts'
 import { checkGrant } from '../../options/subscribe-grant.ts'
 import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
 import type { Context } from './context.ts'
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
-import { expireSubscription, hasPassed } from './expiry.ts'
+import { clientErrors, DisconnectError, ReplyError, tokenRefused } from './errors.ts'
+import { expireSubscription, hasPassed, OVER } from './expiry.ts'
 import type { Handler, SendReply } from './handler.ts'
 import { payloadOf, subscribeReply } from './replies.ts'
-import { anyChannelOf, channelOf, dataOf, isForUser, knownRules, positionOf } from './requests.ts'
+import { anyChannelOf, channelOf, dataOf, isForUser, knownRules, NOT_FOR_USER, positionOf } from './requests.ts'
 import type { RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
 import { afterSnapshot, snapshotGap } from './snapshot.ts'
@@ -69,24 +69,29 @@ function returns ({ left }: SdkSession, channel: string): boolean {
   return left !== undefined && (left.has(channel) || left.size >= MAX_CHANNELS)
 }
 
+/** Clients recover when they reconnect. One that leaves and comes back reads as by `history`, so it costs as much. */
+function payRead (session: SdkSession, channel: string): void {
+  if (!returns(session, channel) || session.connection.inbox.takeRead()) return
+  throw new ReplyError(clientErrors.tooManyRequests, 'the client comes back to channels faster than rateLimit.messages allows')
+}
+
 /** Checks the request before the subscribe waits for its turn. Returns the channel. */
 function checkRequest (request: Request): string {
   const channel = channelOf(request)
   const { delta = '', tf, type = 0 } = request
-  if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  if (tf !== undefined) throw new ReplyError(clientErrors.badRequest)
-  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // a map or a shared poll
+  if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest, 'delta is neither empty nor fossil')
+  if (tf !== undefined) throw new ReplyError(clientErrors.badRequest, 'tags filters are not supported')
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable, 'maps and shared polls are not supported')
   return channel
 }
 
 function reserve ({ namespaces }: Context, session: SdkSession, channel: string, request: Request): Subscription {
   const { connection } = session
   if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
-  if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
+  if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded, `the connection has ${MAX_CHANNELS} subscriptions, which is the maximum`)
   const { history, joinLeave } = namespaces.rules(channel)
   const since = request.recover && history !== undefined ? positionOf(request) : undefined
-  // Clients recover when they reconnect. One that leaves and comes back reads as by `history`, so it costs as much.
-  if (since !== undefined && returns(session, channel) && !connection.inbox.takeRead()) throw new ReplyError(clientErrors.tooManyRequests)
+  if (since !== undefined) payRead(session, channel)
   const subscription = new Subscription(connection, channel, false)
   subscription.joinLeave = joinLeave
   subscription.since = since
@@ -100,17 +105,19 @@ async function authorize (
 ): Promise<SubscribeGrant> {
   const { channel } = subscription
   const { subscribe, token: tokenOnly, history } = knownRules(context.namespaces, channel)
-  if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
+  if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied, NOT_FOR_USER)
   let grant: SubscribeGrant = {}
   if (token !== '') {
     grant = await grantByToken(context, connection, subscription, token)
-  } else if (tokenOnly || !(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
-    throw new ReplyError(clientErrors.permissionDenied)
+  } else if (tokenOnly) {
+    throw new ReplyError(clientErrors.permissionDenied, 'the rule token of the namespace wants a subscription token')
+  } else if (!(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
+    throw new ReplyError(clientErrors.permissionDenied, 'the rule subscribe of the namespace does not allow it')
   }
   const answer = await context.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
-  if (answer === false) throw new ReplyError(clientErrors.permissionDenied)
+  if (answer === false) throw new ReplyError(clientErrors.permissionDenied, 'onSubscribe returned false')
   if (typeof answer === 'object' && answer !== null) grant = merge(grant, checkGrant(answer, channel, history !== undefined))
-  if (hasPassed(grant.expiresAt)) throw new ReplyError(clientErrors.expired)
+  if (hasPassed(grant.expiresAt)) throw new ReplyError(clientErrors.expired, OVER)
   return grant
 }
 
@@ -118,7 +125,7 @@ async function grantByToken (
   { tokens }: Context, connection: Connection, subscription: Subscription, token: string
 ): Promise<SubscribeGrant> {
   const denied = new ReplyError(clientErrors.permissionDenied)
-  if (tokens === undefined) throw denied
+  if (tokens === undefined) throw tokenRefused(denied, 'the client sent a token, and the option token is not set')
   const claims = await verifySubscriptionToken(tokens, token, subscription.channel, connection, denied)
   const until = expiresAt(claims)
   subscription.refreshable = until !== undefined
@@ -145,7 +152,7 @@ async function enter (
   const own = subscription.since
   await join(context, session, subscription, since, rejectsUnrecovered(request))
   if (subscription.since !== undefined && returns(session, subscription.channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
-  if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired)
+  if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired, OVER)
   // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
   const recovery = admit(observer, subscription, own, rejectsUnrecovered(request))
   const expiry = expireSubscription(session, subscription, expiresAt)
@@ -168,7 +175,7 @@ async function join (
   const { connection } = session
   const own = subscription.since
   if (own === undefined && snapshot !== undefined) {
-    if (returns(session, subscription.channel) && !connection.inbox.takeRead()) throw new ReplyError(clientErrors.tooManyRequests)
+    payRead(session, subscription.channel)
     subscription.since = snapshot
   }
   await subscriptions.join(connection, subscription)
@@ -185,10 +192,11 @@ function admit (observer: Observer, subscription: Subscription, own: Position | 
   if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
   if (own !== undefined) observer.recovered(recovery.recovered && snapshot === undefined)
   if (snapshot === undefined) {
-    if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
+    if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition, 'the history has not all since the position of the client')
     return recovery
   }
   if (recovery.recovered) return afterSnapshot(recovery)
   observer.callFailed('onSubscribe', snapshotGap(channel, snapshot, recovery))
-  throw new ReplyError(clientErrors.internal) // it is temporary: the client asks again, and the app reads a newer snapshot
+  // It is temporary: the client asks again, and the app reads a newer snapshot.
+  throw new ReplyError(clientErrors.internal, 'the snapshot of onSubscribe would have a gap, see call.failed')
 }

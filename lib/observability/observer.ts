@@ -119,6 +119,11 @@ export class Observer {
     if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, cause)
   }
 
+  /** The app reads the history or the presence of a channel. */
+  readsKept (kept: 'history' | 'presence', channel: string): void {
+    this.#hints.readsKept(kept, channel)
+  }
+
   /** A command from another instance failed. */
   controlFailed (command: string, error: unknown): void {
     this.#logs.controlFailed(command, error)

@@ -67,3 +67,8 @@ test('a ClientError has a code and a text', () => {
   expect(ClientError).type.not.toBeConstructableWith('no such room')
   expect(new ClientError(404, 'no such room').code).type.toBe<number>()
 })
+
+test('onSubscribe grants a snapshot with the position that the history returned', () => {
+  expect<Options>().type.toBeAssignableWith({ onSubscribe: async () => ({ data: 1, since: { offset: 1, epoch: 'e' } }) })
+  expect<Options>().type.not.toBeAssignableWith({ onSubscribe: async () => ({ data: 1, since: 1 }) })
+})

@@ -31,19 +31,21 @@ export interface Realtime {
    */
   publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>>
   /**
-   * Publishes the same to several channels. Rejects if it failed for one; give an idempotencyKey to be able to repeat
-   * it.
+   * Publishes the same to several channels. A client that is subscribed to two of them gets it twice. Rejects if it
+   * failed for one; give an idempotencyKey to be able to repeat it.
    * @throws as `publish`
    */
   broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]>
   /**
-   * Reads what was published to a channel with history.
+   * Reads what was published to a channel with history. It is empty, and a hint says so in the log, if the namespace
+   * keeps none.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_UNRECOVERABLE_POSITION if `since` names an
    * epoch that is gone, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   history (channel: string, options?: HistoryOptions): Promise<ChannelHistory>
   /**
-   * Lists the members of a channel on all instances: one entry per connection. Members of an instance that crashed
+   * Lists the members of a channel on all instances: one entry per connection. It is empty, and a hint says so in the
+   * log, if the namespace keeps no presence. Members of an instance that crashed
    * are listed for up to 60 s more.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
@@ -113,9 +115,18 @@ export function createRealtime (
       const payload = encodePayload(data)
       return Promise.all(list.map(async channel => publisher.publish(checkChannel(channel), payload, options)))
     }),
-    history: guarded(observer, 'history', (channel, options) => publisher.history(channel, options)),
-    presence: guarded(observer, 'presence', channel => presence.list(checkChannel(channel))),
-    presenceStats: guarded(observer, 'presenceStats', channel => presence.stats(checkChannel(channel))),
+    history: guarded(observer, 'history', (channel, options) => {
+      observer.readsKept('history', checkChannel(channel))
+      return publisher.history(channel, options)
+    }),
+    presence: guarded(observer, 'presence', channel => {
+      observer.readsKept('presence', checkChannel(channel))
+      return presence.list(channel)
+    }),
+    presenceStats: guarded(observer, 'presenceStats', channel => {
+      observer.readsKept('presence', checkChannel(channel))
+      return presence.stats(channel)
+    }),
     subscribe: guarded(observer, 'control', (user, channel) => {
       return control.send({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) })
     }),

@@ -7,7 +7,8 @@ import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import type { SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import { ConnectionClosedError, InvalidArgumentError } from '../model/errors.ts'
 import type { Member, Presence } from '../model/presence.ts'
-import { encodePayload, newPublication } from '../model/publication.ts'
+import { encodePayload, isPosition, newPublication } from '../model/publication.ts'
+import type { Position } from '../model/publication.ts'
 import type { Connection } from './connection.ts'
 
 /** Removals from presence lists that are kept at most. What is not removed expires. */
@@ -39,6 +40,7 @@ export class Subscriptions {
     if (since !== undefined && history === undefined) {
       throw new InvalidArgumentError('since', JSON.stringify(since), `nothing in channel ${channel}, whose namespace keeps no history`)
     }
+    if (since !== undefined && !isPosition(since)) throw new InvalidArgumentError('since', JSON.stringify(since), 'a position, { offset, epoch }')
     return connection.turns.take(channel, async () => {
       if (connection.subscriptions.has(channel)) return {}
       const subscription = new Subscription(connection, channel, true)
@@ -78,6 +80,13 @@ export class Subscriptions {
       else this.end(connection, subscription)
       throw error
     }
+  }
+
+  /** Reads the history again for a subscription that has joined and is to recover from another position. */
+  async recoverFrom (connection: Connection, subscription: Subscription, since: Position): Promise<void> {
+    subscription.since = since
+    await this.#hub.read(subscription)
+    if (!connection.open) throw new ConnectionClosedError(connection.id)
   }
 
   /** Ends a subscription in whichever state. */

@@ -48,8 +48,14 @@ export class Hub {
     subscription.join(channel)
     channel.joining.add(subscription)
     await channel.ready
-    if (!positioned || channel.reads === undefined) return
-    subscription.read(await channel.reads.after(subscription.since?.offset ?? Infinity))
+    if (positioned) await this.read(subscription)
+  }
+
+  /** Reads the position of a channel that the subscription has joined, and what was published after its `since`. */
+  async read (subscription: Subscription): Promise<void> {
+    const reads = this.#channels.get(subscription.channel)?.reads
+    if (reads === undefined) return
+    subscription.read(await reads.after(subscription.since?.offset ?? Infinity))
     if (subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
   }
 

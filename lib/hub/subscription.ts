@@ -83,6 +83,11 @@ export class Subscription {
     return missed.reduce((sum, publication) => sum + bytesOf(publication), 0)
   }
 
+  /** True if it would recover from `since`, if it were admitted now. */
+  get recovers (): boolean {
+    return this.#history !== undefined && recover(this.since, this.#history, [])?.recovered === true
+  }
+
   /** Recovers nothing, because it missed more than it may be sent at once. */
   giveUpRecovery (): void {
     if (this.#history !== undefined) this.#history = { ...this.#history, publications: [] }

@@ -14,6 +14,8 @@ export interface End {
   readonly reason: string
   /** Why it ended; 'client' if the client closed, 'abnormal' if the socket closed without a close frame. */
   readonly cause: CloseCause
+  /** Why in more words, where an SDK client broke the protocol or its token was refused. The client never sees it. */
+  readonly detail?: string
 }
 
 export interface CloseCode extends End {

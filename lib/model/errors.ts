@@ -77,6 +77,11 @@ export const UnrecoverablePositionError = createError<[string]>(
   'The epoch of channel %s has changed: positions from before mean nothing now. Read its history again without since', 416
 )
 
+/** When a snapshot of `onSubscribe` would have a gap. The client asks again, and `onSubscribe` reads a newer one. */
+export const SnapshotGapError = createError<[string, string]>(
+  'FST_CRWS_SNAPSHOT_GAP', 'What was published to channel %s after the since of onSubscribe is no longer all there: %s', 409
+)
+
 /** When Redis is down, before a command is sent to it. Nothing was stored. */
 export const RedisUnavailableError = createError<[string]>(
   'FST_CRWS_REDIS_UNAVAILABLE', 'Redis is away: %s. Nothing was stored; try again', 503

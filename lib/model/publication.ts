@@ -51,6 +51,12 @@ export interface Position {
   epoch: string
 }
 
+/** True for a position as the history and `publish` return it. An empty epoch matches any. */
+export function isPosition (value: unknown): value is Position {
+  const { offset, epoch } = (value ?? {}) as Partial<Position>
+  return Number.isSafeInteger(offset) && offset! >= 0 && typeof epoch === 'string'
+}
+
 /** Creates a publication without a position. */
 export function newPublication (instance: string, { kind, payload }: Pick<Publication, 'kind' | 'payload'>): Publication {
   return { kind, payload, time: Date.now(), instance, sequence: 0, offset: 0, epoch: '' }

@@ -9,6 +9,8 @@ import type { Rejection } from './metrics.ts'
 import type { ResolvedLogging } from '../options/resolve.ts'
 import { readTrace } from '../google/trace-context.ts'
 import type { TraceContext } from '../google/trace-context.ts'
+import { textOf } from './refusal.ts'
+import type { Refusal, RefusalEvent } from './refusal.ts'
 import { describe } from '../util/thrown.ts'
 import type { StartEntry } from './start-entry.ts'
 
@@ -21,6 +23,8 @@ export const logEvents = {
   'connection.slow': 'warn',
   'connection.failed': 'error',
   'authenticate.failed': 'error',
+  'command.refused': 'debug',
+  'token.refused': 'debug',
   'memory.short': 'warn',
   'memory.freed': 'info',
   'drain.started': 'info',
@@ -41,7 +45,7 @@ export const logEvents = {
   'telemetry.started': 'info',
   'telemetry.failed': 'warn',
   'telemetry.recovered': 'info'
-} as const satisfies Record<string, 'info' | 'warn' | 'error'>
+} as const satisfies Record<string, 'debug' | 'info' | 'warn' | 'error'>
 
 /** The fields of a connection that entries show. */
 export interface LoggedConnection {
@@ -65,6 +69,8 @@ type Event = keyof typeof logEvents
 
 /** Name of this package in Cloud Logging's `operation`: the entries of one connection are one operation. */
 const PRODUCER = 'fastify-cloud-run-websocket'
+/** Levels at which debug entries are written, of loggers that do not say so themselves. */
+const DEBUG_LEVELS: ReadonlySet<string> = new Set(['debug', 'trace'])
 /** Bytes of a message's content in an entry. */
 const MAX_CONTENT = 1_024
 
@@ -81,6 +87,12 @@ export class Logs {
     this.#trustedProxies = trustedProxies
     this.#sampling = logging !== false && logging.messages
     this.messages = this.#sampling !== false
+  }
+
+  /** Whether entries of level debug are written now: an app may change the level at any time. */
+  get debugs (): boolean {
+    const log: { level: string, isLevelEnabled?: (level: string) => boolean } | undefined = this.#destination.log
+    return log !== undefined && (log.isLevelEnabled?.('debug') ?? DEBUG_LEVELS.has(log.level))
   }
 
   /** Flushes the entries that still wait, within two seconds. */
@@ -102,12 +114,12 @@ export class Logs {
     this.#write('connection.opened', { ...client(connection), reqId: request.id, ...context }, 'WebSocket connection opened')
   }
 
-  closed (connection: LoggedConnection, { code, reason, cause }: End): void {
+  closed (connection: LoggedConnection, { code, reason, cause, detail }: End): void {
     const { received, sent, bytesReceived, bytesSent, connectedAt, identified } = connection
     const age = (Date.now() - connectedAt) / 1_000
     const counts = { received, sent, bytesReceived, bytesSent }
     const context = this.#context(connection, { ...(!identified && { first: true }), last: true })
-    const fields = { ...client(connection), age, cause, code, reason, ...counts, ...context }
+    const fields = { ...client(connection), age, cause, code, reason, detail, ...counts, ...context }
     this.#write('connection.closed', fields, 'WebSocket connection closed')
   }
 
@@ -135,6 +147,10 @@ export class Logs {
   authenticateFailed (request: FastifyRequest, err: unknown): void {
     const fields = { reqId: request.id, path: request.url.split('?', 1)[0], err, [requestTrace]: this.traceOf(request) }
     this.#write('authenticate.failed', fields, `authenticate failed: ${(err as Error).message}`)
+  }
+
+  refused (event: RefusalEvent, connection: LoggedConnection, refusal: Refusal): void {
+    this.#write(event, { ...client(connection), ...refusal, ...this.#context(connection) }, textOf(event, refusal))
   }
 
   /** Logs a random sample of the messages. The content is left out unless the app asks for it. */

@@ -6,6 +6,7 @@ import { ALREADY_REPORTED } from '../model/errors.ts'
 import type { LoggedConnection, Logs } from './logs.ts'
 import type { MeasuredConnection, Metrics, Rejection } from './metrics.ts'
 import type { Publication } from '../model/publication.ts'
+import type { Refusal, RefusalEvent } from './refusal.ts'
 import { RecentTexts } from '../util/recent-texts.ts'
 import { describe, readable } from '../util/thrown.ts'
 import type { TraceContext } from '../google/trace-context.ts'
@@ -98,6 +99,14 @@ export class Observer {
     this.#logs.slow(connection, bufferedBytes)
   }
 
+  /** Whether the log takes entries of level debug. Callers test it before `refused`. */
+  get debugs (): boolean { return this.#logs.debugs }
+
+  /** A command of an SDK client got an error reply, or its token was refused. To be called only while `debugs`. */
+  refused (event: RefusalEvent, connection: ObservedConnection, refusal: Refusal): void {
+    this.#logs.refused(event, connection, refusal)
+  }
+
   /** A handler of the app threw. */
   failed (connection: ObservedConnection, error: unknown): void {
     this.#logs.failed(connection, error)
@@ -108,6 +117,11 @@ export class Observer {
     const cause = readable(error)
     const { code = '' } = (cause ?? {}) as { code?: string }
     if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, cause)
+  }
+
+  /** The app reads the history or the presence of a channel. */
+  readsKept (kept: 'history' | 'presence', channel: string): void {
+    this.#hints.readsKept(kept, channel)
   }
 
   /** A command from another instance failed. */

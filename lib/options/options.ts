@@ -163,7 +163,7 @@ export interface Options {
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
   /**
    * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103, an object is
-   * granted.
+   * granted. A snapshot, `{ data, since }`, has no gap.
    * @default undefined (the rules decide)
    */
   onSubscribe?: (

@@ -11,7 +11,7 @@ import { command, startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
-const levels = { info: 30, warn: 40, error: 50 }
+const levels = { debug: 20, info: 30, warn: 40, error: 50 }
 
 function newLog () {
   const { logger, entries } = collectLog()

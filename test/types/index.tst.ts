@@ -101,3 +101,8 @@ test('options that were put together first go to register as they are', () => {
   const options: Options = { keyPrefix: process.env.KEY_PREFIX, logLevel: 'warn', logSerializers: { user: String } }
   expect(app.register).type.toBeCallableWith(cloudRunWebSocket, options)
 })
+
+test('onSubscribe grants a snapshot with the position that the history returned', () => {
+  expect<Options>().type.toBeAssignableWith({ onSubscribe: async () => ({ data: 1, since: { offset: 1, epoch: 'e' } }) })
+  expect<Options>().type.not.toBeAssignableWith({ onSubscribe: async () => ({ data: 1, since: 1 }) })
+})

@@ -1,6 +1,8 @@
 import type { End } from '../../model/close-codes.ts'
 import { isPromise } from '../../util/task-queue.ts'
 import { CommonAge } from './common-age.ts'
+import { asKey, UnkeptReads } from './unkept.ts'
+import type { Kept } from './unkept.ts'
 import type { Logs } from '../logs.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
 
@@ -21,7 +23,9 @@ export const hintCommands = {
   trust_proxy: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })',
   trusted_proxies: "app.register(cloudRunWebSocket, { trustedProxies: request => String(request.headers['x-real-ip']) })",
   websocket_bounds: 'app.register(websocket, { options: { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1_024 } })',
-  websocket_version: 'npm update ws'
+  websocket_version: 'npm update ws',
+  no_history: "channels: { NAMESPACE: { history: { size: 100, ttl: '10m' } } }",
+  no_presence: 'channels: { NAMESPACE: { presence: true } }'
 } as const satisfies Record<string, string>
 
 type Hint = keyof typeof hintCommands
@@ -55,6 +59,7 @@ export class Hints {
   readonly #env: NodeJS.ProcessEnv
   readonly #givenAt = new Map<Hint, number>()
   readonly #commonAge = new CommonAge()
+  readonly #unkept: UnkeptReads
   /** Times of the stalled sweeps. */
   #stalls: number[] = []
   /** ms of CPU time that this process had used at the last sweep. */
@@ -69,6 +74,7 @@ export class Hints {
     this.#options = options
     this.#logs = logs
     this.#env = env
+    this.#unkept = new UnkeptReads(options.channels)
   }
 
   /** Checks the settings alone. */
@@ -126,6 +132,15 @@ export class Hints {
       this.#give('websocket_bounds', now, { wanted, actual }, "The app's own @fastify/websocket decides what is read into memory, before any " +
         `limit of this plugin: ${differences.join(', ')}`, hintCommands.websocket_bounds.replace(/maxPayload.*\d/, options))
     }
+  }
+
+  /** The app reads what is kept of a channel. Told once for each namespace, not once an hour. */
+  readsKept (kept: Kept, channel: string): void {
+    const unkept = this.#unkept.find(kept, channel)
+    if (unkept === undefined) return
+    const { text, namespace, namespaces } = unkept
+    const command = hintCommands[`no_${kept}`].replace('NAMESPACE', () => asKey(namespace))
+    this.#logs.hint(`no_${kept}`, command, { channel, namespaces }, text)
   }
 
   /** A connection has ended. `age`: ms since it was opened. */

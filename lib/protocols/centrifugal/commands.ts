@@ -11,12 +11,12 @@ import { subscribe, unsubscribe } from './subscribe.ts'
 
 /** Refuses `ping`: in version 2 of the protocol a ping is an empty reply and a pong an empty command [Ping Pong]. */
 const ping: Handler<'ping'> = async () => {
-  throw new ReplyError(clientErrors.notAvailable)
+  throw new ReplyError(clientErrors.notAvailable, 'a ping of version 2 of the protocol is an empty command')
 }
 
 /** Handles `rpc`: the app's `onRpc` answers. */
 const rpc: Handler<'rpc'> = async ({ options: { onRpc } }, { connection }, { method = '', data }, reply) => {
-  if (onRpc === undefined) throw new ReplyError(clientErrors.notAvailable)
+  if (onRpc === undefined) throw new ReplyError(clientErrors.notAvailable, 'the app has no onRpc')
   const answer = payloadOf(await onRpc(connection, method, dataOf(data)))
   reply(answer === undefined ? {} : { data: answer })
 }

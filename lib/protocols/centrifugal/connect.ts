@@ -5,7 +5,7 @@ import type { Position, Publication } from '../../model/publication.ts'
 import type { ConnectDetails } from '../../options/connect-details.ts'
 import type { Identity } from '../../options/identity.ts'
 import type { Context } from './context.ts'
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { clientErrors, DisconnectError, ReplyError, tokenRefused } from './errors.ts'
 import { expireConnection } from './expiry.ts'
 import type { Handler } from './handler.ts'
 import { payloadOf, subscribeReply } from './replies.ts'
@@ -52,7 +52,7 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
 
 /** Returns the upgrade's request. The session keeps it no longer, to save memory. */
 function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): FastifyRequest {
-  if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest, 'connect came twice')
   session.phase = 'connecting'
   const recovering = Object.entries(subs).filter(([, { recover }]) => recover)
   session.positions = new Map(recovering.map(([channel, request]): [string, Position] => [channel, positionOf(request)]))
@@ -67,8 +67,12 @@ async function authenticate (tokens: Tokens | undefined, session: SdkSession, { 
   if (token === '' || tokens === undefined) {
     if (identity !== undefined) return identity
     // A token that nobody can verify must not make an anonymous user, nor must a missing one where tokens are required.
-    if (token !== '') throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
-    if (tokens !== undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+    if (token !== '') {
+      throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.invalidToken), 'the client sent a token, and the option token is not set')
+    }
+    if (tokens !== undefined) {
+      throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.badRequest), 'the client sent no token, and the app has no authenticate')
+    }
     return {}
   }
   const claims = await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))

@@ -7,6 +7,7 @@ import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { ErrorReply } from './errors.ts'
 import { endExpired } from './expiry.ts'
+import { explain, tooFast } from './refusals.ts'
 import { isUsable } from './requests.ts'
 import type { Command, CommandData, CommandName } from './schema.ts'
 import type { SdkSession, SdkSessionOwner } from './session.ts'
@@ -33,7 +34,8 @@ export class Dispatcher implements SdkSessionOwner {
     const { connection } = session
     const list = this.encoder.decode(data, binary)
     const refused = session.phase === 'failed'
-    if (list.length === 0 || refused) return connection.end(sdkOnlyCloseCodes.badRequest)
+    if (list.length === 0) return this.#disconnect(session, `a message is not one of the protocol in ${this.encoder.name}`)
+    if (refused) return this.#disconnect(session, 'a command came after connect was refused')
     for (const command of list) {
       if (!connection.open || session.phase === 'failed') return
       await this.#dispatch(session, command)
@@ -52,11 +54,11 @@ export class Dispatcher implements SdkSessionOwner {
     // Only `send` has no id [Command-Reply]. Any other command without one is the answer to a ping, whatever is in it.
     const isPong = id === 0 && name !== 'send'
     // `connect` comes first, and once; after a refused one the client has to close.
-    if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(session)
+    if (phase !== 'connected' && (isPong || name !== 'connect')) return this.#disconnect(session, 'the first command is not connect')
     if (isPong) return this.#pong(session)
-    if (name === undefined) return this.#disconnect(session)
+    if (name === undefined) return this.#disconnect(session, 'a command has an id and nothing else')
     const { inbox } = connection
-    if (!inbox.take() || (weighed.has(name) && !inbox.takeRead())) return this.#replyError(session, id, clientErrors.tooManyRequests)
+    if (!inbox.take() || (weighed.has(name) && !inbox.takeRead())) return this.#tooFast(session, id, name, command[name])
     if (ordered.has(name)) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
     if (session.overlapping >= MAX_OVERLAPPING) return this.#overlapLater(session, id, name, command)
     this.#overlap(session, id, name, command)
@@ -72,8 +74,13 @@ export class Dispatcher implements SdkSessionOwner {
     if (session.connection.open) this.#overlap(session, id, name, command)
   }
 
-  #disconnect ({ connection }: SdkSession): undefined {
-    connection.end(sdkOnlyCloseCodes.badRequest)
+  #disconnect ({ connection }: SdkSession, detail: string): undefined {
+    connection.end({ ...sdkOnlyCloseCodes.badRequest, detail })
+  }
+
+  #tooFast (session: SdkSession, id: number, name: CommandName, request: object | undefined): undefined {
+    explain(this.context.observer, session.connection, name, request, tooFast, tooFast.reply)
+    this.#replyError(session, id, tooFast.reply)
   }
 
   /** One answer to each ping is free; more of them cost as much as any command. */
@@ -112,11 +119,14 @@ export class Dispatcher implements SdkSessionOwner {
   /** Replies with the error, or ends the connection. Returns the type of the error for the metric. */
   #failed (session: SdkSession, id: number, name: CommandName, error: unknown, request: object = {}): string {
     const { connection } = session
+    const { observer } = this.context
     if (error instanceof DisconnectError) {
+      explain(observer, connection, name, request, error, error.end)
       connection.end(error.end)
       return 'disconnect'
     }
     const reply = this.#errorReply(session, name, error, request)
+    explain(observer, connection, name, request, error, reply)
     if (name === 'connect') {
       session.phase = 'failed'
       connection.closeAt(Date.now() + REFUSED_LINGER, 'expired')

@@ -41,11 +41,12 @@ export class SdkEncoder implements Encoder {
   }
 
   endOf (how: CloseName | End): End {
-    const { code, reason, cause } = typeof how === 'string' ? sdkCloseCodes[how] : how
+    const { code, reason, cause, detail }: End = typeof how === 'string' ? sdkCloseCodes[how] : how
     return {
       code: code === closeCodes.normal.code ? sdkCloseCodes.normal.code : code, // SDKs treat 1000 as an unexpected close and connect again
       reason: reason === '' ? closeCodes.normal.reason : reason, // without a reason they connect again after any code
-      cause
+      cause,
+      ...(detail !== undefined && { detail })
     }
   }
 

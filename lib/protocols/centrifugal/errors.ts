@@ -1,4 +1,6 @@
+import { sdkCloseCodes } from '../../model/close-codes.ts'
 import type { CloseName, End } from '../../model/close-codes.ts'
+import { describe } from '../../util/thrown.ts'
 
 /** An error reply of the Centrifugal protocol. */
 export interface ErrorReply {
@@ -54,19 +56,46 @@ export const unsubscribeCodes = {
 /** Thrown by a command that is answered with this error. */
 export class ReplyError extends Error {
   readonly reply: ErrorReply
+  /** Why, for the log alone. */
+  detail: string
+  /** True if a token was refused. */
+  ofToken = false
 
-  constructor (reply: ErrorReply) {
+  constructor (reply: ErrorReply, detail: string = reply.message) {
     super(reply.message)
     this.reply = reply
+    this.detail = detail
   }
 }
 
 /** Thrown by a command that ends the connection. */
 export class DisconnectError extends Error {
-  readonly end: CloseName | End
+  readonly #end: End
+  /** Why, for the log and for `onDisconnect` alone. */
+  detail: string | undefined
+  /** True if a token was refused. */
+  ofToken = false
 
-  constructor (end: CloseName | End) {
-    super(typeof end === 'string' ? end : end.reason)
-    this.end = end
+  constructor (how: CloseName | End, detail?: string) {
+    const end = typeof how === 'string' ? sdkCloseCodes[how] : how
+    super(end.reason)
+    this.#end = end
+    this.detail = detail
   }
+
+  get end (): End {
+    return this.detail === undefined ? this.#end : { ...this.#end, detail: this.detail }
+  }
+}
+
+/** Notes why a token was refused, for the log. Returns the error. */
+export function tokenRefused<Refused extends ReplyError | DisconnectError> (error: Refused, detail: string): Refused {
+  error.detail = detail
+  error.ofToken = true
+  return error
+}
+
+/** Why a command was refused, for the log. */
+export function reasonOf (error: unknown): string {
+  return error instanceof ReplyError || error instanceof DisconnectError ? error.detail ?? error.message : describe(error)
 }

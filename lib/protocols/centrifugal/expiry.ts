@@ -1,6 +1,6 @@
 import type { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { clientErrors, DisconnectError, ReplyError, unsubscribeCodes } from './errors.ts'
+import { clientErrors, DisconnectError, ReplyError, tokenRefused, unsubscribeCodes } from './errors.ts'
 import type { Handler } from './handler.ts'
 import { channelOf } from './requests.ts'
 import type { Expiry, RequestOf } from './schema.ts'
@@ -8,6 +8,8 @@ import type { SdkSession } from './session.ts'
 import { channelOfToken, expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
 import type { Tokens } from './tokens.ts'
 
+/** Why what has an end is refused. */
+export const OVER = 'expiresAt, or the end that the token names, has passed'
 /** Milliseconds after the expiry in which a refresh that is under way still counts, as in Centrifuge. */
 const EXPIRY_GRACE = 25_000
 
@@ -25,7 +27,7 @@ export function expireConnection ({ connection, refreshable }: SdkSession, until
     connection.closeAt(Infinity, 'expired')
     return {}
   }
-  if (hasPassed(until)) throw new ReplyError(clientErrors.expired)
+  if (hasPassed(until)) throw new ReplyError(clientErrors.expired, OVER)
   const expiresAt = until * 1_000
   connection.closeAt(endOf({ expiresAt, refreshable }), 'expired')
   return refreshable ? expiryReply(expiresAt) : {}
@@ -50,9 +52,13 @@ export function endExpired (session: SdkSession, now: number): void {
 
 /** Handles `refresh`: a new token for a connection that was opened with one. */
 export const refresh: Handler<'refresh'> = async ({ tokens }, session, { token = '' }, reply) => {
-  if (token === '' || !session.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  if (token === '' || !session.refreshable || tokens === undefined) {
+    throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.badRequest), 'a refresh needs a token, and a connection that was opened with one')
+  }
   const claims = await verifyConnectionToken(tokens, token, new DisconnectError('expired'))
-  if ((claims.sub ?? '') !== session.connection.user) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  if ((claims.sub ?? '') !== session.connection.user) {
+    throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.invalidToken), 'the new token is for another user')
+  }
   // Other channels than before: the client must connect again to be subscribed to them.
   const channels = claims.channels?.toSorted() ?? []
   if (String(channels) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
@@ -64,15 +70,17 @@ export const subRefresh: Handler<'sub_refresh'> = async ({ tokens }, session, re
   const channel = await refreshedChannel(tokens, request)
   const { token = '', type = 0 } = request
   const { connection } = session
-  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // of a shared poll
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable, 'shared polls are not supported')
   await connection.turns.settled(channel) // its subscribe may be in the same frame
   const subscription = connection.subscriptions.get(channel)
-  if (subscription?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied)
-  if (token === '') throw new ReplyError(clientErrors.badRequest)
-  if (!subscription.refreshable || tokens === undefined) throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  if (subscription?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied, 'the client is not subscribed to the channel')
+  if (token === '') throw tokenRefused(new ReplyError(clientErrors.badRequest), 'the client sent no token')
+  if (!subscription.refreshable || tokens === undefined) {
+    throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.badRequest), 'the subscription was made without a token that expires')
+  }
   const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
   const until = expiresAt(await verifySubscriptionToken(tokens, token, channel, connection, invalid))
-  if (hasPassed(until)) throw new ReplyError(clientErrors.expired)
+  if (hasPassed(until)) throw new ReplyError(clientErrors.expired, OVER)
   reply(expireSubscription(session, subscription, until))
 }
 

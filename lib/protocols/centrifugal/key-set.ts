@@ -42,10 +42,10 @@ export class RemoteKeySet {
     } catch (error) {
       const unknown = error instanceof errors.JWKSNoMatchingKey
       // The key may be newer than our copy of the set. A temporary error makes the client try again.
-      if (unknown && coolingDown) throw new ReplyError(clientErrors.internal)
+      if (unknown && coolingDown) throw new ReplyError(clientErrors.internal, 'the key set has no such key yet')
       if (!unknown && !(error instanceof errors.JWKSMultipleMatchingKeys)) {
         this.#noteFailure(error)
-        throw new ReplyError(clientErrors.internal)
+        throw new ReplyError(clientErrors.internal, 'there is no key to verify the token with, see keys.failed')
       }
       this.#noteSuccess()
       throw error

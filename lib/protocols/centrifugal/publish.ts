@@ -6,7 +6,7 @@ import { checkChange } from '../../options/publish-change.ts'
 import type { Context } from './context.ts'
 import { clientErrors, ReplyError } from './errors.ts'
 import type { Handler } from './handler.ts'
-import { channelOf, dataOf, isForUser, knownRules, payloadOfCommand } from './requests.ts'
+import { channelOf, dataOf, isForUser, knownRules, NOT_FOR_USER, payloadOfCommand } from './requests.ts'
 import type { CommandData } from './schema.ts'
 import type { SdkSession } from './session.ts'
 
@@ -20,8 +20,8 @@ const MAX_PUBLISHING = 64
 export const publish: Handler<'publish'> = async (context, session, request, reply, next) => {
   const channel = channelOf(request)
   const { data, type = 0 } = request
-  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // of a map
-  if (data === undefined) throw new ReplyError(clientErrors.badRequest)
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable, 'maps are not supported')
+  if (data === undefined) throw new ReplyError(clientErrors.badRequest, 'there is no data')
   const { connection } = session
   await connection.turns.settled(channel) // its subscribe may be in the same frame
   const { payload, options } = await authorize(context, session, channel, data)
@@ -45,14 +45,14 @@ interface Allowed {
 async function authorize (context: Context, { connection }: SdkSession, channel: string, sent: CommandData): Promise<Allowed> {
   const { publish, publishLimit } = knownRules(context.namespaces, channel)
   const data = dataOf(sent)
-  if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
+  if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied, NOT_FOR_USER)
   const allowed = typeof publish === 'function' ? await publish(connection, channel, data) : publish
-  if (!allowed) throw new ReplyError(clientErrors.permissionDenied)
+  if (!allowed) throw new ReplyError(clientErrors.permissionDenied, 'the rule publish of the namespace does not allow it')
   if (publishLimit !== undefined && !context.publishLimits.take(connection, channel, publishLimit, Date.now())) {
-    throw new ReplyError(clientErrors.tooManyRequests)
+    throw new ReplyError(clientErrors.tooManyRequests, 'the user publishes faster than publishLimit of the namespace allows')
   }
   const change = await context.options.onPublish?.(connection, channel, data)
-  if (change === false) throw new ReplyError(clientErrors.permissionDenied)
+  if (change === false) throw new ReplyError(clientErrors.permissionDenied, 'onPublish returned false')
   if (typeof change !== 'object' || change === null) return { payload: payloadOfCommand(sent), options: {} }
   const { data: changed, ...options } = checkChange(change)
   return { payload: changed === undefined ? payloadOfCommand(sent) : encodePayload(changed), options }

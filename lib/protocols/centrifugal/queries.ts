@@ -18,7 +18,7 @@ export const presence: Handler<'presence'> = async (context, session, request, r
   const channel = await subscribedChannel(context, session, request, 'presence')
   const members = await read(context, session, channel, 'presence', async () => {
     const { clients } = await context.presence.stats(channel)
-    if (clients > MAX_MEMBERS) throw new ReplyError(clientErrors.limitExceeded)
+    if (clients > MAX_MEMBERS) throw new ReplyError(clientErrors.limitExceeded, `there are more than ${MAX_MEMBERS} members: use presence_stats`)
     return context.presence.list(channel)
   })
   reply({ presence: Object.fromEntries(members.map(member => [member.client, clientInfo(member)])) })
@@ -39,7 +39,7 @@ export const history: Handler<'history'> = async (context, session, request, rep
   const channel = await subscribedChannel(context, session, request, 'history')
   const { limit = 0, reverse = false } = request
   const since = request.since && positionOf(request.since)
-  if (reverse && since?.offset === 0) throw new ReplyError(clientErrors.badRequest)
+  if (reverse && since?.offset === 0) throw new ReplyError(clientErrors.badRequest, 'nothing is before offset 0')
   const atMost = limit < 0 ? MAX_PUBLICATIONS : Math.min(limit, MAX_PUBLICATIONS)
   const query = { limit: atMost, since, reverse, maxBytes: context.options.maxBufferedBytes / 2 }
   const { publications, offset, epoch } = await read(context, session, channel, JSON.stringify(query), () => {
@@ -57,7 +57,7 @@ async function read<T> (
 ): Promise<T> {
   const kind = question.startsWith('{') ? 'history' : question
   const answer = await reads.take(`${kind} ${channel}`, question, () => connection.open, call)
-  if (answer === undefined) throw new ReplyError(clientErrors.tooManyRequests)
+  if (answer === undefined) throw new ReplyError(clientErrors.tooManyRequests, 'too many reads of this channel are waiting')
   return answer
 }
 
@@ -69,8 +69,8 @@ async function subscribedChannel (
   { namespaces }: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
 ): Promise<string> {
   const channel = channelOf(request)
-  if (!knownRules(namespaces, channel)[feature]) throw new ReplyError(clientErrors.notAvailable)
+  if (!knownRules(namespaces, channel)[feature]) throw new ReplyError(clientErrors.notAvailable, `the namespace keeps no ${feature}`)
   await connection.turns.settled(channel) // its subscribe may be in the same frame
-  if (connection.subscriptions.get(channel)?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied)
+  if (connection.subscriptions.get(channel)?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied, 'the client is not subscribed to the channel')
   return channel
 }

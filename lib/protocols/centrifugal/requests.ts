@@ -9,6 +9,8 @@ import type { CommandData } from './schema.ts'
 
 const LINE_FEED = 10
 const CARRIAGE_RETURN = 13
+/** Why a user may not enter a user-limited channel. */
+export const NOT_FOR_USER = 'the channel is limited to the users after its #'
 /** Levels of data that every function can follow. The call stack ends some thousand levels down. */
 const MAX_DEPTH = 1_000
 
@@ -23,14 +25,14 @@ export function channelOf (request: { channel?: string }): string {
 
 /** The same without a check of the name, for commands that only look it up. */
 export function anyChannelOf ({ channel = '' }: { channel?: string }): string {
-  if (channel === '') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
+  if (channel === '') throw new DisconnectError(sdkOnlyCloseCodes.badRequest, 'the command names no channel')
   return channel
 }
 
 /** @throws ReplyError (102) for a namespace that is not in the option `channels`. */
 export function knownRules (namespaces: ChannelNamespaces, channel: string): ChannelRules {
   const rules = namespaces.find(channel)
-  if (rules === undefined) throw new ReplyError(clientErrors.unknownChannel)
+  if (rules === undefined) throw new ReplyError(clientErrors.unknownChannel, 'the option channels has no such namespace')
   return rules
 }
 
@@ -87,7 +89,7 @@ export function dataOf (data: CommandData | undefined): unknown {
   try {
     if (isSuspect(text)) checkKeys(value)
   } catch {
-    throw new ReplyError(clientErrors.badRequest)
+    throw new ReplyError(clientErrors.badRequest, 'the data has a key that changes the prototype of objects')
   }
   return value
 }
@@ -105,7 +107,7 @@ export function payloadOfCommand (data: CommandData): Payload {
     // A string from a client is JSON like any other value.
     return { kind: 'json', payload: Buffer.from(JSON.stringify(value)) }
   } catch {
-    throw new ReplyError(clientErrors.badRequest)
+    throw new ReplyError(clientErrors.badRequest, 'the data is nested too deep')
   }
 }
 

@@ -2,17 +2,19 @@ import type { Connection } from '../../core/connection.ts'
 import type { Recovery } from '../../hub/recovery.ts'
 import { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import type { Position } from '../../model/publication.ts'
 import type { Observer } from '../../observability/observer.ts'
 import { checkGrant } from '../../options/subscribe-grant.ts'
 import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
 import type { Context } from './context.ts'
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
-import { expireSubscription, hasPassed } from './expiry.ts'
+import { clientErrors, DisconnectError, ReplyError, tokenRefused } from './errors.ts'
+import { expireSubscription, hasPassed, OVER } from './expiry.ts'
 import type { Handler, SendReply } from './handler.ts'
 import { payloadOf, subscribeReply } from './replies.ts'
-import { anyChannelOf, channelOf, dataOf, isForUser, knownRules, positionOf } from './requests.ts'
+import { anyChannelOf, channelOf, dataOf, isForUser, knownRules, NOT_FOR_USER, positionOf } from './requests.ts'
 import type { RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
+import { afterSnapshot, snapshotGap } from './snapshot.ts'
 import { expiresAt, verifySubscriptionToken } from './tokens.ts'
 
 type Request = RequestOf<'subscribe'>
@@ -67,24 +69,29 @@ function returns ({ left }: SdkSession, channel: string): boolean {
   return left !== undefined && (left.has(channel) || left.size >= MAX_CHANNELS)
 }
 
+/** Clients recover when they reconnect. One that leaves and comes back reads as by `history`, so it costs as much. */
+function payRead (session: SdkSession, channel: string): void {
+  if (!returns(session, channel) || session.connection.inbox.takeRead()) return
+  throw new ReplyError(clientErrors.tooManyRequests, 'the client comes back to channels faster than rateLimit.messages allows')
+}
+
 /** Checks the request before the subscribe waits for its turn. Returns the channel. */
 function checkRequest (request: Request): string {
   const channel = channelOf(request)
   const { delta = '', tf, type = 0 } = request
-  if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest)
-  if (tf !== undefined) throw new ReplyError(clientErrors.badRequest)
-  if (type !== 0) throw new ReplyError(clientErrors.notAvailable) // a map or a shared poll
+  if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest, 'delta is neither empty nor fossil')
+  if (tf !== undefined) throw new ReplyError(clientErrors.badRequest, 'tags filters are not supported')
+  if (type !== 0) throw new ReplyError(clientErrors.notAvailable, 'maps and shared polls are not supported')
   return channel
 }
 
 function reserve ({ namespaces }: Context, session: SdkSession, channel: string, request: Request): Subscription {
   const { connection } = session
   if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
-  if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded)
+  if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded, `the connection has ${MAX_CHANNELS} subscriptions, which is the maximum`)
   const { history, joinLeave } = namespaces.rules(channel)
   const since = request.recover && history !== undefined ? positionOf(request) : undefined
-  // Clients recover when they reconnect. One that leaves and comes back reads as by `history`, so it costs as much.
-  if (since !== undefined && returns(session, channel) && !connection.inbox.takeRead()) throw new ReplyError(clientErrors.tooManyRequests)
+  if (since !== undefined) payRead(session, channel)
   const subscription = new Subscription(connection, channel, false)
   subscription.joinLeave = joinLeave
   subscription.since = since
@@ -97,18 +104,20 @@ async function authorize (
   context: Context, connection: Connection, subscription: Subscription, { token = '', data }: Request
 ): Promise<SubscribeGrant> {
   const { channel } = subscription
-  const { subscribe, token: tokenOnly } = knownRules(context.namespaces, channel)
-  if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied)
+  const { subscribe, token: tokenOnly, history } = knownRules(context.namespaces, channel)
+  if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied, NOT_FOR_USER)
   let grant: SubscribeGrant = {}
   if (token !== '') {
     grant = await grantByToken(context, connection, subscription, token)
-  } else if (tokenOnly || !(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
-    throw new ReplyError(clientErrors.permissionDenied)
+  } else if (tokenOnly) {
+    throw new ReplyError(clientErrors.permissionDenied, 'the rule token of the namespace wants a subscription token')
+  } else if (!(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
+    throw new ReplyError(clientErrors.permissionDenied, 'the rule subscribe of the namespace does not allow it')
   }
   const answer = await context.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
-  if (answer === false) throw new ReplyError(clientErrors.permissionDenied)
-  if (typeof answer === 'object' && answer !== null) grant = merge(grant, answer)
-  if (hasPassed(grant.expiresAt)) throw new ReplyError(clientErrors.expired)
+  if (answer === false) throw new ReplyError(clientErrors.permissionDenied, 'onSubscribe returned false')
+  if (typeof answer === 'object' && answer !== null) grant = merge(grant, checkGrant(answer, channel, history !== undefined))
+  if (hasPassed(grant.expiresAt)) throw new ReplyError(clientErrors.expired, OVER)
   return grant
 }
 
@@ -116,7 +125,7 @@ async function grantByToken (
   { tokens }: Context, connection: Connection, subscription: Subscription, token: string
 ): Promise<SubscribeGrant> {
   const denied = new ReplyError(clientErrors.permissionDenied)
-  if (tokens === undefined) throw denied
+  if (tokens === undefined) throw tokenRefused(denied, 'the client sent a token, and the option token is not set')
   const claims = await verifySubscriptionToken(tokens, token, subscription.channel, connection, denied)
   const until = expiresAt(claims)
   subscription.refreshable = until !== undefined
@@ -126,8 +135,8 @@ async function grantByToken (
 
 /** Fields that `onSubscribe` leaves out stay as the token has them. */
 function merge (grant: SubscribeGrant, answer: SubscribeGrant): SubscribeGrant {
-  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt } = checkGrant(answer)
-  return { data, info, ...(expiresAt !== undefined && { expiresAt }) }
+  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt, since } = answer
+  return { data, info, since, ...(expiresAt !== undefined && { expiresAt }) }
 }
 
 /** Joins the channel, admits the subscription, and replies with what the client missed. */
@@ -136,27 +145,58 @@ async function enter (
 ): Promise<void> {
   const { observer, subscriptions } = context
   const { connection } = session
-  const { data, info, expiresAt } = await authorize(context, connection, subscription, request)
+  const { data, info, expiresAt, since } = await authorize(context, connection, subscription, request)
   const payload = payloadOf(data)
   payloadOf(info) // both throw for data that cannot be sent, so they come before the join
   subscription.info = info
-  await subscriptions.join(connection, subscription)
+  const own = subscription.since
+  await join(context, session, subscription, since, rejectsUnrecovered(request))
   if (subscription.since !== undefined && returns(session, subscription.channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
-  if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired)
+  if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired, OVER)
   // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
-  const recovery = admit(observer, subscription, request)
+  const recovery = admit(observer, subscription, own, rejectsUnrecovered(request))
   const expiry = expireSubscription(session, subscription, expiresAt)
-  reply({ ...subscribeReply(recovery, subscription.since !== undefined), ...expiry, ...(payload !== undefined && { data: payload }) })
+  reply({ ...subscribeReply(recovery, own !== undefined), ...expiry, ...(payload !== undefined && { data: payload }) })
   session.pushAll(subscription.channel, recovery.live)
   subscriptions.announceJoin(connection, subscription)
 }
 
-function admit (observer: Observer, subscription: Subscription, { flag = 0 }: Request): Recovery {
-  const recovering = subscription.since !== undefined
-  const onlyRecovered = recovering && (flag & REJECT_UNRECOVERED) !== 0
+function rejectsUnrecovered ({ flag = 0 }: Request): boolean {
+  return (flag & REJECT_UNRECOVERED) !== 0
+}
+
+/**
+ * Joins the channel, to recover from the client's own position. Where it has none, or where too much was published
+ * since, `subscription.since` becomes the position of the snapshot: a client that returns must not lose what it missed.
+ */
+async function join (
+  { subscriptions }: Context, session: SdkSession, subscription: Subscription, snapshot: Position | undefined, rejects: boolean
+): Promise<void> {
+  const { connection } = session
+  const own = subscription.since
+  if (own === undefined && snapshot !== undefined) {
+    payRead(session, subscription.channel)
+    subscription.since = snapshot
+  }
+  await subscriptions.join(connection, subscription)
+  if (own === undefined || snapshot === undefined || rejects || subscription.recovers) return
+  await subscriptions.recoverFrom(connection, subscription, snapshot)
+}
+
+/** @param own The position that the client has named. If `subscription.since` is another, that is the snapshot's. */
+function admit (observer: Observer, subscription: Subscription, own: Position | undefined, rejects: boolean): Recovery {
+  const { channel, since } = subscription
+  const snapshot = since === own ? undefined : since
+  const onlyRecovered = snapshot !== undefined || (own !== undefined && rejects)
   const recovery = subscription.admit(onlyRecovered)
   if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
-  if (recovering) observer.recovered(recovery.recovered)
-  if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition)
-  return recovery
+  if (own !== undefined) observer.recovered(recovery.recovered && snapshot === undefined)
+  if (snapshot === undefined) {
+    if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition, 'the history has not all since the position of the client')
+    return recovery
+  }
+  if (recovery.recovered) return afterSnapshot(recovery)
+  observer.callFailed('onSubscribe', snapshotGap(channel, snapshot, recovery))
+  // It is temporary: the client asks again, and the app reads a newer snapshot.
+  throw new ReplyError(clientErrors.internal, 'the snapshot of onSubscribe would have a gap, see call.failed')
 }

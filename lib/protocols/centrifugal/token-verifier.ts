@@ -5,6 +5,7 @@ import type { JWTPayload, JWTVerifyOptions } from 'jose'
 import type { Observer } from '../../observability/observer.ts'
 import { algorithmsOf, keyAlgorithms } from '../../options/token-options.ts'
 import type { TokenOptions } from '../../options/token-options.ts'
+import { tokenRefused } from './errors.ts'
 import { RemoteKeySet } from './key-set.ts'
 import type { Refusal, Tokens } from './tokens.ts'
 
@@ -25,10 +26,10 @@ export class TokenVerifier implements Tokens {
     try {
       return checkClaims(await this.#verify(token)) as Claims
     } catch (error) {
-      if (error instanceof errors.JWTExpired) throw expired
-      if (error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf') throw expired
+      if (error instanceof errors.JWTExpired) throw tokenRefused(expired, 'it has expired')
+      if (error instanceof errors.JWTClaimValidationFailed && error.claim === 'nbf') throw tokenRefused(expired, 'it is not valid yet')
       // A TypeError comes from `checkClaims`, or from jose for a key that does not go with the token's algorithm.
-      if (error instanceof errors.JOSEError || error instanceof TypeError) throw invalid
+      if (error instanceof errors.JOSEError || error instanceof TypeError) throw tokenRefused(invalid, error.message)
       throw error
     }
   }
@@ -62,23 +63,32 @@ async function verifyWithAny (token: string, [secret, ...others]: KeyObject[], o
 /** Checks the types of the claims, and decodes `b64info` and `b64data`. @throws TypeError */
 function checkClaims (claims: JWTPayload): JWTPayload {
   const { sub = '', channels = [], client = '', b64info, b64data, expire_at: at = 0 } = claims
-  const valid = typeof sub === 'string' && sub.isWellFormed() && typeof client === 'string' && typeof at === 'number' && isStrings(channels)
-  if (!valid) throw new TypeError('a claim is not of its type')
+  checkType('sub', sub, 'string')
+  checkType('client', client, 'string')
+  checkType('expire_at', at, 'number')
+  if (!(sub as string).isWellFormed()) throw new TypeError('`sub` must be well-formed Unicode')
+  if (!isStrings(channels)) throw new TypeError('`channels` must be a list of strings')
   return {
     ...claims,
-    ...(b64info !== undefined && { info: decodeBase64(b64info) }),
-    ...(b64data !== undefined && { data: decodeBase64(b64data) })
+    ...(b64info !== undefined && { info: decodeBase64('b64info', b64info) }),
+    ...(b64data !== undefined && { data: decodeBase64('b64data', b64data) })
   }
+}
+
+/** RFC 7519 says that `sub` is a string: a number, such as the id of a row, would be another user in other places. */
+function checkType (claim: string, value: unknown, type: 'string' | 'number'): void {
+  const got: string = typeof value
+  if (got !== type) throw new TypeError(`\`${claim}\` must be a ${type}, got ${got === 'object' ? 'an object or null' : `a ${got}`}`)
 }
 
 function isStrings (value: unknown): value is string[] {
   return Array.isArray(value) && value.every(one => typeof one === 'string')
 }
 
-function decodeBase64 (encoded: unknown): unknown {
+function decodeBase64 (claim: string, encoded: unknown): unknown {
   try {
     return JSON.parse(Buffer.from(encoded as string, 'base64').toString())
   } catch {
-    throw new TypeError('a claim is not JSON in base64')
+    throw new TypeError(`\`${claim}\` must be JSON in base64`)
   }
 }

@@ -1,7 +1,7 @@
 import type { JWTPayload } from 'jose'
 import type { Connection } from '../../core/connection.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { clientErrors, DisconnectError, ReplyError, tokenRefused } from './errors.ts'
 
 /** Claims of a connection token (centrifugal.dev/docs/server/authentication). */
 export interface ConnectionClaims extends JWTPayload {
@@ -32,14 +32,17 @@ export interface SubscriptionClaims extends JWTPayload {
 /** Errors to throw for a token that is refused. */
 export interface Refusal {
   /** Thrown if it expired, or is not valid yet: a new one may do. */
-  readonly expired: Error
+  readonly expired: ReplyError | DisconnectError
   /** Thrown if it never was valid. */
-  readonly invalid: Error
+  readonly invalid: ReplyError | DisconnectError
 }
 
 /** Verifies the JWTs of SDK clients. */
 export interface Tokens {
-  /** @throws one of `refusal`; any other error if no key can be had, which tells nothing about the token. */
+  /**
+   * @throws one of `refusal`, which then says why; any other error if no key can be had, which tells nothing about the
+   * token.
+   */
   verify<Claims extends JWTPayload> (token: string, refusal: Refusal): Promise<Claims>
 }
 
@@ -49,10 +52,10 @@ export function expiresAt ({ exp, expire_at: own }: ConnectionClaims | Subscript
 }
 
 /** @throws `expired`; DisconnectError (3500) for a token that is not valid, or is a subscription token. */
-export async function verifyConnectionToken (tokens: Tokens, token: string, expired: Error): Promise<ConnectionClaims> {
+export async function verifyConnectionToken (tokens: Tokens, token: string, expired: Refusal['expired']): Promise<ConnectionClaims> {
   const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
   const claims = await tokens.verify<ConnectionClaims>(token, { expired, invalid })
-  if (claims.channel !== undefined) throw invalid
+  if (claims.channel !== undefined) throw tokenRefused(invalid, 'it is a subscription token: it has the claim `channel`')
   return claims
 }
 
@@ -63,17 +66,24 @@ export async function verifyConnectionToken (tokens: Tokens, token: string, expi
 export async function channelOfToken (tokens: Tokens, token: string): Promise<string> {
   const invalid = new DisconnectError(sdkOnlyCloseCodes.invalidToken)
   const { channel } = await tokens.verify<SubscriptionClaims>(token, { expired: new ReplyError(clientErrors.tokenExpired), invalid })
-  if (typeof channel !== 'string') throw invalid
+  if (typeof channel !== 'string') throw tokenRefused(invalid, 'it is not a subscription token: it has no claim `channel`')
   return channel
 }
 
 /** @throws ReplyError (109) if it expired; `invalid`; DisconnectError (3500) if it is for someone or something else. */
 export async function verifySubscriptionToken (
-  tokens: Tokens, token: string, channel: string, { id, user }: Connection, invalid: Error
+  tokens: Tokens, token: string, channel: string, connection: Connection, invalid: Refusal['invalid']
 ): Promise<SubscriptionClaims> {
   const expired = new ReplyError(clientErrors.tokenExpired)
   const claims = await tokens.verify<SubscriptionClaims>(token, { expired, invalid })
-  const matches = claims.channel === channel && (claims.sub ?? '') === user && (claims.client ?? id) === id
-  if (!matches) throw new DisconnectError(sdkOnlyCloseCodes.invalidToken)
+  const wrong = claimOfAnother(claims, channel, connection)
+  if (wrong !== undefined) throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.invalidToken), `its claim \`${wrong}\` is another`)
   return claims
+}
+
+/** Returns the claim by which a subscription token is for someone or something else. */
+function claimOfAnother (claims: SubscriptionClaims, channel: string, { id, user }: Connection): string | undefined {
+  if (claims.channel !== channel) return 'channel'
+  if ((claims.sub ?? '') !== user) return 'sub'
+  return (claims.client ?? id) === id ? undefined : 'client'
 }

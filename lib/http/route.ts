@@ -11,8 +11,12 @@ import { answerUpgradeRequired } from './admission.ts'
 import type { Admission } from './admission.ts'
 import { retryAfter } from './answer.ts'
 import type { HttpError } from './answer.ts'
+import { completeInjectedStream } from './injected-stream.ts'
 import type { Limiter } from './rate-limit.ts'
 import { guardSocket } from './websocket-server.ts'
+
+/** The socket under a WebSocket. */
+type RawSocket = Socket & { _httpMessage?: ServerResponse }
 
 /** The routes of WebSocket clients. They go through the app's router, so its hooks, prefix and encapsulation apply. */
 export class WebSocketRoutes {
@@ -47,7 +51,9 @@ export class WebSocketRoutes {
       wsHandler: (socket, request) => {
         // The app's own @fastify/websocket would close it at app.close() without a code; that is the drain's task.
         this.#app.websocketServer.clients?.delete(socket) // undefined where the app has turned clientTracking off
-        detachUpgradeResponse(socket)
+        const { _socket: raw } = socket as unknown as { _socket: RawSocket }
+        detachUpgradeResponse(raw)
+        completeInjectedStream(raw)
         const identity = admission.identity(request)
         tracing.accepted(request, () => this.#connections.accept(socket, choose(socket, request), identity, request))
       }
@@ -71,8 +77,7 @@ export class WebSocketRoutes {
 }
 
 /** Detaches the response that @fastify/websocket made for the upgrade: it would keep the request in memory. */
-function detachUpgradeResponse (socket: WebSocket): void {
-  const { _socket: raw } = socket as unknown as { _socket: Socket & { _httpMessage?: ServerResponse } }
+function detachUpgradeResponse (raw: RawSocket): void {
   raw._httpMessage?.detachSocket(raw)
 }
 

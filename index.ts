@@ -137,7 +137,7 @@ export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-
 
 export type { ChannelOptions, Limit } from './lib/options/channel-options.ts'
 export type { ConnectDetails, Identity, LoggingOptions, Options, PublishChange, SubscribeGrant } from './lib/options/options.ts'
-export { ClientError } from './lib/model/errors.ts'
+export { ClientError } from './lib/model/client-error.ts'
 export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export type { Duration } from './lib/options/checks.ts'

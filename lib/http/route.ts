@@ -49,13 +49,16 @@ export class WebSocketRoutes {
       onSend: tracing.onSend,
       handler: (_request, reply) => { answerUpgradeRequired(reply) }, // `onRequest` has done so already
       wsHandler: (socket, request) => {
-        // The app's own @fastify/websocket would close it at app.close() without a code; that is the drain's task.
-        this.#app.websocketServer.clients?.delete(socket) // undefined where the app has turned clientTracking off
         const { _socket: raw } = socket as unknown as { _socket: RawSocket }
         detachUpgradeResponse(raw)
         completeInjectedStream(raw)
-        const identity = admission.identity(request)
-        tracing.accepted(request, () => this.#connections.accept(socket, choose(socket, request), identity, request))
+        const protocol = choose(socket, request)
+        tracing.accepted(request, () => {
+          if (admission.closeRefused(socket, request, protocol)) return
+          // The app's own @fastify/websocket would close it at app.close() without a code; that is the drain's task.
+          this.#app.websocketServer.clients?.delete(socket) // undefined where the app has turned clientTracking off
+          this.#connections.accept(socket, protocol, admission.identity(request), request)
+        })
       }
     })
   }

@@ -86,27 +86,6 @@ export const MessageRateError = createError<[number, number]>(
   'FST_CRWS_MESSAGE_RATE', 'Too many messages: at most %d in %d ms. This one was not handled; send more slowly', 429
 )
 
-/**
- * The one error of the app whose text reaches a client: `throw new ClientError(403, 'the room is full')`. The text of
- * any other error may contain what a client must not see.
- */
-export class ClientError extends Error {
-  readonly code: number
-
-  /**
-   * `code`: a whole number from 400 to 1999. An SDK client gets it with the text in reply to its command.
-   * @throws FST_CRWS_INVALID_ARGUMENT
-   */
-  constructor (code: number, message: string) {
-    if (!Number.isInteger(code) || code < 400 || code > 1999) {
-      throw new InvalidArgumentError('code of a ClientError', String(code), 'a whole number from 400 to 1999')
-    }
-    super(message)
-    this.name = 'ClientError'
-    this.code = code
-  }
-}
-
 /** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
 export const ALREADY_REPORTED: ReadonlySet<string> = new Set([
   'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_CONNECTION_CLOSED'

@@ -92,43 +92,50 @@ export class Logs {
   }
 
   opened (connection: LoggedConnection, request: FastifyRequest): void {
+    if (!this.#writes('connection.opened')) return
     const context = { ...this.#context(connection, { first: true }), ...this.#request(request, 101) }
-    this.#write('connection.opened', { ...client(connection), reqId: request.id, ...context }, 'WebSocket connection opened')
+    this.#write('connection.opened', { ...client(connection), reqId: request.id, ...context }, `${nameOf(connection)} opened`)
   }
 
   closed (connection: LoggedConnection, { code, reason, cause }: End): void {
+    if (!this.#writes('connection.closed')) return
     const { received, sent, bytesReceived, bytesSent, connectedAt, identified } = connection
     const age = (Date.now() - connectedAt) / 1_000
     const counts = { received, sent, bytesReceived, bytesSent }
     const context = this.#context(connection, { ...(!identified && { first: true }), last: true })
     const fields = { ...client(connection), age, cause, code, reason, ...counts, ...context }
-    this.#write('connection.closed', fields, 'WebSocket connection closed')
+    this.#write('connection.closed', fields, `${nameOf(connection)} closed: ${cause} (${code}${reason && `, ${reason}`})`)
   }
 
-  /** The path is logged without its query: clients that cannot send headers put their tokens there. */
-  rejected (request: FastifyRequest | IncomingMessage, error: Rejection, reason: string, status: number): void {
-    const { url, headers: { origin } } = request
+  /**
+   * The path is logged without its query: clients that cannot send headers put their tokens there. `details`: the
+   * error, or the close code.
+   */
+  rejected (request: FastifyRequest | IncomingMessage, error: Rejection, reason: string, status: number, details?: object): void {
+    if (!this.#writes('connection.rejected')) return
+    const { url = '', headers: { origin } } = request
+    const [path = ''] = url.split('?', 1)
     const reqId = 'id' in request ? request.id : undefined
     const context = { ...this.#request(request, status), [requestTrace]: this.traceOf(request) }
-    const fields = { error, reqId, path: url?.split('?', 1)[0], origin, ...context }
-    this.#write('connection.rejected', fields, `WebSocket connection rejected: ${reason}`)
+    const text = `WebSocket connection to ${path} rejected (${error}): ${reason}`
+    this.#writeWithError('connection.rejected', { error, reqId, path, origin, ...details, ...context }, text)
   }
 
   slow (connection: LoggedConnection, bufferedBytes: number): void {
     const fields = { ...client(connection), bufferedBytes, ...this.#context(connection) }
-    this.#write('connection.slow', fields, 'WebSocket client does not read fast enough and is dropped')
+    this.#write('connection.slow', fields, `${nameOf(connection)} is dropped: the client does not read fast enough`)
   }
 
-  /** A handler of the app threw. The entry has its stack. */
-  failed (connection: LoggedConnection, err: unknown): void {
-    const fields = { ...client(connection), ...this.#context(connection) }
-    this.#writeError('connection.failed', fields, err, 'Handler of a WebSocket connection failed')
+  /** A handler of the app threw. The entry has its stack. `handler`: its name, or what else was done. */
+  failed (connection: LoggedConnection, err: unknown, handler: string): void {
+    const fields = { ...client(connection), handler, err, ...this.#context(connection) }
+    this.#writeWithError('connection.failed', fields, `${handler} failed: ${describe(err)}`)
   }
 
-  /** `authenticate` has a bug. The entry has its stack. */
+  /** `authenticate` has a bug, or something it needs is down. The entry has its stack. */
   authenticateFailed (request: FastifyRequest, err: unknown): void {
     const fields = { reqId: request.id, path: request.url.split('?', 1)[0], err, [requestTrace]: this.traceOf(request) }
-    this.#write('authenticate.failed', fields, `authenticate failed: ${(err as Error).message}`)
+    this.#writeWithError('authenticate.failed', fields, `authenticate failed: ${describe(err)}`)
   }
 
   /** Logs a random sample of the messages. The content is left out unless the app asks for it. */
@@ -181,11 +188,11 @@ export class Logs {
   }
 
   controlFailed (command: string, err: unknown): void {
-    this.#writeError('control.failed', { command }, err, 'Command from another instance failed')
+    this.#writeWithError('control.failed', { command, err }, `Command ${command} from another instance failed: ${describe(err)}`)
   }
 
   callFailed (call: string, err: unknown): void {
-    this.#writeError('call.failed', { call }, err, `Call of ${call} failed`)
+    this.#writeWithError('call.failed', { call, err }, `Call of ${call} failed: ${describe(err)}`)
   }
 
   /** `command` corrects the setting. */
@@ -218,18 +225,27 @@ export class Logs {
   }
 
   /** The serializer of the logger reads every field of an error, and of its causes; one may throw while it is read. */
-  #writeError (event: Event, fields: object, err: unknown, message: string): void {
-    const text = `${message}: ${describe(err)}`
+  #writeWithError (event: Event, fields: Record<string, unknown>, message: string): void {
     try {
-      this.#write(event, { ...fields, err }, text)
+      this.#write(event, fields, message)
     } catch {
-      this.#write(event, { ...fields, err: new Error(describe(err)) }, text)
+      this.#write(event, { ...fields, err: new Error(describe(fields.err)) }, message)
     }
+  }
+
+  /** Whether the logger takes entries of this level: those of every connection need not be made in vain. */
+  #writes (event: Event): boolean {
+    const { log } = this.#destination
+    return log !== undefined && (log as { isLevelEnabled?: (level: string) => boolean }).isLevelEnabled?.(logEvents[event]) !== false
   }
 
   #write (event: Event, fields: object, message: string): void {
     this.#destination.log?.[logEvents[event]]({ event, ...fields }, message)
   }
+}
+
+function nameOf ({ user }: LoggedConnection): string {
+  return user === '' ? 'WebSocket connection of an anonymous client' : `WebSocket connection of user ${user}`
 }
 
 function client ({ id, user, protocol }: LoggedConnection): object {

@@ -96,7 +96,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     const forClients = { reads: new SharedCalls(), publishLimits: new PublishLimits(), tokens: await tokensOf(options, observer) }
     addSdkRoute(routes, sdkPath, { options, namespaces, connections, subscriptions, publisher, presence, observer, ...forClients })
   }
-  if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections)
+  if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
 
   const startBy = Date.now() + START_TIMEOUT

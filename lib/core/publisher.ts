@@ -87,7 +87,7 @@ export class Publisher {
   }
 
   async history (channel: string, { limit = Number.MAX_SAFE_INTEGER, since, reverse }: HistoryOptions = {}): Promise<ChannelHistory> {
-    if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', String(limit), 'a whole number that is not negative')
+    if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', inspect(limit), 'a whole number that is not negative')
     const { publications, offset, epoch } = await this.read(checkChannel(channel), { limit, since, reverse })
     return { publications: publications.map(published), offset, epoch }
   }

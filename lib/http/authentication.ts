@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Socket } from 'node:net'
+import { inspect } from 'node:util'
 import { ClientError } from '../model/client-error.ts'
 import { AuthenticateTimeoutError, InvalidArgumentError, UnauthorizedError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
@@ -101,7 +102,7 @@ function isStatus (value: unknown, hundreds: 400 | 500): value is number {
 
 /** @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA */
 function checkIdentity (identity: Identity): Identity {
-  const invalid = (what: string, value: unknown, allowed: string) => new InvalidArgumentError(what, String(value), allowed)
+  const invalid = (what: string, value: unknown, allowed: string) => new InvalidArgumentError(what, inspect(value), allowed)
   const allowed = '{ user, info?, channels?, expiresAt?, meta? }'
   if (typeof identity !== 'object' || identity === null) throw invalid('result of authenticate', identity, allowed)
   const { user, info, channels, expiresAt } = identity

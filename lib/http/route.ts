@@ -41,7 +41,7 @@ export class WebSocketRoutes {
     this.#paths.add(this.#app.prefix + path)
     this.#app.route({
       method: 'GET',
-      exposeHeadRoute: false, // @fastify/websocket can not upgrade it and would leave its socket open
+      exposeHeadRoute: false, // @fastify/websocket cannot upgrade it and would leave its socket open
       url: path,
       config: this.#limiter.config,
       onRequest: [tracing.onRequest, admission.onRequest, ...this.#limiter.hook],

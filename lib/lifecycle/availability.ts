@@ -22,7 +22,7 @@ export class Availability {
   readonly #memory: MemoryGuard
   readonly #broker: Broker
   readonly #control: Control
-  /** Places held by upgrades that wait for `authenticate`, and by sockets of refused clients that are not closed yet. */
+  /** Places held by upgrades that wait for `authenticate`, and by sockets of refused clients until they are closed. */
   held = 0
   #started = false
 

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { checkClose, closeCodes } from './close-codes.ts'
 import type { End } from './close-codes.ts'
 import { InvalidArgumentError } from './errors.ts'
@@ -23,8 +24,8 @@ export class ClientError extends Error {
   readonly code: number
 
   /**
-   * `code`: a whole number from 400 to 1999, or a close code from 3000 to 4999. The text of a close code has at most 123
-   * bytes and is not JSON.
+   * `code`: a whole number from 400 to 1999, or a close code from 3000 to 4999. The text of a close code has at most
+   * 123 bytes and is not JSON.
    * @throws FST_CRWS_INVALID_ARGUMENT
    */
   constructor (code: number, message: string) {
@@ -33,7 +34,7 @@ export class ClientError extends Error {
     this.code = code
     if (this.closes && code <= 4999) checkClose(code, message)
     else if (!Number.isInteger(code) || code < 400 || code > 1999) {
-      throw new InvalidArgumentError('code of a ClientError', String(code), 'a whole number from 400 to 1999, or a close code from 3000 to 4999')
+      throw new InvalidArgumentError('code of a ClientError', inspect(code), 'a whole number from 400 to 1999, or a close code from 3000 to 4999')
     }
   }
 

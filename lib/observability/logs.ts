@@ -148,11 +148,11 @@ export class Logs {
 
   /** `used`, `limit`: bytes of resident memory. */
   memoryShort (used: number, limit: number): void {
-    this.#write('memory.short', { used, limit }, 'Memory runs out: no more connections are taken')
+    this.#write('memory.short', { used, limit }, 'Memory is short: new connections are refused')
   }
 
   memoryFreed (used: number, limit: number): void {
-    this.#write('memory.freed', { used, limit }, 'There is memory again: connections are taken')
+    this.#write('memory.freed', { used, limit }, 'Memory is no longer short: new connections are accepted')
   }
 
   /** `timeout`: ms. */
@@ -166,12 +166,12 @@ export class Logs {
   }
 
   bridgeDown (reason: string): void {
-    this.#write('bridge.down', { reason }, `Redis is away: ${reason}. Connections stay open, publishing fails`)
+    this.#write('bridge.down', { reason }, `${whatFailed(reason)}: ${reason.replace(/\.+$/, '')}. Connections stay open, publishing fails`)
   }
 
   /** `downtime`: ms; 0 at the start. */
   bridgeUp (downtime: number): void {
-    this.#write('bridge.up', { away: downtime }, 'Redis is there')
+    this.#write('bridge.up', { away: downtime }, 'Redis is up')
   }
 
   missed (channel: string, count: number, reason: string): void {
@@ -180,11 +180,11 @@ export class Logs {
 
   /** `url`: without its query. */
   keysFailed (url: string, reason: string): void {
-    this.#write('keys.failed', { url, reason }, `No keys to verify tokens with from ${url}: ${reason}. Clients try again`)
+    this.#write('keys.failed', { url, reason }, `The keys that verify tokens cannot be fetched from ${url}: ${reason}. Clients try again`)
   }
 
   keysRestored (url: string): void {
-    this.#write('keys.restored', { url }, `There are keys from ${url} again`)
+    this.#write('keys.restored', { url }, `The keys that verify tokens are fetched from ${url} again`)
   }
 
   controlFailed (command: string, err: unknown): void {
@@ -242,6 +242,12 @@ export class Logs {
   #write (event: Event, fields: object, message: string): void {
     this.#destination.log?.[logEvents[event]]({ event, ...fields }, message)
   }
+}
+
+/** Redis may be up, and refuse. */
+function whatFailed (reason: string): string {
+  if (/^(WRONGPASS|NOAUTH|ERR invalid password|ERR AUTH|ERR Client sent AUTH)/.test(reason)) return 'Redis refused the password'
+  return /^the Redis user lacks rights/.test(reason) ? 'Redis refused commands' : 'Redis is down'
 }
 
 function nameOf ({ user }: LoggedConnection): string {

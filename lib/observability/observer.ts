@@ -177,7 +177,7 @@ export class Observer {
     this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
   }
 
-  /** The key set at `url`, by which tokens are verified, can not be fetched. */
+  /** The key set at `url`, by which tokens are verified, cannot be fetched. */
   keysFailed (url: string, reason: string): void {
     this.#logs.keysFailed(url, reason)
   }
@@ -209,6 +209,11 @@ export class Observer {
   /** `/ready` was requested. An empty list of reasons means that it answered 200. */
   probed (reasons: readonly string[], now: number): void {
     this.#hints.probed(reasons, now)
+  }
+
+  /** A hook of the app has answered a probe. */
+  probeRefused (path: string, status: number): void {
+    this.#hints.probeRefused(path, status, Date.now())
   }
 
   /** The heartbeat has swept, `late` ms after it was due. */

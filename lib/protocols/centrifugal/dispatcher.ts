@@ -145,7 +145,9 @@ export class Dispatcher implements SdkSessionOwner {
       if (name === 'send') session.connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell
       return clientErrors.badRequest
     }
-    if (!ALREADY_REPORTED.has(code as string)) this.context.observer.failed(session.connection, error, handlerOf(this.context, session, name, request))
+    if (!ALREADY_REPORTED.has(code as string)) {
+      this.context.observer.failed(session.connection, error, handlerOf(this.context, session, name, request))
+    }
     return clientErrors.internal
   }
 

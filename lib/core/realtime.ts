@@ -67,8 +67,8 @@ export interface Realtime {
   /**
    * Closes every connection of a user, or one connection by its id, on any instance. Resolves when the command is
    * stored.
-   * @param options `@default` code 3503 and reason 'force disconnect', which keep SDK clients out. So do 1000, 3500 to 3999
-   * and 4500 to 4999. After 3000 to 3499 and 4000 to 4499 they connect again at once.
+   * @param options `@default` code 3503 and reason 'force disconnect', which keep SDK clients out. So do 1000, 3500 to
+   * 3999 and 4500 to 4999. After 3000 to 3499 and 4000 to 4499 they connect again at once.
    * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   disconnect (target: string | Target, options?: { code?: number | undefined, reason?: string | undefined }): Promise<void>

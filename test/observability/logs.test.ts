@@ -261,7 +261,9 @@ t.test('a bug in authenticate is an error with its stack, credentials that are n
   }, { logger })
   await rejected(`${url}/ws?token=secret`, { headers: { 'x-bad': '1' } })
   t.match(ours(), [{
-    event: 'connection.rejected', level: 40, err: { message: 'wrong password', stack: /logs\.test\.ts/ },
+    event: 'connection.rejected',
+    level: 40,
+    err: { message: 'wrong password', stack: /logs\.test\.ts/ },
     msg: 'WebSocket connection to /ws rejected (auth): wrong password'
   }])
   t.equal(ours().length, 1)

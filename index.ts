@@ -99,7 +99,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     const forClients = { reads: new SharedCalls(), publishLimits: new PublishLimits(), tokens: await tokensOf(options, observer) }
     addSdkRoute(routes, sdkPath, { options, namespaces, connections, subscriptions, publisher, presence, observer, ...forClients })
   }
-  if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections)
+  if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
 
   const startBy = Date.now() + START_TIMEOUT
@@ -146,7 +146,7 @@ export type { LoggingOptions } from './lib/options/logging-options.ts'
 export type { Options } from './lib/options/options.ts'
 export type { PublishChange } from './lib/options/publish-change.ts'
 export type { SubscribeGrant } from './lib/options/subscribe-grant.ts'
-export { ClientError } from './lib/model/errors.ts'
+export { ClientError } from './lib/model/client-error.ts'
 export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export type { Duration } from './lib/options/checks.ts'

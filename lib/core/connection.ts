@@ -3,16 +3,16 @@ import type { WebSocket } from 'ws'
 import type { TraceContext } from '../google/trace-context.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import type { Subscription } from '../hub/subscription.ts'
+import { ClientError } from '../model/client-error.ts'
 import { checkClose, closeCodes, endOfViolation } from '../model/close-codes.ts'
 import type { CloseName, End } from '../model/close-codes.ts'
 import type { Connection as PublicConnection, ProtocolName, SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import type { Encoder, Frame } from '../model/encoder.ts'
 import { ConnectionClosedError } from '../model/errors.ts'
-import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/identity.ts'
-import type { ResolvedOptions } from '../options/resolve.ts'
 import { readable } from '../util/thrown.ts'
 import { Turns } from '../util/turns.ts'
+import type { ConnectionOwner } from './connection-owner.ts'
 import { Inbox } from './inbox.ts'
 import type { InboxOwner } from './inbox.ts'
 import { Outbox } from './outbox.ts'
@@ -28,18 +28,6 @@ const DISCARD_TIMEOUT = 250
 /** Milliseconds more for a pong while a slow handler keeps the socket paused: the pong may lie unread. */
 const PAUSED_TIMEOUT = 60_000
 const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
-
-/** What a connection needs of the instance. */
-export interface ConnectionOwner {
-  readonly options: ResolvedOptions
-  readonly observer: Observer
-  /** Subscribes the connection on behalf of the app. */
-  subscribe (connection: Connection, channel: string, options?: SubscribeOptions): Promise<SubscribeResult>
-  /** Unsubscribes the connection on behalf of the app. */
-  unsubscribe (connection: Connection, channel: string): Promise<void>
-  /** Called once, however the connection ended. */
-  ended (connection: Connection, end: End): void
-}
 
 /** One client at one socket: who it is, its subscriptions, the messages it sends, and its end. */
 export class Connection implements PublicConnection, Subscriber, InboxOwner, OutboxOwner {
@@ -63,7 +51,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   pongBy = 0
 
   readonly #socket: WebSocket
-  readonly #owner: ConnectionOwner
+  readonly #owner: ConnectionOwner<Connection>
   #user = ''
   #info: unknown
   #subscriptions: Map<string, Subscription> | undefined
@@ -78,7 +66,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   /** For `onDisconnect`, when the subscriptions have ended. */
   #channelsAtEnd: ReadonlySet<string> | undefined
 
-  constructor (socket: WebSocket, protocol: Protocol<Connection>, owner: ConnectionOwner, upgrade: Upgrade) {
+  constructor (socket: WebSocket, protocol: Protocol<Connection>, owner: ConnectionOwner<Connection>, upgrade: Upgrade) {
     this.encoder = protocol.encoder
     this.deadline = upgrade.deadline
     this.logsMessages = owner.observer.messages
@@ -269,10 +257,11 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   /** After our close frame a client may still have messages in flight. They count, but for these ends. */
   get discardsMessages (): boolean { return this.#disconnected || this.#end?.cause === 'policy' || this.#end?.cause === 'error' }
 
-  taskFailed (error: unknown): void {
+  taskFailed (error: unknown, task: string): void {
     const cause = readable(error)
     if (!this.open && cause instanceof ConnectionClosedError) return // the client left meanwhile: the handler did not fail
-    this.#owner.observer.failed(this, cause)
+    if (cause instanceof ClientError && task !== 'onDisconnect') return this.disconnect(cause.end)
+    this.#owner.observer.failed(this, cause, task)
     this.end('internalError')
   }
 }

@@ -6,7 +6,7 @@ import type { Identity } from '../options/identity.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
 import { Connection } from './connection.ts'
-import type { ConnectionOwner } from './connection.ts'
+import type { ConnectionOwner } from './connection-owner.ts'
 import { guarded } from './guard.ts'
 import type { Protocol } from './protocol.ts'
 import type { Subscriptions } from './subscriptions.ts'
@@ -15,11 +15,11 @@ import type { Subscriptions } from './subscriptions.ts'
 const AGE_JITTER = 0.1
 
 /** The connections of this instance, from the upgrade to the end. */
-export class Connections implements ConnectionOwner {
+export class Connections implements ConnectionOwner<Connection> {
   readonly options: ResolvedOptions
   readonly observer: Observer
-  readonly subscribe: ConnectionOwner['subscribe']
-  readonly unsubscribe: ConnectionOwner['unsubscribe']
+  readonly subscribe: ConnectionOwner<Connection>['subscribe']
+  readonly unsubscribe: ConnectionOwner<Connection>['unsubscribe']
   readonly #subscriptions: Subscriptions
   readonly #byId = new Map<string, Connection>()
   readonly #byUser = new Map<string, Set<Connection>>()
@@ -75,8 +75,8 @@ export class Connections implements ConnectionOwner {
     this.observer.ended(connection, end)
     const { onDisconnect } = this.options
     if (onDisconnect === undefined || !connection.session.connected) return
-    connection.inbox.run(() => onDisconnect(connection, end))
-    const handled = new Promise<void>(resolve => { connection.inbox.run(resolve) }).then(() => { this.#ending.delete(handled) })
+    connection.inbox.run('onDisconnect', () => onDisconnect(connection, end))
+    const handled = new Promise<void>(resolve => { connection.inbox.run('onDisconnect', resolve) }).then(() => { this.#ending.delete(handled) })
     this.#ending.add(handled)
   }
 

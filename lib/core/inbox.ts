@@ -27,8 +27,8 @@ export interface InboxOwner {
   messageReceived (data: Buffer, binary: boolean): void
   /** The socket is read again after a pause, in which a pong may have lain unread. */
   resumed (): void
-  /** Your app's code has thrown or rejected. */
-  taskFailed (error: unknown): void
+  /** Your app's code has thrown or rejected. `task`: the handler's name, or what else was done for the connection. */
+  taskFailed (error: unknown, task: string): void
   end (how: CloseName): void
   /** The client violated WebSocket itself; `ws` answers that. */
   socketFailed (error: Error & { code?: string }): void
@@ -80,20 +80,20 @@ export class Inbox {
     if (!inbox.#tasks.idle) return inbox.#receiveLater(data, binary)
     try {
       const result = owner.session.handle(data, binary)
-      if (result !== undefined && isPromise(result)) inbox.#tasks.waitFor(inbox.#whenDone(result))
+      if (result !== undefined && isPromise(result)) inbox.#tasks.waitFor(inbox.#whenDone(result, 'onMessage'))
     } catch (error) {
-      owner.taskFailed(error)
+      owner.taskFailed(error, 'onMessage')
     }
   }
 
   /** Runs a task of the app after the messages before it. An exception ends this connection and nothing else. */
-  run (task: () => unknown): void {
+  run (name: string, task: () => unknown): void {
     this.#tasks.push(() => {
       try {
         const result = task()
-        if (isPromise(result)) return this.#whenDone(result)
+        if (isPromise(result)) return this.#whenDone(result, name)
       } catch (error) {
-        this.owner.taskFailed(error)
+        this.owner.taskFailed(error, name)
       }
       this.#taskDone()
     })
@@ -136,7 +136,7 @@ export class Inbox {
     this.#waiting++
     this.#waitingBytes += data.length
     const arrivedAt = Date.now()
-    this.run(() => {
+    this.run('onMessage', () => {
       this.#waiting--
       this.#waitingBytes -= data.length
       this.#arrivedAt = arrivedAt
@@ -147,8 +147,8 @@ export class Inbox {
     if (this.rate !== undefined && this.#waiting > MAX_WAITING + 2 * this.rate.rate.max) this.owner.end('flooding')
   }
 
-  #whenDone (result: PromiseLike<unknown>): PromiseLike<void> {
-    return result.then(() => this.#taskDone(), (error: unknown) => this.owner.taskFailed(error))
+  #whenDone (result: PromiseLike<unknown>, task: string): PromiseLike<void> {
+    return result.then(() => this.#taskDone(), (error: unknown) => this.owner.taskFailed(error, task))
   }
 
   #taskDone (): void {

@@ -93,7 +93,7 @@ export class Publisher {
   async history (channel: string, options: HistoryOptions = {}): Promise<ChannelHistory> {
     checkFields('options of history', options, HISTORY_FIELDS)
     const { limit = Number.MAX_SAFE_INTEGER, since, reverse } = options
-    if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', String(limit), 'a whole number that is not negative')
+    if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', inspect(limit), 'a whole number that is not negative')
     const { publications, offset, epoch } = await this.read(checkChannel(channel), { limit, since, reverse })
     return { publications: publications.map(published), offset, epoch }
   }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { checkFields } from '../model/arguments.ts'
 import { checkChannel } from '../model/channel-rules.ts'
 import { checkClose, closeCodes } from '../model/close-codes.ts'
@@ -69,7 +70,8 @@ export interface Realtime {
   /**
    * Closes every connection of a user, or one connection by its id, on any instance. Resolves when the command is
    * stored.
-   * @param options `@default` code 3503 and reason 'force disconnect', which tell SDKs not to connect again
+   * @param options `@default` code 3503 and reason 'force disconnect', which keep SDK clients out. So do 1000, 3500 to
+   * 3999 and 4500 to 4999. After 3000 to 3499 and 4000 to 4499 they connect again at once.
    * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   disconnect (target: string | Target, options?: { code?: number | undefined, reason?: string | undefined }): Promise<void>
@@ -159,21 +161,21 @@ function createSessions (store: SessionStore, observer: Observer): Sessions {
 function checkTarget (target: string | Target): Target {
   if (typeof target === 'string') return { user: checkUser(target) }
   if (typeof target === 'object' && target !== null) return 'client' in target ? { client: checkUser(target.client) } : { user: checkUser(target.user) }
-  throw new InvalidArgumentError('target', String(target), 'a user, { user } or { client }')
+  throw new InvalidArgumentError('target', inspect(target), 'a user, { user } or { client }')
 }
 
 function checkChannels (channels: readonly string[]): readonly string[] {
   if (Array.isArray(channels)) return channels
-  throw new InvalidArgumentError('channels', String(channels), 'a list of channels')
+  throw new InvalidArgumentError('channels', inspect(channels), 'a list of channels')
 }
 
 function checkTtl (ttl: Duration): number {
   const ms = milliseconds(ttl)
   if (ms !== undefined && ms >= 1) return ms
-  throw new InvalidArgumentError('ttl', String(ttl), "a duration of at least 1 ms: a number of milliseconds or a string such as '1h'")
+  throw new InvalidArgumentError('ttl', inspect(ttl), "a duration of at least 1 ms: a number of milliseconds or a string such as '1h'")
 }
 
 function checkUser (user: unknown): string {
   if (typeof user === 'string' && user !== '' && user.isWellFormed()) return user
-  throw new InvalidArgumentError('user', String(user), 'a string of well-formed Unicode that is not empty')
+  throw new InvalidArgumentError('user', inspect(user), 'a string of well-formed Unicode that is not empty')
 }

@@ -1,17 +1,26 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { IncomingMessage } from 'node:http'
+import type { WebSocket } from 'ws'
+import type { Connection } from '../core/connection.ts'
+import type { Protocol } from '../core/protocol.ts'
 import type { Availability } from '../lifecycle/availability.ts'
+import { ClientError } from '../model/client-error.ts'
+import type { End } from '../model/close-codes.ts'
 import { CapacityError, DrainingError, MemoryError, OriginError, UpgradeRequiredError } from '../model/errors.ts'
 import type { Rejection } from '../observability/metrics.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/identity.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
+import { describe, readable } from '../util/thrown.ts'
 import { answer } from './answer.ts'
 import type { HttpError } from './answer.ts'
-import { authenticated, isBug, refusalOf } from './authentication.ts'
+import { authenticated, hasFailed, isDeliberate, refusalOf } from './authentication.ts'
+import { closeRefused } from './refused-socket.ts'
 
 /** The version of the WebSocket protocol (RFC 6455). `ws` would take drafts of it too. */
 const WEBSOCKET_VERSION = '13'
+/** HTTP status of an upgrade that was accepted. */
+const SWITCHING_PROTOCOLS = 101
 
 /** Decides who may open a connection. Its hooks run ahead of the upgrade; each lets the request pass or answers it. */
 export class Admission {
@@ -19,6 +28,7 @@ export class Admission {
   readonly #availability: Availability
   readonly #observer: Observer
   readonly #identities = new WeakMap<FastifyRequest, Identity>()
+  readonly #refusals = new WeakMap<FastifyRequest, End>()
 
   constructor (options: ResolvedOptions, availability: Availability, observer: Observer) {
     this.#options = options
@@ -49,19 +59,28 @@ export class Admission {
     const { authenticate } = this.#options
     if (authenticate === undefined) return done()
     const availability = this.#availability
-    const free = () => { availability.authenticating-- }
-    availability.authenticating++
+    const free = () => { availability.held-- }
+    availability.held++
     this.#authenticate(authenticate, request, reply).then(accepted => {
       free()
       // No promise may come between this check and the connection, hence `done`: otherwise all upgrades that wait
       // together would find the same room.
-      if (accepted && !this.#rejectWithoutRoom(request, reply)) done()
+      if (!accepted || this.#rejectWithoutRoom(request, reply)) return
+      this.#reportRefusal(request)
+      done()
     }, (error: Error) => { free(); done(error) })
   }
 
   /** What `authenticate` has returned; undefined without it. */
   identity (request: FastifyRequest): Identity | undefined {
     return this.#identities.get(request)
+  }
+
+  /** Closes the socket of a client that `authenticate` has refused with a close code. Returns false for any other. */
+  closeRefused (socket: WebSocket, request: FastifyRequest, { encoder }: Protocol<Connection>): boolean {
+    const refusal = this.#refusals.get(request)
+    if (refusal !== undefined) closeRefused(socket, encoder.endOf(refusal), this.#availability)
+    return refusal !== undefined
   }
 
   /** Reports an upgrade after `app.close()`, which never reaches Fastify's router. Returns the error to send. */
@@ -71,6 +90,7 @@ export class Admission {
     return error
   }
 
+  /** Resolves to true if the upgrade goes on. That of a client that is refused with a close code does. */
   async #authenticate (
     authenticate: NonNullable<ResolvedOptions['authenticate']>, request: FastifyRequest, reply: FastifyReply
   ): Promise<boolean> {
@@ -79,10 +99,20 @@ export class Admission {
       if (identity !== undefined) this.#identities.set(request, identity)
       return identity !== undefined
     } catch (error) {
-      if (isBug(error)) this.#observer.authenticateFailed(request, error)
-      this.#reject(request, reply, 'auth', refusalOf(error), error)
+      if (error instanceof ClientError && error.closes) {
+        this.#refusals.set(request, error.end)
+        return true
+      }
+      if (hasFailed(error)) this.#observer.authenticateFailed(request, error)
+      const details = isDeliberate(error) ? undefined : { err: readable(error) }
+      this.#reject(request, reply, 'auth', refusalOf(error), error, details)
       return false
     }
+  }
+
+  #reportRefusal (request: FastifyRequest): void {
+    const refusal = this.#refusals.get(request)
+    if (refusal !== undefined) this.#observer.rejected(request, 'auth', refusal.reason, SWITCHING_PROTOCOLS, { code: refusal.code })
   }
 
   #rejectWithoutRoom (request: FastifyRequest, reply: FastifyReply): boolean {
@@ -93,10 +123,11 @@ export class Admission {
     return true
   }
 
-  /** `cause` is logged. The client sees `error` only. */
-  #reject (request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error): void {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    this.#observer.rejected(request, type, reason, error.statusCode ?? 500)
+  /** `cause` and `details` are logged. The client sees `error` only. */
+  #reject (
+    request: FastifyRequest, reply: FastifyReply, type: Rejection, error: HttpError, cause: unknown = error, details?: object
+  ): void {
+    this.#observer.rejected(request, type, describe(cause), error.statusCode ?? 500, details)
     answer(reply, error)
   }
 

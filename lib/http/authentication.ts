@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Socket } from 'node:net'
-import { AuthenticateTimeoutError, ClientError, UnauthorizedError } from '../model/errors.ts'
+import { ClientError } from '../model/client-error.ts'
+import { AuthenticateTimeoutError, UnauthorizedError } from '../model/errors.ts'
 import { checkIdentity } from '../options/identity.ts'
 import type { Identity } from '../options/identity.ts'
 import type { Options } from '../options/options.ts'
@@ -9,6 +10,8 @@ import type { HttpError } from './answer.ts'
 
 /** Milliseconds that `authenticate` may take: an upgrade that waits for it holds a place. */
 const TIMEOUT = 10_000
+/** Causes of an error, and errors it collects, that are looked at. */
+const MAX_CAUSES = 8
 
 /**
  * Asks `authenticate` who the client is. Resolves to undefined as soon as the client has gone: at a reset, and at its
@@ -53,7 +56,7 @@ export function refusalOf (error: unknown): HttpError {
   if (error instanceof AuthenticateTimeoutError) return error
   if (error instanceof ClientError) return unauthorized(isStatus(error.code, 400) ? error.code : 401, error.message)
   const { statusCode, code, message, expose } = (error ?? {}) as HttpError & { expose?: boolean }
-  if (isBug(error)) return unauthorized(500)
+  if (hasFailed(error)) return unauthorized(isBug(error) ? 500 : 503)
   if (statusCode === undefined) return unauthorized(401)
   if (isStatus(statusCode, 500)) return unauthorized(statusCode)
   if (!isStatus(statusCode, 400)) return unauthorized(500)
@@ -62,10 +65,30 @@ export function refusalOf (error: unknown): HttpError {
   return unauthorized(statusCode, expose === false ? undefined : message)
 }
 
-/** Whether `authenticate` itself has failed. A TypeError with a code, as Node's for a bad URL, is about its input. */
-export function isBug (error: unknown): boolean {
-  if (!(error instanceof TypeError || error instanceof ReferenceError)) return false
+/** Whether `authenticate` has refused the client on purpose. Any other error is logged with its stack. */
+export function isDeliberate (error: unknown): boolean {
+  if (error instanceof ClientError || error instanceof AuthenticateTimeoutError) return true
+  const { statusCode, code } = (error ?? {}) as HttpError
+  return isStatus(statusCode, 400) && !String(code).startsWith('FST_CRWS_')
+}
+
+/** Whether `authenticate` itself has failed: by a bug, or because something it needs is down. */
+export function hasFailed (error: unknown): boolean {
+  return !isDeliberate(error) && (isSystemError(error) || isBug(error))
+}
+
+/** A TypeError with a code, as Node's for a bad URL, is about its input. One with a cause may be `fetch`'s. */
+function isBug (error: unknown): boolean {
+  if (!(error instanceof TypeError || error instanceof ReferenceError) || isSystemError(error)) return false
   return !('code' in error || 'statusCode' in error)
+}
+
+/** Whether the error, one of its causes or one of those it collects comes from the system: a database refuses, say. */
+function isSystemError (error: unknown, depth = 0): boolean {
+  if (!(error instanceof Error) || depth > MAX_CAUSES) return false
+  if ('syscall' in error || 'errno' in error) return true
+  const collected = error instanceof AggregateError ? error.errors.slice(0, MAX_CAUSES) : []
+  return [error.cause, ...collected].some(one => isSystemError(one, depth + 1))
 }
 
 function unauthorized (statusCode: number, text?: string): HttpError {

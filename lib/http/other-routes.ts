@@ -20,7 +20,7 @@ export function refuseOtherUpgrades (app: FastifyInstance): void {
     if (route.websocket === true || route.wsHandler !== undefined) route.config = { ...route.config, [webSocketRoute]: true }
   })
   app.addHook('onRequest', (request, reply, done) => {
-    // HEAD has the config of its GET route. It can not be upgraded, and nobody would answer.
+    // HEAD has the config of its GET route. It cannot be upgraded, and nobody would answer.
     const passes = !request.ws || request.is404 || (request.method === 'GET' && request.routeOptions.config[webSocketRoute])
     if (passes) done()
     else refuseUpgrade(request, reply, done)

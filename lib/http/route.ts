@@ -11,8 +11,12 @@ import { answerUpgradeRequired } from './admission.ts'
 import type { Admission } from './admission.ts'
 import { retryAfter } from './answer.ts'
 import type { HttpError } from './answer.ts'
+import { completeInjectedStream } from './injected-stream.ts'
 import type { Limiter } from './rate-limit.ts'
 import { guardSocket } from './websocket-server.ts'
+
+/** The socket under a WebSocket. */
+type RawSocket = Socket & { _httpMessage?: ServerResponse }
 
 /** The routes of WebSocket clients. They go through the app's router, so its hooks, prefix and encapsulation apply. */
 export class WebSocketRoutes {
@@ -41,7 +45,7 @@ export class WebSocketRoutes {
       ...(logLevel !== undefined && { logLevel }),
       ...(logSerializers !== undefined && { logSerializers }),
       method: 'GET',
-      exposeHeadRoute: false, // @fastify/websocket can not upgrade it and would leave its socket open
+      exposeHeadRoute: false, // @fastify/websocket cannot upgrade it and would leave its socket open
       url: path,
       config: this.#limiter.config,
       onRequest: [tracing.onRequest, admission.onRequest, ...this.#limiter.hook],
@@ -49,11 +53,16 @@ export class WebSocketRoutes {
       onSend: tracing.onSend,
       handler: (_request, reply) => { answerUpgradeRequired(reply) }, // `onRequest` has done so already
       wsHandler: (socket, request) => {
-        // The app's own @fastify/websocket would close it at app.close() without a code; that is the drain's task.
-        this.#app.websocketServer.clients?.delete(socket) // undefined where the app has turned clientTracking off
-        detachUpgradeResponse(socket)
-        const identity = admission.identity(request)
-        tracing.accepted(request, () => this.#connections.accept(socket, choose(socket, request), identity, request))
+        const { _socket: raw } = socket as unknown as { _socket: RawSocket }
+        detachUpgradeResponse(raw)
+        completeInjectedStream(raw)
+        const protocol = choose(socket, request)
+        tracing.accepted(request, () => {
+          if (admission.closeRefused(socket, request, protocol)) return
+          // The app's own @fastify/websocket would close it at app.close() without a code; that is the drain's task.
+          this.#app.websocketServer.clients?.delete(socket) // undefined where the app has turned clientTracking off
+          this.#connections.accept(socket, protocol, admission.identity(request), request)
+        })
       }
     })
   }
@@ -75,8 +84,7 @@ export class WebSocketRoutes {
 }
 
 /** Detaches the response that @fastify/websocket made for the upgrade: it would keep the request in memory. */
-function detachUpgradeResponse (socket: WebSocket): void {
-  const { _socket: raw } = socket as unknown as { _socket: Socket & { _httpMessage?: ServerResponse } }
+function detachUpgradeResponse (raw: RawSocket): void {
   raw._httpMessage?.detachSocket(raw)
 }
 

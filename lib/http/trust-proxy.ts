@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 
 /**
- * Fastify's option `trustProxy`, which is not in `app.initialConfig`. undefined if it can not be found either where
+ * Fastify's option `trustProxy`, which is not in `app.initialConfig`. undefined if it cannot be found either where
  * Fastify 5 keeps its options.
  */
 export function trustProxyOf (app: FastifyInstance): unknown {

@@ -22,8 +22,8 @@ export class Availability {
   readonly #memory: MemoryGuard
   readonly #broker: Broker
   readonly #control: Control
-  /** Upgrades that wait for `authenticate`. Each holds a place. */
-  authenticating = 0
+  /** Places held by upgrades that wait for `authenticate`, and by sockets of refused clients until they are closed. */
+  held = 0
   #started = false
 
   constructor (connections: Connections, drain: Drain, memory: MemoryGuard, broker: Broker, control: Control) {
@@ -53,7 +53,7 @@ export class Availability {
     switch (reason) {
       case 'starting': return !this.#started
       case 'draining': return this.#drain.started
-      case 'full': return this.#connections.size + this.authenticating >= this.#connections.options.maxConnections
+      case 'full': return this.#connections.size + this.held >= this.#connections.options.maxConnections
       case 'memory': return this.#memory.short
       case 'redis': return !this.#broker.up || !this.#control.listens
     }

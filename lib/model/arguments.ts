@@ -34,6 +34,6 @@ function unknownFields (what: string, given: object, known: readonly string[]): 
 export function checkUnixTime (what: string, value: unknown): void {
   if (value === undefined || (Number.isFinite(value) && value as number <= MAX_UNIX_TIME)) return
   const allowed = 'a Unix time in seconds'
-  if (!Number.isFinite(value)) throw new InvalidArgumentError(what, String(value), allowed)
+  if (!Number.isFinite(value)) throw new InvalidArgumentError(what, inspect(value), allowed)
   throw new InvalidArgumentError(what, `${value}, which looks like milliseconds`, `${allowed}: divide it by 1000`)
 }

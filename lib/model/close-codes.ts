@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { InvalidArgumentError } from './errors.ts'
 
 /** Bytes of a close reason (RFC 6455, section 5.5: a control frame carries 125 bytes, two of them for the code). */
@@ -105,11 +106,11 @@ export function endOfViolation ({ code, message }: Error & { code?: string }): E
 /** Returns the code and reason if a server may close with them. @throws FST_CRWS_INVALID_ARGUMENT */
 export function checkClose (code: number, reason: string): { code: number, reason: string } {
   const allowed = code === 1000 || (Number.isInteger(code) && code >= 3000 && code <= 4999)
-  if (!allowed) throw new InvalidArgumentError('close code', String(code), '1000, or 3000 to 4999')
+  if (!allowed) throw new InvalidArgumentError('close code', inspect(code), '1000, or 3000 to 4999')
   if (typeof reason !== 'string' || Buffer.byteLength(reason) > MAX_REASON_BYTES) {
-    throw new InvalidArgumentError('close reason', String(reason), `a string of at most ${MAX_REASON_BYTES} bytes`)
+    throw new InvalidArgumentError('close reason', inspect(reason), `a string of at most ${MAX_REASON_BYTES} bytes`)
   }
-  if (isJson(reason)) throw new InvalidArgumentError('close reason', reason, 'a string that is no JSON') // SDKs read it as an instruction
+  if (isJson(reason)) throw new InvalidArgumentError('close reason', inspect(reason), 'a string that is not JSON') // SDKs read it as an instruction
   return { code, reason }
 }
 

@@ -60,7 +60,8 @@ export interface Connection {
   unsubscribe (channel: string): Promise<void>
   /**
    * Closes the connection.
-   * @param code 1000, or 3000 to 4999. SDKs connect again below 3500 and from 4000 to 4499, and stay away else.
+   * @param code 1000, or 3000 to 4999. SDKs connect again after 3000 to 3499 and 4000 to 4499. They stay away after
+   * 1000, 3500 to 3999 and 4500 to 4999.
    * @param reason At most 123 bytes; not JSON. `@default` 'closed by the server'
    * @throws FST_CRWS_INVALID_ARGUMENT
    */

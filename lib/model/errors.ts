@@ -53,7 +53,7 @@ export const RateLimitError = createError<[number, string]>(
 export const UpgradeRequiredError = createError<[string]>('FST_CRWS_UPGRADE_REQUIRED', 'This is a WebSocket endpoint: %s', 426)
 /** When an upgrade is sent to a route that is not a WebSocket route. */
 export const NoWebSocketRouteError = createError(
-  'FST_CRWS_NO_WEBSOCKET_ROUTE', 'This is no WebSocket endpoint: send the request without Upgrade', 426
+  'FST_CRWS_NO_WEBSOCKET_ROUTE', 'This is not a WebSocket endpoint: send the request without Upgrade', 426
 )
 
 /**
@@ -63,7 +63,7 @@ export const NoWebSocketRouteError = createError(
 export const InvalidChannelError = createError<[string, string]>('FST_CRWS_INVALID_CHANNEL', 'Invalid channel %s: %s', 400, TypeError)
 /** When the app publishes or sends data that JSON cannot carry. */
 export const InvalidDataError = createError<[string]>(
-  'FST_CRWS_INVALID_DATA', 'Data can not be sent: %s. Allowed is anything that JSON can carry, or a Buffer', 400, TypeError
+  'FST_CRWS_INVALID_DATA', 'Data cannot be sent: %s. Allowed is anything that JSON can carry, or a Buffer', 400, TypeError
 )
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
@@ -74,7 +74,7 @@ export const ConnectionClosedError = createError<[string]>('FST_CRWS_CONNECTION_
 /** When `since` names an epoch that is gone: Redis has lost the history, or it has expired. */
 export const UnrecoverablePositionError = createError<[string]>(
   'FST_CRWS_UNRECOVERABLE_POSITION',
-  'The epoch of channel %s has changed: positions from before mean nothing now. Read its history again without since', 416
+  'The epoch of channel %s has changed, so earlier positions are void. Read its history again without since', 416
 )
 
 /** When a snapshot of `onSubscribe` would have a gap. The client asks again, and `onSubscribe` reads a newer one. */
@@ -82,43 +82,31 @@ export const SnapshotGapError = createError<[string, string]>(
   'FST_CRWS_SNAPSHOT_GAP', 'What was published to channel %s after the since of onSubscribe is no longer all there: %s', 409
 )
 
-/** When Redis is down, before a command is sent to it. Nothing was stored. */
-export const RedisUnavailableError = createError<[string]>(
-  'FST_CRWS_REDIS_UNAVAILABLE', 'Redis is away: %s. Nothing was stored; try again', 503
-)
-/** When no reply comes within two seconds, or the Redis connection is lost meanwhile. The command may have been run. */
-export const RedisNoAnswerError = createError<[string]>(
+// The texts of these three may reach an end user, by Fastify's error reply. `cause` has the detail, such as an address.
+const RedisUnavailable = createError('FST_CRWS_REDIS_UNAVAILABLE', 'Redis is down. Nothing was stored; try again', 503)
+const RedisNoAnswer = createError(
   'FST_CRWS_REDIS_NO_ANSWER',
-  'Redis did not answer: %s. Whether the command took effect is unknown; try again with the same idempotencyKey', 503
+  'Redis did not answer. Whether the command took effect is unknown; try again with the same idempotencyKey', 503
 )
+const RedisRefused = createError('FST_CRWS_REDIS_REFUSED', 'Redis refused the command. The cause of this error says why', 503)
+
+/** When Redis is down, before a command is sent to it. Nothing was stored. */
+export class RedisUnavailableError extends RedisUnavailable {
+  constructor (reason: string) { super({ cause: new Error(reason) }) }
+}
+/** When no reply comes within two seconds, or the Redis connection is lost meanwhile. The command may have been run. */
+export class RedisNoAnswerError extends RedisNoAnswer {
+  constructor (reason: string) { super({ cause: new Error(reason) }) }
+}
 /** When Redis replies with an error: it is out of memory or read-only, for example. */
-export const RedisRefusedError = createError<[string]>('FST_CRWS_REDIS_REFUSED', 'Redis refused the command: %s', 503)
+export class RedisRefusedError extends RedisRefused {
+  constructor (reason: string) { super({ cause: new Error(reason) }) }
+}
 
 /** When a plain client sends faster than `rateLimit.messages` allows. It gets code and message as {"type":"error"}. */
 export const MessageRateError = createError<[number, number]>(
   'FST_CRWS_MESSAGE_RATE', 'Too many messages: at most %d in %d ms. This one was not handled; send more slowly', 429
 )
-
-/**
- * The one error of the app whose text reaches a client: `throw new ClientError(403, 'the room is full')`. The text of
- * any other error may contain what a client must not see.
- */
-export class ClientError extends Error {
-  readonly code: number
-
-  /**
-   * `code`: a whole number from 400 to 1999. An SDK client gets it with the text in reply to its command.
-   * @throws FST_CRWS_INVALID_ARGUMENT
-   */
-  constructor (code: number, message: string) {
-    if (!Number.isInteger(code) || code < 400 || code > 1999) {
-      throw new InvalidArgumentError('code of a ClientError', String(code), 'a whole number from 400 to 1999')
-    }
-    super(message)
-    this.name = 'ClientError'
-    this.code = code
-  }
-}
 
 /** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
 export const ALREADY_REPORTED: ReadonlySet<string> = new Set([

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { InvalidArgumentError } from './errors.ts'
 
 /** Fields of a session: anything that JSON can carry. A field that is set to undefined is removed. */
@@ -22,7 +23,7 @@ export interface SessionStore {
  */
 export function encodeFields (fields: SessionFields): Map<string, string | undefined> {
   if (typeof fields !== 'object' || fields === null || Array.isArray(fields)) {
-    throw new InvalidArgumentError('session fields', String(fields), 'an object')
+    throw new InvalidArgumentError('session fields', inspect(fields), 'an object')
   }
   return new Map(Object.entries(fields).map(([name, value]) => [name, value === undefined ? undefined : encodeField(name, value)]))
 }

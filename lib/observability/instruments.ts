@@ -126,7 +126,7 @@ function createObservables (meter: Meter): Record<ObservableName, Observable> {
     missed: counter(metricNames.missed, '{publication}', 'Publications lost for good'),
     skipped: counter(
       metricNames.skipped, '{publication}', 'Publications that a slow client did not get because a later one took their place'),
-    up: gauge(metricNames.up, '1', '0 while publications of other instances can not arrive')
+    up: gauge(metricNames.up, '1', '0 while publications of other instances cannot arrive')
   }
 }
 

@@ -5,6 +5,8 @@ import type { TrustedProxies } from '../google/client-address.ts'
 import { httpRequest, LABELS, OPERATION } from '../google/log-entry.ts'
 import { requestTrace } from '../google/cloud-logging.ts'
 import type { LogDestination } from './log-destination.ts'
+import { logEvents } from './log-events.ts'
+import type { LogEvent } from './log-events.ts'
 import type { Rejection } from './metrics.ts'
 import type { ResolvedLogging } from '../options/resolve.ts'
 import { readTrace } from '../google/trace-context.ts'
@@ -13,39 +15,6 @@ import { textOf } from './refusal.ts'
 import type { Refusal, RefusalEvent } from './refusal.ts'
 import { describe } from '../util/thrown.ts'
 import type { StartEntry } from './start-entry.ts'
-
-/** The `event` of each entry and its level; a test compares this list with the reference's. */
-export const logEvents = {
-  'plugin.started': 'info',
-  'connection.opened': 'info',
-  'connection.closed': 'info',
-  'connection.rejected': 'warn',
-  'connection.slow': 'warn',
-  'connection.failed': 'error',
-  'authenticate.failed': 'error',
-  'command.refused': 'debug',
-  'token.refused': 'debug',
-  'memory.short': 'warn',
-  'memory.freed': 'info',
-  'drain.started': 'info',
-  'drain.finished': 'info',
-  'bridge.down': 'error',
-  'bridge.up': 'info',
-  'publications.missed': 'warn',
-  'keys.failed': 'error',
-  'keys.restored': 'info',
-  'control.failed': 'warn',
-  'call.failed': 'warn',
-  hint: 'warn',
-  'message.received': 'info',
-  'message.sent': 'info',
-  'logging.failed': 'error',
-  'logging.restored': 'info',
-  'logging.dropped': 'warn',
-  'telemetry.started': 'info',
-  'telemetry.failed': 'warn',
-  'telemetry.recovered': 'info'
-} as const satisfies Record<string, 'debug' | 'info' | 'warn' | 'error'>
 
 /** The fields of a connection that entries show. */
 export interface LoggedConnection {
@@ -64,8 +33,6 @@ export interface LoggedConnection {
   /** Trace context of the upgrade request, from `traceOf`. */
   readonly trace: TraceContext | undefined
 }
-
-type Event = keyof typeof logEvents
 
 /** Name of this package in Cloud Logging's `operation`: the entries of one connection are one operation. */
 const PRODUCER = 'fastify-cloud-run-websocket'
@@ -110,43 +77,50 @@ export class Logs {
   }
 
   opened (connection: LoggedConnection, request: FastifyRequest): void {
+    if (!this.#writes('connection.opened')) return
     const context = { ...this.#context(connection, { first: true }), ...this.#request(request, 101) }
-    this.#write('connection.opened', { ...client(connection), reqId: request.id, ...context }, 'WebSocket connection opened')
+    this.#write('connection.opened', { ...client(connection), reqId: request.id, ...context }, `${nameOf(connection)} opened`)
   }
 
   closed (connection: LoggedConnection, { code, reason, cause, detail }: End): void {
+    if (!this.#writes('connection.closed')) return
     const { received, sent, bytesReceived, bytesSent, connectedAt, identified } = connection
     const age = (Date.now() - connectedAt) / 1_000
     const counts = { received, sent, bytesReceived, bytesSent }
     const context = this.#context(connection, { ...(!identified && { first: true }), last: true })
     const fields = { ...client(connection), age, cause, code, reason, detail, ...counts, ...context }
-    this.#write('connection.closed', fields, 'WebSocket connection closed')
+    this.#write('connection.closed', fields, `${nameOf(connection)} closed: ${cause} (${code}${reason && `, ${reason}`})`)
   }
 
-  /** The path is logged without its query: clients that cannot send headers put their tokens there. */
-  rejected (request: FastifyRequest | IncomingMessage, error: Rejection, reason: string, status: number): void {
-    const { url, headers: { origin } } = request
+  /**
+   * The path is logged without its query: clients that cannot send headers put their tokens there. `details`: the
+   * error, or the close code.
+   */
+  rejected (request: FastifyRequest | IncomingMessage, error: Rejection, reason: string, status: number, details?: object): void {
+    if (!this.#writes('connection.rejected')) return
+    const { url = '', headers: { origin } } = request
+    const [path = ''] = url.split('?', 1)
     const reqId = 'id' in request ? request.id : undefined
     const context = { ...this.#request(request, status), [requestTrace]: this.traceOf(request) }
-    const fields = { error, reqId, path: url?.split('?', 1)[0], origin, ...context }
-    this.#write('connection.rejected', fields, `WebSocket connection rejected: ${reason}`)
+    const text = `WebSocket connection to ${path} rejected (${error}): ${reason}`
+    this.#writeWithError('connection.rejected', { error, reqId, path, origin, ...details, ...context }, text)
   }
 
   slow (connection: LoggedConnection, bufferedBytes: number): void {
     const fields = { ...client(connection), bufferedBytes, ...this.#context(connection) }
-    this.#write('connection.slow', fields, 'WebSocket client does not read fast enough and is dropped')
+    this.#write('connection.slow', fields, `${nameOf(connection)} is dropped: the client does not read fast enough`)
   }
 
-  /** A handler of the app threw. The entry has its stack. */
-  failed (connection: LoggedConnection, err: unknown): void {
-    const fields = { ...client(connection), ...this.#context(connection) }
-    this.#writeError('connection.failed', fields, err, 'Handler of a WebSocket connection failed')
+  /** A handler of the app threw. The entry has its stack. `handler`: its name, or what else was done. */
+  failed (connection: LoggedConnection, err: unknown, handler: string): void {
+    const fields = { ...client(connection), handler, err, ...this.#context(connection) }
+    this.#writeWithError('connection.failed', fields, `${handler} failed: ${describe(err)}`)
   }
 
-  /** `authenticate` has a bug. The entry has its stack. */
+  /** `authenticate` has a bug, or something it needs is down. The entry has its stack. */
   authenticateFailed (request: FastifyRequest, err: unknown): void {
     const fields = { reqId: request.id, path: request.url.split('?', 1)[0], err, [requestTrace]: this.traceOf(request) }
-    this.#write('authenticate.failed', fields, `authenticate failed: ${(err as Error).message}`)
+    this.#writeWithError('authenticate.failed', fields, `authenticate failed: ${describe(err)}`)
   }
 
   refused (event: RefusalEvent, connection: LoggedConnection, refusal: Refusal): void {
@@ -163,11 +137,11 @@ export class Logs {
 
   /** `used`, `limit`: bytes of resident memory. */
   memoryShort (used: number, limit: number): void {
-    this.#write('memory.short', { used, limit }, 'Memory runs out: no more connections are taken')
+    this.#write('memory.short', { used, limit }, 'Memory is short: new connections are refused')
   }
 
   memoryFreed (used: number, limit: number): void {
-    this.#write('memory.freed', { used, limit }, 'There is memory again: connections are taken')
+    this.#write('memory.freed', { used, limit }, 'Memory is no longer short: new connections are accepted')
   }
 
   /** `timeout`: ms. */
@@ -181,12 +155,12 @@ export class Logs {
   }
 
   bridgeDown (reason: string): void {
-    this.#write('bridge.down', { reason }, `Redis is away: ${reason}. Connections stay open, publishing fails`)
+    this.#write('bridge.down', { reason }, `${whatFailed(reason)}: ${reason.replace(/\.+$/, '')}. Connections stay open, publishing fails`)
   }
 
   /** `downtime`: ms; 0 at the start. */
   bridgeUp (downtime: number): void {
-    this.#write('bridge.up', { away: downtime }, 'Redis is there')
+    this.#write('bridge.up', { away: downtime }, 'Redis is up')
   }
 
   missed (channel: string, count: number, reason: string): void {
@@ -195,19 +169,19 @@ export class Logs {
 
   /** `url`: without its query. */
   keysFailed (url: string, reason: string): void {
-    this.#write('keys.failed', { url, reason }, `No keys to verify tokens with from ${url}: ${reason}. Clients try again`)
+    this.#write('keys.failed', { url, reason }, `The keys that verify tokens cannot be fetched from ${url}: ${reason}. Clients try again`)
   }
 
   keysRestored (url: string): void {
-    this.#write('keys.restored', { url }, `There are keys from ${url} again`)
+    this.#write('keys.restored', { url }, `The keys that verify tokens are fetched from ${url} again`)
   }
 
   controlFailed (command: string, err: unknown): void {
-    this.#writeError('control.failed', { command }, err, 'Command from another instance failed')
+    this.#writeWithError('control.failed', { command, err }, `Command ${command} from another instance failed: ${describe(err)}`)
   }
 
   callFailed (call: string, err: unknown): void {
-    this.#writeError('call.failed', { call }, err, `Call of ${call} failed`)
+    this.#writeWithError('call.failed', { call, err }, `Call of ${call} failed: ${describe(err)}`)
   }
 
   /** `command` corrects the setting. */
@@ -240,18 +214,33 @@ export class Logs {
   }
 
   /** The serializer of the logger reads every field of an error, and of its causes; one may throw while it is read. */
-  #writeError (event: Event, fields: object, err: unknown, message: string): void {
-    const text = `${message}: ${describe(err)}`
+  #writeWithError (event: LogEvent, fields: Record<string, unknown>, message: string): void {
     try {
-      this.#write(event, { ...fields, err }, text)
+      this.#write(event, fields, message)
     } catch {
-      this.#write(event, { ...fields, err: new Error(describe(err)) }, text)
+      this.#write(event, { ...fields, err: new Error(describe(fields.err)) }, message)
     }
   }
 
-  #write (event: Event, fields: object, message: string): void {
+  /** Whether the logger takes entries of this level: those of every connection need not be made in vain. */
+  #writes (event: LogEvent): boolean {
+    const { log } = this.#destination
+    return log !== undefined && (log as { isLevelEnabled?: (level: string) => boolean }).isLevelEnabled?.(logEvents[event]) !== false
+  }
+
+  #write (event: LogEvent, fields: object, message: string): void {
     this.#destination.log?.[logEvents[event]]({ event, ...fields }, message)
   }
+}
+
+/** Redis may be up, and refuse. */
+function whatFailed (reason: string): string {
+  if (/^(WRONGPASS|NOAUTH|ERR invalid password|ERR AUTH|ERR Client sent AUTH)/.test(reason)) return 'Redis refused the password'
+  return /^the Redis user lacks rights/.test(reason) ? 'Redis refused commands' : 'Redis is down'
+}
+
+function nameOf ({ user }: LoggedConnection): string {
+  return user === '' ? 'WebSocket connection of an anonymous client' : `WebSocket connection of user ${user}`
 }
 
 function client ({ id, user, protocol }: LoggedConnection): object {

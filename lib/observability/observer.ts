@@ -32,8 +32,8 @@ export class Observer {
   recording = false
   /** Whether messages may be logged. Callers test it before they call `message`. */
   readonly messages: boolean
-  /** Texts of the bugs in `authenticate`. */
-  readonly #bugs = new RecentTexts()
+  /** Texts of the failures of `authenticate`. */
+  readonly #failures = new RecentTexts()
   /** Unix time in ms since which Redis is down; 0: it never was. */
   #downSince = 0
 
@@ -58,16 +58,16 @@ export class Observer {
     return this.#logs.traceOf(request)
   }
 
-  /** An upgrade was rejected, with this HTTP status. */
-  rejected (request: FastifyRequest, type: Rejection, reason: string, status: number): void {
+  /** An upgrade was rejected, with this HTTP status. 101: it was accepted, and the socket closed at once. */
+  rejected (request: FastifyRequest, type: Rejection, reason: string, status: number, details?: object): void {
     this.#metrics.rejected(type)
     this.#tracing.rejected(request, type)
-    this.#logs.rejected(request, type, reason, status)
+    this.#logs.rejected(request, type, reason, status, details)
   }
 
-  /** `authenticate` has a bug, which any client may run into at will. The rejection is reported besides. */
+  /** `authenticate` has failed, which any client may cause at will. The rejection is reported besides. */
   authenticateFailed (request: FastifyRequest, error: unknown): void {
-    if (this.#bugs.isNew(describe(error), Date.now())) this.#logs.authenticateFailed(request, error)
+    if (this.#failures.isNew(describe(error), Date.now())) this.#logs.authenticateFailed(request, error)
   }
 
   /** The app's function `trustedProxies` has returned or thrown this in place of the address of a client. */
@@ -107,9 +107,9 @@ export class Observer {
     this.#logs.refused(event, connection, refusal)
   }
 
-  /** A handler of the app threw. */
-  failed (connection: ObservedConnection, error: unknown): void {
-    this.#logs.failed(connection, error)
+  /** A handler of the app threw. `handler`: its name, or what else was done for the connection. */
+  failed (connection: ObservedConnection, error: unknown, handler: string): void {
+    this.#logs.failed(connection, error, handler)
   }
 
   /** A call of `app.realtime` or of a connection rejected. Errors that are reported elsewhere are left out. */
@@ -191,7 +191,7 @@ export class Observer {
     this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
   }
 
-  /** The key set at `url`, by which tokens are verified, can not be fetched. */
+  /** The key set at `url`, by which tokens are verified, cannot be fetched. */
   keysFailed (url: string, reason: string): void {
     this.#logs.keysFailed(url, reason)
   }
@@ -223,6 +223,11 @@ export class Observer {
   /** `/ready` was requested. An empty list of reasons means that it answered 200. */
   probed (reasons: readonly string[], now: number): void {
     this.#hints.probed(reasons, now)
+  }
+
+  /** A hook of the app has answered a probe. */
+  probeRefused (path: string, status: number): void {
+    this.#hints.probeRefused(path, status, Date.now())
   }
 
   /** The heartbeat has swept, `late` ms after it was due. */

@@ -149,7 +149,7 @@ export class Tracing {
 
 function endUpgrade (span: Span, statusCode: number | undefined, rejection: Rejection | undefined): void {
   if (statusCode !== undefined) span.setAttribute('http.response.status_code', statusCode)
-  if (statusCode !== 101) span.setAttribute('error.type', rejection ?? (statusCode === undefined ? 'aborted' : String(statusCode)))
+  if (statusCode !== 101 || rejection !== undefined) span.setAttribute('error.type', rejection ?? (statusCode === undefined ? 'aborted' : String(statusCode)))
   if (statusCode !== undefined && statusCode >= 500) span.setStatus({ code: api.SpanStatusCode.ERROR })
   span.end()
 }

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { checkFields, checkUnixTime } from '../model/arguments.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
@@ -41,11 +42,11 @@ export function checkIdentity (identity: Identity): Identity {
   checkFields('result of authenticate', identity, IDENTITY_FIELDS)
   const { user, info, channels, expiresAt } = identity
   if (user !== undefined && !(typeof user === 'string' && user.isWellFormed())) {
-    throw new InvalidArgumentError('user from authenticate', String(user), 'a string of well-formed Unicode')
+    throw new InvalidArgumentError('user from authenticate', inspect(user), 'a string of well-formed Unicode')
   }
   checkUnixTime('expiresAt from authenticate', expiresAt)
   if (channels !== undefined && !isListOfStrings(channels)) {
-    throw new InvalidArgumentError('channels from authenticate', String(channels), 'a list of strings')
+    throw new InvalidArgumentError('channels from authenticate', inspect(channels), 'a list of strings')
   }
   if (info !== undefined) encodePayload(info) // throws where JSON cannot carry it into presence lists
   return identity

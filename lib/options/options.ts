@@ -134,6 +134,7 @@ export interface Options {
   /**
    * Finds out who the user is, before the upgrade, on both routes, within 10 s. If it throws, the upgrade gets 401, or
    * the error's own `statusCode`. The client sees the text of a `ClientError` and of an error with a 4xx status code.
+   * Browsers see no status: a `ClientError` with a close code tells them, and keeps SDKs out, see `ClientError`.
    * @default undefined (everybody may connect, as user '')
    */
   authenticate?: ((request: FastifyRequest) => MaybePromise<Identity>) | undefined

@@ -79,8 +79,8 @@ class PlainSession implements Session {
     const { connections, options: { onConnect } } = this.#protocol
     if (identity.expiresAt !== undefined) connection.closeAt(identity.expiresAt * 1_000, 'expired')
     connections.identified(connection, identity, request)
-    for (const channel of identity.channels ?? []) connection.inbox.run(() => connection.subscribe(channel))
-    if (onConnect !== undefined) connection.inbox.run(() => onConnect(connection, request, {}))
+    for (const channel of identity.channels ?? []) connection.inbox.run('subscribe', () => connection.subscribe(channel))
+    if (onConnect !== undefined) connection.inbox.run('onConnect', () => onConnect(connection, request, {}))
   }
 
   handle (data: Buffer, binary: boolean): unknown {

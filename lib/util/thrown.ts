@@ -12,9 +12,11 @@ export function readable (thrown: unknown): unknown {
 /** Describes what app code has thrown, for the text of a log entry. Never throws. */
 export function describe (thrown: unknown): string {
   try {
-    const { message } = Object(thrown) as { message?: unknown }
+    const { message, name } = Object(thrown) as { message?: unknown, name?: unknown }
+    if (message === '') return `${String(name)} without a message`
     if (message !== undefined) return String(message)
-    return Object(thrown) === thrown ? inspect(thrown, { depth: 0 }) : String(thrown)
+    if (typeof thrown === 'string' && thrown !== '') return thrown
+    return Object(thrown) === thrown ? inspect(thrown, { depth: 0 }) : `${inspect(thrown)} was thrown`
   } catch {
     return 'what was thrown cannot be read'
   }

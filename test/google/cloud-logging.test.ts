@@ -213,7 +213,7 @@ t.test('the entries of a connection are one operation in the trace of its upgrad
   const opened = await of('connection.opened')
   const failed = await of('connection.failed')
   const { connection: id } = opened
-  t.match(opened, { severity: 'INFO', message: 'WebSocket connection opened', user: 'ann', ...traced, [labels]: { websocket_protocol: 'plain' } })
+  t.match(opened, { severity: 'INFO', message: 'WebSocket connection of user ann opened', user: 'ann', ...traced, [labels]: { websocket_protocol: 'plain' } })
   t.strictSame(opened.httpRequest, { requestMethod: 'GET', requestUrl: opened.httpRequest.requestUrl, status: 101, userAgent: 'tap', remoteIp: '127.0.0.1', protocol: 'HTTP/1.1' })
   t.match(opened.httpRequest.requestUrl, /^http:\/\/127\.0\.0\.1:\d+\/ws$/)
   const producer = 'fastify-cloud-run-websocket'

@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 import { cloudLogging } from '../../index.ts'
 import { CloudLoggingApi } from '../../lib/google/logging-api.ts'
 import { toApiEntry } from '../../lib/google/logging-client.ts'
-import { logEvents } from '../../lib/observability/logs.ts'
+import { logEvents } from '../../lib/observability/log-events.ts'
 import { startApp } from '../helpers/app.ts'
 import { setEnvironment } from '../helpers/environment.ts'
 import { plain, startLoggingServer } from '../helpers/logging-server.ts'
@@ -63,7 +63,7 @@ t.test('entries of an app reach Cloud Logging with the resource of the instance,
     httpRequest: { requestMethod: 'GET', requestUrl: /\/ws$/, status: 101, protocol: 'HTTP/1.1' }
   })
   t.ok(Math.abs(opened.timestamp.seconds * 1_000 - Date.now()) < 60_000)
-  t.match(plain(opened.jsonPayload), { message: 'WebSocket connection opened', connection: id, protocol: 'plain' })
+  t.match(plain(opened.jsonPayload), { message: /^WebSocket connection of .* opened$/, connection: id, protocol: 'plain' })
   t.match(plain(failed.jsonPayload), { '@type': /ReportedErrorEvent/, stack_trace: /TypeError: boom/, serviceContext: { service: 'chat', version: 'chat-7' }, err: { type: 'TypeError' } })
   t.match(closed, { severity: 'INFO', operation: { id, last: true }, trace: /a{32}/ })
   t.ok(opened.insertId < failed.insertId && failed.insertId < closed.insertId, 'entries of the same time stay in order')

@@ -89,7 +89,7 @@ t.test('what the app does first does not count as messages of the client', async
   const { app, url } = await startApp(t, { rateLimit: { messages: { max: 10, timeWindow: 1_000 } }, onMessage: () => {} })
   const client = await connect(t, `${url}/ws`)
   const [connection] = connectionsOf(app)
-  for (let i = 0; i < 200; i++) connection!.inbox.run(never) // as the channels of an identity, while Redis is slow
+  for (let i = 0; i < 200; i++) connection!.inbox.run('subscribe', never) // as the channels of an identity, while Redis is slow
   client.send('x')
   await until(() => connection!.received === 1, 'the message has come')
   t.ok(connection!.open)
@@ -267,7 +267,7 @@ t.test('whatever a handler throws ends its connection and nothing else, and has 
     }
     const failed = entries.filter(({ event }) => event === 'connection.failed')
     t.equal(failed.length, 2, name)
-    t.match(failed[0], { level: 50, msg: /^Handler of a WebSocket connection failed: ./ }, name)
+    t.match(failed[0], { level: 50, handler: 'onMessage', msg: /^onMessage failed: ./ }, name)
   }
 })
 

@@ -108,6 +108,19 @@ t.test('/ready lists all reasons', async (t) => {
   t.strictSame((await app.inject('/ready')).json().reasons, ['full', 'redis'])
 })
 
+t.test('a probe that a hook of the app has answered is a warning that says what to do', async (t) => {
+  const { logger, entries } = collectLog()
+  const app = Fastify({ logger })
+  t.teardown(() => app.close())
+  let status = 401
+  app.addHook('onRequest', async (_request, reply) => status === 200 ? undefined : reply.code(status).send())
+  await app.register(cloudRunWebSocket, { redis: false, shutdown: { signals: false, timeout: 2_000 } })
+  const hints = () => entries.filter(({ event }) => event === 'hint')
+  for (status of [200, 404, 401, 403]) await app.inject('/health')
+  t.match(hints(), [{ hint: 'probe_refused', path: '/health', status: 401, command: "if (request.routeOptions.url === '/health') return", msg: /Register the plugin/ }])
+  t.equal(hints().length, 1)
+})
+
 t.test('probes do not fill the log', async (t) => {
   const { logger, entries } = collectLog()
   const { app } = await startApp(t, {}, { logger })

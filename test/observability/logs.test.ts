@@ -1,13 +1,15 @@
+import { createConnection } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
 import t from 'tap'
 import type { Options } from '../../index.ts'
-import { logEvents } from '../../lib/observability/logs.ts'
+import { logEvents } from '../../lib/observability/log-events.ts'
 import { startApp } from '../helpers/app.ts'
 import { collectLog } from '../helpers/log.ts'
 import type { Entry } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
 import { command, startRedis } from '../helpers/redis.ts'
+import { sdkClient } from '../helpers/sdk.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
@@ -135,7 +137,7 @@ t.test('Redis going away and coming back is logged once each, and what was lost'
   await app.realtime.publish('chat:1', 1)
   entries.length = 0
   await redis.kill()
-  t.match(await of('bridge.down'), { level: 50, reason: /.+/, msg: /Redis is away/ })
+  t.match(await of('bridge.down'), { level: 50, reason: /.+/, msg: /Redis is down: .*[^.]\. Connections stay open/ })
   await redis.restart()
   const up = await of('bridge.up')
   t.ok(up.away > 0)
@@ -258,13 +260,107 @@ t.test('a bug in authenticate is an error with its stack, credentials that are n
     }
   }, { logger })
   await rejected(`${url}/ws?token=secret`, { headers: { 'x-bad': '1' } })
-  t.strictSame(ours().map(({ event }) => event), ['connection.rejected'])
+  t.match(ours(), [{
+    event: 'connection.rejected',
+    level: 40,
+    err: { message: 'wrong password', stack: /logs\.test\.ts/ },
+    msg: 'WebSocket connection to /ws rejected (auth): wrong password'
+  }])
+  t.equal(ours().length, 1)
   t.equal((await rejected(`${url}/ws?token=secret`)).statusCode, 500)
   const entry = await of('authenticate.failed')
   t.match(entry, { level: 50, path: '/ws', err: { type: 'TypeError', stack: /logs\.test\.ts/ } })
   t.strictSame(ours().map(({ event }) => event), ['connection.rejected', 'authenticate.failed', 'connection.rejected'])
   t.equal((await rejected(`${url}/ws?token=secret`)).statusCode, 500)
   t.strictSame(ours().slice(3).map(({ event }) => event), ['connection.rejected'], 'once a minute, as any client may cause it')
+})
+
+t.test('a database that is down is an error of the server, not of the client, wherever the error says so', async (t) => {
+  const { logger, ours } = newLog()
+  const refusedConnection = await new Promise<Error>(resolve => createConnection(1, '127.0.0.1').once('error', resolve))
+  const thrown: Record<string, () => unknown> = {
+    itself: () => refusedConnection,
+    cause: () => new Error('cannot read the user', { cause: refusedConnection }),
+    collected: () => new AggregateError([new Error('x'), refusedConnection], 'all hosts failed'),
+    fetch: () => fetch('http://127.0.0.1:4').catch((error: unknown) => error)
+  }
+  const { url } = await startApp(t, {
+    authenticate: async ({ headers }) => { throw await thrown[String(headers['x-case'])]!() }
+  }, { logger })
+  for (const name of Object.keys(thrown)) {
+    const before = ours().length
+    const { statusCode, headers, body } = await rejected(`${url}/ws`, { headers: { 'x-case': name } })
+    t.equal(statusCode, 503, name)
+    t.match(headers, { 'retry-after': /^[1-5]$/ })
+    t.notMatch(body, /127|ECONN/)
+    t.match(ours().slice(before), [
+      { event: 'authenticate.failed', level: 50, path: '/ws', err: { stack: String } }, { event: 'connection.rejected', level: 40, error: 'auth' }
+    ], name)
+  }
+  const deliberate = Object.assign(new Error('gone', { cause: refusedConnection }), { statusCode: 401 })
+  thrown.deliberate = () => deliberate
+  t.match(await rejected(`${url}/ws`, { headers: { 'x-case': 'deliberate' } }), { statusCode: 401, body: /gone/ })
+  t.notOk('err' in ours().at(-1)!, 'the app has said what it is')
+})
+
+t.test('an entry of a failure says which handler failed, and what it threw', async (t) => {
+  const { logger, ours } = newLog()
+  const failures = { onConnect: 'boom', onMessage: undefined, onDisconnect: null } as const
+  const fail = (handler: keyof typeof failures) => async ({ user }: { user: string }) => { if (user === handler) throw failures[handler] }
+  const { url } = await startApp(t, {
+    authenticate: ({ headers }) => ({ user: String(headers['x-user']) }),
+    onConnect: fail('onConnect'),
+    onMessage: fail('onMessage'),
+    onDisconnect: fail('onDisconnect')
+  }, { logger })
+  for (const handler of Object.keys(failures)) {
+    const client = await connect(t, `${url}/ws`, { headers: { 'x-user': handler } })
+    client.send('x')
+    if (handler === 'onDisconnect') client.socket.close()
+    await client.closed
+  }
+  const failed = () => ours().filter(({ event }) => event === 'connection.failed')
+  await until(() => failed().length === 3, 'all have failed')
+  t.strictSame(failed().map(({ handler, msg }) => [handler, msg]), [
+    ['onConnect', 'onConnect failed: boom'],
+    ['onMessage', 'onMessage failed: undefined was thrown'],
+    ['onDisconnect', 'onDisconnect failed: null was thrown']
+  ])
+})
+
+t.test('so it does for an SDK client, where a rule of the channel may have failed', async (t) => {
+  const { logger, ours } = newLog()
+  const fail = () => { throw new Error('boom') }
+  const { url } = await startApp(t, {
+    channels: { open: { subscribe: true }, ruled: { subscribe: fail, publish: fail } },
+    onSubscribe: fail,
+    onRpc: fail,
+    onMessage: fail
+  }, { logger })
+  const client = await sdkClient(t, url, 'json').connected()
+  const refused = { code: 100 }
+  for (const channel of ['open:1', 'ruled:1']) client.subscribe(channel)
+  await t.rejects(client.publish('ruled:1', 1), refused)
+  await t.rejects(client.rpc('x', {}), refused)
+  await client.client.send({ x: 1 })
+  const handlers = () => new Set(ours().filter(({ event }) => event === 'connection.failed').map(({ handler }) => handler))
+  await until(() => handlers().size === 5, 'all have failed')
+  t.strictSame([...handlers()].toSorted(), ["channels['ruled'].publish", "channels['ruled'].subscribe or onSubscribe", 'onMessage', 'onRpc', 'onSubscribe'])
+  const { url: other } = await startApp(t, { onConnect: fail }, { logger })
+  sdkClient(t, other, 'json')
+  await until(() => handlers().has('onConnect'), 'onConnect has failed')
+})
+
+t.test('entries of a connection say who, and how it ended', async (t) => {
+  const { logger, of } = newLog()
+  const { app, url } = await startApp(t, { authenticate: ({ headers }) => ({ user: String(headers['x-user'] ?? '') }) }, { logger })
+  await connect(t, `${url}/ws`, { headers: { 'x-user': '42' } })
+  const anonymous = await connect(t, `${url}/ws`)
+  anonymous.socket.close()
+  t.equal((await of('connection.opened', { user: '42' })).msg, 'WebSocket connection of user 42 opened')
+  t.equal((await of('connection.closed', { user: '' })).msg, 'WebSocket connection of an anonymous client closed: client (1005)')
+  await app.close()
+  t.equal((await of('connection.closed', { user: '42' })).msg, 'WebSocket connection of user 42 closed: drain (1001, shutdown)')
 })
 
 t.test('logging false writes no entry', async (t) => {

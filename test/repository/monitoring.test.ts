@@ -8,7 +8,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { parse, PromQL } from '../../bench/promql.mjs'
 import type { Series, Tree } from '../../bench/promql.mjs'
-import { logEvents } from '../../lib/observability/logs.ts'
+import { logEvents } from '../../lib/observability/log-events.ts'
 import { metricNames } from '../../lib/observability/instruments.ts'
 
 const root = join(import.meta.dirname, '../..')

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { ClientError } from '../../lib/model/errors.ts'
+import { ClientError } from '../../lib/model/client-error.ts'
 import { describe, readable } from '../../lib/util/thrown.ts'
 
 const throwing = { get () { throw new Error('trap') } }
@@ -32,6 +32,8 @@ t.test('anything else becomes an error that describes it', async (t) => {
 t.test('anything has a description', async (t) => {
   const described = [new Error('boom'), { message: 5 }, { code: 1 }, 'text', null, undefined, Symbol('s'), Object.create(null), new Proxy({}, throwing)]
   t.strictSame(described.map(describe), [
-    'boom', '5', '{ code: 1 }', 'text', 'null', 'undefined', 'Symbol(s)', '[Object: null prototype] {}', 'what was thrown cannot be read'
+    'boom', '5', '{ code: 1 }', 'text', 'null was thrown', 'undefined was thrown', 'Symbol(s) was thrown', '[Object: null prototype] {}',
+    'what was thrown cannot be read'
   ])
+  t.strictSame(['', 5, new TypeError('')].map(describe), ["'' was thrown", '5 was thrown', 'TypeError without a message'])
 })

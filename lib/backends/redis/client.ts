@@ -76,6 +76,8 @@ export async function closeWithin (client: { isOpen: boolean, close (): unknown,
 /** Describes an error. Never empty for an Error. */
 export function describeError (error: unknown): string {
   if (!(error instanceof Error)) return String(error)
+  // The text of our own errors is for everybody.
+  if (error.cause instanceof Error && String((error as { code?: unknown }).code).startsWith('FST_CRWS_REDIS_')) return error.cause.message
   // An AggregateError, from a host with several addresses, has no message of its own.
   const [first] = error instanceof AggregateError ? error.errors : []
   return error.message || (first instanceof Error ? first.message : '') || error.name

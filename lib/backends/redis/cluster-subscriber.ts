@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { RedisUnavailableError } from '../../model/errors.ts'
 import { withDeadline } from './commands.ts'
 import type { ClusterCommands } from './cluster-commands.ts'
-import { duplicateClient } from './client.ts'
+import { describeError, duplicateClient } from './client.ts'
 import type { RedisClient } from './client.ts'
 import { RedisLink } from './link.ts'
 import type { MessageListener, RedisSubscriber, SubscriberListener } from './subscriber.ts'
@@ -214,5 +214,5 @@ function unsubscribeAt (link: RedisLink | undefined, pubsub: string, listener: M
 }
 
 function isMoved (error: unknown): boolean {
-  return error instanceof Error && error.message.includes('MOVED')
+  return describeError(error).includes('MOVED')
 }

@@ -15,7 +15,7 @@ export function isUnusable (reply: string): boolean {
   return UNUSABLE.test(reply)
 }
 
-/** True if Redis is away for the command that gets this reply: nothing was stored. */
+/** True if Redis is down for the command that gets this reply: nothing was stored. */
 export function isAway (reply: string): boolean {
   return AWAY.test(reply) || isUnusable(reply)
 }

@@ -1,4 +1,5 @@
 import { RedisRefusedError, RedisUnavailableError } from '../../model/errors.ts'
+import { describeError } from './client.ts'
 import { COMMAND_TIMEOUT, withDeadline } from './commands.ts'
 import type { RedisArgument, RedisCommands } from './commands.ts'
 import type { RedisScript } from './scripts.ts'
@@ -42,7 +43,7 @@ export async function runScript (
     mine.waiting?.ahead.add(keys[0])
     return reply
   } catch (error) {
-    if (!(error instanceof RedisRefusedError) || !error.message.includes('NOSCRIPT')) throw error
+    if (!(error instanceof RedisRefusedError) || !describeError(error).includes('NOSCRIPT')) throw error
     const { failed, ahead }: Waiting = mine.waiting ??= { failed: [], later: [], ahead: new Set() }
     return queued(failed, startedAt, async () => {
       if (ahead.has(keys[0])) throw new RedisUnavailableError('it had lost its scripts, and a later call has gone ahead')

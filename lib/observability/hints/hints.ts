@@ -25,7 +25,8 @@ export const hintCommands = {
   websocket_bounds: 'app.register(websocket, { options: { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1_024 } })',
   websocket_version: 'npm update ws',
   no_history: "channels: { NAMESPACE: { history: { size: 100, ttl: '10m' } } }",
-  no_presence: 'channels: { NAMESPACE: { presence: true } }'
+  no_presence: 'channels: { NAMESPACE: { presence: true } }',
+  probe_refused: 'if (request.routeOptions.url === PATH) return'
 } as const satisfies Record<string, string>
 
 type Hint = keyof typeof hintCommands
@@ -152,7 +153,7 @@ export class Hints {
     const seconds = Math.round(common / 1_000)
     this.#give('request_timeout', now, { age: seconds }, `Most connections break at an age of ${seconds} s. Likely this is the request ` +
       'timeout of the service, or of a proxy ahead of it; the plugin takes it for ' +
-      `${this.#options.requestTimeout / 1_000} s and can not end them in time`)
+      `${this.#options.requestTimeout / 1_000} s and cannot end them in time`)
   }
 
   /** The heartbeat has swept, `late` ms after it was due. `cpuTime`: ms of CPU time that this process has used. */
@@ -179,7 +180,7 @@ export class Hints {
     const seconds = Math.round((now - this.#notReadySince) / 1_000)
     const details = { reasons, seconds }
     if (reasons.includes('redis')) {
-      this.#give('not_ready_redis', now, details, `Not ready for ${seconds} s: Redis can not be reached, likely for want of a way ` +
+      this.#give('not_ready_redis', now, details, `Not ready for ${seconds} s: Redis cannot be reached, likely for want of a way ` +
         'into its network')
     } else if (reasons.includes('memory')) {
       this.#give('not_ready_memory', now, details, `Not ready for ${seconds} s: memory runs out`)
@@ -187,6 +188,13 @@ export class Hints {
       this.#give('not_ready_full', now, details, `Not ready for ${seconds} s: all ${this.#options.maxConnections} places ` +
         '(maxConnections) are taken, and the service may have no more instances')
     }
+  }
+
+  /** A hook of the app has answered a probe, before our handler could. */
+  probeRefused (path: string, status: number, now: number): void {
+    this.#give('probe_refused', now, { path, status }, `A hook of the app has answered ${path} with ${status}, and Cloud Run restarts an ` +
+      'instance whose probes fail. Register the plugin outside of the scope of that hook, or let the hook pass this route',
+    hintCommands.probe_refused.replace('PATH', `'${path}'`))
   }
 
   get #onCloudRun (): boolean { return this.#env.K_SERVICE !== undefined && this.#env.K_SERVICE !== '' }

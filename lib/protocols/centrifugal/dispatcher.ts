@@ -1,5 +1,6 @@
+import { ClientError } from '../../model/client-error.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { ALREADY_REPORTED, ClientError } from '../../model/errors.ts'
+import { ALREADY_REPORTED } from '../../model/errors.ts'
 import { readable } from '../../util/thrown.ts'
 import { commandNames, handlers, ordered } from './commands.ts'
 import type { Context } from './context.ts'
@@ -7,6 +8,7 @@ import type { SdkEncoder } from './encoder.ts'
 import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
 import type { ErrorReply } from './errors.ts'
 import { endExpired } from './expiry.ts'
+import { handlerOf } from './handler-names.ts'
 import { explain, tooFast } from './refusals.ts'
 import { isUsable } from './requests.ts'
 import type { Command, CommandData, CommandName } from './schema.ts'
@@ -125,6 +127,10 @@ export class Dispatcher implements SdkSessionOwner {
       connection.end(error.end)
       return 'disconnect'
     }
+    if (error instanceof ClientError && error.closes) {
+      connection.disconnect(error.end)
+      return 'disconnect'
+    }
     const reply = this.#errorReply(session, name, error, request)
     explain(observer, connection, name, request, error, reply)
     if (name === 'connect') {
@@ -138,7 +144,7 @@ export class Dispatcher implements SdkSessionOwner {
   }
 
   /** Sends errors for the client with their text. Others are faults of the app or of ours: logged, and sent as 100. */
-  #errorReply ({ connection }: SdkSession, name: CommandName, error: unknown, request: object = {}): ErrorReply {
+  #errorReply (session: SdkSession, name: CommandName, error: unknown, request: object = {}): ErrorReply {
     if (error instanceof ReplyError) return error.reply
     if (error instanceof ClientError) return { code: error.code, message: error.message || 'error' }
     const { code } = (error ?? {}) as { code?: unknown }
@@ -146,10 +152,12 @@ export class Dispatcher implements SdkSessionOwner {
     if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
     // Data like this is the client's fault, whichever function failed on it.
     if (!isUsable((request as { data?: CommandData }).data)) {
-      if (name === 'send') connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell
+      if (name === 'send') session.connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell
       return clientErrors.badRequest
     }
-    if (!ALREADY_REPORTED.has(code as string)) this.context.observer.failed(connection, error)
+    if (!ALREADY_REPORTED.has(code as string)) {
+      this.context.observer.failed(session.connection, error, handlerOf(this.context, session, name, request))
+    }
     return clientErrors.internal
   }
 

@@ -12,7 +12,7 @@ const MAX_BYTES = 1_048_576
 
 /**
  * Keys from a JSON Web Key Set at a URL. It is fetched again when a token names an unknown key: rotation needs no
- * restart. While it can not be fetched, tokens that need it get a temporary error, at which clients try again.
+ * restart. While it cannot be fetched, tokens that need it get a temporary error, at which clients try again.
  */
 export class RemoteKeySet {
   /** The address as logs show it. The query may have a key in it. */
@@ -32,7 +32,7 @@ export class RemoteKeySet {
     })
   }
 
-  /** @throws ReplyError (100) if the set can not be had now; an error of jose if it has no key for this token. */
+  /** @throws ReplyError (100) if the set cannot be had now; an error of jose if it has no key for this token. */
   readonly keyFor: JWTVerifyGetKey = async (header, token) => {
     const { coolingDown } = this.#keys
     try {

@@ -25,7 +25,7 @@ t.test('on one server', async (t) => {
   const redis = await startRedis(t)
   const commands = standalone({ kind: 'standalone', options: { url: redis.url } })
   t.equal(commands.ready, false)
-  await t.rejects(commands.send('key', ['PING']), { code: 'FST_CRWS_REDIS_UNAVAILABLE', message: /not connected yet/ })
+  await t.rejects(commands.send('key', ['PING']), { code: 'FST_CRWS_REDIS_UNAVAILABLE', cause: { message: /not connected yet/ } })
   await open(t, commands)
   testCommands(t, commands)
 
@@ -51,7 +51,7 @@ t.test('on a cluster', async (t) => {
   const { nodes, rootNodes } = await startRedisCluster(t)
   const commands = new ClusterCommands({ kind: 'cluster', options: { rootNodes } }, keys)
   t.equal(commands.ready, false)
-  await t.rejects(commands.send('key', ['PING']), { code: 'FST_CRWS_REDIS_UNAVAILABLE', message: /not connected yet/ })
+  await t.rejects(commands.send('key', ['PING']), { code: 'FST_CRWS_REDIS_UNAVAILABLE', cause: { message: /not connected yet/ } })
   await t.rejects(commands.owner('key'), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
   await open(t, commands)
   testCommands(t, commands)
@@ -84,8 +84,8 @@ function testCommands (t: Test, commands: RedisCommands): void {
   t.test('a reply that is an error is rejected with a code and what Redis says', async (t) => {
     const key = randomPrefix()
     await commands.send(key, ['SET', key, 'text'])
-    await t.rejects(commands.send(key, ['HGETALL', key]), { code: 'FST_CRWS_REDIS_REFUSED', message: /WRONGTYPE/ })
-    await t.rejects(commands.send(key, ['NONSENSE', key]), { code: 'FST_CRWS_REDIS_REFUSED', message: /unknown command/ })
+    await t.rejects(commands.send(key, ['HGETALL', key]), { code: 'FST_CRWS_REDIS_REFUSED', cause: { message: /WRONGTYPE/ } })
+    await t.rejects(commands.send(key, ['NONSENSE', key]), { code: 'FST_CRWS_REDIS_REFUSED', cause: { message: /unknown command/ } })
     await commands.send(key, ['DEL', key])
   })
 

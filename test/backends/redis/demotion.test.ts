@@ -21,7 +21,7 @@ t.test('a primary that is demoted under open connections is left for the one tha
   await synced()
   await command(replica.port, ['REPLICAOF', 'NO', 'ONE'])
   await command(primary.port, ['REPLICAOF', '127.0.0.1', String(replica.port)])
-  await t.rejects(node.publish('room', 'refused', { history }), { ...UNAVAILABLE, message: /READONLY|MASTERDOWN|LOADING/ })
+  await t.rejects(node.publish('room', 'refused', { history }), { ...UNAVAILABLE, cause: { message: /READONLY|MASTERDOWN|LOADING/ } })
   await node.down()
   balancer.targets.splice(0, 1, replica.url)
   await node.up()
@@ -58,7 +58,7 @@ t.test('a user that may not ask for the role is none the worse for it', async (t
   const node = await startNode(t, `redis://app:secret@127.0.0.1:${primary.port}`, randomPrefix())
   await node.up()
   const other = await startNode(t, `redis://app:secret@127.0.0.1:${replica.port}`, randomPrefix())
-  await until(() => other.publish('room', 1).catch(({ message }) => /the server is a replica/.test(message)), 'it is noticed', 30_000)
+  await until(() => other.publish('room', 1).catch(({ cause }) => /the server is a replica/.test(cause.message)), 'it is noticed', 30_000)
   t.equal(other.broker.up, false)
 })
 

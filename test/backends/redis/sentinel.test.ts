@@ -125,7 +125,7 @@ t.test('Sentinels that are away, and one that does not know the name, are passed
   t.equal(node.broker.up, true, 'nobody needs a Sentinel while the links hold')
   await command(redis.port, ['CLIENT', 'KILL', 'TYPE', 'normal'])
   await node.down()
-  await until(() => node.publish('room', 3).catch(({ message }) => /no Sentinel names a primary.*it knows no primary named primary/.test(message)), 'the reason is told', 30_000)
+  await until(() => node.publish('room', 3).catch(({ cause }) => /no Sentinel names a primary.*it knows no primary named primary/.test(cause.message)), 'the reason is told', 30_000)
   await sentinel.restart()
   await node.up()
 })

@@ -1,0 +1,16 @@
+import type { End } from '../model/close-codes.ts'
+import type { SubscribeOptions, SubscribeResult } from '../model/connection.ts'
+import type { Observer } from '../observability/observer.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
+
+/** What a connection needs of the instance. */
+export interface ConnectionOwner<Connection> {
+  readonly options: ResolvedOptions
+  readonly observer: Observer
+  /** Subscribes the connection on behalf of the app. */
+  subscribe (connection: Connection, channel: string, options?: SubscribeOptions): Promise<SubscribeResult>
+  /** Unsubscribes the connection on behalf of the app. */
+  unsubscribe (connection: Connection, channel: string): Promise<void>
+  /** Called once, however the connection ended. */
+  ended (connection: Connection, end: End): void
+}

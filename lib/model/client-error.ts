@@ -1,0 +1,55 @@
+import { inspect } from 'node:util'
+import { checkClose, closeCodes } from './close-codes.ts'
+import type { End } from './close-codes.ts'
+import { InvalidArgumentError } from './errors.ts'
+
+/** Bytes of a close reason. */
+const MAX_REASON_BYTES = 123
+
+/**
+ * The one error of the app whose text reaches a client: `throw new ClientError(403, 'the room is full')`. The text of
+ * any other error may contain what a client must not see. It is never an ERROR in the log. What its code does:
+ *
+ * | thrown by | 400 to 499 | 500 to 1999 | 3000 to 4999 |
+ * |---|---|---|---|
+ * | `authenticate` | HTTP status of the refused upgrade | HTTP status 401 | accepts the upgrade and closes at once |
+ * | `onConnect`, other handlers, SDK route | error reply | error reply | closes |
+ * | `onConnect`, `onMessage`, plain route | closes with 1008 | closes with 1008 | closes |
+ *
+ * "Closes" means with this code, and with the text as the reason. Browsers see close codes, but no HTTP status. SDKs
+ * connect again from 3000 to 3499 and from 4000 to 4499, and stay away from 3500 to 3999 and from 4500 to 4999.
+ * `onMessage` has no reply on the SDK route: there the first two do nothing.
+ */
+export class ClientError extends Error {
+  readonly code: number
+
+  /**
+   * `code`: a whole number from 400 to 1999, or a close code from 3000 to 4999. The text of a close code has at most
+   * 123 bytes and is not JSON.
+   * @throws FST_CRWS_INVALID_ARGUMENT
+   */
+  constructor (code: number, message: string) {
+    super(message)
+    this.name = 'ClientError'
+    this.code = code
+    if (this.closes && code <= 4999) checkClose(code, message)
+    else if (!Number.isInteger(code) || code < 400 || code > 1999) {
+      throw new InvalidArgumentError('code of a ClientError', inspect(code), 'a whole number from 400 to 1999, or a close code from 3000 to 4999')
+    }
+  }
+
+  /** Whether the code is a close code. */
+  get closes (): boolean { return this.code >= 3000 }
+
+  /** How it ends a connection that has no reply to carry it. */
+  get end (): End {
+    const { code, message } = this
+    return this.closes ? { code, reason: message, cause: 'server' } : { code: closeCodes.flooding.code, reason: cut(message), cause: 'policy' }
+  }
+}
+
+/** Keeps as many whole characters as fit. */
+function cut (text: string): string {
+  const bytes = Buffer.from(text)
+  return bytes.length <= MAX_REASON_BYTES ? text : new TextDecoder().decode(bytes.subarray(0, MAX_REASON_BYTES), { stream: true })
+}

@@ -1,0 +1,34 @@
+/** The `event` of each entry and its level; a test compares this list with the reference's. */
+export const logEvents = {
+  'plugin.started': 'info',
+  'connection.opened': 'info',
+  'connection.closed': 'info',
+  'connection.rejected': 'warn',
+  'connection.slow': 'warn',
+  'connection.failed': 'error',
+  'authenticate.failed': 'error',
+  'command.refused': 'debug',
+  'token.refused': 'debug',
+  'memory.short': 'warn',
+  'memory.freed': 'info',
+  'drain.started': 'info',
+  'drain.finished': 'info',
+  'bridge.down': 'error',
+  'bridge.up': 'info',
+  'publications.missed': 'warn',
+  'keys.failed': 'error',
+  'keys.restored': 'info',
+  'control.failed': 'warn',
+  'call.failed': 'warn',
+  hint: 'warn',
+  'message.received': 'info',
+  'message.sent': 'info',
+  'logging.failed': 'error',
+  'logging.restored': 'info',
+  'logging.dropped': 'warn',
+  'telemetry.started': 'info',
+  'telemetry.failed': 'warn',
+  'telemetry.recovered': 'info'
+} as const satisfies Record<string, 'debug' | 'info' | 'warn' | 'error'>
+
+export type LogEvent = keyof typeof logEvents

@@ -15,7 +15,9 @@ export interface PublishOptions {
    * @default none
    */
   idempotencyKey?: string | undefined
-  /** Short strings that travel with the publication and are kept in the history. @default none */
+  /**
+   * Short strings that travel with the publication and are kept in the history, such as `{ lang: 'de' }`. @default none
+   */
   tags?: Record<string, string> | undefined
   /**
    * False: the publication is not kept although the namespace has history. It has no offset, and clients that are
@@ -38,9 +40,9 @@ export interface HistoryOptions {
 }
 
 /** A publication as your app gets it from the history. */
-export interface PublishedData extends Position {
+export interface PublishedData<Data = unknown> extends Position {
   /** What was published. A Buffer if it was binary. */
-  data: unknown
+  data: Data
   /** The tags it was published with. */
   tags?: Record<string, string>
   /** Unix time in milliseconds of the publish call, by the clock of the publishing instance. */
@@ -48,8 +50,9 @@ export interface PublishedData extends Position {
 }
 
 /** Publications of a channel, and the position of its newest one. */
-export interface ChannelHistory extends Position {
-  publications: PublishedData[]
+export interface ChannelHistory<Data = unknown> extends Position {
+  /** In the order in which they were published; with `reverse` the newest comes first. */
+  publications: PublishedData<Data>[]
 }
 
 /** Publishes to channels and reads their history, by the rules of their namespaces. */

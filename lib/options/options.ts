@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { End } from '../model/close-codes.ts'
 import type { Connection } from '../model/connection.ts'
-import type { ChannelOptions, Limit } from './channel-options.ts'
+import type { ChannelsOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
 import type { RedisOption } from './redis-source.ts'
 import type { TokenOptions } from './token-options.ts'
@@ -17,7 +17,7 @@ export interface Identity {
    * JSON that other clients may see of this user, for example in presence lists.
    * @default undefined
    */
-  info?: unknown
+  info?: Connection['info'] | undefined
   /**
    * Channels that the connection is subscribed to at once. Channel rules do not apply to them.
    * @default []
@@ -32,7 +32,7 @@ export interface Identity {
    * Anything that your app needs later, as `connection.meta`. It is never sent anywhere.
    * @default undefined
    */
-  meta?: unknown
+  meta?: Connection['meta'] | undefined
 }
 
 /** What an SDK client sent with its connect command. It is empty for a plain client. */
@@ -62,14 +62,14 @@ export interface SubscribeGrant {
 }
 
 /** What to publish in place of what the client sent: a result of `onPublish`. */
-export interface PublishChange {
+export interface PublishChange<Data = unknown> {
   /**
    * The data to publish.
    * @default what the client sent
    */
-  data?: unknown
+  data?: Data | undefined
   /**
-   * Short strings that travel with the publication and are kept in the history.
+   * Short strings that travel with the publication and are kept in the history, such as `{ lang: 'de' }`.
    * @default undefined (none)
    */
   tags?: Record<string, string> | undefined
@@ -222,7 +222,7 @@ export interface Options {
    * ':'; it is '' for names without one. Channels of other namespaces have no history, and SDK clients get error 102.
    * @default {}
    */
-  channels?: Record<string, ChannelOptions> | undefined
+  channels?: ChannelsOptions | undefined
   /**
    * A client has connected. Its messages wait until this handler has ended. If the result has `data`, an SDK client
    * gets that with the reply to its connect command.

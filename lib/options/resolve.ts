@@ -62,7 +62,7 @@ const channelRules: Check<ChannelRules> = fields({
 
 const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
   const given = plainObject(value, name, 'an object of rules by namespace')
-  return new Map(Object.entries(given).map(([namespace, rules]) => {
+  return new Map(Object.entries(given).filter(([, rules]) => rules !== undefined).map(([namespace, rules]) => {
     if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the text before the first ':' of a channel")
     return [namespace, channelRules(rules, `${name}.${namespace}`)]
   }))

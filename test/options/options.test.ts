@@ -132,7 +132,7 @@ const cases: Case[] = [
   { name: 'logging.messages', valid: [], invalid: [true, 0.5, [], null], allowed: /false or \{ ratio, content\? \}/ },
   { name: 'logging.messages.ratio', valid: [], invalid: [0, -1, 1.1, Number.NaN, '1', null, true], allowed: /a number above 0 and up to 1/ },
   { name: 'logging.messages.content', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
-  { name: 'channels', valid: [[{}, new Map()]], invalid: [true, 'chat', [], null], allowed: /an object of rules by namespace/ },
+  { name: 'channels', valid: [[{}, new Map()], [{ chat: undefined }, new Map()]], invalid: [true, 'chat', [], null], allowed: /an object of rules by namespace/ },
   { name: 'channels.chat', valid: [], invalid: [true, 'x', [], null], allowed: /an object with subscribe, publish, presence, joinLeave, history, publishLimit, token/ },
   { name: 'channels.chat.subscribe', valid: [], invalid: ['yes', 1, null], allowed: /a function/ },
   { name: 'channels.chat.publish', valid: [], invalid: ['yes', 1, null], allowed: /a function/ },

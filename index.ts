@@ -137,9 +137,26 @@ async function tokensOf ({ token }: ResolvedOptions, observer: Observer): Promis
   return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token, observer)
 }
 
-export default fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
+/**
+ * The plugin. Register it once, before the parts of your app that use `app.realtime`. Every option may be left out:
+ * without any, clients connect to `/ws` (plain WebSocket) and `/connection/websocket` (Centrifugal SDKs), and channels
+ * stay within this process.
+ * @example
+ * import Fastify from 'fastify'
+ * import cloudRunWebSocket from 'fastify-cloud-run-websocket'
+ *
+ * const app = Fastify({ logger: true })
+ * await app.register(cloudRunWebSocket, {
+ *   onConnect: connection => connection.subscribe('news'),
+ *   onMessage: (connection, text) => app.realtime.publish('news', { text })
+ * })
+ * await app.listen({ port: 8080 })
+ */
+const plugin: FastifyPluginAsync<Options> = fp(cloudRunWebSocket, { fastify: '5.x', name: 'fastify-cloud-run-websocket' })
+export default plugin
 
-export type { ChannelOptions, Limit } from './lib/options/channel-options.ts'
+export type { ChannelData, RealtimeTypes } from './lib/model/realtime-types.ts'
+export type { ChannelOptions, ChannelsOptions, Limit } from './lib/options/channel-options.ts'
 export type { ConnectDetails } from './lib/options/connect-details.ts'
 export type { Identity } from './lib/options/identity.ts'
 export type { LoggingOptions } from './lib/options/logging-options.ts'
@@ -151,7 +168,7 @@ export { cloudLogging } from './lib/google/cloud-logging.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export type { Duration } from './lib/options/checks.ts'
 export type { RedisClientLike, RedisOption } from './lib/options/redis-source.ts'
-export type { Connection, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
+export type { Connection, ProtocolName, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
 export type { CloseCause, End } from './lib/model/close-codes.ts'
 export type { Realtime, Sessions } from './lib/core/realtime.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/core/publisher.ts'

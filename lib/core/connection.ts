@@ -32,7 +32,7 @@ const NO_SUBSCRIPTIONS: ReadonlyMap<string, Subscription> = new Map()
 /** One client at one socket: who it is, its subscriptions, the messages it sends, and its end. */
 export class Connection implements PublicConnection, Subscriber, InboxOwner, OutboxOwner {
   readonly id: string = randomUUID()
-  meta: unknown
+  meta!: PublicConnection['meta']
   readonly connectedAt: number = Date.now()
   readonly encoder: Encoder
   readonly inbox: Inbox
@@ -81,7 +81,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   }
 
   get user (): string { return this.#user }
-  get info (): unknown { return this.#info }
+  get info (): PublicConnection['info'] { return this.#info as PublicConnection['info'] }
   get protocol (): ProtocolName { return this.encoder.name }
   get open (): boolean { return this.#end === undefined && !this.#closed }
   /** True while nothing is read, for a handler of the app that is slow. */

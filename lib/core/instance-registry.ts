@@ -1,5 +1,5 @@
 import type { Hub } from '../hub/hub.ts'
-import type { Presence } from '../model/presence.ts'
+import type { Member, Presence } from '../model/presence.ts'
 import type { Connections } from './connections.ts'
 
 /** The presence list in which every instance is a member. */
@@ -48,12 +48,13 @@ export class InstanceRegistry {
   async list (): Promise<InstanceInfo[]> {
     const { own } = this
     const others = (await this.#presence.list(INSTANCES_CHANNEL)).filter(({ client }) => client !== own.instance)
-    return [own, ...others.map(({ info }) => info as InstanceInfo)]
+    return [own, ...others.map(({ info }) => info as unknown as InstanceInfo)]
   }
 
   async record (): Promise<void> {
     const { own } = this
-    await this.#presence.add(INSTANCES_CHANNEL, [{ client: own.instance, user: '', info: own }])
+    const info: unknown = own // its type is not the app's: this list is ours
+    await this.#presence.add(INSTANCES_CHANNEL, [{ client: own.instance, user: '', info } as Member])
   }
 
   async remove (): Promise<void> {

@@ -16,7 +16,9 @@ export interface PublishOptions {
    * @default none
    */
   idempotencyKey?: string | undefined
-  /** Short strings that travel with the publication and are kept in the history. @default none */
+  /**
+   * Short strings that travel with the publication and are kept in the history, such as `{ lang: 'de' }`. @default none
+   */
   tags?: Record<string, string> | undefined
   /**
    * False: the publication is not kept although the namespace has history. It has no offset, and clients that are
@@ -39,9 +41,9 @@ export interface HistoryOptions {
 }
 
 /** A publication as your app gets it from the history. */
-export interface PublishedData extends Position {
+export interface PublishedData<Data = unknown> extends Position {
   /** What was published. A Buffer if it was binary. */
-  data: unknown
+  data: Data
   /** The tags it was published with. */
   tags?: Record<string, string> | undefined
   /** Unix time in milliseconds of the publish call, by the clock of the publishing instance. */
@@ -49,8 +51,9 @@ export interface PublishedData extends Position {
 }
 
 /** Publications of a channel, and the position of its newest one. */
-export interface ChannelHistory extends Position {
-  publications: PublishedData[]
+export interface ChannelHistory<Data = unknown> extends Position {
+  /** In the order in which they were published; with `reverse` the newest comes first. */
+  publications: PublishedData<Data>[]
 }
 
 const PUBLISH_FIELDS: readonly (keyof PublishOptions)[] = ['idempotencyKey', 'tags', 'history']

@@ -7,6 +7,7 @@ import { InvalidArgumentError } from '../model/errors.ts'
 import type { Member, Presence } from '../model/presence.ts'
 import { encodePayload } from '../model/publication.ts'
 import type { Position } from '../model/publication.ts'
+import type { ChannelData, DataFor } from '../model/realtime-types.ts'
 import { decodeFields, encodeFields, SESSION_TTL } from '../model/sessions.ts'
 import type { SessionFields, SessionStore } from '../model/sessions.ts'
 import type { Observer } from '../observability/observer.ts'
@@ -30,20 +31,22 @@ export interface Realtime {
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_DATA, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE,
    * FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  publish (channel: string, data: unknown, options?: PublishOptions): Promise<Partial<Position>>
+  publish<Channel extends string> (channel: Channel, data: DataFor<Channel>, options?: PublishOptions): Promise<Partial<Position>>
   /**
    * Publishes the same to several channels. A client that is subscribed to two of them gets it twice. Rejects if it
    * failed for one; give an idempotencyKey to be able to repeat it.
    * @throws as `publish`
    */
-  broadcast (channels: readonly string[], data: unknown, options?: PublishOptions): Promise<Partial<Position>[]>
+  broadcast<Channel extends string> (
+    channels: readonly Channel[], data: DataFor<Channel>, options?: PublishOptions
+  ): Promise<Partial<Position>[]>
   /**
    * Reads what was published to a channel with history. It is empty, and a hint says so in the log, if the namespace
    * keeps none.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_UNRECOVERABLE_POSITION if `since` names an
    * epoch that is gone, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  history (channel: string, options?: HistoryOptions): Promise<ChannelHistory>
+  history<Channel extends string> (channel: Channel, options?: HistoryOptions): Promise<ChannelHistory<ChannelData<Channel>>>
   /**
    * Lists the members of a channel on all instances: one entry per connection. It is empty, and a hint says so in the
    * log, if the namespace keeps no presence. Members of an instance that crashed
@@ -52,7 +55,8 @@ export interface Realtime {
    */
   presence (channel: string): Promise<Member[]>
   /**
-   * Counts the members of a channel: `clients` are connections, `users` are distinct users.
+   * Counts the members of a channel on all instances: `clients` are connections, `users` are distinct users. Clients
+   * without a user count as one user, ''.
    * @throws as `presence`
    */
   presenceStats (channel: string): Promise<{ clients: number, users: number }>
@@ -63,7 +67,8 @@ export interface Realtime {
    */
   subscribe (user: string, channel: string): Promise<void>
   /**
-   * Unsubscribes every connection of the user, on any instance. Resolves when the command is stored.
+   * Unsubscribes every connection that the user has now, on any instance. An SDK client is told, and may
+   * subscribe again if the rules allow it; a plain client is not told. Resolves when the command is stored.
    * @throws as `subscribe`
    */
   unsubscribe (user: string, channel: string): Promise<void>
@@ -119,7 +124,7 @@ export function createRealtime (
     }),
     history: guarded(observer, 'history', (channel, options) => {
       observer.readsKept('history', checkChannel(channel))
-      return publisher.history(channel, options)
+      return publisher.history(channel, options) as Promise<ChannelHistory<never>> // the app says what its channels carry
     }),
     presence: guarded(observer, 'presence', channel => {
       observer.readsKept('presence', checkChannel(channel))

@@ -4,7 +4,18 @@ import { InvalidArgumentError } from './errors.ts'
 /** Bytes of a close reason (RFC 6455, section 5.5: a control frame carries 125 bytes, two of them for the code). */
 const MAX_REASON_BYTES = 123
 
-/** Why a connection ended, as in the attribute `websocket.close.cause`. */
+/**
+ * Why a connection ended, as in the attribute `websocket.close.cause`:
+ * - 'client': the client closed it.
+ * - 'server': your app closed it, with `connection.close` or `app.realtime.disconnect`; or an SDK has to start anew.
+ * - 'deadline': it reached `maxConnectionAge`.
+ * - 'drain': the instance shut down.
+ * - 'heartbeat': nothing came from the client within `heartbeat.timeout` after a ping.
+ * - 'slow': the client read too slowly, so that `maxBufferedBytes` waited for it or memory was short.
+ * - 'policy': the client broke a rule: it sent too much or what is not allowed, or its login expired or was refused.
+ * - 'error': a handler of your app failed.
+ * - 'abnormal': the socket closed without a close frame, as when a phone loses its network.
+ */
 export type CloseCause = 'client' | 'server' | 'deadline' | 'drain' | 'heartbeat' | 'slow' | 'policy' | 'error' | 'abnormal'
 
 /** How a connection ended. */

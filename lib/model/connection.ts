@@ -1,4 +1,5 @@
 import type { Position } from './publication.ts'
+import type { Info, Meta } from './realtime-types.ts'
 
 /** Result of `connection.subscribe`. Its fields are set only when `since` was given. */
 export interface SubscribeResult {
@@ -25,10 +26,16 @@ export interface Connection {
   readonly id: string
   /** The user's id; '' for a client that did not authenticate. With an SDK it is known when `onConnect` is called. */
   readonly user: string
-  /** JSON that other clients may see of this user, from `authenticate` or the connection's token. */
-  readonly info: unknown
-  /** Belongs to your app: set by `authenticate` or by a handler. It is never sent anywhere. */
-  meta: unknown
+  /**
+   * JSON that other clients may see of this user, from `authenticate` or the connection's token. `RealtimeTypes` gives
+   * it its type; what a token carries is not checked.
+   */
+  readonly info: Info
+  /**
+   * Belongs to your app: set by `authenticate` or by a handler. It is never sent anywhere. `RealtimeTypes` gives it its
+   * type.
+   */
+  meta: Meta
   /** Which protocol it speaks. */
   readonly protocol: ProtocolName
   /** Unix time in milliseconds at which the upgrade was accepted. */
@@ -54,7 +61,8 @@ export interface Connection {
    */
   subscribe (channel: string, options?: SubscribeOptions): Promise<SubscribeResult>
   /**
-   * Ends the subscription to a channel. Resolves when it has ended; nothing happens if there is none.
+   * Ends the subscription to a channel. Resolves when it has ended; nothing happens if there is none. An SDK client is
+   * told, and may subscribe again if the rules allow it; a plain client is not told.
    * @throws FST_CRWS_INVALID_CHANNEL
    */
   unsubscribe (channel: string): Promise<void>

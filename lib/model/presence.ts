@@ -1,3 +1,5 @@
+import type { Info } from './realtime-types.ts'
+
 /** One connection in a channel. A user with two tabs is two members, and stays present until both are closed. */
 export interface Member {
   /** Id of the connection. */
@@ -5,7 +7,7 @@ export interface Member {
   /** '' for a client that did not authenticate. */
   user: string
   /** `info` that `authenticate` returned, or that the connection's token carried. */
-  info?: unknown
+  info?: Info
   /** `info` that `onSubscribe` returned, or that the subscription's token carried. */
   channelInfo?: unknown
 }

@@ -1,29 +1,45 @@
 import type { Connection } from '../model/connection.ts'
+import type { ChannelTypes, DataOf } from '../model/realtime-types.ts'
 import type { Duration } from './checks.ts'
 
-/** How many, and within which time. Up to `max` may come at once; the allowance refills evenly over `timeWindow`. */
+/**
+ * How many, and within which time: `{ max: 20, timeWindow: '1s' }`. Up to `max` may come at once; the allowance refills
+ * evenly over `timeWindow`.
+ */
 export interface Limit {
-  /** Maximum number within `timeWindow`; at least 1. */
+  /** Maximum number within `timeWindow`, and of those that come at once; at least 1. */
   max: number
-  /** Length of the window; at least 1 ms. */
+  /** Length of the window: milliseconds, or a string such as '10s'; at least 1 ms. */
   timeWindow: Duration
+}
+
+/** As a method: rules for the data of one namespace are also rules for `unknown`. */
+type PublishRule<Data> = {
+  rule (connection: Connection, channel: string, data: Data): boolean | Promise<boolean>
+}['rule']
+
+/** Rules by namespace. `publish` of a namespace that `RealtimeTypes` names gets the data that it carries. */
+export type ChannelsOptions = {
+  // `string & {}`: any other name. With `string` alone the names that are known would be lost.
+  [Namespace in keyof ChannelTypes | (string & {})]?: ChannelOptions<DataOf<Namespace>>
 }
 
 /**
  * Rules of one namespace. They bind SDK clients. Your app may always publish and subscribe; for it, only `history`
  * and `presence` count.
  */
-export interface ChannelOptions {
+export interface ChannelOptions<Data = unknown> {
   /**
    * Whether an SDK client may subscribe. A function may be async; if it throws, the client gets error 100.
    * @default false
    */
   subscribe?: boolean | ((connection: Connection, channel: string) => boolean | Promise<boolean>) | undefined
   /**
-   * Whether an SDK client may publish. A function may be async; if it throws, the client gets error 100.
+   * Whether an SDK client may publish. A function may be async; if it throws, the client gets error 100. Nobody has
+   * checked `data` before: whatever its type says, it is what the client sent.
    * @default false
    */
-  publish?: boolean | ((connection: Connection, channel: string, data: unknown) => boolean | Promise<boolean>) | undefined
+  publish?: boolean | PublishRule<Data> | undefined
   /**
    * Whether the members of a channel are kept, for `app.realtime.presence` and for subscribed SDK clients.
    * @default false

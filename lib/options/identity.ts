@@ -1,5 +1,6 @@
 import { inspect } from 'node:util'
 import { checkFields, checkUnixTime } from '../model/arguments.ts'
+import type { Connection } from '../model/connection.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
 
@@ -14,7 +15,7 @@ export interface Identity {
    * JSON that other clients may see of this user, for example in presence lists.
    * @default undefined
    */
-  info?: unknown
+  info?: Connection['info'] | undefined
   /**
    * Channels that the connection is subscribed to at once. Channel rules do not apply to them.
    * @default []
@@ -29,7 +30,7 @@ export interface Identity {
    * Anything that your app needs later, as `connection.meta`. It is never sent anywhere.
    * @default undefined
    */
-  meta?: unknown
+  meta?: Connection['meta'] | undefined
 }
 
 const IDENTITY_FIELDS: readonly (keyof Identity)[] = ['user', 'info', 'channels', 'expiresAt', 'meta']

@@ -1,7 +1,7 @@
 import type { FastifyRequest, LogLevel } from 'fastify'
 import type { End } from '../model/close-codes.ts'
 import type { Connection } from '../model/connection.ts'
-import type { ChannelOptions, Limit } from './channel-options.ts'
+import type { ChannelsOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
 import type { ConnectDetails } from './connect-details.ts'
 import type { Identity } from './identity.ts'
@@ -148,7 +148,7 @@ export interface Options {
    * ':'; it is '' for names without one. Channels of other namespaces have no history, and SDK clients get error 102.
    * @default {}
    */
-  channels?: Record<string, ChannelOptions> | undefined
+  channels?: ChannelsOptions | undefined
   /**
    * A client has connected. Its messages wait until this handler has ended. If the result has `data`, an SDK client
    * gets that with the reply to its connect command.

@@ -1,14 +1,14 @@
 import { checkFields } from '../model/arguments.ts'
 
 /** What to publish in place of what the client sent: a result of `onPublish`. */
-export interface PublishChange {
+export interface PublishChange<Data = unknown> {
   /**
    * The data to publish.
    * @default what the client sent
    */
-  data?: unknown
+  data?: Data | undefined
   /**
-   * Short strings that travel with the publication and are kept in the history.
+   * Short strings that travel with the publication and are kept in the history, such as `{ lang: 'de' }`.
    * @default undefined (none)
    */
   tags?: Record<string, string> | undefined

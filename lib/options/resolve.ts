@@ -68,6 +68,7 @@ const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
   const resolved = new Map<string, ChannelRules>()
   const problems = new Problems()
   for (const [namespace, rules] of Object.entries(given)) {
+    if (rules === undefined) continue
     problems.attempt(() => {
       if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the text before the first ':' of a channel")
       resolved.set(namespace, channelRules(rules, `${name}.${namespace}`))

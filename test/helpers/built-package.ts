@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process'
-import { copyFile, mkdir, readFile, symlink } from 'node:fs/promises'
+import { copyFile, mkdir, symlink } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 
@@ -10,13 +10,10 @@ const root = resolve(import.meta.dirname, '../..')
  * because dist may be old or be replaced meanwhile.
  */
 export async function buildPackage (folder: string): Promise<void> {
-  const { scripts } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
-  const [, bundler, options] = /&& (esbuild) (.*)$/.exec(scripts.build)!
-  const args = options!.replace('--outdir=dist', `--outdir=${join(folder, 'dist')}`).split(' ')
   await mkdir(folder, { recursive: true })
   await Promise.all([
     copyFile(join(root, 'package.json'), join(folder, 'package.json')),
     symlink(join(root, 'node_modules'), join(folder, 'node_modules')),
-    promisify(execFile)(join(root, 'node_modules/.bin', bundler!), args, { cwd: root })
+    promisify(execFile)(process.execPath, [join(root, 'scripts/build.mjs'), '--js', `--outdir=${join(folder, 'dist')}`])
   ])
 }

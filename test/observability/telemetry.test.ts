@@ -101,8 +101,10 @@ await t.test('the start does not wait for the import of OpenTelemetry, unless th
       import cloudRunWebSocket from './dist/index.js'
       const { cache } = createRequire(import.meta.url)
       const imported = () => Object.keys(cache).some(file => file.includes('@opentelemetry/api'))
-      const [telemetry, host] = process.argv.slice(2)
-      if (host === 'missing') register('data:text/javascript,' + encodeURIComponent("export const resolve = (name, context, next) => next(name.replace('@opentelemetry/api', 'not-there'), context)"))
+      const [telemetry, host = ''] = process.argv.slice(2)
+      if (host.startsWith('missing')) register('data:text/javascript,' + encodeURIComponent("export const resolve = (name, context, next) => next(name.replace('@opentelemetry/api', 'not-there'), context)"))
+      // As it is where a package manager gives the API to the app, but not to the plugin.
+      if (host === 'missing for us') globalThis[Symbol.for('opentelemetry.js.api.1')] = { version: '1.9.1' }
       if (host === 'before') (await import('@opentelemetry/api')).diag.setLogger(console)
       const seen = []
       const failures = []
@@ -129,12 +131,24 @@ await t.test('the start does not wait for the import of OpenTelemetry, unless th
     `
   })
   await buildPackage(folder)
-  const start = async (...args: string[]) => JSON.parse((await promisify(execFile)(process.execPath, [join(folder, 'server.mjs'), ...args], { env: { PATH: process.env.PATH } })).stdout.trim().split('\n').at(-1)!)
-  const [auto, before, meanwhile, missing, off] = await Promise.all([start('auto'), start('auto', 'before'), start('auto', 'meanwhile'), start('auto', 'missing'), start('false')])
+  const start = async (telemetry: string, host = '', environment = {}) => {
+    const env = { PATH: process.env.PATH, ...environment }
+    const { stdout } = await promisify(execFile)(process.execPath, [join(folder, 'server.mjs'), telemetry, host], { env })
+    return JSON.parse(stdout.trim().split('\n').at(-1)!)
+  }
+  const [auto, before, meanwhile, missing, missingForUs, off] = await Promise.all([
+    start('auto'),
+    start('auto', 'before'),
+    start('auto', 'meanwhile'),
+    start('auto', 'missing', { OTEL_EXPORTER_OTLP_ENDPOINT: 'http://127.0.0.1:4318' }),
+    start('auto', 'missing for us'),
+    start('false')
+  ])
   t.strictSame(auto, [false, true], 'after it')
   t.strictSame(before, [true, true])
   t.strictSame(meanwhile, [true, ['GET /ws'], true], 'the first upgrade has its span')
-  t.match(missing, [false, false, /npm install @opentelemetry\/api/], 'the app works without it')
+  t.match(missing, [false, false, /npm install @opentelemetry\/api @opentelemetry\/sdk-node/], 'the app works without it')
+  t.match(missingForUs, [false, false, /npm install @opentelemetry\/api;/], 'an SDK of the app needs nothing else')
   t.strictSame(off, [false, false], 'not at all')
 })
 
@@ -233,11 +247,32 @@ await t.test('a package that is missing is said once, with how to install it, an
     const two = newTelemetry(t, { load: without })
     await Promise.all([one.telemetry.start(), two.telemetry.start()])
     t.match([...one.entries(), ...two.entries()], [{
-      event: 'telemetry.failed', level: 40, cause: 'package', msg: /npm install @opentelemetry\/sdk-node @opentelemetry\/sdk-metrics @opentelemetry\/exporter-metrics-otlp-proto google-auth-library/
+      event: 'telemetry.failed', level: 40, cause: 'package', msg: /npm install @opentelemetry\/api @opentelemetry\/sdk-node @opentelemetry\/sdk-metrics @opentelemetry\/exporter-metrics-otlp-proto google-auth-library/
     }], missing)
     t.equal(registeredProvider(), undefined)
     await Promise.all([one.telemetry.close(100), two.telemetry.close(100)])
   }
+})
+
+await t.test('where no metrics are wanted nobody is told that the API is missing', async (t) => {
+  const { telemetry, entries } = newTelemetry(t)
+  const registered = Symbol.for('opentelemetry.js.api.1')
+  const { [registered]: before } = globalThis as Record<symbol, unknown>
+  Reflect.deleteProperty(globalThis, registered)
+  t.teardown(() => Object.assign(globalThis, { [registered]: before }))
+  let missing: Promise<unknown> | undefined
+  const bind = async () => {
+    missing = import('@opentelemetry/api-that-is-not-there' as never)
+    await missing
+  }
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await telemetry.attach(app, { bind })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  await until(() => missing !== undefined, 'the API was asked for')
+  await t.rejects(missing!, { code: 'ERR_MODULE_NOT_FOUND' })
+  await endOfTurn()
+  t.strictSame(entries(), [])
 })
 
 await t.test('what else keeps the SDK from starting is said too', async (t) => {

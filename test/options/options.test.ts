@@ -134,7 +134,7 @@ const cases: Case[] = [
   { name: 'logging.messages.content', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
   { name: 'logLevel', valid: [['warn'], ['my-level']], invalid: ['', 1, null, {}], allowed: /a level of the app's logger, such as 'warn'/ },
   { name: 'logSerializers', valid: [[{}], [{ user: String }]], invalid: [true, [], null, { user: 'name' }], allowed: /an object of functions by field/ },
-  { name: 'channels', valid: [[{}, new Map()]], invalid: [true, 'chat', [], null], allowed: /an object of rules by namespace/ },
+  { name: 'channels', valid: [[{}, new Map()], [{ chat: undefined }, new Map()]], invalid: [true, 'chat', [], null], allowed: /an object of rules by namespace/ },
   { name: 'channels.chat', valid: [], invalid: [true, 'x', [], null], allowed: /an object with subscribe, publish, presence, joinLeave, history, publishLimit, token/ },
   { name: 'channels.chat.subscribe', valid: [], invalid: ['yes', 1, null], allowed: /a function/ },
   { name: 'channels.chat.publish', valid: [], invalid: ['yes', 1, null], allowed: /a function/ },

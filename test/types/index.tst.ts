@@ -2,9 +2,9 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { createSentinel } from 'redis'
 import { expect, test } from 'tstyche'
 import cloudRunWebSocket, {
-  ClientError, cloudLogging, type ChannelOptions, type CloudLoggingOptions, type ConnectDetails, type Connection,
-  type HistoryOptions, type Identity, type LoggingOptions, type Options, type PublishChange, type PublishedData, type PublishOptions,
-  type Realtime, type SubscribeGrant, type SubscribeOptions, type SubscribeResult, type TokenOptions
+  type ChannelData, ClientError, cloudLogging, type ChannelOptions, type CloudLoggingOptions, type ConnectDetails, type Connection,
+  type HistoryOptions, type Identity, type LoggingOptions, type Member, type Options, type PublishChange, type PublishedData,
+  type PublishOptions, type Realtime, type SubscribeGrant, type SubscribeOptions, type SubscribeResult, type TokenOptions
 } from '../../index.ts'
 
 const app = Fastify()
@@ -105,4 +105,86 @@ test('options that were put together first go to register as they are', () => {
 test('onSubscribe grants a snapshot with the position that the history returned', () => {
   expect<Options>().type.toBeAssignableWith({ onSubscribe: async () => ({ data: 1, since: { offset: 1, epoch: 'e' } }) })
   expect<Options>().type.not.toBeAssignableWith({ onSubscribe: async () => ({ data: 1, since: 1 }) })
+})
+
+test('without an extension meta, info and the data of channels are unknown', () => {
+  expect<Connection['meta']>().type.toBe<unknown>()
+  expect<Connection['info']>().type.toBe<unknown>()
+  expect<Identity['meta']>().type.toBe<unknown>()
+  expect<Member['info']>().type.toBe<unknown>()
+  expect<ChannelData<'chat:lobby'>>().type.toBe<unknown>()
+  expect(app.realtime.publish).type.toBeCallableWith('chat:lobby', 'anything')
+  expect(app.realtime.broadcast).type.toBeCallableWith(['chat:lobby', 'news'], 'anything')
+  app.realtime.history('chat:lobby').then(({ publications: [first] }) => expect(first!.data).type.toBe<unknown>())
+  expect<Options>().type.toBeAssignableWith({
+    channels: {
+      chat: {
+        publish (_connection: Connection, _channel: string, data: unknown) {
+          expect(data).type.toBe<unknown>()
+          return true
+        }
+      }
+    }
+  })
+})
+
+test('rules of a namespace get a typed connection, and unknown data', () => {
+  app.register(cloudRunWebSocket, {
+    channels: {
+      chat: {
+        publish (connection, channel, data) {
+          expect(connection).type.toBe<Connection>()
+          expect(channel).type.toBe<string>()
+          expect(data).type.toBe<unknown>()
+          return true
+        }
+      }
+    }
+  })
+})
+
+test('a test fakes a connection and realtime without a cast', () => {
+  const connection: Connection = {
+    id: '1',
+    user: '42',
+    info: undefined,
+    meta: undefined,
+    protocol: 'plain',
+    connectedAt: 0,
+    channels: new Set(['news']),
+    open: true,
+    send: () => true,
+    subscribe: async () => ({}),
+    unsubscribe: async () => {},
+    close () {}
+  }
+  const realtime: Realtime = {
+    connections: [connection],
+    sessions: { get: async () => undefined, set: async () => {}, delete: async () => {} },
+    publish: async () => ({}),
+    broadcast: async () => [],
+    history: async () => ({ publications: [], offset: 0, epoch: '' }),
+    presence: async () => [{ client: '1', user: '42' }],
+    presenceStats: async () => ({ clients: 1, users: 1 }),
+    subscribe: async () => {},
+    unsubscribe: async () => {},
+    disconnect: async () => {},
+    info: async () => []
+  }
+  expect(realtime.connections).type.toBe<Iterable<Connection>>()
+})
+
+test('whatever may be left out may also be undefined, where exactOptionalPropertyTypes tells the two apart', () => {
+  const none = undefined
+  expect<Options>().type.toBeAssignableWith({ path: none, redis: none, channels: none, heartbeat: { interval: none }, rateLimit: none })
+  expect<Options>().type.toBeAssignableWith({ channels: { chat: none, news: { subscribe: none, publish: none, history: none } } })
+  expect<Identity>().type.toBeAssignableWith({ user: none, info: none, channels: none, expiresAt: none, meta: none })
+  expect(app.realtime.publish).type.toBeCallableWith('news', 1, { idempotencyKey: none, tags: none, history: none })
+  expect(app.realtime.history).type.toBeCallableWith('news', { limit: none, since: none, reverse: none })
+  expect(app.realtime.disconnect).type.toBeCallableWith('42', { code: none, reason: none })
+  expect(app.realtime.sessions.set).type.toBeCallableWith('42', {}, { ttl: none })
+  expect<Connection>().type.toBeAssignableTo<{ subscribe: (channel: string, options: { since: undefined }) => Promise<object> }>()
+  expect<ReturnType<NonNullable<Options['onSubscribe']>>>().type.toBeAssignableWith({ data: none, info: none, expiresAt: none })
+  expect<ReturnType<NonNullable<Options['onPublish']>>>().type.toBeAssignableWith({ data: none, tags: none, idempotencyKey: none, history: none })
+  expect(cloudLogging).type.toBeCallableWith({ project: none, service: none, version: none, labels: none })
 })

@@ -4,6 +4,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import { CredentialsError } from '../../google/credentials.ts'
 import type { Logs } from '../logs.ts'
 
+export const API = '@opentelemetry/api'
 const RESPONSES = 'http.client.response.finish'
 
 const FORBIDDEN_BY_GOOGLE = "permission denied (403). Grant the service's account roles/telemetry.writer and roles/serviceusage.serviceUsageConsumer (gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/telemetry.writer), and run gcloud services enable telemetry.googleapis.com"
@@ -85,6 +86,12 @@ export function reported (exporter: PushMetricExporter, url: string, google: boo
     selectAggregation: type => exporter.selectAggregation!(type),
     selectAggregationTemporality: type => exporter.selectAggregationTemporality!(type)
   }
+}
+
+/** With the API, so that npm chooses all of them for each other, and for this Node.js. */
+export function neededPackages (google: boolean): readonly string[] {
+  const all = [API, '@opentelemetry/sdk-node', '@opentelemetry/sdk-metrics', '@opentelemetry/exporter-metrics-otlp-proto']
+  return google ? [...all, 'google-auth-library'] : all
 }
 
 export const setupFailure = (error: unknown, packages: readonly string[]): TelemetryFailure => {

@@ -29,10 +29,6 @@ const MAX_POINTS = 200
 /** Milliseconds for one export with all its attempts. */
 const EXPORT_TIMEOUT = 5_000
 
-export function neededPackages (google: boolean): readonly (keyof Packages)[] {
-  return ['@opentelemetry/sdk-node', '@opentelemetry/sdk-metrics', '@opentelemetry/exporter-metrics-otlp-proto', ...google ? ['google-auth-library'] as const : []]
-}
-
 /** An OpenTelemetry SDK of ours that is the global one from `start` to `stop`. */
 export class TelemetrySdk {
   readonly #sdk: NodeSDK

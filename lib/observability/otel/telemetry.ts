@@ -4,7 +4,7 @@ import type { CloudRun } from '../../google/cloud-run.ts'
 import type { Logs } from '../logs.ts'
 import { telemetrySettings } from './environment.ts'
 import type { TelemetrySettings } from './environment.ts'
-import { setupFailure, TelemetryReport } from './report.ts'
+import { API, neededPackages, setupFailure, TelemetryReport } from './report.ts'
 import type { Load, TelemetrySdk } from './sdk.ts'
 
 /**
@@ -28,30 +28,29 @@ const loadPackage: Load = name => import(name)
 
 /** `telemetry: 'auto'`: an SDK of ours if metrics have somewhere to go and the app has registered none. */
 export class Telemetry {
-  readonly #logs: Logs
+  readonly #report: TelemetryReport
   readonly #load: Load
   #shared: Shared | undefined
   #closed = false
   #timer: NodeJS.Timeout | undefined
 
   constructor (logs: Logs, load: Load = loadPackage) {
-    this.#logs = logs
+    this.#report = new TelemetryReport(logs)
     this.#load = load
   }
 
   /**
    * Binds the observer to the SDK that the app has registered, and starts one of ours a moment after the app listens.
-   * Without a registered SDK the start of the app does not wait for the import of the API.
+   * Without a registered SDK the start of the app does not wait for the import of the API, which may be missing.
    */
   async attach (app: FastifyInstance, observer: { bind (): Promise<void> }): Promise<void> {
-    const bindToApp = async () => { if (REGISTERED in globalThis) await observer.bind() }
+    const bindToApp = async () => { if (REGISTERED in globalThis) await observer.bind().catch(error => this.#notBound(error)) }
     await bindToApp()
     app.addHook('onReady', bindToApp)
     app.addHook('onListen', async () => {
       await bindToApp()
       this.#timer = setTimeout(() => {
-        observer.bind().then(() => this.start()).then(() => observer.bind())
-          .catch((error: unknown) => new TelemetryReport(this.#logs).failed(setupFailure(error, ['@opentelemetry/api'])))
+        observer.bind().then(() => this.start()).then(() => observer.bind()).catch(error => this.#notBound(error))
       }, START_DELAY).unref()
     })
   }
@@ -64,7 +63,7 @@ export class Telemetry {
     if (this.#closed) return
     if (shared === undefined && registeredProvider() !== undefined) return // the app's own
     const cloudRun = await detectCloudRun()
-    if (this.#closed || (cloudRun === undefined && settings.collector === undefined)) return
+    if (this.#closed || !hasTarget(settings, cloudRun)) return
     shared ??= { users: new Set(), sdk: undefined, started: undefined }
     shared.users.add(this)
     this.#shared = shared
@@ -80,18 +79,31 @@ export class Telemetry {
     await this.#shared.sdk?.stop(budget)
   }
 
+  /** Says that the API is missing, but only where metrics have somewhere to go, or the app has an SDK of its own. */
+  async #notBound (error: unknown): Promise<void> {
+    const settings = telemetrySettings()
+    if (REGISTERED in globalThis) this.#report.failed(setupFailure(error, [API]))
+    else if (settings !== undefined && hasTarget(settings, await detectCloudRun())) {
+      this.#report.failed(setupFailure(error, neededPackages(settings.collector === undefined)))
+    }
+  }
+
   async #share (mine: Shared, settings: TelemetrySettings, cloudRun: CloudRun | undefined): Promise<void> {
-    const report = new TelemetryReport(this.#logs)
-    const [{ registeredProvider }, { createSdk, neededPackages }] = await Promise.all([import('../instruments.ts'), import('./sdk.ts')])
+    const [{ registeredProvider }, { createSdk }] = await Promise.all([import('../instruments.ts'), import('./sdk.ts')])
     try {
-      const sdk = await createSdk(settings, cloudRun, this.#load, report)
+      const sdk = await createSdk(settings, cloudRun, this.#load, this.#report)
       // Meanwhile all apps may have been closed, or the app may have registered its own.
       if (mine.users.size === 0 || registeredProvider() !== undefined) return
       sdk.start()
       mine.sdk = sdk
     } catch (error) {
       // The app works without metrics, and this entry says why.
-      report.failed(setupFailure(error, neededPackages(settings.collector === undefined)))
+      this.#report.failed(setupFailure(error, neededPackages(settings.collector === undefined)))
     }
   }
+}
+
+/** Whether metrics have somewhere to go: a collector, or Google from Cloud Run. */
+function hasTarget (settings: TelemetrySettings, cloudRun: CloudRun | undefined): boolean {
+  return settings.collector !== undefined || cloudRun !== undefined
 }

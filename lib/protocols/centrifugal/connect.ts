@@ -80,8 +80,8 @@ async function authenticate (tokens: Tokens | undefined, session: SdkSession, { 
   session.tokenChannels = claims.channels?.toSorted() ?? []
   return {
     user: claims.sub ?? '',
-    info: claims.info,
-    meta: claims.meta ?? identity?.meta,
+    info: claims.info as Identity['info'],
+    meta: (claims.meta ?? identity?.meta) as Identity['meta'],
     channels: session.tokenChannels,
     expiresAt: expiresAt(claims)
   }

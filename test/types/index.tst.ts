@@ -2,6 +2,7 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { createSentinel } from 'redis'
 import { expect, test } from 'tstyche'
 import cloudRunWebSocket, { ClientError, cloudLogging, type Connection, type Options, type Realtime } from '../../index.ts'
+import { fakeConnection, sharedMemory, testClient, webSocketOf } from '../../testing.ts'
 
 const app = Fastify()
 
@@ -66,4 +67,13 @@ test('a ClientError has a code and a text', () => {
   expect(ClientError).type.toBeConstructableWith(404, 'no such room')
   expect(ClientError).type.not.toBeConstructableWith('no such room')
   expect(new ClientError(404, 'no such room').code).type.toBe<number>()
+})
+
+test('the helpers for tests take any app, and show nothing of ws', () => {
+  expect<Options>().type.toBeAssignableWith({ redis: sharedMemory() })
+  expect(testClient).type.toBeCallableWith(Fastify({ https: {} }), { path: '/ws', headers: { cookie: 'a=b' }, query: { a: 'b' } })
+  expect(testClient).type.not.toBeCallableWith(app, { url: '/ws' })
+  expect(webSocketOf).type.toBeCallableWith(() => app)
+  expect(fakeConnection({ user: 'ann' })).type.toBeAssignableTo<Connection>()
+  expect(fakeConnection).type.not.toBeCallableWith({ name: 'ann' })
 })

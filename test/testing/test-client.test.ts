@@ -1,10 +1,12 @@
 import websocket from '@fastify/websocket'
 import Fastify from 'fastify'
 import type { FastifyServerOptions } from 'fastify'
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import cloudRunWebSocket, { type Options } from '../../index.ts'
 import { testClient } from '../../testing.ts'
+import { until } from '../helpers/until.ts'
 
 async function build (t: Test, options: Options = {}, fastifyOptions: FastifyServerOptions = {}) {
   const app = Fastify(fastifyOptions)
@@ -135,6 +137,30 @@ t.test('what a client is sent is bounded by backpressure, and all of it arrives'
   client.send('all')
   for (let i = 0; i < 200; i++) t.equal((await client.next(20_000)).length, 100_000)
   t.equal(app.websocketServer.clients.size, 0, 'they are connections of the plugin')
+})
+
+t.test('a server that reads nothing for a while gets everything in the end', async (t) => {
+  let open = () => {}
+  const gate = new Promise<void>(resolve => { open = resolve })
+  const sizes: number[] = []
+  const app = await build(t, {
+    onMessage: async (connection, data) => {
+      await gate
+      sizes.push((data as string).length)
+      if (sizes.length === 102) connection.send('all')
+    }
+  })
+  const client = await testClient(app)
+  for (let i = 0; i < 100; i++) client.send('x'.repeat(50_000))
+  const [connection] = app.realtime.connections as unknown as Iterable<{ paused: boolean }>
+  await until(() => connection?.paused, 'the server has stopped reading')
+  for (let i = 0; i < 2; i++) {
+    client.send('x'.repeat(50_000))
+    await setImmediate()
+  }
+  open()
+  t.equal(await client.next(20_000), 'all')
+  t.strictSame(sizes, Array(102).fill(50_000))
 })
 
 t.test('a server that cuts the connection leaves what it sent before, and 1006', async (t) => {

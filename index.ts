@@ -67,11 +67,11 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const { path, sdkPath, healthPath, readyPath, shutdown } = options
 
   const namespaces = new ChannelNamespaces(options.channels)
-  const { broker, presence, sessions, rateLimitStore } = createBackend(options)
+  const { kind, broker, presence, sessions, rateLimitStore } = createBackend(options)
   const logs = new Logs(await openLogs(app.log, options.logging, options.logLevel), options.logging, options.trustedProxies)
   traceRequests(app, options.trustedProxies)
   const metrics = new Metrics()
-  const tracing = new Tracing(namespaces, options.redis === undefined ? 'memory' : 'redis')
+  const tracing = new Tracing(namespaces, kind)
   const hints = new Hints(options, logs)
   const telemetry = new Telemetry(logs)
   const instance = randomBytes(6).toString('base64url')
@@ -175,5 +175,6 @@ export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } fr
 export type { InstanceInfo } from './lib/core/instance-registry.ts'
 export type { Member } from './lib/model/presence.ts'
 export type { Position } from './lib/model/publication.ts'
+export type { SharedMemory } from './lib/model/shared-memory.ts'
 export type { SessionFields } from './lib/model/sessions.ts'
 export type { TokenOptions } from './lib/options/token-options.ts'

@@ -2,7 +2,7 @@
 // most of the time and which no program needs to run. What package.json exports as ./dist/NAME.js is made of NAME.ts.
 import { build } from 'esbuild'
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
-import { resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
@@ -15,6 +15,8 @@ const { exports } = JSON.parse(await readFile('package.json', 'utf8'))
 const entries = Object.values(exports)
   .flatMap(target => /^\.\/dist\/(.+)\.js$/.exec(target.default)?.[1] ?? [])
   .map(name => ({ in: `${name}.ts`, out: name }))
+
+const MAIN = entries.find(({ out }) => out === 'index')
 
 await mkdir(outdir, { recursive: true })
 const [js, types] = await Promise.all([buildJs(), values.js ? [] : buildTypes()])
@@ -40,16 +42,31 @@ async function buildJs () {
   return Object.keys(metafile.outputs).map(file => resolve(file))
 }
 
-/** One file of what an entry exports, and of nothing else: the other types need packages that users lack. */
+/**
+ * One file of what an entry exports, and of nothing else: the other types need packages that users lack. What the
+ * main entry has, the others import from it: an app extends its `RealtimeTypes` there.
+ */
 async function buildTypes () {
   const [{ rollup }, { dts }] = await Promise.all([import('rollup'), import('rollup-plugin-dts')])
-  const bundle = await rollup({
-    input: Object.fromEntries(entries.map(entry => [entry.out, entry.in])),
-    external: id => !id.startsWith('.') && !id.startsWith(root),
-    plugins: [dts({ tsconfig: 'tsconfig.json' })],
-    onwarn: ({ message }) => { throw new Error(message) }
-  })
-  const { output } = await bundle.write({ dir: outdir, entryFileNames: '[name].d.ts', chunkFileNames: '[name]-[hash].d.ts' })
-  await bundle.close()
-  return output.map(({ fileName }) => resolve(outdir, fileName))
+  const main = await buildEntry(MAIN, id => isPackage(id))
+  const ofMain = new Set(main.moduleIds)
+  const others = await Promise.all(entries.filter(entry => entry !== MAIN).map(entry => buildEntry(entry, (id, importer) => {
+    return isPackage(id) || (importer !== undefined && ofMain.has(resolve(dirname(importer), id)))
+  })))
+  return [main, ...others].map(({ fileName }) => resolve(outdir, fileName))
+
+  async function buildEntry ({ in: input, out }, external) {
+    const bundle = await rollup({
+      input: { [out]: input }, external, plugins: [dts({ tsconfig: 'tsconfig.json' })], onwarn: ({ message }) => { throw new Error(message) }
+    })
+    const { output: [chunk] } = await bundle.write({
+      dir: outdir, entryFileNames: '[name].d.ts', paths: id => isPackage(id) ? id : `./${MAIN.out}.js`
+    })
+    await bundle.close()
+    return chunk
+  }
+}
+
+function isPackage (id) {
+  return !id.startsWith('.') && !id.startsWith(root)
 }

@@ -21,6 +21,7 @@ import type { SessionStore } from '../model/sessions.ts'
 
 /** Broker and stores: shared by all instances over Redis, or in the memory of a single instance. */
 export interface Backend {
+  readonly kind: 'memory' | 'redis'
   readonly broker: Broker
   readonly presence: Presence
   readonly sessions: SessionStore
@@ -30,11 +31,14 @@ export interface Backend {
 
 export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
   if (redis === undefined) {
-    return { broker: new MemoryBroker(), presence: new MemoryPresence(), sessions: new MemorySessions(), rateLimitStore: undefined }
+    const [broker, presence, sessions] = [new MemoryBroker(), new MemoryPresence(), new MemorySessions()]
+    return { kind: 'memory', broker, presence, sessions, rateLimitStore: undefined }
   }
+  if (redis.kind === 'memory') return { kind: 'memory', ...redis.join(), rateLimitStore: undefined }
   const keys = new RedisKeys(keyPrefix)
   const { commands, subscriber } = createLinks(redis, keys)
   return {
+    kind: 'redis',
     broker: new RedisBroker(commands, subscriber, keys),
     presence: new RedisPresence(commands, keys),
     sessions: new RedisSessions(commands, keys),

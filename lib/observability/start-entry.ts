@@ -11,11 +11,11 @@ export interface StartEntry {
 export function startEntry ({ path, sdkPath, healthPath, readyPath, redis, allowedOrigins }: ResolvedOptions, prefix: string): StartEntry {
   const at = (paths: readonly (string | false)[]) => paths.filter(one => one !== false).map(one => prefix + one)
   const webSockets = at([path, sdkPath])
-  const address = redis && redisAddress(redis)
+  const address = redis === undefined || redis.kind === 'memory' ? undefined : redisAddress(redis)
   const origins = typeof allowedOrigins === 'string' ? allowedOrigins : allowedOrigins.map(String)
   const parts = [
     webSockets.length === 0 ? 'No WebSocket route' : `WebSockets at ${webSockets.join(' and ')}`,
-    address === undefined ? 'in-process broker: instances are not joined' : `instances are joined by Redis at ${address}`,
+    joinedBy(redis, address),
     ...(webSockets.length === 0 ? [] : [`browsers may connect from ${originsText(origins)}`])
   ]
   const fields = {
@@ -25,6 +25,11 @@ export function startEntry ({ path, sdkPath, healthPath, readyPath, redis, allow
     origins
   }
   return { fields, text: parts.join('; ') }
+}
+
+function joinedBy (redis: ResolvedOptions['redis'], address: string | undefined): string {
+  if (redis?.kind === 'memory') return 'instances are joined in this process, by sharedMemory()'
+  return address === undefined ? 'in-process broker: instances are not joined' : `instances are joined by Redis at ${address}`
 }
 
 function originsText (origins: string | readonly string[]): string {

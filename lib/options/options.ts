@@ -46,7 +46,7 @@ export interface Options {
   /**
    * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), Sentinel
    * options (`{ name, sentinelRootNodes }`), or a client of any of these kinds. A client is duplicated and never used
-   * or closed. False keeps everything in this process.
+   * or closed. False keeps everything in this process. Tests join apps of one process with `sharedMemory()`.
    * @default env REDIS_URL, else REDISHOST and REDISPORT, else false
    */
   redis?: RedisOption | false | undefined

@@ -1,4 +1,5 @@
 import type { createSentinel, RedisClientOptions, RedisClusterOptions } from 'redis'
+import type { SharedMemory, SharedMemorySource } from '../model/shared-memory.ts'
 import { invalid, plainObject } from './checks.ts'
 
 /**
@@ -16,7 +17,7 @@ export interface RedisClientLike {
   connect (): Promise<unknown>
 }
 
-export type RedisOption = string | RedisClientOptions | RedisClusterOptions | SentinelOptions | RedisClientLike
+export type RedisOption = string | RedisClientOptions | RedisClusterOptions | SentinelOptions | RedisClientLike | SharedMemory
 
 /** Where Redis is, in the one form that the rest of the code knows. */
 export type RedisSource =
@@ -28,7 +29,7 @@ export type RedisSource =
 
 const allowed = "a URL such as 'redis://10.0.0.3:6379', node-redis client options, cluster options ({ rootNodes }), Sentinel options ({ name, sentinelRootNodes }), a node-redis client, or false"
 
-export function redisSource (value: unknown, name: string): RedisSource | undefined {
+export function redisSource (value: unknown, name: string): RedisSource | SharedMemorySource | undefined {
   if (value === false) return undefined
   if (typeof value === 'string') return { kind: 'standalone', options: { url: checkUrl(value, name) } }
   const given = plainObject(value, name, allowed)
@@ -37,6 +38,7 @@ export function redisSource (value: unknown, name: string): RedisSource | undefi
     // A cluster client knows which node serves which slot; a standalone one does not.
     return { kind: 'slots' in given ? 'cluster-client' : 'client', client: given as unknown as RedisClientLike }
   }
+  if (given.kind === 'memory' && typeof given.join === 'function') return given as unknown as SharedMemorySource
   if ('rootNodes' in given) {
     if (!Array.isArray(given.rootNodes) || given.rootNodes.length === 0) throw invalid(`${name}.rootNodes`, given.rootNodes, 'a list of at least one { url } or { socket }')
     for (const node of given.rootNodes) checkAddress(node, `${name}.rootNodes`)
@@ -48,7 +50,7 @@ export function redisSource (value: unknown, name: string): RedisSource | undefi
 }
 
 /** REDIS_URL, else REDISHOST and REDISPORT as in Google's guides, else none. */
-redisSource.fromEnvironment = (env: NodeJS.ProcessEnv): RedisSource | undefined => {
+redisSource.fromEnvironment = (env: NodeJS.ProcessEnv): RedisSource | SharedMemorySource | undefined => {
   if (env.REDIS_URL) return redisSource(env.REDIS_URL, 'redis (env REDIS_URL)')
   if (!env.REDISHOST) return undefined
   const port = env.REDISPORT || '6379'

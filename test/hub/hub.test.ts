@@ -116,12 +116,7 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
       calls.push(`subscribe ${channel}`)
       listeners.set(channel, listener)
       await effects.wait()
-      await memory.subscribe(channel, history, {
-        deliver: publication => { link.push([channel, publication]) },
-        canAccept: () => true,
-        missed: () => {},
-        positionLost: () => {}
-      })
+      await memory.subscribe(channel, history, { deliver: publication => { link.push([channel, publication]) } })
       await acks.wait()
       const failure = failing.shift()
       if (failure !== undefined) throw failure

@@ -2,6 +2,7 @@ import { createClient, createCluster, createSentinel } from 'redis'
 import t from 'tap'
 import { redisAddress } from '../../lib/options/redis-address.ts'
 import { redisSource } from '../../lib/options/redis-source.ts'
+import type { RedisSource } from '../../lib/options/redis-source.ts'
 
 t.test('the address of Redis has hosts and ports and no credentials', async (t) => {
   const sentinels = { name: 'primary', sentinelRootNodes: [{ host: 'a', port: 26379 }, { host: 'b', port: 26379 }] }
@@ -22,6 +23,6 @@ t.test('the address of Redis has hosts and ports and no credentials', async (t) 
     [createCluster({ rootNodes }), 'the addresses of your cluster client'],
     [createSentinel(sentinels), 'a:26379, b:26379 (Sentinels for primary)']
   ] as const) {
-    t.equal(redisAddress(redisSource(redis, 'redis')!), address)
+    t.equal(redisAddress(redisSource(redis, 'redis') as RedisSource), address)
   }
 })

@@ -1,5 +1,6 @@
 import { createClient, createCluster, createSentinel } from 'redis'
 import t from 'tap'
+import { sharedMemory } from '../../lib/backends/memory/shared.ts'
 import { redisSource } from '../../lib/options/redis-source.ts'
 
 t.test('Redis is named by a URL, options, cluster options or a client', async (t) => {
@@ -14,6 +15,12 @@ t.test('Redis is named by a URL, options, cluster options or a client', async (t
   t.equal(redisSource(client.duplicate(), 'redis')?.kind, 'client')
   t.equal(redisSource(createCluster({ rootNodes: [{ url: 'redis://a' }] }), 'redis')?.kind, 'cluster-client')
   t.equal(redisSource(false, 'redis'), undefined)
+})
+
+t.test('the memory that apps of one process share is taken as it is', async (t) => {
+  const memory = sharedMemory()
+  t.equal(redisSource(memory, 'redis'), memory)
+  t.throws(() => redisSource({ kind: 'memory', rootNodes: [] }, 'redis'), { code: 'FST_CRWS_INVALID_OPTION' }, 'its kind alone is not enough')
 })
 
 t.test('Sentinels are named by options, or by a client for them, whose options are taken', async (t) => {

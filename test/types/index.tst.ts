@@ -6,6 +6,7 @@ import cloudRunWebSocket, {
   type HistoryOptions, type Identity, type LoggingOptions, type Member, type Options, type PublishChange, type PublishedData,
   type PublishOptions, type Realtime, type SubscribeGrant, type SubscribeOptions, type SubscribeResult, type TokenOptions
 } from '../../index.ts'
+import { fakeConnection, sharedMemory, testClient, webSocketOf } from '../../testing.ts'
 
 const app = Fastify()
 
@@ -187,4 +188,13 @@ test('whatever may be left out may also be undefined, where exactOptionalPropert
   expect<ReturnType<NonNullable<Options['onSubscribe']>>>().type.toBeAssignableWith({ data: none, info: none, expiresAt: none })
   expect<ReturnType<NonNullable<Options['onPublish']>>>().type.toBeAssignableWith({ data: none, tags: none, idempotencyKey: none, history: none })
   expect(cloudLogging).type.toBeCallableWith({ project: none, service: none, version: none, labels: none })
+})
+
+test('the helpers for tests take any app, and show nothing of ws', () => {
+  expect<Options>().type.toBeAssignableWith({ redis: sharedMemory() })
+  expect(testClient).type.toBeCallableWith(Fastify({ https: {} }), { path: '/ws', headers: { cookie: 'a=b' }, query: { a: 'b' } })
+  expect(testClient).type.not.toBeCallableWith(app, { url: '/ws' })
+  expect(webSocketOf).type.toBeCallableWith(() => app)
+  expect(fakeConnection({ user: 'ann' })).type.toBeAssignableTo<Connection>()
+  expect(fakeConnection).type.not.toBeCallableWith({ name: 'ann' })
 })

@@ -29,7 +29,8 @@ const SWEEP_INTERVAL = 10_000
 /** Broker of a single instance, without Redis. */
 export class MemoryBroker implements Broker {
   readonly up = true
-  readonly #subscribed = new Map<string, ChannelListener>()
+  /** Nothing is ever lost here, so a listener is told of deliveries alone. */
+  readonly #subscribed = new Map<string, Pick<ChannelListener, 'deliver'>>()
   readonly #streams = new Map<string, Stream>()
   readonly #results = new Map<string, Result>()
   #sweeper: NodeJS.Timeout | undefined
@@ -59,7 +60,7 @@ export class MemoryBroker implements Broker {
     return position
   }
 
-  async subscribe (channel: string, _history: boolean, listener: ChannelListener): Promise<void> {
+  async subscribe (channel: string, _history: boolean, listener: Pick<ChannelListener, 'deliver'>): Promise<void> {
     this.#subscribed.set(channel, listener)
   }
 

@@ -1,0 +1,36 @@
+import createError from '@fastify/error'
+
+/** When a test client asks for a message and the socket closes first. */
+export const ClosedBeforeMessageError = createError<[number, string, string]>(
+  'FST_CRWS_TEST_CLOSED', 'The socket was closed with %d "%s" before another message came. %s', 500
+)
+/** When a test client asks for a message and none comes in time. */
+export const NoMessageError = createError<[number, string]>('FST_CRWS_TEST_NO_MESSAGE', 'No message came within %d ms. %s', 500)
+/** When `nextJson` finds a message that is not JSON. */
+export const NotJsonError = createError<[string]>('FST_CRWS_TEST_NOT_JSON', 'The next message is not JSON: %s. Use next() for it', 500)
+/** When `fakeTime` is called a second time. */
+export const TimeIsFakeError = createError('FST_CRWS_TEST_TIME', 'The time is fake already. Call restore() before another fakeTime()', 500)
+
+const RefusedError = createError<[string, number, string]>('FST_CRWS_TEST_REFUSED', 'The upgrade of %s was refused with %d: %s')
+
+/** Why `testClient` has no connection: the answer to its upgrade. */
+export interface UpgradeRefusedError extends Error {
+  readonly code: 'FST_CRWS_TEST_REFUSED'
+  readonly statusCode: number
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  /** Parsed where it is JSON, as the plugin's own answers are. */
+  readonly body: unknown
+}
+
+export function upgradeRefused (path: string, statusCode: number, headers: UpgradeRefusedError['headers'], text: string): UpgradeRefusedError {
+  const error = Object.assign(new RefusedError(path, statusCode, text), { statusCode, headers, body: parsed(text) })
+  return error as Error as UpgradeRefusedError
+}
+
+function parsed (text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return text
+  }
+}

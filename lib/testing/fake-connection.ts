@@ -1,0 +1,47 @@
+import { randomUUID } from 'node:crypto'
+import type { Connection, ProtocolName, SubscribeResult } from '../model/connection.ts'
+
+/** A connection for tests of a handler alone: no socket, no app. */
+export interface FakeConnection extends Connection {
+  /** What `send` was called with, in order. */
+  readonly sent: readonly unknown[]
+  /** What `close` was called with; undefined before. */
+  readonly closedWith: { readonly code: number | undefined, readonly reason: string | undefined } | undefined
+}
+
+/** Returns a connection that writes down what a handler does with it. `overrides` takes the place of anything. */
+export function fakeConnection (overrides: Partial<Connection> = {}): FakeConnection {
+  return Object.assign(new WrittenDownConnection(), overrides, { channels: new Set(overrides.channels) })
+}
+
+class WrittenDownConnection implements FakeConnection {
+  readonly id: string = randomUUID()
+  readonly user: string = ''
+  readonly info: unknown = undefined
+  meta: unknown = undefined
+  readonly protocol: ProtocolName = 'plain'
+  readonly connectedAt: number = Date.now()
+  readonly channels = new Set<string>()
+  open = true
+  readonly sent: unknown[] = []
+  closedWith: FakeConnection['closedWith']
+
+  send (data: unknown): boolean {
+    if (this.open) this.sent.push(data)
+    return this.open
+  }
+
+  async subscribe (channel: string): Promise<SubscribeResult> {
+    this.channels.add(channel)
+    return {}
+  }
+
+  async unsubscribe (channel: string): Promise<void> {
+    this.channels.delete(channel)
+  }
+
+  close (code?: number, reason?: string): void {
+    this.open = false
+    this.closedWith ??= { code, reason }
+  }
+}

@@ -1,0 +1,155 @@
+import { text } from 'node:stream/consumers'
+import { setTimeout } from 'node:timers'
+import { inspect } from 'node:util'
+import { WebSocket } from 'ws'
+import { encodePayload } from '../model/publication.ts'
+import { ClosedBeforeMessageError, NoMessageError, NotJsonError, upgradeRefused } from './errors.ts'
+import { connectTo } from './loopback.ts'
+import type { TestedApp } from './loopback.ts'
+
+/** Milliseconds that `next` waits. */
+const PATIENCE = 2_000
+/** Messages that an error shows. */
+const SHOWN = 5
+
+/** Which upgrade a test client sends. */
+export interface TestClientOptions {
+  /** @default '/ws' */
+  path?: string | undefined
+  /** Such as `cookie`, `authorization` or `origin`. @default none */
+  headers?: Readonly<Record<string, string>> | undefined
+  /** Parameters after the path. @default none */
+  query?: Readonly<Record<string, string>> | undefined
+}
+
+/** How a socket was closed. */
+export interface TestClientEnd {
+  /** 1006: it ended without a close frame. */
+  readonly code: number
+  readonly reason: string
+}
+
+/** A client of the plain route that misses no message. */
+export interface TestClient extends AsyncDisposable {
+  /** All messages so far, also those that `next` has returned: strings, and Buffers where they were binary. */
+  readonly messages: ReadonlyArray<string | Buffer>
+  /** Resolves when the socket is closed. Never rejects. */
+  readonly closed: Promise<TestClientEnd>
+  /**
+   * Returns the oldest message that was not returned yet, and waits for it if need be.
+   * @param timeout Milliseconds, of the real time. `@default` 2_000
+   * @throws FST_CRWS_TEST_CLOSED, FST_CRWS_TEST_NO_MESSAGE
+   */
+  next (timeout?: number): Promise<string | Buffer>
+  /**
+   * The same, parsed as JSON.
+   * @throws as `next`; FST_CRWS_TEST_NOT_JSON
+   */
+  nextJson<T = unknown> (timeout?: number): Promise<T>
+  /** Sends a string as it is, a Buffer as a binary message, anything else as JSON. */
+  send (data: unknown): void
+  /** Closes the socket, and resolves as `closed` does. */
+  close (code?: number, reason?: string): Promise<TestClientEnd>
+}
+
+/**
+ * Opens a WebSocket to an app that need not listen. Resolves when the server has accepted it.
+ * @throws UpgradeRefusedError, with `statusCode`, `headers` and `body`
+ */
+export async function testClient (app: TestedApp, options: TestClientOptions = {}): Promise<TestClient> {
+  const { path = '/ws', headers = {}, query } = options
+  const url = query === undefined ? path : `${path}${path.includes('?') ? '&' : '?'}${new URLSearchParams(query)}`
+  const socket = new WebSocket(`ws://localhost${url}`, { headers: { ...headers }, createConnection: () => connectTo(app) })
+  const client = new SocketTestClient(socket)
+  await new Promise<void>((resolve, reject) => {
+    socket.on('open', resolve).on('error', reject).on('unexpected-response', (_request, response) => {
+      text(response).then(body => {
+        reject(upgradeRefused(path, response.statusCode ?? 0, response.headers, body))
+        socket.terminate() // with a listener for this event `ws` leaves it to us
+      }, reject)
+    })
+  })
+  return client
+}
+
+class SocketTestClient implements TestClient {
+  readonly messages: Array<string | Buffer> = []
+  readonly closed: Promise<TestClientEnd>
+  readonly #socket: WebSocket
+  #taken = 0
+  #end: TestClientEnd | undefined
+  /** Called at every message, and at the end. */
+  readonly #waiting = new Set<() => void>()
+
+  constructor (socket: WebSocket) {
+    this.#socket = socket
+    socket.on('message', (data: Buffer, binary) => {
+      this.messages.push(binary ? data : data.toString())
+      this.#wake()
+    })
+    this.closed = new Promise(resolve => {
+      socket.on('close', (code, reason) => {
+        resolve(this.#end = { code, reason: reason.toString() })
+        this.#wake()
+      })
+    })
+  }
+
+  async next (timeout = PATIENCE): Promise<string | Buffer> {
+    const index = this.#taken++ // calls that wait together get one message each, in their order
+    let late = false
+    let wake = () => {}
+    const timer = setTimeout(() => { late = true; wake() }, timeout)
+    try {
+      for (;;) {
+        const message = this.messages[index]
+        if (message !== undefined) return message
+        if (this.#end !== undefined) throw new ClosedBeforeMessageError(this.#end.code, this.#end.reason, this.#received())
+        if (late) throw new NoMessageError(timeout, this.#received())
+        await new Promise<void>(resolve => this.#waiting.add(wake = resolve))
+      }
+    } catch (error) {
+      this.#taken-- // the message may still come
+      throw error
+    } finally {
+      clearTimeout(timer)
+      this.#waiting.delete(wake)
+    }
+  }
+
+  async nextJson<T> (timeout?: number): Promise<T> {
+    const message = await this.next(timeout)
+    try {
+      return JSON.parse(message.toString())
+    } catch {
+      throw new NotJsonError(inspect(message))
+    }
+  }
+
+  send (data: unknown): void {
+    const { kind, payload } = encodePayload(data)
+    this.#socket.send(payload, { binary: kind === 'binary' })
+  }
+
+  close (code = 1000, reason = ''): Promise<TestClientEnd> {
+    this.#socket.close(code, reason)
+    return this.closed
+  }
+
+  async [Symbol.asyncDispose] (): Promise<void> {
+    await this.close()
+  }
+
+  #wake (): void {
+    const waiting = Array.from(this.#waiting)
+    this.#waiting.clear()
+    for (const wake of waiting) wake()
+  }
+
+  #received (): string {
+    const { length } = this.messages
+    if (length === 0) return 'None has come before'
+    const last = inspect(this.messages.slice(-SHOWN), { breakLength: Infinity, maxStringLength: 200 })
+    return length > SHOWN ? `${length} came before; the last of them: ${last}` : `Came before: ${last}`
+  }
+}

@@ -29,13 +29,14 @@ export function block (page: string, name: string): string {
 
 /**
  * Runs the block of a page whose info string says `run=name` in this process, with the package's name resolved to the
- * sources, and returns these of its variables. The test closes what the block has opened.
+ * sources and without its log, and returns these of its variables. The test closes what the block has opened.
  */
 export async function importBlock<Names extends string> (
   t: Test, page: string, name: string, ...variables: Names[]
 ): Promise<Record<Names, any>> {
   const exports = variables.length > 0 ? `\nexport { ${variables.join(', ')} }\n` : '\n'
-  const folder = t.testdir({ [`${name}.ts`]: withSources(block(page, name)) + exports })
+  const quiet = block(page, name).replace('logger: true', 'logger: false')
+  const folder = t.testdir({ [`${name}.ts`]: withSources(quiet) + exports })
   return await import(pathToFileURL(join(folder, `${name}.ts`)).href) as Record<Names, any>
 }
 

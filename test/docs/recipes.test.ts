@@ -112,8 +112,8 @@ t.test('internal tools behind IAP', async (t) => {
   const withAssertion = async (audience: string) => ({ headers: { 'x-goog-iap-jwt-assertion': await signed(audience) } })
   const good = await plain('/ws', await withAssertion(process.env.IAP_AUDIENCE!))
   t.strictSame(await json(good), { hello: 'ada@example.com' })
-  t.match(await rejected(`${url}/ws`, await withAssertion('another')), { statusCode: 401 })
-  t.match(await rejected(`${url}/ws`), { statusCode: 401 })
+  t.match(await rejected(`${url}/ws`, await withAssertion('another')), { statusCode: 403 })
+  t.match(await rejected(`${url}/ws`), { statusCode: 403 })
 })
 
 t.test('kick a user: on every instance, for good or to connect again', async (t) => {

@@ -4,10 +4,8 @@ import t from 'tap'
 import { allPages, anchors, docsPages, linksOf, readPage, root } from '../helpers/markdown.ts'
 
 /** Pages and pictures that are still to come. */
-const toCome = [
-  'channels', 'centrifugo', 'compared', 'decisions', 'faq', 'from-fastify-websocket', 'from-socket-io', 'getting-started', 'limits', 'login',
-  'plain-or-sdk', 'recipes', 'testing', 'typescript'
-].map(name => `docs/${name}.md`).concat('docs/images/chat.png', 'docs/images/architecture.svg')
+const toCome = ['decisions', 'testing', 'typescript'].map(name => `docs/${name}.md`)
+  .concat('docs/images/chat.png', 'docs/images/architecture.svg')
 
 /** Each relative link of a page as `page:line link`, with the file and the anchor it leads to. */
 function links (page: string) {

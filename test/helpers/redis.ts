@@ -2,12 +2,12 @@ import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { createClient } from 'redis'
 import type { Test } from 'tap'
+import { freePort } from './free-port.ts'
 import { until } from './until.ts'
 
 export interface RedisOptions {
@@ -185,21 +185,4 @@ export async function command (port: number, args: string[], timeout = 1000): Pr
   } finally {
     client.destroy()
   }
-}
-
-// A port below 32768, where no system takes ports for outgoing connections: it stays free while its server is down.
-// A cluster node also listens on port + 10000.
-async function freePort (): Promise<number> {
-  for (;;) {
-    const port = 10_000 + Math.floor(Math.random() * 12_000)
-    if (await isFree(port) && await isFree(port + 10_000)) return port
-  }
-}
-
-function isFree (port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer()
-    server.once('error', () => resolve(false))
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
-  })
 }

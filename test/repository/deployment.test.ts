@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import t from 'tap'
 import type { Test } from 'tap'
 import { buildPackage } from '../helpers/built-package.ts'
+import { freePort } from '../helpers/free-port.ts'
 import { fakeGcloud } from '../helpers/gcloud.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { findProgram } from '../helpers/programs.js'
@@ -355,12 +356,4 @@ async function startCollector (t: Test): Promise<string> {
     server.closeAllConnections()
   })
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
-
-async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  await new Promise(resolve => server.close(resolve))
-  return port
 }

@@ -48,7 +48,7 @@ const queries = [...all(tiles, 'prometheusQuery'), ...alerts.map(queryOf), ...ru
 interface Emitted { kind: string, attributes: string[] }
 
 const reference = readFileSync(join(root, 'docs/reference/metrics.md'), 'utf8')
-const rows = reference.matchAll(/^\| `([a-z0-9._]+)` \| (\w+), \S+ \|(.*)\|$/gm)
+const rows = reference.matchAll(/^\| `([a-z0-9._]+)` \| (\w+), \S+ \|([^|]*)\|.*\|$/gm)
 const emitted = new Map<string, Emitted>([
   // Metrics of the process, which every instance emits too.
   ['nodejs.eventloop.delay.p99', { kind: 'Gauge', attributes: [] }],
@@ -59,8 +59,8 @@ const emitted = new Map<string, Emitted>([
 ])
 /** Values that the reference lists, by attribute. */
 const valuesOf: Record<string, string> = {
-  'websocket.close.cause': /`websocket\.close\.cause` is one of ([a-z, ]+)\./.exec(reference)![1]!,
-  'error.type': /`error\.type`: ([a-z_, ]+)\|/.exec(reference)![1]!
+  'websocket.close.cause': /^\| `websocket\.close\.cause` \| ([a-z, ]+) \|$/m.exec(reference)![1]!,
+  'error.type': /^\| `error\.type` of a rejection \| ([a-z_, ]+) \|$/m.exec(reference)![1]!
 }
 
 /** Labels of prometheus_target, the resource that OTLP metrics get. */

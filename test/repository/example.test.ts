@@ -246,7 +246,7 @@ t.test('the name of the instance stands behind a button, for the keyboard too', 
 
 t.test('the send button looks alive as long as there is something to send', async (t) => {
   const page = await openOwnWindow(t, 'Ada', 'send')
-  const colour = () => page.getByLabel('Send', { exact: true }).evaluate('element => getComputedStyle(element).backgroundColor')
+  const colour = () => page.evaluate("getComputedStyle(document.querySelector('.send')).backgroundColor")
   const empty = await colour()
   await page.getByLabel('Message', { exact: true }).pressSequentially('h')
   t.not(await colour(), empty)

@@ -34,6 +34,6 @@ t.test('each decision says what holds, why, and what was rejected', async (t) =>
   t.ok(sections.length > 10)
   for (const section of sections) {
     const parts = Array.from(section.matchAll(/^- \*\*(\w+)\*\*: /gm), ([, part]) => part)
-    t.strictSame(parts, ['Decision', 'Reason', 'Rejected'], section.split('\n', 1)[0])
+    t.strictSame(parts, ['Decision', 'Reason', 'Rejected'], section.split('\n', 1)[0]!)
   }
 })

@@ -246,13 +246,18 @@ t.test('the name of the instance stands behind a button, for the keyboard too', 
 
 t.test('the send button looks alive as long as there is something to send', async (t) => {
   const page = await openOwnWindow(t, 'Ada', 'send')
-  const colour = () => page.evaluate("getComputedStyle(document.querySelector('.send')).backgroundColor")
-  const empty = await colour()
+  /** The colour of the button, and of what is inside the outline of its icon. */
+  const look = (): Promise<string[]> => page.evaluate(`
+    [getComputedStyle(document.querySelector('.send')).backgroundColor, getComputedStyle(document.querySelector('.send svg')).fill]`)
+  const empty = await look()
+  t.equal(empty[1], 'none')
   await page.getByLabel('Message', { exact: true }).pressSequentially('h')
-  t.not(await colour(), empty)
+  const ready = await look()
+  t.not(ready[0], empty[0])
+  t.not(ready[1], 'none')
   await page.getByLabel('Send', { exact: true }).click()
   await shows(page, ['h'])
-  t.equal(await colour(), empty)
+  t.strictSame(await look(), empty)
 })
 
 t.test('addresses in a message are links, and nothing else is', async (t) => {

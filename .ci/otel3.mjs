@@ -32,7 +32,7 @@ async function startRedis () {
   await once(free, 'listening')
   const { port } = free.address()
   free.close()
-  const redis = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: 'ignore' })
+  const redis = spawn(process.env.REDIS_SERVER || 'redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no'], { stdio: 'ignore' })
   process.once('exit', () => redis.kill('SIGKILL'))
   return { url: `redis://127.0.0.1:${port}`, kill: () => redis.kill('SIGKILL') }
 }

@@ -10,7 +10,7 @@ import { createInterface } from 'node:readline'
 export async function startRedis () {
   const dir = mkdtempSync(join(tmpdir(), 'bench-redis-'))
   const port = await freePort()
-  const server = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no'], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const server = spawn(process.env.REDIS_SERVER || 'redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--dir', dir, '--save', '', '--appendonly', 'no'], { stdio: ['ignore', 'pipe', 'inherit'] })
   const clear = () => {
     server.kill('SIGKILL')
     rmSync(dir, { recursive: true, force: true })

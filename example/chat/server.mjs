@@ -9,11 +9,12 @@ import { jwtVerify, SignJWT } from 'jose'
 import { randomBytes } from 'node:crypto'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { cleanTitle, roomName } from './public/room-name.js'
 
 const port = Number(process.env.PORT ?? 8080)
 const secret = process.env.TOKEN_SECRET || randomBytes(32).toString('base64url')
 const key = Buffer.from(secret)
-/** Only for people to look at: which process am I connected to? */
+/** For developers: the page shows behind its "i" which process it is connected to. */
 const instance = `${process.env.K_REVISION ?? `port-${port}`}-${randomBytes(2).toString('hex')}`
 
 const DEFAULT_ROOMS = ['general', 'random', 'help']
@@ -91,7 +92,8 @@ async function userOf (token = '') {
   }
 }
 
-async function onSubscribe (connection, channel) {
+/** Who opens a room that nobody has listed yet brings its title along. */
+async function onSubscribe (connection, channel, { data }) {
   if (channel === ROOM_LIST) return
   const room = checkRoom(channel)
   if (channel.startsWith('typing:')) return
@@ -102,7 +104,13 @@ async function onSubscribe (connection, channel) {
   // Whoever makes rooms without end would push all others out of the list.
   if (count === MAX_LISTED_ROOMS) return
   listedBy.set(address, count + 1)
-  await app.realtime.publish(ROOM_LIST, { room })
+  await app.realtime.publish(ROOM_LIST, { room, title: titleOf(room, data) })
+}
+
+/** Only a title that makes this room, so that no room can look like another one. */
+function titleOf (room, data) {
+  const title = typeof data?.title === 'string' ? cleanTitle(data.title) : room
+  return roomName(title) === room ? title : room
 }
 
 /** Nothing from outside is trusted: what is published is ours, with the author that the token names. */
@@ -128,4 +136,10 @@ function check (ok, message) {
   if (!ok) throw new ClientError(400, message)
 }
 
-await app.listen({ port, host: '0.0.0.0' })
+try {
+  await app.listen({ port, host: '0.0.0.0' })
+} catch (error) {
+  if (error.code !== 'EADDRINUSE') throw error
+  console.error(`Port ${port} is in use. Choose another one: PORT=${port + 1} npm start`)
+  process.exit(1)
+}

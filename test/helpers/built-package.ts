@@ -6,7 +6,7 @@ import { promisify } from 'node:util'
 const root = resolve(import.meta.dirname, '../..')
 
 /**
- * Builds this package as `npm run build` does, without types and checks. It goes into a folder of the test's own,
+ * Builds this package as `npm run build:js` does. It goes into a folder of the test's own,
  * because dist may be old or be replaced meanwhile.
  */
 export async function buildPackage (folder: string): Promise<void> {

@@ -22,7 +22,17 @@ const options: ts.CompilerOptions = {
  * JavaScript is checked as TypeScript that may leave types out.
  */
 export function typeErrors (pages: readonly string[]): string[] {
-  const files = new Map(pages.flatMap(blocks).map(block => [fileOf(block), block]))
+  const [alone, together] = [pages.flatMap(blocks).filter(extendsModule), pages.flatMap(blocks).filter(block => !extendsModule(block))]
+  return [together, ...alone.map(block => [block])].flatMap(errorsOfProgram)
+}
+
+/** Whether a block extends types of a module. It does so for its whole program. */
+function extendsModule ({ code }: Block): boolean {
+  return code.includes('declare module')
+}
+
+function errorsOfProgram (all: readonly Block[]): string[] {
+  const files = new Map(all.map(block => [fileOf(block), block]))
   const host = ts.createCompilerHost(options)
   const { fileExists, readFile, getSourceFile } = host
   host.fileExists = name => files.has(name) || fileExists(name)

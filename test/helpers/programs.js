@@ -10,9 +10,16 @@ const names = {
   ]
 }
 
+/** Set by REDIS_SERVER: another Redis, or a Valkey. Its command line client is beside it. */
+function chosen (name) {
+  const server = process.env.REDIS_SERVER
+  if (!server) return undefined
+  return { 'redis-server': [server], 'redis-cli': [server.replace(/-server$/, '-cli')] }[name]
+}
+
 export function findProgram (name) {
   const folders = process.env.PATH.split(delimiter)
-  return (names[name] ?? [name])
+  return (chosen(name) ?? names[name] ?? [name])
     .flatMap((candidate) => folders.map((folder) => resolve(folder, candidate)))
     .find(isExecutable)
 }

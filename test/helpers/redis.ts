@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { createClient } from 'redis'
 import type { Test } from 'tap'
 import { freePort } from './free-port.ts'
+import { findProgram } from './programs.js'
 import { until } from './until.ts'
 
 export interface RedisOptions {
@@ -51,7 +52,7 @@ export async function startRedis (t: Test, options: RedisOptions = {}): Promise<
   let log = ''
   const launch = () => {
     // stderr is ignored: an orphan must not keep the test runner's output open.
-    const child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'ignore'] })
+    const child = spawn(findProgram('redis-server')!, args, { stdio: ['ignore', 'pipe', 'ignore'] })
     child.stdout.setEncoding('utf8').on('data', (chunk) => { log += chunk })
     return child
   }
@@ -103,7 +104,7 @@ export async function startRedisCluster (t: Test, options: RedisOptions = {}): P
   const args = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000', ...options.args ?? []]
   const nodes = await Promise.all([1, 2, 3].map(() => startRedis(t, { ...options, args })))
   const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`)
-  await promisify(execFile)('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-yes'])
+  await promisify(execFile)(findProgram('redis-cli')!, ['--cluster', 'create', ...addresses, '--cluster-yes'])
   for (const { port } of nodes) {
     await until(async () => {
       const info = await command(port, ['CLUSTER', 'INFO'])

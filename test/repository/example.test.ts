@@ -1,54 +1,30 @@
 import { SignJWT } from 'jose'
-import { spawn } from 'node:child_process'
-import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { connect as connectTcp, createServer } from 'node:net'
 import type { AddressInfo, Socket } from 'node:net'
-import { tmpdir } from 'node:os'
-import { join, resolve } from 'node:path'
-import { createInterface } from 'node:readline'
-import { chromium } from 'playwright-core'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
-import { buildPackage } from '../helpers/built-package.ts'
-import { findProgram } from '../helpers/programs.js'
+import {
+  buildChat, enter, hasCount, hasPeople, hasState, hasTexts, isSent, launchBrowser, makeRoom, MESSAGES, openPage, PATIENCE, shows,
+  startChat, textsOf, write
+} from '../helpers/chat.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { sdkClient } from '../helpers/sdk.ts'
 import type { SdkClient } from '../helpers/sdk.ts'
 import { secretOf } from '../helpers/secrets.ts'
 import { until } from '../helpers/until.ts'
 
-/** For the functions that run inside the page. */
-declare const document: { querySelectorAll (selector: string): ArrayLike<{ textContent: string }> }
-
-const root = resolve(import.meta.dirname, '../..')
-/** ms that a page may take to show something: the browser, two servers and other tests share the machine. */
-const PATIENCE = 40_000
+/** The page's own script. */
+const { roomName } = await import(new URL('../../example/chat/public/room-name.js', import.meta.url).href)
 const SECRET = secretOf('of the tests')
 /** A port on which nothing listens. */
 const NO_SERVER = 1
 
 t.setTimeout(600_000)
 
-// The example imports the built package by its name. Both are copied into a folder of the test's own, where no other
-// build interferes.
-const folder = await mkdtemp(join(tmpdir(), 'example-'))
-t.teardown(() => rm(folder, { recursive: true, force: true }))
-await Promise.all([
-  buildPackage(folder),
-  cp(join(root, 'example'), join(folder, 'example'), { recursive: true })
-])
-
-const browser = await chromium.launch({
-  executablePath: findProgram('chromium')!,
-  args: [
-    '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'
-  ]
-})
-t.teardown(() => browser.close())
+const folder = await buildChat(t)
+const browser = await launchBrowser(t)
 // A page's storage belongs to its origin, so people use different ports.
 const context = await browser.newContext({ reducedMotion: 'reduce' })
 
@@ -139,23 +115,24 @@ t.test('two windows on two instances', async (t) => {
   await t.test('see a room that somebody makes, and what is new in it', async (t) => {
     const room = (page: Page, name: string) => page.getByRole('navigation').getByRole('button', { name })
     t.strictSame((await textsOf(ada, '#rooms .name')).slice(0, 3), ['general', 'random', 'help'])
-    await ada.getByLabel('Name of a room to create or join').fill('Release Plans')
-    await ada.keyboard.press('Enter')
+    await makeRoom(ada, 'Über Design & Co')
+    t.match(ada.url(), /#\/uber-design-co$/)
     await write(ada, 'first')
-    await room(grace, 'release-plans').click({ timeout: PATIENCE })
+    await room(grace, 'Über Design & Co').click({ timeout: PATIENCE })
     await shows(grace, ['first'])
     await hasPeople(grace, ['Ada', 'Grace'])
-    t.match(await grace.title(), /release-plans/)
+    t.match(await grace.title(), /^Über Design & Co/)
+    t.equal(await grace.locator('#room-name').textContent(), '# Über Design & Co')
 
     await room(grace, 'general').click()
     await shows(grace, said)
     await write(ada, 'second')
     await grace.getByLabel('1 unread').waitFor({ timeout: PATIENCE })
-    await room(grace, 'release-plans').click()
+    await room(grace, 'Über Design & Co').click()
     await shows(grace, ['first', 'second'])
     t.equal(await grace.getByLabel('1 unread').count(), 0)
 
-    await grace.getByRole('button', { name: 'Leave release-plans' }).click()
+    await grace.getByRole('button', { name: 'Leave Über Design & Co' }).click()
     await hasPeople(ada, ['Ada'])
   })
 
@@ -211,6 +188,103 @@ t.test('one instance needs no Redis and no secret', async (t) => {
   await hasTexts(second, '#log li:nth-child(3)', ['Messages from while you were away may be missing here.'])
   await second.reload()
   await shows(second, ['where is Ada?', 'is anybody there?'])
+})
+
+t.test('after a restart without Redis "Today" stands once, and everybody has the colour they had', async (t) => {
+  const server = await startServer(t)
+  const ada = await openWindow(t, server, 'Ada', 'colours')
+  const grace = await openOwnWindow(t, 'Grace', 'colours', server)
+  await write(ada, 'before')
+  await shows(grace, ['before'])
+  await server.kill()
+  await hasState(ada, 'reconnecting')
+  await hasState(grace, 'reconnecting')
+  await server.start()
+  await hasCount(grace, '.note', 1)
+  await hasState(ada, 'connected')
+  await write(ada, 'after')
+  await shows(grace, ['before', 'after'])
+  t.equal(await grace.locator('[data-day]').count(), 1)
+  t.equal(await grace.locator('.message.follows').count(), 0, 'a message after the note says whose it is')
+  await hasPeople(grace, ['Ada', 'Grace'])
+  const colours = await grace.locator('.message .avatar, .person:has-text("Ada") .avatar').evaluateAll(avatars => {
+    return (avatars as unknown as Array<{ style: { getPropertyValue (name: string): string } }>).map(({ style }) => style.getPropertyValue('--hue'))
+  })
+  t.equal(colours.length, 3)
+  t.equal(new Set(colours).size, 1)
+})
+
+t.test('the page asks for a name before it says that it connects, and tells what to try', async (t) => {
+  const small = await browser.newContext({ reducedMotion: 'reduce', viewport: { width: 320, height: 568 } })
+  t.teardown(() => small.close())
+  const page = await openPage(t, small, alone, 'hints')
+  await page.getByRole('dialog').waitFor({ timeout: PATIENCE })
+  t.equal(await page.locator('#state').textContent(), '')
+  await enter(page, 'Ada')
+  t.equal(await page.locator('#state').textContent(), 'Connected')
+  t.match(await page.locator('#tip').textContent(), 'open a second window')
+  t.equal(await page.evaluate('document.documentElement.scrollWidth'), 320)
+
+  await page.getByLabel('Hide this tip').press('Enter')
+  t.equal(await page.locator('#tip').isVisible(), false)
+  await page.reload()
+  await hasState(page, 'connected')
+  t.equal(await page.locator('#tip').isVisible(), false)
+})
+
+t.test('the name of the instance stands behind a button, for the keyboard too', async (t) => {
+  const page = await openOwnWindow(t, 'Ada', 'about')
+  const name = await instanceOf(page)
+  t.match(name, /^port-/)
+  t.equal((await page.locator('body').innerText()).includes(name), false)
+  await page.getByRole('button', { name: 'About this connection' }).press('Enter')
+  t.equal(await page.locator('#about').isVisible(), true)
+  t.match(await page.locator('body').innerText(), name)
+  await page.keyboard.press('Escape')
+  t.equal(await page.locator('#about').isVisible(), false)
+})
+
+t.test('the send button looks alive as long as there is something to send', async (t) => {
+  const page = await openOwnWindow(t, 'Ada', 'send')
+  /** The colour of the button, and of what is inside the outline of its icon. */
+  const look = (): Promise<string[]> => page.evaluate(`
+    [getComputedStyle(document.querySelector('.send')).backgroundColor, getComputedStyle(document.querySelector('.send svg')).fill]`)
+  const empty = await look()
+  t.equal(empty[1], 'none')
+  await page.getByLabel('Message', { exact: true }).pressSequentially('h')
+  const ready = await look()
+  t.not(ready[0], empty[0])
+  t.not(ready[1], 'none')
+  await page.getByLabel('Send', { exact: true }).click()
+  await shows(page, ['h'])
+  t.strictSame(await look(), empty)
+})
+
+t.test('addresses in a message are links, and nothing else is', async (t) => {
+  const page = await openOwnWindow(t, 'Ada', 'links')
+  const text = 'See https://example.org/a_(b), (HTTP://example.com/x?y=1&z="no). javascript:alert(1) //example.org http:// ftp://a'
+  await write(page, text)
+  await shows(page, [text])
+  const links = await page.locator('#log a').evaluateAll(all => {
+    return (all as unknown as Array<Record<'textContent' | 'href' | 'rel' | 'target', string>>).map(({ textContent, href, rel, target }) => ({ textContent, href, rel, target }))
+  })
+  const safe = { rel: 'noopener noreferrer', target: '_blank' }
+  t.strictSame(links, [
+    { textContent: 'https://example.org/a_(b)', href: 'https://example.org/a_(b)', ...safe },
+    { textContent: 'HTTP://example.com/x?y=1&z=', href: 'http://example.com/x?y=1&z=', ...safe }
+  ])
+})
+
+t.test('a room is listed by a title that makes its name, and by no other', async (t) => {
+  const client = await connectAs(t, 'Ada')
+  const list = await client.subscribe('lobby:rooms').subscribed()
+  for (const [channel, title] of [['room:cafe-1', '#  Café 1 '], ['room:quiet', 'general'], ['room:odd', 7]] as const) {
+    await client.subscribe(channel, { data: { title } }).subscribed()
+  }
+  await list.arrived(3)
+  t.strictSame(list.data.slice(-3), [{ room: 'cafe-1', title: 'Café 1' }, { room: 'quiet', title: 'quiet' }, { room: 'odd', title: 'odd' }])
+  const names = ['Über Design & Co', '日本 語', 'हिन्दी', '한국어', ' --- ', 'a'.repeat(31) + ' b'].map(roomName)
+  t.strictSame(names, ['uber-design-co', '日本-語', 'हिन्दी', '한국어', '', 'a'.repeat(31)])
 })
 
 t.test('a token needs a proper name', async (t) => {
@@ -323,50 +397,23 @@ t.test('a client that disconnects while it subscribes leaves no error in the log
 // Helpers
 
 /** One instance. An error in its log fails the test. */
-async function startServer (t: Test, redisUrl?: string) {
-  const port = await freePort()
-  const { PATH } = process.env
-  const env = { PATH, PORT: String(port), ...redisUrl !== undefined && { REDIS_URL: redisUrl, TOKEN_SECRET: SECRET } }
-  const errors: string[] = []
-  let child: ChildProcess | undefined
-  /** Resolves when it listens; the log says so. */
-  const start = () => new Promise<void>((resolve, reject) => {
-    const started = spawn(process.execPath, [join(folder, 'example/chat/server.mjs')], { env, stdio: ['ignore', 'pipe', 'inherit'] })
-    child = started
-    started.once('close', (code) => reject(new Error(`the server on port ${port} ended with ${code}`)))
-    createInterface(started.stdout).on('line', (line) => {
-      const { level, msg } = JSON.parse(line)
-      if (level >= 50) errors.push(line)
-      if (/^Server listening/.test(msg)) resolve()
-    })
-  })
-  const end = async (signal: NodeJS.Signals) => {
-    if (child === undefined || child.exitCode !== null || child.signalCode !== null) return
-    const exit = once(child, 'close')
-    child.kill(signal)
-    const [code] = await exit
-    return code
-  }
-  const onExit = () => { child?.kill('SIGKILL') }
-  process.once('exit', onExit)
-  t.teardown(async () => {
-    process.off('exit', onExit)
-    await end('SIGKILL')
-    if (errors.length > 0) throw new Error(`logged as an error: ${errors.join('\n')}`)
-  })
-  await start()
-  return {
-    port,
-    url: `http://localhost:${port}`,
-    socketUrl: `ws://localhost:${port}`,
-    errors,
-    /** Ends as by a crash. */
-    kill: () => end('SIGKILL'),
-    /** Ends as Cloud Run does it; resolves to the exit code. */
-    stop: () => end('SIGTERM'),
-    /** Starts again on the same port. */
-    start
-  }
+function startServer (t: Test, redisUrl?: string) {
+  return startChat(t, folder, redisUrl === undefined ? {} : { REDIS_URL: redisUrl, TOKEN_SECRET: SECRET })
+}
+
+async function openWindow (t: Test, server: { url: string }, name: string, room: string, prepare?: (page: Page) => Promise<void>) {
+  const page = await openPage(t, context, server, room, prepare)
+  await enter(page, name)
+  return page
+}
+
+/** Of somebody who has no other window, whatever other tests have opened. */
+async function openOwnWindow (t: Test, name: string, room: string, server = alone) {
+  const own = await browser.newContext({ reducedMotion: 'reduce' })
+  t.teardown(() => own.close())
+  const page = await openPage(t, own, server, room)
+  await enter(page, name)
+  return page
 }
 
 /** A proxy in front of the instances: its address stays when its target changes. */
@@ -393,87 +440,10 @@ async function startProxy (t: Test, target: number) {
   return proxy
 }
 
-/** A port below those for outgoing connections: it stays free while its server is down. */
-async function freePort (): Promise<number> {
-  const port = 22_000 + Math.floor(Math.random() * 10_000)
-  const server = createServer().listen(port, '0.0.0.0')
-  const free = await once(server, 'listening').then(() => true, () => false)
-  server.close()
-  return free ? port : freePort()
-}
-
-async function openWindow (
-  t: Test, { url }: { url: string }, name: string, room: string, prepare?: (page: Page) => Promise<void>
-): Promise<Page> {
-  const page = await context.newPage()
-  t.teardown(() => page.close())
-  page.on('pageerror', (error) => t.fail(`error on the page of ${name}`, { found: error.stack }))
-  await prepare?.(page)
-  await page.goto(`${url}/#/${room}`)
-  await page.getByLabel('Name', { exact: true }).fill(name)
-  await page.getByRole('button', { name: 'Continue' }).click()
-  await hasState(page, 'connected')
-  return page
-}
-
-async function write (page: Page, text: string) {
-  await page.getByLabel('Message', { exact: true }).fill(text)
-  await page.getByLabel('Message', { exact: true }).press('Enter')
-}
-
-const MESSAGES = '#log ol:not([hidden]) .text'
-const PEOPLE = '#people .name'
-
-function textsOf (page: Page, selector = MESSAGES): Promise<string[]> {
-  return page.locator(selector).allTextContents()
-}
-
-/** Waits until the page shows exactly these messages, in this order. */
-async function shows (page: Page, texts: string[]) {
-  await hasTexts(page, MESSAGES, texts)
-}
-
-async function hasPeople (page: Page, names: string[]) {
-  await hasTexts(page, PEOPLE, names)
-  await hasTexts(page, '#people-panel .count', [String(names.length)])
-}
-
-async function hasTexts (page: Page, selector: string, texts: string[]) {
-  await waitFor(page, ({ selector, texts }) => {
-    const found = Array.from(document.querySelectorAll(selector), element => element.textContent)
-    return JSON.stringify(found) === JSON.stringify(texts)
-  }, { selector, texts }, async () => `${await textsOf(page, selector)} instead of ${texts}`)
-}
-
-/** Waits for so many elements, or more. */
-async function hasCount (page: Page, selector: string, count: number) {
-  const found = async () => `only ${await textsOf(page, selector)} at ${selector}`
-  await waitFor(page, ({ selector, count }) => document.querySelectorAll(selector).length >= count, { selector, count }, found)
-}
-
-/** Waits until the server has taken every message that was written here. */
-async function isSent (page: Page) {
-  const found = async () => `${await textsOf(page, '.pending .text')} not sent`
-  await waitFor(page, () => document.querySelectorAll('.pending').length === 0, undefined, found)
-}
-
-/** Polls inside the page, which costs less than to ask the page again and again. */
-async function waitFor<Arg> (page: Page, condition: (arg: Arg) => boolean, arg: Arg, found: () => Promise<string>) {
-  try {
-    await page.waitForFunction(condition as (arg: unknown) => boolean, arg, { polling: 100, timeout: PATIENCE })
-  } catch (cause) {
-    throw new Error(await found(), { cause })
-  }
-}
-
-async function hasState (page: Page, state: string) {
-  await hasCount(page, `#state[data-state=${state}]`, 1)
-}
-
-/** The name of the instance, as the page shows it. */
+/** The name of the instance, as the page shows it behind its "i". */
 async function instanceOf (page: Page): Promise<string> {
   await hasState(page, 'connected')
-  return await page.locator('#state .instance').textContent() ?? ''
+  return await page.locator('#about .instance').textContent() ?? ''
 }
 
 /** A token as the server signs it. */

@@ -1,10 +1,13 @@
+import { symlink } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { findSourceMap } from 'node:module'
 import type { AddressInfo } from 'node:net'
+import { join } from 'node:path'
 import { createClient } from 'redis'
 import t from 'tap'
 import { WebSocketServer } from 'ws'
 import { randomPrefix } from '../helpers/prefix.ts'
+import { findProgram } from '../helpers/programs.js'
 import { command, ping, startRedis, startRedisCluster } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
@@ -22,6 +25,22 @@ t.test('a Redis can be frozen, thawed, killed and restarted', async (t) => {
   t.equal(await ping(redis.port), false)
   await redis.restart()
   t.equal(await ping(redis.port), true)
+})
+
+t.test('REDIS_SERVER names the server that the tests start, and the client beside it', async (t) => {
+  const folder = t.testdir({})
+  for (const name of ['server', 'cli']) await symlink(findProgram(`redis-${name}`)!, join(folder, `valkey-${name}`))
+  const { REDIS_SERVER } = process.env
+  t.teardown(() => {
+    if (REDIS_SERVER === undefined) delete process.env.REDIS_SERVER
+    else process.env.REDIS_SERVER = REDIS_SERVER
+  })
+  process.env.REDIS_SERVER = join(folder, 'valkey-server')
+  const redis = await startRedis(t)
+  t.match(await command(redis.port, ['INFO', 'server']), `executable:${folder}/valkey-server`)
+  t.equal(findProgram('redis-cli'), join(folder, 'valkey-cli'))
+  process.env.REDIS_SERVER = join(folder, 'none')
+  t.equal(findProgram('redis-server'), undefined)
 })
 
 t.test('a Redis that persists keeps what it has over a crash, another one does not', async (t) => {

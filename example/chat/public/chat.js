@@ -1,5 +1,6 @@
 /* global addEventListener, Centrifuge, CSS, history, location, matchMedia, ResizeObserver */
 // The page's side of server.mjs. First the connection, which is the SDK's work; then what is seen of it.
+import { cleanTitle, roomName } from './room-name.js'
 
 /** Messages that are loaded of a room, and those that stay on the page. */
 const LOADED = 50
@@ -30,9 +31,9 @@ try {
 /** The server knows me again by the token that it gave me last, so all windows of this browser are one person. */
 const me = { user: storage['chat.user'], token: storage['chat.token'], name: cleanName(storage['chat.name'] ?? '') }
 
-/** The rooms I am in, by name, and those there are. */
+/** The rooms I am in, by name, and the titles of those there are. */
 const rooms = new Map()
-const roomNames = new Set()
+const titles = new Map()
 let current = ''
 let instance = ''
 
@@ -44,7 +45,7 @@ centrifuge.on('connecting', () => showState(instance === '' ? 'connecting' : 're
 centrifuge.on('connected', ({ data }) => {
   instance = data.instance
   showState('connected')
-  addRoomNames(data.rooms)
+  addTitles(data.rooms.map(room => ({ room, title: room })))
 })
 centrifuge.on('disconnected', ({ code }) => {
   if (code === INVALID_TOKEN) setTimeout(connectAnew, RETRY_DELAY)
@@ -86,16 +87,16 @@ async function insist (subscription, call) {
 }
 
 const lobby = centrifuge.newSubscription('lobby:rooms')
-lobby.on('publication', ({ data }) => addRoomNames([data.room]))
+lobby.on('publication', ({ data }) => addTitles([data]))
 lobby.on('subscribed', async ({ recovered }) => {
   if (recovered) return
   const { publications } = await insist(lobby, () => lobby.history({ limit: 100 }))
-  addRoomNames(publications.map(({ data }) => data.room))
+  addTitles(publications.map(({ data }) => data))
 })
 lobby.subscribe()
 
 function newRoom (name) {
-  const subscription = centrifuge.newSubscription(`room:${name}`)
+  const subscription = centrifuge.newSubscription(`room:${name}`, { data: { title: titleOf(name) } })
   const typing = centrifuge.newSubscription(`typing:${name}`)
   // `shown` has every message by its id, `people` everyone by connection. `outbox` has my messages that the server has
   // not confirmed, oldest first.
@@ -119,7 +120,7 @@ function newRoom (name) {
   subscription.on('unsubscribed', ({ code, reason }) => {
     if (code === 0) return // that was me
     leave(room)
-    showNotice(`${name}: ${reason}`)
+    showNotice(`${titleOf(name)}: ${reason}`)
   })
   typing.on('publication', ({ data: { user, name } }) => {
     if (user === me.user) return
@@ -207,7 +208,8 @@ function element (name, className = '', text = '') {
 function showState (state) {
   page.state.dataset.state = state
   page.state.querySelector('.text').textContent = stateTexts[state]
-  page.state.querySelector('.instance').textContent = state === 'connected' ? ` to ${instance}` : ''
+  page.about.querySelector('.text').textContent = state === 'connected' ? 'Connected to the instance' : 'Not connected'
+  page.about.querySelector('.instance').textContent = state === 'connected' ? instance : ''
   page.reconnect.hidden = state !== 'stopped'
 }
 
@@ -233,9 +235,6 @@ function open (name) {
   room.unread = 0
   room.list.hidden = false
   room.typing.subscribe()
-  page['room-name'].textContent = `# ${name}`
-  page.log.ariaLabel = `Messages in ${name}`
-  page.text.placeholder = `Message #${name}`
   page.text.value = room.draft
   if (location.hash !== `#/${name}`) history.replaceState(null, '', `#/${name}`)
   page.log.scrollTop = room.bottom ? page.log.scrollHeight : room.top
@@ -256,14 +255,18 @@ function leave (room) {
   open(rooms.keys().next().value ?? 'general')
 }
 
-function addRoomNames (names) {
-  for (const name of names) roomNames.add(name)
+function titleOf (name) {
+  return titles.get(name) ?? name
+}
+
+function addTitles (list) {
+  for (const { room, title } of list) titles.set(room, title)
   showRooms()
 }
 
 function showRooms () {
   const focused = document.activeElement?.closest?.('.room')?.dataset.room
-  page.rooms.replaceChildren(...Array.from(new Set([...roomNames, ...rooms.keys()]), name => {
+  page.rooms.replaceChildren(...Array.from(new Set([...titles.keys(), ...rooms.keys()]), name => {
     const item = fromTemplate('room')
     const button = item.firstElementChild
     const { unread = 0 } = rooms.get(name) ?? {}
@@ -271,7 +274,7 @@ function showRooms () {
     button.classList.toggle('joined', rooms.has(name))
     button.classList.toggle('has-unread', unread > 0)
     if (name === current) button.ariaCurrent = 'page'
-    button.querySelector('.name').textContent = name
+    button.querySelector('.name').textContent = titleOf(name)
     const badge = button.querySelector('.unread')
     badge.hidden = unread === 0
     badge.textContent = unread > 99 ? '99+' : unread
@@ -282,14 +285,13 @@ function showRooms () {
   const unread = Array.from(rooms.values()).reduce((sum, room) => sum + room.unread, 0)
   page['unread-elsewhere'].hidden = unread === 0
   page.leave.hidden = rooms.size < 2
-  page.leave.ariaLabel = `Leave ${current}`
-  document.title = `${unread > 0 ? `(${unread}) ` : ''}${current} · Chat`
-  storage['chat.joined'] = Array.from(rooms.keys()).join(' ')
-}
-
-/** As the server wants it: small letters and digits, no spaces. */
-function toRoomName (text) {
-  return text.trim().toLowerCase().replace(/^#+/, '').replace(/\s+/g, '-').replace(/[^\p{Ll}\p{Lo}\p{M}\p{N}_-]/gu, '').slice(0, 32)
+  const title = titleOf(current)
+  page['room-name'].textContent = `# ${title}`
+  page.log.ariaLabel = `Messages in ${title}`
+  page.text.placeholder = `Message #${title}`
+  page.leave.ariaLabel = `Leave ${title}`
+  document.title = `${unread > 0 ? `(${unread}) ` : ''}${title} · Chat`
+  storage['chat.rooms'] = Array.from(rooms.keys(), titleOf).join('\n')
 }
 
 // People
@@ -299,9 +301,10 @@ function cleanName (text) {
   return Array.from(text.replace(/\p{C}/gu, '').replace(/\s+/g, ' ')).slice(0, 32).join('').trim()
 }
 
-function showAvatar (element, user = '', name) {
+/** The colour follows the name: a server without TOKEN_SECRET gives everybody a new id when it starts again. */
+function showAvatar (element, name) {
   let hash = 0
-  for (const char of user) hash = (hash * 31 + char.codePointAt(0)) % 360
+  for (const char of name) hash = (hash * 31 + char.codePointAt(0)) % 360
   element.style.setProperty('--hue', hash * 47 % 360)
   const words = name.split(/\s+/)
   element.textContent = [words[0], words.length > 1 ? words.at(-1) : ''].map(word => Array.from(word)[0] ?? '').join('').toUpperCase()
@@ -314,7 +317,7 @@ function showPeople (room) {
   const people = Array.from(names).sort(([userA, a], [userB, b]) => a.localeCompare(b) || (userA < userB ? -1 : 1))
   page.people.replaceChildren(...people.slice(0, MAX_NAMED).map(([user, name]) => {
     const item = fromTemplate('person')
-    showAvatar(item.querySelector('.avatar'), user, name)
+    showAvatar(item.querySelector('.avatar'), name)
     item.querySelector('.name').textContent = name
     if (user === me.user) item.append(element('span', 'you', 'you'))
     return item
@@ -332,7 +335,7 @@ function showTyping (room) {
 }
 
 function showMe () {
-  showAvatar($('#me .avatar'), me.user, me.name)
+  showAvatar($('#me .avatar'), me.name)
   $('#me .name').textContent = me.name
 }
 
@@ -360,12 +363,23 @@ function newMessage (room, { id, user, name, text, time }) {
   const item = fromTemplate('message')
   Object.assign(item.dataset, { id, user })
   item.classList.toggle('own', user === me.user)
-  showAvatar(item.querySelector('.avatar'), user, name)
+  showAvatar(item.querySelector('.avatar'), name)
   item.querySelector('.name').textContent = name
-  item.querySelector('.text').textContent = text
+  item.querySelector('.text').append(...withLinks(text))
   showTime(item, time)
   room.shown.set(id, item)
   return item
+}
+
+/** An address in a text, without what follows it: the full stop of a sentence, or the bracket that it stands in. */
+const ADDRESS = /(\bhttps?:\/\/(?:\([^\s()]*\)|[^\s<>"()])*(?:\([^\s()]*\)|[^\s<>"().,:;!?']))/i
+
+/** The text, with its addresses as links. */
+function withLinks (text) {
+  return text.split(ADDRESS).map((part, i) => {
+    if (i % 2 === 0 || !URL.canParse(part)) return part
+    return Object.assign(element('a', '', part), { href: part, target: '_blank', rel: 'noopener noreferrer' })
+  })
 }
 
 function showTime (item, time) {
@@ -394,7 +408,7 @@ function put (room, item, place) {
     room.shown.delete(room.list.firstElementChild.dataset.id)
     room.list.firstElementChild.remove()
   }
-  for (const one of [item, item.nextElementSibling, room.list.firstElementChild]) arrange(one)
+  for (const one of [item, nextMessage(item, 'nextElementSibling'), nextMessage(room.list, 'firstElementChild')]) arrange(one)
   if (room.name !== current) return
   if (room.bottom) page.log.scrollTop = page.log.scrollHeight
   page.newest.hidden = room.bottom
@@ -403,14 +417,22 @@ function put (room, item, place) {
 /** Starts a day, or a group of one person's messages, or goes on with one. */
 function arrange (item) {
   if (!item?.dataset.time) return
-  const before = item.previousElementSibling
+  const before = nextMessage(item, 'previousElementSibling')
   const time = Number(item.dataset.time)
   const day = dayOf(time)
-  const newDay = !before?.dataset.time || dayOf(Number(before.dataset.time)) !== day
+  const newDay = !before || dayOf(Number(before.dataset.time)) !== day
+  const noteBetween = before !== item.previousElementSibling
   const sameName = before?.querySelector('.name')?.textContent === item.querySelector('.name').textContent
   if (newDay) item.dataset.day = day
   else delete item.dataset.day
-  item.classList.toggle('follows', !newDay && sameName && before.dataset.user === item.dataset.user && time - before.dataset.time < TOGETHER)
+  item.classList.toggle('follows', !newDay && !noteBetween && sameName && before.dataset.user === item.dataset.user && time - before.dataset.time < TOGETHER)
+}
+
+/** Notes stand between messages without parting them. */
+function nextMessage (from, direction) {
+  let item = from[direction]
+  while (item && !item.dataset.time) item = item[direction === 'firstElementChild' ? 'nextElementSibling' : direction]
+  return item
 }
 
 function dayOf (time) {
@@ -486,10 +508,12 @@ page.leave.addEventListener('click', () => {
 page['new-room'].addEventListener('submit', event => {
   event.preventDefault()
   const input = page['new-room-name']
-  const name = toRoomName(input.value)
-  input.setCustomValidity(name === '' ? 'Use letters and digits' : '')
+  const title = cleanTitle(input.value)
+  const name = roomName(title)
+  input.setCustomValidity(name === '' ? 'Use letters or digits' : '')
   if (!input.reportValidity()) return
   input.value = ''
+  if (!titles.has(name)) titles.set(name, title)
   openFromPanel(name)
 })
 page['new-room-name'].addEventListener('input', event => event.target.setCustomValidity(''))
@@ -508,7 +532,7 @@ document.addEventListener('visibilitychange', () => {
 
 function roomFromHash () {
   try {
-    return location.hash.startsWith('#/') ? toRoomName(decodeURIComponent(location.hash.slice(2))) : ''
+    return location.hash.startsWith('#/') ? roomName(decodeURIComponent(location.hash.slice(2))) : ''
   } catch {
     return '' // not a name that this page has made
   }
@@ -540,6 +564,15 @@ for (const width of [721, 1041]) matchMedia(`(min-width: ${width}px)`).addEventL
 page.veil.addEventListener('click', closePanel)
 addEventListener('keydown', event => { if (event.key === 'Escape') closePanel() })
 
+// The tip
+
+page.tip.hidden = storage['chat.tip'] === 'hidden'
+page['hide-tip'].addEventListener('click', () => {
+  storage['chat.tip'] = 'hidden'
+  page.tip.hidden = true
+  page.text.focus()
+})
+
 // My name
 
 function askName () {
@@ -567,7 +600,12 @@ page.reconnect.addEventListener('click', () => centrifuge.connect())
 
 // Start
 
-for (const name of (storage['chat.joined'] ?? '').split(' ').map(toRoomName)) if (name !== '') newRoom(name)
+for (const title of (storage['chat.rooms'] ?? '').split('\n')) {
+  const name = roomName(title)
+  if (name === '' || rooms.has(name)) continue
+  titles.set(name, title)
+  newRoom(name)
+}
 open(roomFromHash() || rooms.keys().next().value || 'general')
 if (me.name === '') {
   askName()

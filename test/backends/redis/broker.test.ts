@@ -13,6 +13,7 @@ import { encodePublication } from '../../../lib/backends/redis/wire-format.ts'
 import { decodePayload, encodePayload } from '../../../lib/model/publication.ts'
 import { history, range, startNode, testBroker } from '../broker-contract.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
+import { findProgram } from '../../helpers/programs.js'
 import { command, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -412,7 +413,7 @@ t.test('a publish that was overtaken after SCRIPT FLUSH fails, and is not stored
   const early = [publish(1), publish(2)]
   await setImmediate() // node-redis has written them
   // Another instance finds the script missing. This process is blocked meanwhile, so it has not read the replies.
-  execFileSync('redis-cli', ['-p', new URL(redis.url).port, 'SCRIPT', 'LOAD', publishWithHistory.text])
+  execFileSync(findProgram('redis-cli')!, ['-p', new URL(redis.url).port, 'SCRIPT', 'LOAD', publishWithHistory.text])
   const outcomes = await Promise.all([...early, publish(3)])
   t.strictSame(outcomes, ['FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_UNAVAILABLE', 3])
   await node.publish('room', 4, { history })

@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import { decodePayload } from '../../../lib/model/publication.ts'
 import { range } from '../broker-contract.ts'
 import { owns, publishUntilStored, setUpCluster } from '../../helpers/cluster-nodes.ts'
+import { findProgram } from '../../helpers/programs.js'
 import { command, startRedis, startRedisCluster } from '../../helpers/redis.ts'
 import type { RedisServer } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
@@ -114,7 +115,7 @@ t.test('a node that crashes for good is replaced by its replica', async (t) => {
   const [first, second, third] = cluster.nodes as [RedisServer, RedisServer, RedisServer]
   const replica = await startRedis(t, { args: ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000'] })
   const firstId = await command(first.port, ['CLUSTER', 'MYID'])
-  await promisify(execFile)('redis-cli', ['--cluster', 'add-node', `127.0.0.1:${replica.port}`, `127.0.0.1:${first.port}`, '--cluster-slave', '--cluster-master-id', firstId])
+  await promisify(execFile)(findProgram('redis-cli')!, ['--cluster', 'add-node', `127.0.0.1:${replica.port}`, `127.0.0.1:${first.port}`, '--cluster-slave', '--cluster-master-id', firstId])
   await until(async () => /master_link_status:up/.test(await command(replica.port, ['INFO', 'replication'])), 'the replica has a copy', 30_000)
   for (const { port } of [second, third]) await until(async () => (await command(port, ['CLUSTER', 'NODES'])).includes(`:${replica.port}@`), 'the others know it', 30_000)
   const { keys, listener, publisher, channels: [channel] } = await setUpCluster(t, cluster)

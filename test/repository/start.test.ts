@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cp, mkdtemp, readdir, rm, symlink, writeFile } from 'node:fs/promises'
+import { cp, mkdtemp, readdir, rm, symlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -16,13 +16,12 @@ t.setTimeout(300_000)
 // A checkout of the test's own: `npm start` builds.
 const folder = await mkdtemp(join(tmpdir(), 'start-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
-await Promise.all(['package.json', 'index.ts', 'lib', 'example'].map(name => cp(join(root, name), join(folder, name), { recursive: true })))
+await Promise.all(['package.json', 'index.ts', 'testing.ts', 'lib', 'scripts', 'example'].map(name => cp(join(root, name), join(folder, name), { recursive: true })))
 await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
 
 t.test('a second npm start leaves the first one what it has built', async (t) => {
   const first = npmStart(t, await freePort())
   await first.listening
-  await writeFile(join(folder, 'dist/kept'), '')
   const built = await readdir(join(folder, 'dist'))
   const second = npmStart(t, await freePort())
   await second.listening

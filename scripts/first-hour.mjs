@@ -9,10 +9,14 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
+import { Centrifuge } from 'centrifuge'
 import { WebSocket } from 'ws'
 
 /** Versions of TypeScript that are promised in docs/typescript.md, by the name under which they are installed. */
 const TYPESCRIPT = { oldest: '5.4', middle: '5.9', newest: 'latest' }
+
+/** Milliseconds for whatever an example is waited for. */
+const TIMEOUT = 60_000
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const apps = join(root, 'test/first-hour')
@@ -54,26 +58,52 @@ async function pack () {
   return join(folder, (await readdir(folder)).find(file => file.endsWith('.tgz')))
 }
 
-/** The first example of the README: connect, send, receive, close. */
+/** The two examples of the README: the page with its SDK client, and a plain client. */
 async function javascript () {
   await newcomer('javascript', tarball, 'fastify')
-  const [, example] = /^```js[^\n]*\n(.*?)^```/ms.exec(await readFile(join(root, 'README.md'), 'utf8'))
-  await writeFile(join(folder, 'javascript/server.mjs'), example)
-  const server = spawn(process.execPath, ['server.mjs'], { cwd: join(folder, 'javascript'), env: { ...process.env, PORT: '0' } })
-  const ended = once(server, 'exit')
-  try {
-    const client = new WebSocket(`${await listening(server)}/ws`)
-    await once(client, 'open')
+  const [[, page]] = (await readFile(join(root, 'README.md'), 'utf8')).matchAll(/^```html\n(.*?)^```/gms)
+  await writeFile(join(folder, 'javascript/index.html'), page)
+  await example('server', async (url) => {
+    assert.match(await (await fetch(url)).text(), /newSubscription/)
+    const centrifuge = new Centrifuge(`${url.replace('http', 'ws')}/connection/websocket`, { websocket: WebSocket })
+    const chat = centrifuge.newSubscription('chat:lobby')
+    const received = new Promise(resolve => chat.once('publication', ({ data }) => resolve(data)))
+    chat.subscribe()
+    centrifuge.connect()
+    await chat.ready(TIMEOUT)
+    await chat.publish({ text: 'hello' })
+    assert.deepEqual(await received, { text: 'hello' })
+    return () => centrifuge.disconnect()
+  })
+  await example('plain', async (url) => {
+    const client = new WebSocket(`${url.replace('http', 'ws')}/ws`)
+    await once(client, 'open', soon())
     client.send('hello')
-    const [data] = await once(client, 'message')
+    const [data] = await once(client, 'message', soon())
     assert.deepEqual(JSON.parse(data), { text: 'hello' })
-    const closed = once(client, 'close')
+    const closed = once(client, 'close', soon())
+    return async () => assert.equal((await closed)[0], 1001)
+  })
+}
+
+/** Runs the README's block of this name, and ends it by SIGTERM. `use` returns what is to be done after the signal. */
+async function example (name, use) {
+  const [, code] = new RegExp(`^\`\`\`js run=${name}\\n(.*?)^\`\`\``, 'ms').exec(await readFile(join(root, 'README.md'), 'utf8'))
+  await writeFile(join(folder, `javascript/${name}.mjs`), code)
+  const server = spawn(process.execPath, [`${name}.mjs`], { cwd: join(folder, 'javascript'), env: { ...process.env, PORT: '0' } })
+  const ended = once(server, 'exit', soon())
+  try {
+    const afterwards = await use(await listening(server))
     server.kill('SIGTERM')
-    assert.equal((await closed)[0], 1001)
+    await afterwards()
     assert.deepEqual(await ended, [0, null])
   } finally {
     server.kill('SIGKILL')
   }
+}
+
+function soon () {
+  return { signal: AbortSignal.timeout(TIMEOUT) }
 }
 
 async function listening (server) {
@@ -81,9 +111,9 @@ async function listening (server) {
     const [, port] = /Server listening at http:\/\/[^"]*:(\d+)/.exec(line) ?? []
     if (port === undefined) continue
     server.stdout.resume()
-    return `ws://127.0.0.1:${port}`
+    return `http://127.0.0.1:${port}`
   }
-  throw new Error('the README\'s first example ended')
+  throw new Error('the README\'s example ended')
 }
 
 /** Strict TypeScript that reads the declarations of all packages, which is the default. */

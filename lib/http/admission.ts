@@ -103,8 +103,9 @@ export class Admission {
         this.#refusals.set(request, error.end)
         return true
       }
-      if (hasFailed(error)) this.#observer.authenticateFailed(request, error)
-      const details = isDeliberate(error) ? undefined : { err: readable(error) }
+      const failed = hasFailed(error)
+      if (failed) this.#observer.authenticateFailed(request, error)
+      const details = failed || isDeliberate(error) ? undefined : { err: readable(error) }
       this.#reject(request, reply, 'auth', refusalOf(error), error, details)
       return false
     }

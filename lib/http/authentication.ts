@@ -13,6 +13,9 @@ const TIMEOUT = 10_000
 /** Causes of an error, and errors it collects, that are looked at. */
 const MAX_CAUSES = 8
 
+/** Names of errors of an `AbortSignal`, as of a `fetch` that took too long. */
+const TIMEOUTS: ReadonlySet<string> = new Set(['AbortError', 'TimeoutError'])
+
 /**
  * Asks `authenticate` who the client is. Resolves to undefined as soon as the client has gone: at a reset, and at its
  * end unless it has sent something before. What it sends is left for the WebSocket, so such an end is not seen, and the
@@ -24,8 +27,8 @@ export async function authenticated (
   authenticate: NonNullable<Options['authenticate']>, request: FastifyRequest
 ): Promise<Identity | undefined> {
   const result = authenticate(request)
-  if (!isPromise(result)) return checkIdentity(result)
-  const identified = Promise.resolve(result as Promise<Identity>).then(checkIdentity)
+  if (!isPromise(result)) return identityOf(result)
+  const identified = Promise.resolve(result as Promise<Identity>).then(identityOf)
   const { socket } = request.raw as { socket?: Socket } // injected requests have none
   let stop = () => {}
   const over = new Promise<undefined>((resolve, reject) => {
@@ -48,6 +51,18 @@ export async function authenticated (
   }
 }
 
+/** Errors about what `authenticate` has returned. */
+const wrongAnswers = new WeakSet<object>()
+
+function identityOf (answer: Identity): Identity {
+  try {
+    return checkIdentity(answer)
+  } catch (error) {
+    wrongAnswers.add(error as object)
+    throw error
+  }
+}
+
 /**
  * What a client is told when `authenticate` has thrown. Only a `ClientError`, or an error with a 4xx status code such
  * as those of @fastify/sensible and @fastify/jwt, keeps its text. Any other may contain what a client must not see.
@@ -60,7 +75,7 @@ export function refusalOf (error: unknown): HttpError {
   if (statusCode === undefined) return unauthorized(401)
   if (isStatus(statusCode, 500)) return unauthorized(statusCode)
   if (!isStatus(statusCode, 400)) return unauthorized(500)
-  // Our own errors are about a call of the app, or about the value that `authenticate` has returned.
+  // Our own errors are about a call of the app.
   if (String(code).startsWith('FST_CRWS_')) return unauthorized(401)
   return unauthorized(statusCode, expose === false ? undefined : message)
 }
@@ -77,8 +92,12 @@ export function hasFailed (error: unknown): boolean {
   return !isDeliberate(error) && (isSystemError(error) || isBug(error))
 }
 
-/** A TypeError with a code, as Node's for a bad URL, is about its input. One with a cause may be `fetch`'s. */
+/**
+ * A wrong answer is a bug, and so is a TypeError, but for two: one with a code, as Node's for a bad URL, is about its
+ * input, and one with a cause may be `fetch`'s.
+ */
 function isBug (error: unknown): boolean {
+  if (wrongAnswers.has(error as object)) return true
   if (!(error instanceof TypeError || error instanceof ReferenceError) || isSystemError(error)) return false
   return !('code' in error || 'statusCode' in error)
 }
@@ -86,7 +105,7 @@ function isBug (error: unknown): boolean {
 /** Whether the error, one of its causes or one of those it collects comes from the system: a database refuses, say. */
 function isSystemError (error: unknown, depth = 0): boolean {
   if (!(error instanceof Error) || depth > MAX_CAUSES) return false
-  if ('syscall' in error || 'errno' in error) return true
+  if ('syscall' in error || 'errno' in error || TIMEOUTS.has(error.name)) return true
   const collected = error instanceof AggregateError ? error.errors.slice(0, MAX_CAUSES) : []
   return [error.cause, ...collected].some(one => isSystemError(one, depth + 1))
 }

@@ -1,17 +1,20 @@
 import type { FastifyInstance } from 'fastify'
 import { RouteTakenError } from '../model/errors.ts'
+import { invalid } from '../options/checks.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 
 /**
  * Fastify's own error for a route that is there twice does not say which option names ours.
- * @throws FST_CRWS_ROUTE_TAKEN
+ * @throws FST_CRWS_ROUTE_TAKEN; FST_CRWS_INVALID_OPTION for two options with one path
  */
 export function refuseTakenRoutes (app: FastifyInstance, { path, sdkPath, healthPath, readyPath }: ResolvedOptions): void {
-  const ours = new Set<string>()
+  const ours = new Map<string, string>()
   for (const [option, route] of Object.entries({ path, sdkPath, healthPath, readyPath })) {
     if (route === false) continue
     const url = app.prefix + route
-    if (ours.has(url) || app.hasRoute({ method: 'GET', url })) throw new RouteTakenError(url, option, option)
-    ours.add(url)
+    const other = ours.get(url)
+    if (other !== undefined) throw invalid(option, route, `a path other than that of ${other}`)
+    if (app.hasRoute({ method: 'GET', url })) throw new RouteTakenError(url, option, option)
+    ours.set(url, option)
   }
 }

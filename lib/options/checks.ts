@@ -14,14 +14,17 @@ export type Resolved<Checks> = { readonly [K in keyof Checks]: Checks[K] extends
 /** Options that hold secrets, at any depth and in any wrong form. */
 const SECRET_OPTION = /^(?:token|redis)\b/
 
+const FROM_ENVIRONMENT = '(is it read from an environment variable that is not set?)'
+
 /** The message ends up in logs, so it shows no secrets: of options that hold some no more than the type. */
 export function invalid (name: string, value: unknown, allowed: string): Error {
-  if (value === undefined) return invalidOption(name, 'undefined (is it read from an environment variable that is not set?)', allowed)
+  if (value === undefined) return invalidOption(name, `undefined ${FROM_ENVIRONMENT}`, allowed)
   return invalidOption(name, SECRET_OPTION.test(name) ? typeOf(value) : shown(value), allowed)
 }
 
 function typeOf (value: unknown): string {
   if (value === null) return 'null'
+  if (value === '') return `an empty string ${FROM_ENVIRONMENT}`
   return `a value of type ${Object.prototype.toString.call(value).slice('[object '.length, -1)}`
 }
 
@@ -70,10 +73,10 @@ export const string = (pattern: RegExp, allowed: string): Check<string> => (valu
   throw invalid(name, value, allowed)
 }
 
-export function fn<T> (): Check<T> {
+export function fn<T> (allowed: string = 'a function'): Check<T> {
   return (value, name) => {
     if (typeof value === 'function') return value as T
-    throw invalid(name, value, 'a function')
+    throw invalid(name, value, allowed)
   }
 }
 

@@ -51,9 +51,10 @@ const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: 
   required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl }, such as { size: 100, ttl: '10m' }"
 })
 
+const ruleValues = 'true, false or a function'
 const channelRules: Check<ChannelRules> = fields({
-  subscribe: orLiteral([true, false], fn<ChannelRules['subscribe']>()),
-  publish: orLiteral([true, false], fn<ChannelRules['publish']>()),
+  subscribe: orLiteral([true, false], fn<ChannelRules['subscribe']>(ruleValues)),
+  publish: orLiteral([true, false], fn<ChannelRules['publish']>(ruleValues)),
   presence: boolean,
   joinLeave: boolean,
   history,

@@ -2,6 +2,7 @@ import { text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers'
 import { inspect } from 'node:util'
 import { WebSocket } from 'ws'
+import { checkFields } from '../model/arguments.ts'
 import { encodePayload } from '../model/publication.ts'
 import { ClosedBeforeMessageError, NoMessageError, NotJsonError, upgradeRefused } from './errors.ts'
 import { connectTo } from './loopback.ts'
@@ -21,6 +22,8 @@ export interface TestClientOptions {
   /** Parameters after the path. @default none */
   query?: Readonly<Record<string, string>> | undefined
 }
+
+const OPTION_FIELDS: readonly (keyof TestClientOptions)[] = ['path', 'headers', 'query']
 
 /** How a socket was closed. */
 export interface TestClientEnd {
@@ -57,6 +60,7 @@ export interface TestClient extends AsyncDisposable {
  * @throws UpgradeRefusedError, with `statusCode`, `headers` and `body`
  */
 export async function testClient (app: TestedApp, options: TestClientOptions = {}): Promise<TestClient> {
+  checkFields('options of testClient', options, OPTION_FIELDS)
   const { path = '/ws', headers = {}, query } = options
   const url = query === undefined ? path : `${path}${path.includes('?') ? '&' : '?'}${new URLSearchParams(query)}`
   const socket = new WebSocket(`ws://localhost${url}`, { headers: { ...headers }, createConnection: () => connectTo(app) })

@@ -256,6 +256,7 @@ t.test('a bug in authenticate is an error with its stack, credentials that are n
   const { url } = await startApp(t, {
     authenticate: ({ headers }) => {
       if (headers['x-bad'] !== undefined) throw new Error('wrong password')
+      if (headers['x-number'] !== undefined) return { user: 42 as unknown as string }
       return { user: (undefined as never as { id: string }).id }
     }
   }, { logger })
@@ -273,6 +274,9 @@ t.test('a bug in authenticate is an error with its stack, credentials that are n
   t.strictSame(ours().map(({ event }) => event), ['connection.rejected', 'authenticate.failed', 'connection.rejected'])
   t.equal((await rejected(`${url}/ws?token=secret`)).statusCode, 500)
   t.strictSame(ours().slice(3).map(({ event }) => event), ['connection.rejected'], 'once a minute, as any client may cause it')
+  t.notOk(ours().some(({ event, err, msg }) => event === 'connection.rejected' && err !== undefined && !msg.includes('wrong password')), 'one stack')
+  t.equal((await rejected(`${url}/ws`, { headers: { 'x-number': '1' } })).statusCode, 500)
+  t.match(ours().slice(4)[0], { event: 'authenticate.failed', level: 50, err: { message: /user from authenticate: got 42/ } })
 })
 
 t.test('a database that is down is an error of the server, not of the client, wherever the error says so', async (t) => {
@@ -282,7 +286,9 @@ t.test('a database that is down is an error of the server, not of the client, wh
     itself: () => refusedConnection,
     cause: () => new Error('cannot read the user', { cause: refusedConnection }),
     collected: () => new AggregateError([new Error('x'), refusedConnection], 'all hosts failed'),
-    fetch: () => fetch('http://127.0.0.1:4').catch((error: unknown) => error)
+    fetch: () => fetch('http://127.0.0.1:4').catch((error: unknown) => error),
+    late: () => fetch('http://127.0.0.1:4', { signal: AbortSignal.timeout(0) }).catch((error: unknown) => error),
+    timeout: () => new DOMException('too late', 'TimeoutError')
   }
   const { url } = await startApp(t, {
     authenticate: async ({ headers }) => { throw await thrown[String(headers['x-case'])]!() }

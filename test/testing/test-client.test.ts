@@ -97,6 +97,12 @@ t.test('a refused upgrade tells its status, headers and body', async (t) => {
   await t.rejects(testClient(bare), { code: 'FST_CRWS_TEST_REFUSED', statusCode: 418, body: 'tea' })
 })
 
+t.test('a misspelt option is named', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await t.rejects(testClient(app, { pth: '/ws' } as object), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /did you mean `path`/ })
+})
+
 t.test('an app that does not start says why', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close().catch(() => {}))

@@ -11,7 +11,7 @@ t.test('an error of Redis that reaches an end user tells nothing about Redis, bu
   const { logger, entries } = collectLog()
   const app = Fastify({ logger })
   t.teardown(() => app.close())
-  await app.register(cloudRunWebSocket, { redis: redis.url, prefix: randomPrefix(), shutdown: { signals: false, timeout: 2_000 } })
+  await app.register(cloudRunWebSocket, { redis: redis.url, keyPrefix: randomPrefix(), shutdown: { signals: false, timeout: 2_000 } })
   const causes: unknown[] = []
   app.setErrorHandler((error: Error, _request, reply) => {
     causes.push((error.cause as Error).message)
@@ -44,15 +44,17 @@ t.test('an error of Redis that reaches an end user tells nothing about Redis, bu
   t.match(causes, [/NOPERM/, /no reply within 2000 ms/, /ECONN|closed/i])
 })
 
-t.test('an entry says that Redis refused the password, and not that it is down', async (t) => {
+t.test('an entry says that Redis wants a password or refused it, and not that it is down', async (t) => {
   const redis = await startRedis(t)
   await command(redis.port, ['ACL', 'SETUSER', 'default', 'resetpass', '>right'])
-  for (const [url, reason] of [[redis.url, 'NOAUTH'], [redis.url.replace('//', '//:wrong@'), 'WRONGPASS']] as const) {
+  for (const [url, said, reason] of [
+    [redis.url, 'Redis wants a password, and none is set', 'NOAUTH'], [redis.url.replace('//', '//:wrong@'), 'Redis refused the password', 'WRONGPASS']
+  ] as const) {
     const { logger, entries } = collectLog()
     const app = Fastify({ logger })
     t.teardown(() => app.close())
-    await app.register(cloudRunWebSocket, { redis: url, prefix: randomPrefix(), shutdown: { signals: false, timeout: 2_000 } })
+    await app.register(cloudRunWebSocket, { redis: url, keyPrefix: randomPrefix(), shutdown: { signals: false, timeout: 2_000 } })
     const entry = await until(() => entries.find(({ event }) => event === 'bridge.down'), 'the entry')
-    t.match(entry, { level: 50, reason: new RegExp(reason), msg: new RegExp(`^Redis refused the password: ${reason} .*[^.]\\. Connections stay open`) })
+    t.match(entry, { level: 50, reason: new RegExp(reason), msg: new RegExp(`^${said}: ${reason} .*[^.]\\. Connections stay open`) })
   }
 })

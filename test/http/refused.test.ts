@@ -192,3 +192,21 @@ t.test('a close code that another handler of an SDK client throws ends its conne
     t.strictSame(await sdk.disconnected(), { code: 4501, reason: 'banned' })
   }
 })
+
+t.test('a ClientError whose text comes from the client is no error of the app', async (t) => {
+  const { logger, entries } = collectLog()
+  const { url } = await startApp(t, {
+    authenticate: ({ headers }) => {
+      if (headers['x-room'] !== undefined) throw new ClientError(4404, String(headers['x-room']))
+      return {}
+    },
+    onMessage: (_connection, data) => { throw new ClientError(4400, String(data)) }
+  }, { logger })
+  t.strictSame(await (await connect(t, `${url}/ws`, { headers: { 'x-room': '7' } })).closed, { code: 4404, reason: '7.' })
+  for (const [text, reason] of [['null', 'null.'], ['x'.repeat(500), 'x'.repeat(123)]] as const) {
+    const client = await connect(t, `${url}/ws`)
+    client.send(text)
+    t.strictSame(await client.closed, { code: 4400, reason })
+  }
+  t.strictSame(entries.filter(({ level }) => level >= 50), [])
+})

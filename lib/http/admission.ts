@@ -5,7 +5,6 @@ import type { Connection } from '../core/connection.ts'
 import type { Protocol } from '../core/protocol.ts'
 import type { Availability } from '../lifecycle/availability.ts'
 import { ClientError } from '../model/client-error.ts'
-import type { End } from '../model/close-codes.ts'
 import { CapacityError, DrainingError, MemoryError, OriginError, UpgradeRequiredError } from '../model/errors.ts'
 import type { Rejection } from '../observability/metrics.ts'
 import type { Observer } from '../observability/observer.ts'
@@ -28,7 +27,7 @@ export class Admission {
   readonly #availability: Availability
   readonly #observer: Observer
   readonly #identities = new WeakMap<FastifyRequest, Identity>()
-  readonly #refusals = new WeakMap<FastifyRequest, End>()
+  readonly #refusals = new WeakMap<FastifyRequest, ClientError>()
 
   constructor (options: ResolvedOptions, availability: Availability, observer: Observer) {
     this.#options = options
@@ -59,15 +58,13 @@ export class Admission {
     const { authenticate } = this.#options
     if (authenticate === undefined) return done()
     const availability = this.#availability
-    const free = () => { availability.held-- }
-    availability.held++
+    const free = () => { availability.authenticating-- }
+    availability.authenticating++
     this.#authenticate(authenticate, request, reply).then(accepted => {
       free()
       // No promise may come between this check and the connection, hence `done`: otherwise all upgrades that wait
       // together would find the same room.
-      if (!accepted || this.#rejectWithoutRoom(request, reply)) return
-      this.#reportRefusal(request)
-      done()
+      if (accepted && !this.#rejectWithoutRoom(request, reply) && !this.#rejectByStatus(request, reply)) done()
     }, (error: Error) => { free(); done(error) })
   }
 
@@ -79,7 +76,7 @@ export class Admission {
   /** Closes the socket of a client that `authenticate` has refused with a close code. Returns false for any other. */
   closeRefused (socket: WebSocket, request: FastifyRequest, { encoder }: Protocol<Connection>): boolean {
     const refusal = this.#refusals.get(request)
-    if (refusal !== undefined) closeRefused(socket, encoder.endOf(refusal), this.#availability)
+    if (refusal !== undefined) closeRefused(socket, encoder.endOf(refusal.end), this.#availability)
     return refusal !== undefined
   }
 
@@ -100,7 +97,7 @@ export class Admission {
       return identity !== undefined
     } catch (error) {
       if (error instanceof ClientError && error.closes) {
-        this.#refusals.set(request, error.end)
+        this.#refusals.set(request, error)
         return true
       }
       const failed = hasFailed(error)
@@ -111,9 +108,18 @@ export class Admission {
     }
   }
 
-  #reportRefusal (request: FastifyRequest): void {
+  /**
+   * Reports a client that is to be refused with a close code. It gets an HTTP status, and true is returned, while too
+   * many others have not closed yet. It will come back, and is told then.
+   */
+  #rejectByStatus (request: FastifyRequest, reply: FastifyReply): boolean {
     const refusal = this.#refusals.get(request)
-    if (refusal !== undefined) this.#observer.rejected(request, 'auth', refusal.reason, SWITCHING_PROTOCOLS, { code: refusal.code })
+    if (refusal === undefined) return false
+    const details = { code: refusal.code }
+    const { mayClose } = this.#availability
+    if (mayClose) this.#observer.rejected(request, 'auth', refusal.message, SWITCHING_PROTOCOLS, details)
+    else this.#reject(request, reply, 'auth', refusalOf(refusal), refusal, details)
+    return !mayClose
   }
 
   #rejectWithoutRoom (request: FastifyRequest, reply: FastifyReply): boolean {

@@ -13,7 +13,7 @@ const MAX_FRAMES = 16
  * that does not answer is cut.
  */
 export function closeRefused (socket: WebSocket, { code, reason }: End, availability: Availability): void {
-  availability.held++
+  availability.closing++
   const timer = setTimeout(() => socket.terminate(), CLOSE_TIMEOUT).unref()
   let frames = 0
   const discard = () => {
@@ -22,7 +22,7 @@ export function closeRefused (socket: WebSocket, { code, reason }: End, availabi
   socket.removeAllListeners('error').on('error', () => {}) // @fastify/websocket's would log a client's mistake as an error
   socket.on('message', discard).on('ping', discard).on('pong', discard).once('close', () => {
     clearTimeout(timer)
-    availability.held--
+    availability.closing--
   })
   socket.close(code, reason)
 }

@@ -11,6 +11,8 @@ const REASONS = ['starting', 'draining', 'full', 'memory', 'redis'] as const
  * `/ready` sends new ones elsewhere.
  */
 const REFUSALS = ['draining', 'full', 'memory'] as const
+/** Share of the places that the sockets of refused clients may hold. */
+const CLOSING_SHARE = 0.1
 
 type Reason = typeof REASONS[number]
 type Refusal = typeof REFUSALS[number]
@@ -22,8 +24,10 @@ export class Availability {
   readonly #memory: MemoryGuard
   readonly #broker: Broker
   readonly #control: Control
-  /** Places held by upgrades that wait for `authenticate`, and by sockets of refused clients until they are closed. */
-  held = 0
+  /** Places held by upgrades that wait for `authenticate`. */
+  authenticating = 0
+  /** Places held by sockets of refused clients, until they are closed. */
+  closing = 0
   #started = false
 
   constructor (connections: Connections, drain: Drain, memory: MemoryGuard, broker: Broker, control: Control) {
@@ -49,11 +53,21 @@ export class Availability {
     return REFUSALS.find(reason => this.#applies(reason))
   }
 
+  /**
+   * Whether one more refused client may have its socket closed with a code. Those who hold no login must not fill the
+   * instance by not answering.
+   */
+  get mayClose (): boolean { return this.closing < this.#maxConnections * CLOSING_SHARE }
+
+  get #taken (): number { return this.#connections.size + this.authenticating + this.closing }
+
+  get #maxConnections (): number { return this.#connections.options.maxConnections }
+
   #applies (reason: Reason): boolean {
     switch (reason) {
       case 'starting': return !this.#started
       case 'draining': return this.#drain.started
-      case 'full': return this.#connections.size + this.held >= this.#connections.options.maxConnections
+      case 'full': return this.#taken >= this.#maxConnections
       case 'memory': return this.#memory.short
       case 'redis': return !this.#broker.up || !this.#control.listens
     }

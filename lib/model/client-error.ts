@@ -1,10 +1,7 @@
 import { inspect } from 'node:util'
-import { checkClose, closeCodes } from './close-codes.ts'
+import { closeCodes, closeReason } from './close-codes.ts'
 import type { End } from './close-codes.ts'
 import { InvalidArgumentError } from './errors.ts'
-
-/** Bytes of a close reason. */
-const MAX_REASON_BYTES = 123
 
 /**
  * The one error of the app whose text reaches a client: `throw new ClientError(403, 'the room is full')`. The text of
@@ -24,16 +21,15 @@ export class ClientError extends Error {
   readonly code: number
 
   /**
-   * `code`: a whole number from 400 to 1999, or a close code from 3000 to 4999. The text of a close code has at most
-   * 123 bytes and is not JSON.
+   * `code`: a whole number from 400 to 1999, or a close code from 3000 to 4999. A close carries up to 123 bytes of the
+   * text, and JSON with a full stop. The text may come from a client, so it is never an error.
    * @throws FST_CRWS_INVALID_ARGUMENT
    */
   constructor (code: number, message: string) {
     super(message)
     this.name = 'ClientError'
     this.code = code
-    if (this.closes && code <= 4999) checkClose(code, message)
-    else if (!Number.isInteger(code) || code < 400 || code > 1999) {
+    if (!Number.isInteger(code) || code < 400 || (code > 1999 && code < 3000) || code > 4999) {
       throw new InvalidArgumentError('code of a ClientError', inspect(code), 'a whole number from 400 to 1999, or a close code from 3000 to 4999')
     }
   }
@@ -43,13 +39,7 @@ export class ClientError extends Error {
 
   /** How it ends a connection that has no reply to carry it. */
   get end (): End {
-    const { code, message } = this
-    return this.closes ? { code, reason: message, cause: 'server' } : { code: closeCodes.flooding.code, reason: cut(message), cause: 'policy' }
+    const reason = closeReason(this.message)
+    return this.closes ? { code: this.code, reason, cause: 'server' } : { code: closeCodes.flooding.code, reason, cause: 'policy' }
   }
-}
-
-/** Keeps as many whole characters as fit. */
-function cut (text: string): string {
-  const bytes = Buffer.from(text)
-  return bytes.length <= MAX_REASON_BYTES ? text : new TextDecoder().decode(bytes.subarray(0, MAX_REASON_BYTES), { stream: true })
 }

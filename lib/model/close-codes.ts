@@ -125,6 +125,18 @@ export function checkClose (code: number, reason: string): { code: number, reaso
   return { code, reason }
 }
 
+/** Makes a text a reason that a server may close with: what is too long is cut, and JSON gets a full stop. */
+export function closeReason (text: string): string {
+  const reason = cut(text, MAX_REASON_BYTES)
+  return isJson(reason) ? `${cut(reason, MAX_REASON_BYTES - 1)}.` : reason
+}
+
+/** Keeps as many whole characters as fit. */
+function cut (text: string, max: number): string {
+  const bytes = Buffer.from(text)
+  return bytes.length <= max ? text : new TextDecoder().decode(bytes.subarray(0, max), { stream: true })
+}
+
 function isJson (text: string): boolean {
   try {
     JSON.parse(text)

@@ -80,10 +80,11 @@ class SocketTestClient implements TestClient {
   readonly messages: Array<string | Buffer> = []
   readonly closed: Promise<TestClientEnd>
   readonly #socket: WebSocket
+  /** How many of them `next` has returned. */
   #taken = 0
   #end: TestClientEnd | undefined
-  /** Called at every message, and at the end. */
-  readonly #waiting = new Set<() => void>()
+  /** Calls of `next` that wait, in their order. The first is called when there may be a message for it. */
+  readonly #waiting: Array<() => void> = []
 
   constructor (socket: WebSocket) {
     this.#socket = socket
@@ -100,24 +101,24 @@ class SocketTestClient implements TestClient {
   }
 
   async next (timeout = PATIENCE): Promise<string | Buffer> {
-    const index = this.#taken++ // calls that wait together get one message each, in their order
     let late = false
     let wake = () => {}
+    const call = () => wake()
     const timer = setTimeout(() => { late = true; wake() }, timeout)
+    this.#waiting.push(call)
     try {
       for (;;) {
-        const message = this.messages[index]
-        if (message !== undefined) return message
-        if (this.#end !== undefined) throw new ClosedBeforeMessageError(this.#end.code, this.#end.reason, this.#received())
+        if (this.#waiting[0] === call) {
+          if (this.#taken < this.messages.length) return this.messages[this.#taken++]!
+          if (this.#end !== undefined) throw new ClosedBeforeMessageError(this.#end.code, this.#end.reason, this.#received())
+        }
         if (late) throw new NoMessageError(timeout, this.#received())
-        await new Promise<void>(resolve => this.#waiting.add(wake = resolve))
+        await new Promise<void>(resolve => { wake = resolve })
       }
-    } catch (error) {
-      this.#taken-- // the message may still come
-      throw error
     } finally {
       clearTimeout(timer)
-      this.#waiting.delete(wake)
+      this.#waiting.splice(this.#waiting.indexOf(call), 1)
+      this.#wake()
     }
   }
 
@@ -145,9 +146,7 @@ class SocketTestClient implements TestClient {
   }
 
   #wake (): void {
-    const waiting = Array.from(this.#waiting)
-    this.#waiting.clear()
-    for (const wake of waiting) wake()
+    this.#waiting[0]?.()
   }
 
   #received (): string {

@@ -82,6 +82,21 @@ t.test('a refused client that does not answer is cut within seconds, and holds a
   t.match(await rejected(`${url}/ws`, refused), { statusCode: 503 }, 'a full instance asks nobody who it is')
 })
 
+t.test('refused clients that do not answer hold no more than a tenth of the places; others are refused with 401', async (t) => {
+  const { logger, entries } = collectLog()
+  const { url } = await startApp(t, { maxConnections: 20, authenticate: refusing }, { logger })
+  const silent = await Promise.all([openRaw(t, url), openRaw(t, url)])
+  for (const { socket, head } of silent) {
+    socket.write(upgradeRequest('/ws', { 'x-code': '4401' }))
+    t.match(await head(), /^HTTP\/1.1 101 /)
+  }
+  t.match(await rejected(`${url}/ws`, refused), { statusCode: 401, body: /sign in again/ })
+  t.match(entries.filter(({ event }) => event === 'connection.rejected').at(-1), { error: 'auth', code: 4401, httpRequest: undefined })
+  await connect(t, `${url}/ws`)
+  await Promise.all(silent.map(({ ended }) => ended))
+  t.match(await (await connect(t, `${url}/ws`, refused)).closed, { code: 4401 })
+})
+
 t.test('a refused client that goes on sending is cut at once', async (t) => {
   const { url } = await startApp(t, { authenticate: refusing })
   for (const opcode of [TEXT, PING]) {
@@ -176,4 +191,22 @@ t.test('a close code that another handler of an SDK client throws ends its conne
     sdk.rpc('x', {}).catch(() => {})
     t.strictSame(await sdk.disconnected(), { code: 4501, reason: 'banned' })
   }
+})
+
+t.test('a ClientError whose text comes from the client is no error of the app', async (t) => {
+  const { logger, entries } = collectLog()
+  const { url } = await startApp(t, {
+    authenticate: ({ headers }) => {
+      if (headers['x-room'] !== undefined) throw new ClientError(4404, String(headers['x-room']))
+      return {}
+    },
+    onMessage: (_connection, data) => { throw new ClientError(4400, String(data)) }
+  }, { logger })
+  t.strictSame(await (await connect(t, `${url}/ws`, { headers: { 'x-room': '7' } })).closed, { code: 4404, reason: '7.' })
+  for (const [text, reason] of [['null', 'null.'], ['x'.repeat(500), 'x'.repeat(123)]] as const) {
+    const client = await connect(t, `${url}/ws`)
+    client.send(text)
+    t.strictSame(await client.closed, { code: 4400, reason })
+  }
+  t.strictSame(entries.filter(({ level }) => level >= 50), [])
 })

@@ -134,6 +134,22 @@ t.test('next rejects after its time limit, and the message that comes later is n
   await t.rejects(client.nextJson(), { code: 'FST_CRWS_TEST_NOT_JSON', message: "The next message is not JSON: 'no JSON'. Use next() for it" })
 })
 
+t.test('calls of next that wait together get one message each, also if one of them gives up', async (t) => {
+  const app = await build(t, { onMessage: (connection, data) => { connection.send(data) } })
+  const client = await testClient(app)
+  const [gaveUp, second, third] = [client.next(20), client.next(), client.next()]
+  await t.rejects(gaveUp, { code: 'FST_CRWS_TEST_NO_MESSAGE' })
+  client.send('one')
+  t.equal(await second, 'one')
+  client.send('two')
+  client.send('three')
+  t.strictSame(await Promise.all([third, client.next()]), ['two', 'three'])
+  const [last, none] = [client.next(), client.next()]
+  client.send('last')
+  t.equal(await last, 'last')
+  await Promise.all([t.rejects(none, { code: 'FST_CRWS_TEST_CLOSED' }), client.close()])
+})
+
 t.test('what a client is sent is bounded by backpressure, and all of it arrives', async (t) => {
   const app = await build(t, {
     maxBufferedBytes: 64 * 1_048_576,

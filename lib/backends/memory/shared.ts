@@ -99,9 +99,17 @@ class FanOut implements Pick<ChannelListener, 'deliver'> {
   deliver (publication: Publication): void {
     // A listener that publishes must not be overtaken by what it publishes on the way to the next listener.
     if (this.#waiting.push(publication) > 1) return
+    const errors: unknown[] = []
     for (let next = this.#waiting[0]; next !== undefined; next = this.#waiting[0]) {
-      for (const listener of this.listeners) listener.deliver(next)
+      for (const listener of this.listeners) {
+        try {
+          listener.deliver(next)
+        } catch (error) {
+          errors.push(error) // it must not keep the publication from the others, nor what comes after it
+        }
+      }
       this.#waiting.shift()
     }
+    if (errors.length > 0) throw errors[0]
   }
 }

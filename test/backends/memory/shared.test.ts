@@ -68,3 +68,21 @@ t.test('what a listener publishes while it is told arrives after it, at all inst
   await Promise.all(again)
   t.strictSame(seen, { a: [1, 2, 3], b: [1, 2, 3] })
 })
+
+t.test('a listener that throws takes nothing from the others, and gets what is published later', async (t) => {
+  const [a, b] = await startPair(t)
+  const seen: number[] = []
+  await a.broker.subscribe('room', true, {
+    deliver: ({ offset }) => {
+      seen.push(offset)
+      if (offset === 1) throw new Error('a bug')
+    },
+    canAccept: () => true,
+    missed: () => {},
+    positionLost: () => {}
+  })
+  await b.subscribe('room', true)
+  await t.rejects(a.publish('room', 1, { history }), { message: 'a bug' })
+  await a.publish('room', 2, { history })
+  t.strictSame([seen, b.data('room')], [[1, 2], [1, 2]])
+})

@@ -78,7 +78,7 @@ export interface Options {
   /**
    * Age at which the plugin closes a connection, before Cloud Run does it. Up to a tenth is taken off at random, so
    * that not all connect again at once. Less than `requestTimeout`; at least 1 s; false: never.
-   * @default 95 % of `requestTimeout` (57 minutes)
+   * @default 95% of `requestTimeout` (57 minutes)
    */
   maxConnectionAge?: Duration | false | undefined
   /**

@@ -28,7 +28,7 @@ for (const [name, ...directions] of [
   })
 }
 
-testFault('the links to Redis are late by 300 ms', async (service) => {
+testFault('the links to Redis are delayed by 300 ms', async (service) => {
   for (const { proxy } of service.instances) proxy.delay(300)
   await service.published(5)
   for (const { proxy } of service.instances) proxy.heal()
@@ -40,7 +40,7 @@ testFault('the links to Redis carry 20 KB a second', async (service) => {
   for (const { proxy } of service.instances) proxy.heal()
 })
 
-testFault('the link of an instance stands still, and goes on', async (service) => {
+testFault('the link of an instance freezes, and continues', async (service) => {
   const [frozen] = service.instances
   frozen!.proxy.freeze()
   await service.ready(frozen!, false)

@@ -9,7 +9,7 @@ testFault('Redis crashes and comes back with its data', async (service) => {
   await service.allReady(true)
 }, { redis: { persist: true } })
 
-testFault('Redis stands still, and goes on', async (service) => {
+testFault('Redis freezes, and continues', async (service) => {
   service.redis.freeze()
   await service.allReady(false)
   service.redis.thaw()

@@ -13,7 +13,7 @@ import { connect } from '../helpers/ws-client.ts'
 /** For the functions that run inside the page. */
 declare const document: { querySelectorAll (selector: string): ArrayLike<{ textContent: string }> }
 
-t.test('the smallest app and its page: what one window sends, another one shows, and an SDK elsewhere gets', async (t) => {
+t.test('the smallest app and its page: what one window sends, others show, also one that comes later, and an SDK elsewhere gets', async (t) => {
   const html = readPage('README.md').blocks.find(({ language }) => language === 'html')!.code
   const port = await startBlock(t, 'README.md', 'server', { 'index.html': html })
   const browser = await chromium.launch({ executablePath: findProgram('chromium')!, args: ['--headless', '--no-sandbox', '--disable-gpu'] })
@@ -36,7 +36,9 @@ t.test('the smallest app and its page: what one window sends, another one shows,
   await one.fill('input', 'Hello from a window')
   await one.press('input', 'Enter')
   t.strictSame((await publication).data, { text: 'Hello from a window' })
-  await Promise.all([one, two].map(page => page.waitForFunction(() => document.querySelectorAll('li')[0]?.textContent === 'Hello from a window')))
+  const three = await context.newPage()
+  await three.goto(`http://127.0.0.1:${port}/`)
+  await Promise.all([one, two, three].map(page => page.waitForFunction(() => document.querySelectorAll('li')[0]?.textContent === 'Hello from a window')))
 })
 
 t.test('the smallest app without an SDK: what a client sends, all get', async (t) => {

@@ -7,8 +7,9 @@ import { InvalidArgumentError } from './errors.ts'
 const MAX_REASON_BYTES = 123
 
 /**
- * The one error of the app whose text reaches a client: `throw new ClientError(403, 'the room is full')`. The text of
- * any other error may contain what a client must not see. It is never an ERROR in the log. What its code does:
+ * The only error of the app whose message reaches a client: `throw new ClientError(403, 'the room is full')`. The
+ * message of any other error may contain what a client must not see. It is never an ERROR in the log. What its code
+ * does:
  *
  * | thrown by | 400 to 499 | 500 to 1999 | 3000 to 4999 |
  * |---|---|---|---|
@@ -16,7 +17,7 @@ const MAX_REASON_BYTES = 123
  * | `onConnect`, other handlers, SDK route | error reply | error reply | closes |
  * | `onConnect`, `onMessage`, plain route | closes with 1008 | closes with 1008 | closes |
  *
- * "Closes" means with this code, and with the text as the reason. Browsers see close codes, but no HTTP status. SDKs
+ * "Closes" means with this code, and with the message as the reason. Browsers see close codes, but no HTTP status. SDKs
  * connect again from 3000 to 3499 and from 4000 to 4499, and stay away from 3500 to 3999 and from 4500 to 4999.
  * `onMessage` has no reply on the SDK route: there the first two do nothing.
  */
@@ -24,7 +25,7 @@ export class ClientError extends Error {
   readonly code: number
 
   /**
-   * `code`: a whole number from 400 to 1999, or a close code from 3000 to 4999. The text of a close code has at most
+   * `code`: a whole number from 400 to 1999, or a close code from 3000 to 4999. The message of a close code has at most
    * 123 bytes and is not JSON.
    * @throws FST_CRWS_INVALID_ARGUMENT
    */

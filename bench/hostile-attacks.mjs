@@ -123,7 +123,7 @@ const attacks = {
     const socket = await subscribed(port, [])
     const calls = count => times(count, () => socket.write(commands([{ rpc: { method: 'never', data: padded(60_000, '') } }])))
     calls(500)
-    for (let i = 0; i < seconds * 10; i++) { // as many as the default of `rateLimit.messages` allows for ever
+    for (let i = 0; i < seconds * 10; i++) { // as many as the default of `rateLimit.messages` allows forever
       calls(9)
       await wait(100)
     }

@@ -75,7 +75,7 @@ export class Control implements ChannelListener {
     } else if (command.type === 'subscribe' || command.type === 'unsubscribe') {
       await Promise.all(connections.map(connection => connection[command.type](command.channel)))
     } else {
-      throw new Error('it is of a kind that this version does not know')
+      throw new Error('this version does not know commands of this kind')
     }
   }
 

@@ -96,7 +96,7 @@ export class Publisher {
   async history (channel: string, options: HistoryOptions = {}): Promise<ChannelHistory> {
     checkFields('options of history', options, HISTORY_FIELDS)
     const { limit = Number.MAX_SAFE_INTEGER, since, reverse } = options
-    if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', inspect(limit), 'a whole number that is not negative')
+    if (!Number.isSafeInteger(limit) || limit < 0) throw new InvalidArgumentError('limit', inspect(limit), 'a whole number of at least 0')
     const { publications, offset, epoch } = await this.read(checkChannel(channel), { limit, since, reverse })
     return { publications: publications.map(published), offset, epoch }
   }
@@ -112,7 +112,7 @@ function checkOptions (options: PublishOptions): PublishOptions {
   checkFields('options of publish', options, PUBLISH_FIELDS)
   const { idempotencyKey, tags, history } = options
   if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === '')) {
-    throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a string that is not empty')
+    throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a non-empty string')
   }
   if (tags !== undefined && !isTags(tags)) throw new InvalidArgumentError('tags', inspect(tags), 'an object whose values are strings')
   if (history !== undefined && typeof history !== 'boolean') throw new InvalidArgumentError('history', inspect(history), 'true or false')

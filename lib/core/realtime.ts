@@ -34,7 +34,7 @@ export interface Realtime {
   publish<Channel extends string> (channel: Channel, data: DataFor<Channel>, options?: PublishOptions): Promise<Partial<Position>>
   /**
    * Publishes the same to several channels. A client that is subscribed to two of them gets it twice. Rejects if it
-   * failed for one; give an idempotencyKey to be able to repeat it.
+   * failed for one; give an idempotencyKey to be able to retry.
    * @throws as `publish`
    */
   broadcast<Channel extends string> (
@@ -182,5 +182,5 @@ function checkTtl (ttl: Duration): number {
 
 function checkUser (user: unknown): string {
   if (typeof user === 'string' && user !== '' && user.isWellFormed()) return user
-  throw new InvalidArgumentError('user', inspect(user), 'a string of well-formed Unicode that is not empty')
+  throw new InvalidArgumentError('user', inspect(user), 'a non-empty string of well-formed Unicode')
 }

@@ -38,7 +38,7 @@ export class Subscriptions {
     const { since } = options
     const { history, joinLeave } = this.#namespaces.rules(checkChannel(channel))
     if (since !== undefined && history === undefined) {
-      throw new InvalidArgumentError('since', JSON.stringify(since), `nothing in channel ${channel}, whose namespace keeps no history`)
+      throw new InvalidArgumentError('since', JSON.stringify(since), `undefined: the namespace of channel ${channel} keeps no history`)
     }
     if (since !== undefined && !isPosition(since)) throw new InvalidArgumentError('since', JSON.stringify(since), 'a position, { offset, epoch }')
     return connection.turns.take(channel, async () => {

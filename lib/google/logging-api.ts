@@ -127,7 +127,7 @@ export class CloudLoggingApi {
     if (this.#state === 'closed') return // its lines are on stdout already
     const { code, message } = error as { code?: unknown, message?: string }
     const reason = message ?? String(error)
-    if (this.#stdoutUntil === 0) this.#log.error({ event: 'logging.failed', reason }, `Cloud Logging's API does not take entries: ${reason}. They go to stdout meanwhile. ${adviceFor(code)}`)
+    if (this.#stdoutUntil === 0) this.#log.error({ event: 'logging.failed', reason }, `Cloud Logging's API does not accept entries: ${reason}. They go to stdout meanwhile. ${adviceFor(code)}`)
     this.#stdoutUntil = code === MISSING ? Infinity : Date.now() + this.#retryAfter
     this.#retryAfter = Math.min(this.#retryAfter * 2, MAX_RETRY_AFTER)
     this.#spill()
@@ -148,7 +148,7 @@ export class CloudLoggingApi {
   /** Once per request at the most. */
   #reportDropped (): void {
     if (this.#dropped === 0) return
-    this.#log.warn({ event: 'logging.dropped', count: this.#dropped }, `${this.#dropped} log entries dropped: more came than Cloud Logging's API took`)
+    this.#log.warn({ event: 'logging.dropped', count: this.#dropped }, `${this.#dropped} log entries dropped: more came than Cloud Logging's API accepted`)
     this.#dropped = 0
   }
 }

@@ -66,8 +66,8 @@ async function open (): Promise<LoggingClient> {
 /** What to do about it, by the gRPC code of the error (grpc.github.io/grpc/core/md_doc_statuscodes.html). */
 export function adviceFor (code: unknown): string {
   if (code === MISSING) return 'Install the client: npm install @google-cloud/logging'
-  if (code === 7) return 'Grant the service account of the service the role: gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/logging.logWriter'
-  return 'It is tried again by itself'
+  if (code === 7) return 'Grant the role to the service account of the service: gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/logging.logWriter'
+  return 'It is retried automatically'
 }
 
 /** As Cloud Run labels what it reads from stdout; elsewhere there is only the project to name. */

@@ -47,7 +47,7 @@ export function namespaceOf (channel: string): string {
  */
 export function checkChannel (channel: string): string {
   if (typeof channel !== 'string' || channel === '') {
-    throw new InvalidChannelError(inspect(channel), 'a channel is a string that is not empty')
+    throw new InvalidChannelError(inspect(channel), 'a channel is a non-empty string')
   }
   const bytes = Buffer.byteLength(channel)
   if (bytes > MAX_CHANNEL_BYTES) {

@@ -4,8 +4,9 @@ import type { End } from './close-codes.ts'
 import { InvalidArgumentError } from './errors.ts'
 
 /**
- * The one error of the app whose text reaches a client: `throw new ClientError(403, 'the room is full')`. The text of
- * any other error may contain what a client must not see. It is never an ERROR in the log. What its code does:
+ * The only error of the app whose message reaches a client: `throw new ClientError(403, 'the room is full')`. The
+ * message of any other error may contain what a client must not see. It is never an ERROR in the log. What its code
+ * does:
  *
  * | thrown by | 400 to 499 | 500 to 1999 | 3000 to 4999 |
  * |---|---|---|---|
@@ -13,7 +14,7 @@ import { InvalidArgumentError } from './errors.ts'
  * | `onConnect`, other handlers, SDK route | error reply | error reply | closes |
  * | `onConnect`, `onMessage`, plain route | closes with 1008 | closes with 1008 | closes |
  *
- * "Closes" means with this code, and with the text as the reason. Browsers see close codes, but no HTTP status. SDKs
+ * "Closes" means with this code, and with the message as the reason. Browsers see close codes, but no HTTP status. SDKs
  * connect again from 3000 to 3499 and from 4000 to 4499, and stay away from 3500 to 3999 and from 4500 to 4999.
  * `onMessage` has no reply on the SDK route: there the first two do nothing.
  */
@@ -22,7 +23,7 @@ export class ClientError extends Error {
 
   /**
    * `code`: a whole number from 400 to 1999, or a close code from 3000 to 4999. A close carries up to 123 bytes of the
-   * text, and JSON with a full stop. The text may come from a client, so it is never an error.
+   * message, and JSON with a full stop. The message may come from a client, so it is never an error.
    * @throws FST_CRWS_INVALID_ARGUMENT
    */
   constructor (code: number, message: string) {

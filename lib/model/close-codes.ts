@@ -5,16 +5,13 @@ import { InvalidArgumentError } from './errors.ts'
 const MAX_REASON_BYTES = 123
 
 /**
- * Why a connection ended, as in the attribute `websocket.close.cause`:
- * - 'client': the client closed it.
- * - 'server': your app closed it, with `connection.close` or `app.realtime.disconnect`; or an SDK has to start anew.
- * - 'deadline': it reached `maxConnectionAge`.
- * - 'drain': the instance shut down.
- * - 'heartbeat': nothing came from the client within `heartbeat.timeout` after a ping.
- * - 'slow': the client read too slowly, so that `maxBufferedBytes` waited for it or memory was short.
- * - 'policy': the client broke a rule: it sent too much or what is not allowed, or its login expired or was refused.
- * - 'error': a handler of your app failed.
- * - 'abnormal': the socket closed without a close frame, as when a phone loses its network.
+ * Why a connection ended, as in the attribute `websocket.close.cause`: - 'client': the client closed it. - 'server':
+ * your app closed it, with `connection.close` or `app.realtime.disconnect`; or an SDK has to start again. - 'deadline':
+ * it reached `maxConnectionAge`. - 'drain': the instance shut down. - 'heartbeat': nothing came from the client within
+ * `heartbeat.timeout` after a ping. - 'slow': the client read too slowly, so that `maxBufferedBytes` waited for it or
+ * memory was short. - 'policy': the client broke a rule: it sent too much or what is not allowed, or its login expired
+ * or was refused. - 'error': a handler of your app failed. - 'abnormal': the socket closed without a close frame, as
+ * when a phone loses its network.
  */
 export type CloseCause = 'client' | 'server' | 'deadline' | 'drain' | 'heartbeat' | 'slow' | 'policy' | 'error' | 'abnormal'
 
@@ -51,7 +48,7 @@ export const closeCodes = {
   drain: { code: 1001, reason: 'shutdown', cause: 'drain', reconnect: true },
   /** When a client sends a message and the app has no `onMessage`. */
   unsupported: { code: 1003, reason: 'this server does not take messages', cause: 'policy', reconnect: false },
-  /** When a client goes on sending too fast: more messages were dropped than `rateLimit.messages` allows at once. */
+  /** When a client keeps sending too fast: more messages were dropped than `rateLimit.messages` allows at once. */
   flooding: { code: 1008, reason: 'too many messages', cause: 'policy', reconnect: false },
   /** When a message is larger than `maxPayload`. `ws` sends the code without a reason; the app is told this one. */
   tooBig: { code: 1009, reason: 'message too big', cause: 'policy', reconnect: false },
@@ -83,7 +80,7 @@ export const sdkCloseCodes = {
   drain: { code: 3001, reason: 'shutdown', cause: 'drain', reconnect: true },
   /** When a client calls `send` and the app has no `onMessage`. */
   unsupported: { code: 3508, reason: 'not available', cause: 'policy', reconnect: false },
-  /** When a client goes on sending after commands were refused with error 111, as in `closeCodes.flooding`. */
+  /** When a client keeps sending after commands were refused with error 111, as in `closeCodes.flooding`. */
   flooding: { code: 3013, reason: 'too many requests', cause: 'policy', reconnect: true },
   /** When `onMessage` throws: `send` has no reply that could carry the error. */
   internalError: { code: 3004, reason: 'internal server error', cause: 'error', reconnect: true },
@@ -95,7 +92,7 @@ export const sdkCloseCodes = {
 export const sdkOnlyCloseCodes = {
   /** When the position in a server-side subscription was lost, or a new token names other channels. */
   insufficientState: { code: 3010, reason: 'insufficient state', cause: 'server', reconnect: true },
-  /** When a token is not valid, is for somebody or something else, or the app takes none. */
+  /** When a token is invalid, is for another user or channel, or the app takes none. */
   invalidToken: { code: 3500, reason: 'invalid token', cause: 'policy', reconnect: false },
   /** When a client breaks the protocol (bad frame, command before connect), or sends no token where one is required. */
   badRequest: { code: 3501, reason: 'bad request', cause: 'policy', reconnect: false },

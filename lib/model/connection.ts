@@ -45,17 +45,17 @@ export interface Connection {
   /** False as soon as the connection is closing or closed. */
   readonly open: boolean
   /**
-   * Sends one message to this client alone, after everything that was published to it before.
-   * On the plain route a string is sent as it is, a Buffer as a binary message, anything else as JSON.
-   * An SDK receives it as a `message` event.
+   * Sends one message to this client only, after everything that was published to it before. On the plain route a
+   * string is sent as it is, a Buffer as a binary message, anything else as JSON. An SDK receives it as a `message`
+   * event.
    * @returns false if the connection has ended.
    * @throws FST_CRWS_INVALID_DATA if JSON cannot carry `data`.
    */
   send (data: unknown): boolean
   /**
-   * Subscribes the connection to a channel. Resolves when every later publication will arrive.
-   * With `since` the publications after that position are sent first. It needs a namespace with history.
-   * Subscribing again changes nothing.
+   * Subscribes the connection to a channel. Resolves once every later publication will arrive. With `since` the
+   * publications after that position are sent first. It needs a namespace with history. Subscribing again changes
+   * nothing.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT (`since` without history),
    * FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */

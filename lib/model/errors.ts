@@ -13,14 +13,14 @@ export const UnknownOptionError = createError<[string]>('FST_CRWS_UNKNOWN_OPTION
  * message names everything that is wrong with the options.
  */
 export const InvalidOptionError = createError<[string]>('FST_CRWS_INVALID_OPTION', '%s')
-/** When the app has a route already where the plugin would add one of its own. `register` rejects. */
+/** When the app already has a route where the plugin would add one of its own. `register` rejects. */
 export const RouteTakenError = createError<[string, string, string]>(
-  'FST_CRWS_ROUTE_TAKEN', 'The route GET %s exists already. Choose another path with the option %s, or leave the route out with %s: false'
+  'FST_CRWS_ROUTE_TAKEN', 'The route GET %s already exists. Choose another path with the option %s, or leave the route out with %s: false'
 )
-/** When the plugin is registered a second time on one server, also in a scope that does not see the first. */
+/** When the plugin is registered a second time on one server, even in a scope that does not see the first. */
 export const AlreadyRegisteredError = createError(
   'FST_CRWS_ALREADY_REGISTERED',
-  'The plugin is registered already, here or in another scope of the app. Register it once, before the parts of the app that use it'
+  'The plugin is already registered, here or in another scope of the app. Register it once, before the parts of the app that use it'
 )
 
 /** When an upgrade comes while `maxConnections` are open. */
@@ -49,7 +49,7 @@ export const AuthenticateTimeoutError = createError<[number]>(
 export const RateLimitError = createError<[number, string]>(
   'FST_CRWS_RATE_LIMIT', 'Too many connections from this address: at most %d. Try again in %s', 429
 )
-/** When a request to a WebSocket route is not an upgrade, or one to another version of the protocol. */
+/** When a request to a WebSocket route is not an upgrade, or asks for another version of the protocol. */
 export const UpgradeRequiredError = createError<[string]>('FST_CRWS_UPGRADE_REQUIRED', 'This is a WebSocket endpoint: %s', 426)
 /** When an upgrade is sent to a route that is not a WebSocket route. */
 export const NoWebSocketRouteError = createError(
@@ -63,11 +63,11 @@ export const NoWebSocketRouteError = createError(
 export const InvalidChannelError = createError<[string, string]>('FST_CRWS_INVALID_CHANNEL', 'Invalid channel %s: %s', 400, TypeError)
 /** When the app publishes or sends data that JSON cannot carry. */
 export const InvalidDataError = createError<[string]>(
-  'FST_CRWS_INVALID_DATA', 'Data cannot be sent: %s. Allowed is anything that JSON can carry, or a Buffer', 400, TypeError
+  'FST_CRWS_INVALID_DATA', 'Data cannot be sent: %s. Send anything that JSON can carry, or a Buffer', 400, TypeError
 )
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
-  'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, allowed is %s', 400, TypeError
+  'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError
 )
 /** When the app subscribes a connection that has ended, or that ends meanwhile. */
 export const ConnectionClosedError = createError<[string]>('FST_CRWS_CONNECTION_CLOSED', 'Connection %s is closed', 410)
@@ -79,10 +79,11 @@ export const UnrecoverablePositionError = createError<[string]>(
 
 /** When a snapshot of `onSubscribe` would have a gap. The client asks again, and `onSubscribe` reads a newer one. */
 export const SnapshotGapError = createError<[string, string]>(
-  'FST_CRWS_SNAPSHOT_GAP', 'What was published to channel %s after the since of onSubscribe is no longer all there: %s', 409
+  'FST_CRWS_SNAPSHOT_GAP', 'The history of channel %s no longer has everything after the since of onSubscribe: %s', 409
 )
 
-// The texts of these three may reach an end user, by Fastify's error reply. `cause` has the detail, such as an address.
+// The messages of these three may reach an end user, in Fastify's error reply. `cause` has the detail, such as an
+// address.
 const RedisUnavailable = createError('FST_CRWS_REDIS_UNAVAILABLE', 'Redis is down. Nothing was stored; try again', 503)
 const RedisNoAnswer = createError(
   'FST_CRWS_REDIS_NO_ANSWER',

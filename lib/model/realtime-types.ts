@@ -6,7 +6,7 @@
  * - `info`: the type of `connection.info`, of a member's `info`, and of the `info` that `authenticate` returns.
  * - `channels`: what each namespace carries, by its name; '' names the channels without a colon.
  *
- * They describe your app and check nothing at run time: a token's `info` and what a client publishes come as they are.
+ * They describe your app and check nothing at run time: a token's `info` and what a client publishes arrive unchecked.
  * @example
  * declare module 'fastify-cloud-run-websocket' {
  *   interface RealtimeTypes {

@@ -108,7 +108,7 @@ export class Logs {
 
   slow (connection: LoggedConnection, bufferedBytes: number): void {
     const fields = { ...client(connection), bufferedBytes, ...this.#context(connection) }
-    this.#write('connection.slow', fields, `${nameOf(connection)} is dropped: the client does not read fast enough`)
+    this.#write('connection.slow', fields, `${nameOf(connection)} is closed: the client does not read fast enough`)
   }
 
   /** A handler of the app threw. The entry has its stack. `handler`: its name, or what else was done. */
@@ -155,7 +155,7 @@ export class Logs {
   }
 
   bridgeDown (reason: string): void {
-    this.#write('bridge.down', { reason }, `${whatFailed(reason)}: ${reason.replace(/\.+$/, '')}. Connections stay open, publishing fails`)
+    this.#write('bridge.down', { reason }, `${whatFailed(reason)}: ${reason.replace(/\.+$/, '')}. Connections stay open, and publishing fails`)
   }
 
   /** `downtime`: ms; 0 at the start. */
@@ -173,7 +173,7 @@ export class Logs {
   }
 
   keysRestored (url: string): void {
-    this.#write('keys.restored', { url }, `The keys that verify tokens are fetched from ${url} again`)
+    this.#write('keys.restored', { url }, `The keys that verify tokens were fetched from ${url} again`)
   }
 
   controlFailed (command: string, err: unknown): void {

@@ -25,8 +25,8 @@ export type ChannelsOptions = {
 }
 
 /**
- * Rules of one namespace. They bind SDK clients. Your app may always publish and subscribe; for it, only `history`
- * and `presence` count.
+ * Rules of one namespace. They apply to SDK clients. Your app may always publish and subscribe; only `history`,
+ * `presence`, `batchDelay` and `slow` apply to its calls.
  */
 export interface ChannelOptions<Data = unknown> {
   /**
@@ -57,8 +57,8 @@ export interface ChannelOptions<Data = unknown> {
    */
   history?: { size: number, ttl: Duration } | undefined
   /**
-   * Limits what one user publishes to one channel with an SDK, over all connections to this instance; without a user,
-   * what one connection does. Publishes over it get error 111.
+   * Limits what one user publishes to one channel with an SDK, over all connections to this instance. Without a user,
+   * it limits one connection. Publishes over the limit get error 111.
    * @default undefined (no limit)
    */
   publishLimit?: Limit | undefined
@@ -68,8 +68,8 @@ export interface ChannelOptions<Data = unknown> {
    */
   token?: boolean | undefined
   /**
-   * How long a publication may wait for others, so that they leave in one write. A few milliseconds trade latency for
-   * CPU. At most one second. With 0 only what arrives in the same turn of the event loop leaves together.
+   * How long a publication may wait for others, so that they are sent in one write. A few milliseconds trade latency
+   * for CPU. At most one second. With 0, only what arrives in the same turn of the event loop is sent together.
    * @default 0
    */
   batchDelay?: Duration | undefined

@@ -5,15 +5,15 @@ import type { Problems } from './problems.ts'
 
 const prefixIsKeyPrefix = processWarning.createDeprecation({
   code: 'FST_CRWS_DEP001',
-  message: 'The option "prefix" is called "keyPrefix" now, and the next version will not know the old name. It names Redis keys. ' +
-    'For routes under a path, register the plugin in a scope that has this path as its prefix'
+  message: 'The option "prefix" is now called "keyPrefix", and the next version will refuse the old name. It prefixes Redis keys. ' +
+    'For routes under a path, register the plugin in a scope with that path as its prefix'
 })
 
 /** Returns the options with `prefix`, the old name, under its new one, and warns of it once. */
 export function withKeyPrefix ({ prefix, ...options }: Options, problems: Problems): Omit<Options, 'prefix'> {
   if (prefix === undefined) return options
   const { keyPrefix = prefix } = options
-  if (keyPrefix !== prefix) problems.add(invalid('prefix', prefix, 'nothing beside another keyPrefix, which is its new name'))
+  if (keyPrefix !== prefix) problems.add(invalid('prefix', prefix, 'no value beside a different keyPrefix, which is its new name'))
   prefixIsKeyPrefix()
   return { ...options, keyPrefix }
 }

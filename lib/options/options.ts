@@ -14,12 +14,12 @@ import type { TokenOptions } from './token-options.ts'
 type MaybePromise<T> = T | Promise<T>
 
 /**
- * Options of the plugin. All of them may be left out: without any the plugin runs on a laptop, without Redis and
+ * Options of the plugin. All of them may be left out: with no options the plugin runs on a laptop, without Redis and
  * without Google.
  *
- * Handlers may be async. One that throws never ends the process: the error is logged, and the connection is closed
- * with 1011. An SDK client gets error 100 in reply instead, or code and text of a `ClientError`. Only if `onMessage`
- * throws it is closed, with 3004.
+ * Handlers may be async. One that throws never ends the process: the error is logged, and the connection is closed with
+ * 1011. An SDK client gets error 100 in reply instead, or the code and message of a `ClientError`. It is closed, with
+ * 3004, only if `onMessage` throws.
  */
 export interface Options {
   /**
@@ -51,7 +51,7 @@ export interface Options {
    */
   redis?: RedisOption | false | undefined
   /**
-   * Starts the name of every Redis key and Pub/Sub channel. It contains no white space and no braces.
+   * Prefix of every Redis key and Pub/Sub channel. It contains no whitespace and no braces.
    * @default 'ws'
    */
   keyPrefix?: string | undefined
@@ -66,18 +66,18 @@ export interface Options {
    */
   logLevel?: LogLevel
   /**
-   * Serializers for the log entries of the plugin's routes, by field, as of any plugin.
+   * Serializers for the log entries of the plugin's routes, by field, as for any plugin.
    * @default those of the app's logger
    */
   logSerializers?: Record<string, (value: any) => string>
   /**
-   * Maximum number of connections of this instance. Upgrades over it get 503 with Retry-After.
+   * Maximum number of connections of this instance. Further upgrades get 503 with Retry-After.
    * @default 950
    */
   maxConnections?: number | undefined
   /**
    * Age at which the plugin closes a connection, before Cloud Run does it. Up to a tenth is taken off at random, so
-   * that not all connect again at once. Less than `requestTimeout`; at least 1 s; false: never.
+   * that clients do not all connect again at once. Less than `requestTimeout`; at least 1 s; false: never.
    * @default 95% of `requestTimeout` (57 minutes)
    */
   maxConnectionAge?: Duration | false | undefined
@@ -104,8 +104,8 @@ export interface Options {
   maxBufferedBytes?: number | undefined
   /**
    * Memory of this process, in bytes. When nine tenths are resident, upgrades get 503 until some is free, or until a
-   * tenth of the connections has left. Above three quarters, clients are terminated if more than a quarter of the
-   * limit waits to be sent to all clients together, those with the most first. False: no limit.
+   * tenth of the connections has left. Above three quarters, clients are terminated if more than a quarter of the limit
+   * waits to be sent to all clients together. Those with the most bytes waiting go first. False: no limit.
    * @default the memory of the container, else of the machine
    */
   memoryLimit?: number | false | undefined
@@ -117,24 +117,25 @@ export interface Options {
    */
   allowedOrigins?: '*' | readonly (string | RegExp)[] | undefined
   /**
-   * `connections` limits upgrades per client address, on all instances that share a Redis; those over it get 429.
-   * `messages` limits messages and commands per connection; those over it are not handled. Presence and history count
-   * as one for each 4 KiB of the answer. False turns off one limit, or both.
+   * `connections` limits upgrades per client address, on all instances that share a Redis; upgrades over the limit get
+   * 429. `messages` limits messages and commands per connection; messages over the limit are not handled. Presence and
+   * history count as one for each 4 KiB of the answer. False turns off one limit, or both.
    * @default { connections: { max: 6_000, timeWindow: '1m' }, messages: { max: 1_000, timeWindow: '10s' } }
    */
   rateLimit?: { connections?: Limit | false | undefined, messages?: Limit | false | undefined } | false | undefined
   /**
-   * Who says what the client's address is: the number of proxies that are trusted ahead of this service's own front
-   * end, or `(request) => address`. 0 on run.app, 1 behind Google's external load balancer. Elsewhere than on Cloud Run
-   * it is the number of entries of X-Forwarded-For that are trusted. While it is 0, Fastify's `trustProxy` decides, if
-   * the app has set it.
+   * How the client's address is found: the number of trusted proxies in front of this service's own front end, or
+   * `(request) => address`. 0 on run.app, 1 behind Google's external load balancer. Outside Cloud Run it is the number
+   * of entries of X-Forwarded-For that are trusted. While it is 0, Fastify's `trustProxy` decides, if the app has set
+   * it.
    * @default 0
    */
   trustedProxies?: number | ((request: FastifyRequest) => string) | undefined
   /**
    * Finds out who the user is, before the upgrade, on both routes, within 10 s. If it throws, the upgrade gets 401, or
-   * the error's own `statusCode`. The client sees the text of a `ClientError` and of an error with a 4xx status code.
-   * Browsers see no status: a `ClientError` with a close code tells them, and keeps SDKs out, see `ClientError`.
+   * the error's own `statusCode`. The client sees the message of a `ClientError` and of an error with a 4xx status
+   * code. Browsers see no status. A `ClientError` with a close code tells them why, and keeps SDKs out: see
+   * `ClientError`.
    * @default undefined (everybody may connect, as user '')
    */
   authenticate?: ((request: FastifyRequest) => MaybePromise<Identity>) | undefined
@@ -163,15 +164,15 @@ export interface Options {
   /** The connection has ended, and all its messages have been handled. */
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
   /**
-   * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103, an object is
-   * granted. A snapshot, `{ data, since }`, has no gap.
+   * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103; an object
+   * grants it. A snapshot, `{ data, since }`, has no gap.
    * @default undefined (the rules decide)
    */
   onSubscribe?: (
     (connection: Connection, channel: string, details: { data?: unknown }) => MaybePromise<SubscribeGrant | boolean | void>
   ) | undefined
   /**
-   * An SDK client publishes, and the rules of the namespace allow it. False refuses it with error 103, an object
+   * An SDK client publishes, and the rules of the namespace allow it. False refuses it with error 103; an object
    * changes what is published.
    * @default undefined (the rules decide)
    */
@@ -183,8 +184,8 @@ export interface Options {
   onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
   /**
    * Closes all connections within `timeout` (at least 100 ms) when the app closes, and at SIGTERM and SIGINT if
-   * `signals` is true. A signal that comes again changes nothing, but for a SIGINT two seconds or more after the
-   * first: it ends the process. False: connections are closed within half a second, and signals are not handled.
+   * `signals` is true. A repeated signal changes nothing, except a SIGINT two seconds or more after the first one: it
+   * ends the process. False: connections are closed within half a second, and signals are not handled.
    * @default { signals: true, timeout: '8s' }
    */
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined

@@ -40,14 +40,14 @@ export class Problems {
 
 /** The error for one value that is not allowed. `got` shows no secret. */
 export function invalidOption (name: string, got: string, allowed: string): Error {
-  return errorOf([{ text: `Invalid option "${name}": got ${got}, allowed is ${allowed}` }])
+  return errorOf([{ text: `Invalid option "${name}": got ${got}, expected ${allowed}` }])
 }
 
 /** The error for an unknown name. `parent` is the name of the object that it is in, with a dot; '' at the top. */
 export function unknownOption (parent: string, name: string, known: readonly string[]): Error {
   const meant = likelyMeant(name, known)
   const text = `Unknown option "${parent}${name}".${meant === undefined ? '' : ` Did you mean \`${parent}${meant}\`?`}`
-  return errorOf([{ text, unknown: { known: `Known here: ${known.map(one => parent + one).join(', ')}`, suggested: meant !== undefined } }])
+  return errorOf([{ text, unknown: { known: `Known options: ${known.map(one => parent + one).join(', ')}`, suggested: meant !== undefined } }])
 }
 
 function errorOf (problems: readonly Problem[]): Error {

@@ -46,7 +46,7 @@ const noRateLimit: typeof rateLimitDefaults = Object.freeze({ connections: false
 const rateLimits = fields({ connections: orLiteral([false], limit), messages: orLiteral([false], limit) }, rateLimitDefaults)
 const rateLimit: Check<typeof rateLimitDefaults> = (value, name) => value === false ? noRateLimit : rateLimits(value, name)
 
-const historyBound = 'a value: without a bound a channel would grow for ever'
+const historyBound = 'a value: without a bound a channel would grow forever'
 const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: duration(1_000) }, {}, {
   required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl }, such as { size: 100, ttl: '10m' }"
 })
@@ -71,7 +71,7 @@ const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
   for (const [namespace, rules] of Object.entries(given)) {
     if (rules === undefined) continue
     problems.attempt(() => {
-      if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the text before the first ':' of a channel")
+      if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the part of a channel before the first ':'")
       resolved.set(namespace, channelRules(rules, `${name}.${namespace}`))
     })
   }
@@ -79,12 +79,12 @@ const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
   return resolved
 }
 
-const someString = string(/./, 'a string that is not empty')
+const someString = string(/./, 'a non-empty string')
 const hmacSecret: Check<string> = (value, name) => {
   const valid = typeof value === 'string' && Buffer.byteLength(value) >= MIN_SECRET_BYTES && !value.includes('-----BEGIN')
   if (valid) return value
   throw invalid(name, value, `a string of at least ${MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2) that nobody can guess, ` +
-    'as from "openssl rand -hex 32", or a list of them. A public key in PEM form goes into token.publicKey')
+    'as from "openssl rand -hex 32", or a list of them. A public key in PEM format goes into token.publicKey')
 }
 const secret: Check<string | readonly string[]> = (value, name) => {
   if (Array.isArray(value) && value.length > 0) return value.map(one => hmacSecret(one, name))
@@ -94,7 +94,7 @@ const publicKey: Check<string> = (value, name) => {
   try {
     if (algorithmsOf(createPublicKey(value as string)).length > 0) return value as string
   } catch {} // not a key at all: the same error
-  throw invalid(name, value, 'a public key in PEM form, of RSA, EC or Ed25519')
+  throw invalid(name, value, 'a public key in PEM format: RSA, EC or Ed25519')
 }
 
 const keySources = { secret, publicKey, jwksUrl: string(/^https?:\/\/./, 'a URL') }
@@ -155,7 +155,7 @@ const checks = {
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
   redis: redisSource,
-  keyPrefix: string(/^[^\s{}]+$/, 'a string without white space and braces that is not empty'),
+  keyPrefix: string(/^[^\s{}]+$/, 'a non-empty string without whitespace or braces'),
   maxConnections: integer(1),
   maxConnectionAge: orLiteral([false], duration(1_000)),
   requestTimeout: duration(1_000),

@@ -20,7 +20,7 @@ export interface SubscribeGrant {
    * namespace with history.
    *
    * A client that recovers from a position of its own does so, and `since` is used only if it cannot. If the history no
-   * longer has all since then, the client gets error 100 and asks again.
+   * longer has everything since then, the client gets error 100 and asks again.
    * @default undefined (the client gets what is published from now on)
    */
   since?: Position | undefined
@@ -45,7 +45,7 @@ export function checkGrant (grant: SubscribeGrant, channel: string, history: boo
   const { since } = grant
   if (since === undefined) return grant
   if (!history) {
-    throw new InvalidArgumentError('since from onSubscribe', inspect(since), `nothing in channel ${channel}, whose namespace keeps no history`)
+    throw new InvalidArgumentError('since from onSubscribe', inspect(since), `undefined: the namespace of channel ${channel} keeps no history`)
   }
   if (!isPosition(since)) {
     throw new InvalidArgumentError('since from onSubscribe', inspect(since), '{ offset, epoch } as realtime.history(channel, { limit: 0 }) returns it')

@@ -9,7 +9,7 @@ export type TokenOptions = {
 } & (
   | {
     /**
-     * HMAC secret (HS256, HS384, HS512) of at least 32 bytes. While it is replaced, a list: a token signed with any of
+     * HMAC secret (HS256, HS384, HS512) of at least 32 bytes. While you rotate it, a list: a token signed with any of
      * them is valid.
      */
     secret: string | readonly string[]

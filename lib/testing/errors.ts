@@ -9,7 +9,7 @@ export const NoMessageError = createError<[number, string]>('FST_CRWS_TEST_NO_ME
 /** When `nextJson` finds a message that is not JSON. */
 export const NotJsonError = createError<[string]>('FST_CRWS_TEST_NOT_JSON', 'The next message is not JSON: %s. Use next() for it', 500)
 /** When `fakeTime` is called a second time. */
-export const TimeIsFakeError = createError('FST_CRWS_TEST_TIME', 'The time is fake already. Call restore() before another fakeTime()', 500)
+export const TimeIsFakeError = createError('FST_CRWS_TEST_TIME', 'Time is already fake. Call restore() before another fakeTime()', 500)
 
 const RefusedError = createError<[string, number, string]>('FST_CRWS_TEST_REFUSED', 'The upgrade of %s was refused with %d: %s')
 

@@ -151,7 +151,7 @@ class SocketTestClient implements TestClient {
 
   #received (): string {
     const { length } = this.messages
-    if (length === 0) return 'None has come before'
+    if (length === 0) return 'No message came before'
     const last = inspect(this.messages.slice(-SHOWN), { breakLength: Infinity, maxStringLength: 200 })
     return length > SHOWN ? `${length} came before; the last of them: ${last}` : `Came before: ${last}`
   }

@@ -137,7 +137,7 @@ t.test('a server that is not there, or never answers, keeps nobody waiting', asy
   t.match(about('logging.dropped'), [{ severity: 'WARNING', count: 50, message: /50 log entries dropped/ }])
 
   await until(() => other.about('logging.failed').length === 1, 'the line')
-  t.match(other.stdout, [{ reason: /UNAVAILABLE/, message: /It is tried again/ }, { message: 'x' }])
+  t.match(other.stdout, [{ reason: /UNAVAILABLE/, message: /It is retried/ }, { message: 'x' }])
 })
 
 t.test('a request that is not answered fails after five seconds; what waits takes no more memory than it may', async (t) => {

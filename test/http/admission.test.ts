@@ -357,9 +357,9 @@ t.test('what authenticate returns is checked as options are', async (t) => {
   const { logger, entries } = collectLog()
   const { app, url } = await startApp(t, { authenticate: ({ headers }) => JSON.parse(String(headers['x-identity'])) }, { logger })
   for (const [identity, reason] of [
-    [{ userId: 'ann' }, /result of authenticate: got the unknown field "userId" \(did you mean `user`\?\), allowed is an object with user, info, channels, expiresAt, meta/],
+    [{ userId: 'ann' }, /result of authenticate: got the unknown field "userId" \(did you mean `user`\?\), expected an object with user, info, channels, expiresAt, meta/],
     [{ user: 'ann', inof: {} }, /"inof" \(did you mean `info`\?\)/],
-    [{ user: 'ann', expiresAt: Date.now() }, /expiresAt from authenticate: got \d{13}, which looks like milliseconds, allowed is a Unix time in seconds: divide it by 1000/]
+    [{ user: 'ann', expiresAt: Date.now() }, /expiresAt from authenticate: got \d{13}, which looks like milliseconds, expected a Unix time in seconds: divide it by 1000/]
   ] as const) {
     const headers = { 'x-identity': JSON.stringify(identity) }
     t.ok((await rejected(`${url}/ws`, { headers })).statusCode >= 400)

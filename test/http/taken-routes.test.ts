@@ -11,7 +11,7 @@ t.test('a route that the app has already is named together with the option that 
     t.teardown(() => app.close())
     app.get(path, async () => 'mine')
     const error = await t.rejects(async () => await app.register(cloudRunWebSocket, quiet), { code: 'FST_CRWS_ROUTE_TAKEN' }) as unknown as Error
-    t.equal(error.message, `The route GET ${path} exists already. Choose another path with the option ${option}, or leave the route out with ${option}: false`)
+    t.equal(error.message, `The route GET ${path} already exists. Choose another path with the option ${option}, or leave the route out with ${option}: false`)
   }
 })
 
@@ -35,6 +35,6 @@ t.test('two options with one path are both named', async (t) => {
   const app = Fastify()
   t.teardown(() => app.close())
   await t.rejects(async () => await app.register(cloudRunWebSocket, { ...quiet, readyPath: '/health' }), {
-    code: 'FST_CRWS_INVALID_OPTION', message: 'Invalid option "readyPath": got \'/health\', allowed is a path other than that of healthPath'
+    code: 'FST_CRWS_INVALID_OPTION', message: 'Invalid option "readyPath": got \'/health\', expected a path other than that of healthPath'
   })
 })

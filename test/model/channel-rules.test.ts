@@ -25,7 +25,7 @@ t.test('a channel is a string of 1 to 255 bytes without control characters', asy
   const valid = ['x', ' ', 'chat:{1} %', 'ž'.repeat(127), 'x'.repeat(255)]
   t.strictSame(valid.map(checkChannel), valid)
   const invalid: Array<[channel: unknown, message: RegExp]> = [
-    ['', /a string that is not empty/], [undefined, /a string that is not empty/], [7, /a string that is not empty/],
+    ['', /a non-empty string/], [undefined, /a non-empty string/], [7, /a non-empty string/],
     ['x'.repeat(256), /256 bytes/], ['ž'.repeat(128), /256 bytes/],
     ['\u0000', /control characters/], ['a\nb', /control characters/], ['\u007f', /control characters/]
   ]

@@ -56,7 +56,7 @@ t.test('on Cloud Run a service without Redis, or with too little concurrency, ge
 
 t.test('on Cloud Run a trustProxy that is wrong there gets a hint at the start', async t => {
   onCloudRun(t)
-  for (const [trustProxy, effect] of [[true, /lets a client choose its own address/], [1 as never, /makes one address of all clients/]] as Array<[true, RegExp]>) {
+  for (const [trustProxy, effect] of [[true, /a client can choose its own address/], [1 as never, /all clients have the same address/]] as Array<[true, RegExp]>) {
     const { logger, given, hints } = newLog()
     await startApp(t, { redis: false }, { logger, trustProxy })
     t.match(await given('trust_proxy'), { severity: 'WARNING', trustProxy, command: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })', message: effect })
@@ -78,7 +78,7 @@ t.test('a function trustedProxies that gives no address gets one hint, and the a
     ['an exception (TypeError)', () => { throw new TypeError('no') }],
     ['undefined', () => undefined],
     ['null', () => null],
-    ['a string that is no address', () => 'ann']
+    ['a string that is not an address', () => 'ann']
   ]
   for (const [type, trustedProxies] of functions) {
     const { logger, given, hints } = newLog()
@@ -109,9 +109,9 @@ t.test("bounds of the app's own @fastify/websocket that are wider than ours get 
     severity: 'WARNING',
     hint: 'websocket_bounds',
     command: 'app.register(websocket, { options: { maxPayload: 1000, maxFragments: 64, maxBufferedChunks: 1024 } })',
-    message: /maxPayload 104857600 in place of 1000, maxFragments 16384 in place of 64, maxBufferedChunks 262144 in place of 1024/
+    message: /maxPayload 104857600 instead of 1000, maxFragments 16384 instead of 64, maxBufferedChunks 262144 instead of 1024/
   })
-  t.match(await startWith({ maxPayload: 0, maxFragments: 64, maxBufferedChunks: 1_024 }), [{ message: /maxPayload without limit in place of 1000/ }])
+  t.match(await startWith({ maxPayload: 0, maxFragments: 64, maxBufferedChunks: 1_024 }), [{ message: /maxPayload without limit instead of 1000/ }])
   t.strictSame(await startWith({ maxPayload: 1_000, maxFragments: 64, maxBufferedChunks: 1_024 }), [])
   const { logger, hints } = newLog()
   await startApp(t, {}, { logger })
@@ -295,7 +295,7 @@ t.test('a token alone leaves the plain route open to anybody, which is told once
     hints.started(0)
     hints.started(1)
     t.strictSame(names(), ['open_path'])
-    t.match(given[0], { command: 'app.register(cloudRunWebSocket, { path: false })', msg: /^Anybody may connect to \/(ws|live), .*authenticate/ })
+    t.match(given[0], { command: 'app.register(cloudRunWebSocket, { path: false })', msg: /^Anybody can connect to \/(ws|live) .*authenticate/ })
   }
   const right = [{ onMessage }, { token }, { token, onMessage, path: false as const }, { token, onMessage, authenticate: () => ({}) }]
   for (const options of right) {

@@ -21,7 +21,7 @@ t.test('reading the history or the presence of a namespace that keeps none is an
     t.match(await realtime.history('a-b:1'), { publications: [] })
     t.match(await realtime.history('lobby'), { publications: [] })
   }
-  const there = "The namespaces there are: 'chat', 'orders', 'a-b'."
+  const there = "Known namespaces: 'chat', 'orders', 'a-b'."
   const missing = (namespace: string) => `its namespace '${namespace}' is not in the option channels. ${there}`
   const history = (namespace: string) => `channels: { ${namespace}: { history: { size: 100, ttl: '10m' } } }`
   const presence = (namespace: string) => `channels: { ${namespace}: { presence: true } }`
@@ -38,7 +38,7 @@ t.test('reading the history or the presence of a namespace that keeps none is an
 
 t.test('an app that reads any number of namespaces gets a bounded number of hints, and none without namespaces is named', async (t) => {
   const reads = new UnkeptReads(resolveOptions({}, {}).channels)
-  t.match(reads.find('history', 'x:1')?.text, /The option has no namespace\. To keep it$/)
+  t.match(reads.find('history', 'x:1')?.text, /The option has no namespaces\. To keep it$/)
   const told = Array.from({ length: 1_000 }, (_, i) => reads.find('history', `n${i}:1`)).filter(one => one !== undefined)
   t.equal(told.length, 99)
 })

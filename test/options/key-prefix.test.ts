@@ -13,13 +13,13 @@ t.test('prefix is the old name of keyPrefix, and a warning says so once', async 
   t.match(resolveOptions({ prefix: 'a', keyPrefix: 'a' }, {}), { keyPrefix: 'a' })
   t.notOk('prefix' in resolveOptions({ prefix: 'a' }, {}))
   await warned
-  t.match(warnings, [{ name: 'DeprecationWarning', code: 'FST_CRWS_DEP001', message: /"prefix" is called "keyPrefix" now.*scope that has this path as its prefix/ }])
+  t.match(warnings, [{ name: 'DeprecationWarning', code: 'FST_CRWS_DEP001', message: /"prefix" is now called "keyPrefix".*scope with that path as its prefix/ }])
   t.equal(warnings.length, 1)
 })
 
 t.test('both names with different values are an error', async (t) => {
   t.throws(() => resolveOptions({ prefix: 'a', keyPrefix: 'b' }, {}), {
-    code: 'FST_CRWS_INVALID_OPTION', message: 'Invalid option "prefix": got \'a\', allowed is nothing beside another keyPrefix, which is its new name'
+    code: 'FST_CRWS_INVALID_OPTION', message: 'Invalid option "prefix": got \'a\', expected no value beside a different keyPrefix, which is its new name'
   })
   t.throws(() => resolveOptions({ prefix: 'a', keyPrefix: 'b', maxPayload: 0 }, {}), { message: /^2 options are wrong/ })
 })

@@ -44,7 +44,7 @@ const cases: Case[] = [
   { name: 'healthPath', ...path },
   { name: 'readyPath', ...path },
   { name: 'sdkPath', ...path },
-  { name: 'keyPrefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a string without white space and braces that is not empty/ },
+  { name: 'keyPrefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a non-empty string without whitespace or braces/ },
   { name: 'maxConnections', ...count },
   { name: 'maxPayload', ...count },
   { name: 'maxBufferedBytes', ...count },
@@ -103,8 +103,8 @@ const cases: Case[] = [
     invalid: ['', 'a', secret.slice(1), 'ü'.repeat(15), [], [secret, 'b'], [[secret]], publicKey, ` ${publicKey}`, [secret, publicKey], Buffer.from(secret), 1, null],
     allowed: /a string of at least 32 bytes .*public key .* token\.publicKey/
   },
-  { name: 'token.issuer', valid: [], invalid: ['', 1, null], allowed: /a string that is not empty/ },
-  { name: 'token.audience', valid: [], invalid: ['', 1, null], allowed: /a string that is not empty/ },
+  { name: 'token.issuer', valid: [], invalid: ['', 1, null], allowed: /a non-empty string/ },
+  { name: 'token.audience', valid: [], invalid: ['', 1, null], allowed: /a non-empty string/ },
   { name: 'token.jwksUrl', valid: [], invalid: ['', 'example.com', 1, null], allowed: /a URL/ },
   {
     name: 'shutdown',
@@ -238,7 +238,7 @@ for (const { name, valid, invalid, allowed } of cases) {
       const error = t.throws(() => resolve(at(name, given)), { code: 'FST_CRWS_INVALID_OPTION' }, `refuses ${String(given)}`)
       const { message } = error as Error
       t.match(message, `"${name}"`, 'names the option')
-      t.match(message, /: got .+, allowed is /, 'names the value')
+      t.match(message, /: got .+, expected /, 'names the value')
       t.match(message, allowed, 'says what is allowed')
     }
   })
@@ -261,14 +261,14 @@ t.test('channel rules are completed', async (t) => {
   t.match(resolve({ channels: { chat: { batchDelay: '5ms', slow: 'latest' } } }).channels.get('chat'), { batchDelay: 5, slow: 'latest' })
   t.throws(() => resolve({ channels: { chat: { batchDelay: '2s' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.batchDelay".*at least 0 ms and at most 1000 ms/ })
   t.throws(() => resolve({ channels: { chat: { slow: 'drop' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.slow": got 'drop'.*'close'.*'latest'/ })
-  t.throws(() => resolve({ channels: { 'chat:room': {} } }), { code: 'FST_CRWS_INVALID_OPTION', message: /'chat:room'.*the text before the first ':'/ })
+  t.throws(() => resolve({ channels: { 'chat:room': {} } }), { code: 'FST_CRWS_INVALID_OPTION', message: /'chat:room'.*the part of a channel before the first ':'/ })
 })
 
 t.test('half a limit or half a history is none', async (t) => {
   t.throws(() => resolve({ rateLimit: { messages: { max: 1 } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"rateLimit.messages.timeWindow".*go together/ })
   t.throws(() => resolve({ rateLimit: { connections: { timeWindow: 1 } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"rateLimit.connections.max".*go together/ })
-  t.throws(() => resolve({ channels: { chat: { history: { size: 1 } } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.history.ttl".*grow for ever/ })
-  t.throws(() => resolve({ channels: { chat: { history: { ttl: 1_000 } } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.history.size".*grow for ever/ })
+  t.throws(() => resolve({ channels: { chat: { history: { size: 1 } } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.history.ttl".*grow forever/ })
+  t.throws(() => resolve({ channels: { chat: { history: { ttl: 1_000 } } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.history.size".*grow forever/ })
   t.throws(() => resolve({ logging: { messages: { content: true } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"logging.messages.ratio".*above 0/ })
 })
 
@@ -381,22 +381,22 @@ t.test('of options that hold secrets a message shows the type and no more', asyn
   ]
   for (const [options, type] of wrong) {
     const { message } = t.throws(() => resolve(options), { code: 'FST_CRWS_INVALID_OPTION' }) as Error
-    t.match(message, `: got a value of type ${type}, allowed is `)
+    t.match(message, `: got a value of type ${type}, expected `)
     t.notMatch(message, shown)
   }
   for (const env of [{ REDIS_URL: hush }, { REDISHOST: 'redis', REDISPORT: hush }]) {
     t.notMatch((t.throws(() => resolve({}, env), { message: /a value of type String/ }) as Error).message, shown)
   }
   const both = t.throws(() => resolve({ token: { secret, publicKey } }), { code: 'FST_CRWS_INVALID_OPTION' }) as Error
-  t.equal(both.message, 'Invalid option "token": got secret and publicKey, allowed is exactly one of secret, publicKey, jwksUrl')
+  t.equal(both.message, 'Invalid option "token": got secret and publicKey, expected exactly one of secret, publicKey, jwksUrl')
 })
 
 t.test('a URL in a message has no credentials and no query', async (t) => {
   const { message } = t.throws(() => resolve({ allowedOrigins: ['https://ada:hush@example.com/path?key=hush'] })) as Error
   t.notMatch(message, /hush/)
-  t.match(message, "got 'https://***@example.com/path?***', allowed is")
+  t.match(message, "got 'https://***@example.com/path?***', expected")
   t.match((t.throws(() => resolve({ allowedOrigins: ['https://example.com/a?key=hush#b', 1] })) as Error).message, "'https://example.com/a?***'")
-  t.match((t.throws(() => resolve({ allowedOrigins: /https?:/ })) as Error).message, 'got /https?:/, allowed', 'what is no URL is shown as it is')
+  t.match((t.throws(() => resolve({ allowedOrigins: /https?:/ })) as Error).message, 'got /https?:/, expected', 'what is no URL is shown as it is')
 })
 
 t.test('register rejects with the error', async (t) => {

@@ -17,12 +17,12 @@ function problem (options: unknown, env: NodeJS.ProcessEnv = {}): Error & { code
 
 t.test('a misspelt option is named together with the one that was likely meant', async (t) => {
   for (const [options, text] of [
-    [{ maxConnection: 1 }, 'Unknown option "maxConnection". Did you mean `maxConnections`? Known here: path, sdkPath, '],
-    [{ onmessage: () => {} }, 'Unknown option "onmessage". Did you mean `onMessage`? Known here: '],
-    [{ allowOrigins: [] }, 'Unknown option "allowOrigins". Did you mean `allowedOrigins`? Known here: '],
-    [{ heartbeat: { timout: 1 } }, 'Unknown option "heartbeat.timout". Did you mean `heartbeat.timeout`? Known here: heartbeat.interval, heartbeat.timeout'],
-    [{ channels: { chat: { histroy: {} } } }, 'Unknown option "channels.chat.histroy". Did you mean `channels.chat.history`? Known here: '],
-    [{ bananas: 1 }, 'Unknown option "bananas". Known here: path, ']
+    [{ maxConnection: 1 }, 'Unknown option "maxConnection". Did you mean `maxConnections`? Known options: path, sdkPath, '],
+    [{ onmessage: () => {} }, 'Unknown option "onmessage". Did you mean `onMessage`? Known options: '],
+    [{ allowOrigins: [] }, 'Unknown option "allowOrigins". Did you mean `allowedOrigins`? Known options: '],
+    [{ heartbeat: { timout: 1 } }, 'Unknown option "heartbeat.timout". Did you mean `heartbeat.timeout`? Known options: heartbeat.interval, heartbeat.timeout'],
+    [{ channels: { chat: { histroy: {} } } }, 'Unknown option "channels.chat.histroy". Did you mean `channels.chat.history`? Known options: '],
+    [{ bananas: 1 }, 'Unknown option "bananas". Known options: path, ']
   ] as const) {
     const { code, message } = problem(options)
     t.equal(code, 'FST_CRWS_UNKNOWN_OPTION')
@@ -48,7 +48,7 @@ t.test('one error names everything that is wrong, at any depth and in the enviro
     'heartbeat.timeout', 'maxConnection', 'rateLimit.messages.timeWindow', 'redis (env REDIS_URL)', 'requestTimeout (env CLOUD_RUN_TIMEOUT_SECONDS)', 'token'
   ])
   t.ok(lines.includes('- Unknown option "maxConnection". Did you mean `maxConnections`?'), 'a suggestion stands for the list of known names')
-  t.ok(lines.some(line => line.startsWith('- Unknown option "bananas". Known here: path, sdkPath, ')))
+  t.ok(lines.some(line => line.startsWith('- Unknown option "bananas". Known options: path, sdkPath, ')))
 })
 
 t.test('several misspelt options and nothing else are one error of unknown options', async (t) => {

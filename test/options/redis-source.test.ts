@@ -35,7 +35,7 @@ t.test('anything else is refused, with its name and without its password', async
     t.throws(() => redisSource(value, 'redis'), { code: 'FST_CRWS_INVALID_OPTION', message }, String(message))
   }
   refused('', /"redis": got an empty string \(is it read from an environment variable that is not set\?\)/)
-  for (const value of ['localhost:6379', 'http://localhost', 'redis']) refused(value, /"redis": got a value of type String, allowed is a URL that starts with 'redis:\/\/' or 'rediss:\/\/'/)
+  for (const value of ['localhost:6379', 'http://localhost', 'redis']) refused(value, /"redis": got a value of type String, expected a URL that starts with 'redis:\/\/' or 'rediss:\/\/'/)
   for (const value of [true, null, 6379, [], ['redis://a'], () => {}]) refused(value, /"redis": got .*a URL such as/)
   for (const rootNodes of [[], 'redis://a', undefined, {}]) refused({ rootNodes }, /"redis.rootNodes"/)
   const sentinelRootNodes = [{ host: 'a', port: 26379 }]

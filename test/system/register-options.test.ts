@@ -63,6 +63,6 @@ t.test('prefix gives no route a prefix: it is the old name of keyPrefix', async 
   t.teardown(() => app.close())
   const warning = new Promise<Error>(resolve => process.once('warning', resolve))
   await app.register(cloudRunWebSocket, { ...quiet, prefix: '/api' })
-  t.match(await warning, { code: 'FST_CRWS_DEP001', message: /It names Redis keys\. For routes under a path, register the plugin in a scope/ })
+  t.match(await warning, { code: 'FST_CRWS_DEP001', message: /It prefixes Redis keys\. For routes under a path, register the plugin in a scope/ })
   t.ok(app.hasRoute({ method: 'GET', url: '/ws' }))
 })

@@ -115,7 +115,7 @@ t.test('next rejects when the socket closes first, and says what came', async (t
   const client = await testClient(app)
   const waiting = client.next()
   client.send('bye')
-  await t.rejects(waiting, { code: 'FST_CRWS_TEST_CLOSED', message: 'The socket was closed with 4000 "bye" before another message came. None has come before' })
+  await t.rejects(waiting, { code: 'FST_CRWS_TEST_CLOSED', message: 'The socket was closed with 4000 "bye" before another message came. No message came before' })
   const other = await testClient(app)
   for (let i = 1; i <= 7; i++) other.send(`message ${i}`)
   other.send('bye')
@@ -126,7 +126,7 @@ t.test('next rejects when the socket closes first, and says what came', async (t
 t.test('next rejects after its time limit, and the message that comes later is not lost', async (t) => {
   const app = await build(t, { onMessage: (connection, data) => { connection.send(data) } })
   const client = await testClient(app)
-  await t.rejects(client.next(20), { code: 'FST_CRWS_TEST_NO_MESSAGE', message: 'No message came within 20 ms. None has come before' })
+  await t.rejects(client.next(20), { code: 'FST_CRWS_TEST_NO_MESSAGE', message: 'No message came within 20 ms. No message came before' })
   client.send('later')
   t.equal(await client.next(), 'later')
   await t.rejects(client.next(1), { message: "No message came within 1 ms. Came before: [ 'later' ]" })

@@ -30,7 +30,7 @@ t.test('it never holds more than the maximum', async (t) => {
   t.strictSame(range(1, 6).map(() => bucket.take(1_000_000)), [true, true, true, true, true, false])
 })
 
-t.test('at the allowed pace all pass for ever', async (t) => {
+t.test('at the allowed pace all pass forever', async (t) => {
   const bucket = new TokenBucket(limit, 0)
   t.ok(range(1, 10_000).every(i => bucket.take(i * 200)))
 })

@@ -87,7 +87,7 @@ export class RedisFeed {
     const offset = Number(bytes.toString('latin1', 0, first))
     const publication = decodePublication(bytes.subarray(second + 1), offset, bytes.toString('latin1', first + 1, second))
     // Another program writes to our Pub/Sub channels.
-    if (publication === undefined || Number.isNaN(offset)) return this.listener.missed(1, 'it is not in the form of this package')
+    if (publication === undefined || Number.isNaN(offset)) return this.listener.missed(1, 'it is not in the format of this package')
     if (offset !== 0) return this.#receivePositioned(publication)
     const { instance, sequence } = publication
     if (sequence !== 0) {

@@ -10,7 +10,7 @@ const AWAY = /^(CLUSTERDOWN|TRYAGAIN) /
 /** Redis 6, 7 and 8 and Valkey say it in different words, within scripts and outside. */
 const FORBIDDEN = /permission|can't (run|access|publish)/i
 
-/** True if a server that replies so takes no commands, now or for ever. */
+/** True if a server that replies so takes no commands, now or forever. */
 export function isUnusable (reply: string): boolean {
   return UNUSABLE.test(reply)
 }

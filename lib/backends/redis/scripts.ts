@@ -215,7 +215,7 @@ return 0
 
 /**
  * Counts an upgrade. The window starts with the first one. A count that another program left without an end would lock
- * its address out for ever: it gets one, too. Returns the count and the milliseconds left.
+ * its address out forever: it gets one, too. Returns the count and the milliseconds left.
  */
 export const countInWindow = script(`
 local count = redis.call('INCR', KEYS[1])

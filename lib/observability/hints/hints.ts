@@ -82,8 +82,8 @@ export class Hints {
   started (now: number): void {
     const { path, token, authenticate, onConnect, onMessage } = this.#options
     if (path !== false && token !== undefined && authenticate === undefined && (onConnect ?? onMessage) !== undefined) {
-      this.#give('open_path', now, { path }, `Anybody may connect to ${path}, and your handlers serve them: the option token guards the ` +
-        'route of the SDKs alone. Say who may connect with authenticate, or leave this route out')
+      this.#give('open_path', now, { path }, `Anybody can connect to ${path} and reach your handlers: the option token guards only ` +
+        'the SDK route. Set authenticate to say who may connect, or leave this route out')
     }
     if (this.#onCloudRun) this.#startedOnCloudRun(now)
   }
@@ -93,12 +93,12 @@ export class Hints {
     const { redis, maxConnections } = this.#options
     if (redis === undefined && maxInstances !== '1') {
       const only = `gcloud run services update ${this.#service} --max-instances=1 --update-env-vars=CLOUD_RUN_MAX_INSTANCES=1`
-      this.#give('no_redis', now, {}, 'There is no Redis (option redis, env REDIS_URL): what one instance publishes the others do not ' +
-        `get. Keep to one instance (${only}), or give it a Redis`)
+      this.#give('no_redis', now, {}, 'No Redis is set (option redis, env REDIS_URL), so instances do not get what the others publish. ' +
+        `Keep to one instance (${only}), or set a Redis`)
     }
     if (concurrency && Number(concurrency) < maxConnections) {
-      this.#give('concurrency', now, { concurrency: Number(concurrency), maxConnections }, `Cloud Run gives an instance ${concurrency} ` +
-        `requests at a time (env CLOUD_RUN_CONCURRENCY), each connection is one, and maxConnections is ${maxConnections}`)
+      this.#give('concurrency', now, { concurrency: Number(concurrency), maxConnections }, 'Cloud Run sends an instance at most ' +
+        `${concurrency} requests at a time (env CLOUD_RUN_CONCURRENCY). Each connection is one, and maxConnections is ${maxConnections}`)
     }
   }
 
@@ -106,15 +106,15 @@ export class Hints {
   trustsProxies (trustProxy: unknown, now: number): void {
     if (!this.#onCloudRun || this.#options.trustedProxies !== 0) return
     if (trustProxy !== true && typeof trustProxy !== 'number') return
-    const effect = trustProxy === true ? 'lets a client choose its own address' : 'makes one address of all clients in recent versions of Fastify'
-    this.#give('trust_proxy', now, { trustProxy }, `Fastify's trustProxy: ${trustProxy} ${effect}, by which upgrades are limited. Behind ` +
-      "Google's external load balancer set the option trustedProxies to 1; on run.app leave trustProxy out, or give it a list of addresses")
+    const effect = trustProxy === true ? 'a client can choose its own address' : 'all clients have the same address in recent versions of Fastify'
+    this.#give('trust_proxy', now, { trustProxy }, `With Fastify's trustProxy: ${trustProxy}, ${effect}, and upgrades are limited by address. ` +
+      "Behind Google's external load balancer, set the option trustedProxies to 1. On run.app, leave trustProxy out, or set it to a list of addresses")
   }
 
   /** The function `trustedProxies` has returned or thrown this in place of an address. */
   addressUnknown (told: unknown, now: number): void {
     const type = typeOf(told)
-    this.#give('trusted_proxies', now, { type }, `The function trustedProxies has to return an IP address at once, but gave ${type}. Upgrades ` +
+    this.#give('trusted_proxies', now, { type }, `The function trustedProxies has to return an IP address synchronously. It gave ${type}. Upgrades ` +
       'are limited by the address of the socket instead, which may be one proxy for all clients')
   }
 
@@ -124,14 +124,14 @@ export class Hints {
     const unknown = names.filter(name => actual[name] === undefined)
     const wide = names.filter(name => actual[name] === 0 || actual[name]! > wanted[name]!)
     if (unknown.length > 0) {
-      this.#give('websocket_version', now, { unknown }, `The installed ws does not know ${unknown.join(' and ')}, without which a client can ` +
-        'use up all memory by fragments or pings. It has to be 8.23.0 or newer')
+      this.#give('websocket_version', now, { unknown }, `The installed ws does not know ${unknown.join(' and ')}. Without such bounds, a client can ` +
+        'use up all memory with fragments or pings. It has to be 8.23.0 or newer')
     }
     if (wide.length > 0) {
       const options = names.map(name => `${name}: ${wanted[name]}`).join(', ')
-      const differences = wide.map(name => `${name} ${actual[name] || 'without limit'} in place of ${wanted[name]}`)
-      this.#give('websocket_bounds', now, { wanted, actual }, "The app's own @fastify/websocket decides what is read into memory, before any " +
-        `limit of this plugin: ${differences.join(', ')}`, hintCommands.websocket_bounds.replace(/maxPayload.*\d/, options))
+      const differences = wide.map(name => `${name} ${actual[name] || 'without limit'} instead of ${wanted[name]}`)
+      this.#give('websocket_bounds', now, { wanted, actual }, "Your app's own @fastify/websocket decides what is read into memory, before any " +
+        `limit of this plugin. It allows more: ${differences.join(', ')}`, hintCommands.websocket_bounds.replace(/maxPayload.*\d/, options))
     }
   }
 
@@ -151,9 +151,9 @@ export class Hints {
     const common = this.#commonAge.add(age, now)
     if (common === undefined) return
     const seconds = Math.round(common / 1_000)
-    this.#give('request_timeout', now, { age: seconds }, `Most connections break at an age of ${seconds} s. Likely this is the request ` +
-      'timeout of the service, or of a proxy ahead of it; the plugin takes it for ' +
-      `${this.#options.requestTimeout / 1_000} s and cannot end them in time`)
+    this.#give('request_timeout', now, { age: seconds }, `Most connections break at an age of ${seconds} s. This is probably the request ` +
+      'timeout of the service, or of a proxy in front of it. The plugin assumes ' +
+      `${this.#options.requestTimeout / 1_000} s and cannot close them in time`)
   }
 
   /** The heartbeat has swept, `late` ms after it was due. `cpuTime`: ms of CPU time that this process has used. */
@@ -163,8 +163,8 @@ export class Hints {
     if (this.#onCloudRun && late >= STALL && used < late * IDLE_SHARE) this.#stalled(now, late)
     const dead = this.#dead + this.#deadBefore
     if (dead >= MIN_DEAD && dead >= (connections + dead) * DEAD_SHARE) {
-      this.#give('dead_connections', now, { dead, connections }, `${dead} connections were given up together because no pong came, ` +
-        `${connections} are left: the network is broken, or this instance is kept from its work`)
+      this.#give('dead_connections', now, { dead, connections }, `${dead} connections were closed at about the same time because no pong came; ` +
+        `${connections} are left. The network is broken, or this instance could not run`)
     }
     if (now - this.#deadSince < this.#options.heartbeat.interval) return
     this.#deadSince = now
@@ -180,20 +180,20 @@ export class Hints {
     const seconds = Math.round((now - this.#notReadySince) / 1_000)
     const details = { reasons, seconds }
     if (reasons.includes('redis')) {
-      this.#give('not_ready_redis', now, details, `Not ready for ${seconds} s: Redis cannot be reached, likely for want of a way ` +
-        'into its network')
+      this.#give('not_ready_redis', now, details, `Not ready for ${seconds} s: Redis cannot be reached, probably because the service ` +
+        'has no route to its network')
     } else if (reasons.includes('memory')) {
-      this.#give('not_ready_memory', now, details, `Not ready for ${seconds} s: memory runs out`)
+      this.#give('not_ready_memory', now, details, `Not ready for ${seconds} s: memory is running out`)
     } else if (reasons.includes('full')) {
       this.#give('not_ready_full', now, details, `Not ready for ${seconds} s: all ${this.#options.maxConnections} places ` +
-        '(maxConnections) are taken, and the service may have no more instances')
+        '(maxConnections) are taken, and the service may not start more instances')
     }
   }
 
   /** A hook of the app has answered a probe, before our handler could. */
   probeRefused (path: string, status: number, now: number): void {
-    this.#give('probe_refused', now, { path, status }, `A hook of the app has answered ${path} with ${status}, and Cloud Run restarts an ` +
-      'instance whose probes fail. Register the plugin outside of the scope of that hook, or let the hook pass this route',
+    this.#give('probe_refused', now, { path, status }, `A hook of your app has answered ${path} with ${status}, and Cloud Run restarts an ` +
+      'instance whose probes fail. Register the plugin outside the scope of that hook, or let the hook skip this route',
     hintCommands.probe_refused.replace('PATH', `'${path}'`))
   }
 
@@ -204,8 +204,8 @@ export class Hints {
   #stalled (now: number, late: number): void {
     this.#stalls = [...this.#stalls.filter(at => now - at < STALLS_WITHIN), now]
     if (this.#stalls.length < MIN_STALLS) return
-    this.#give('cpu_throttling', now, { late }, `${this.#stalls.length} times within ${STALLS_WITHIN / 60_000} minutes this process ` +
-      'stood still for a second or more, though it had little to do: likely it only gets CPU while a request is under way')
+    this.#give('cpu_throttling', now, { late }, `${this.#stalls.length} times within ${STALLS_WITHIN / 60_000} minutes, this process ` +
+      'was paused for a second or more, although it had little to do. It probably gets CPU only while it handles a request')
     this.#stalls = []
   }
 
@@ -219,7 +219,7 @@ export class Hints {
 function typeOf (told: unknown): string {
   if (isPromise(told)) return 'a promise'
   if (told instanceof Error) return `an exception (${told.name})`
-  return told === null ? 'null' : typeof told === 'string' ? 'a string that is no address' : typeof told
+  return told === null ? 'null' : typeof told === 'string' ? 'a string that is not an address' : typeof told
 }
 
 function usedCpuTime (): number {

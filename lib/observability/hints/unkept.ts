@@ -47,7 +47,7 @@ export function asKey (namespace: string): string {
 }
 
 function listed (namespaces: readonly string[]): string {
-  return namespaces.length === 0 ? 'The option has no namespace.' : `The namespaces there are: ${namespaces.map(name => inspect(name)).join(', ')}.`
+  return namespaces.length === 0 ? 'The option has no namespaces.' : `Known namespaces: ${namespaces.map(name => inspect(name)).join(', ')}.`
 }
 
 function meant (namespace: string, namespaces: readonly string[], rules: ChannelRules | undefined): string {

@@ -104,13 +104,13 @@ export const setupFailure = (error: unknown, packages: readonly string[]): Telem
 }
 
 const NO_WAY_TO_GOOGLE = 'Check the egress of the service: it has to reach Google APIs'
-const NO_COLLECTOR = 'Is the collector running, and does it take OTLP over HTTP there?'
+const NO_COLLECTOR = 'Is the collector running, and does it accept OTLP over HTTP there?'
 
 /** Describes why an export failed, by the status of the last answer, or by the error if there was none. */
 function exportFailure (error: Error | undefined, status: number | undefined, url: string, google: boolean): TelemetryFailure {
   const reason = error?.message ?? 'no reason given'
   if (error instanceof CredentialsError) {
-    const text = `no Google credentials: ${reason}. On Cloud Run set a service account of the service; elsewhere GOOGLE_APPLICATION_CREDENTIALS`
+    const text = `no Google credentials: ${reason}. On Cloud Run, give the service a service account; elsewhere, set GOOGLE_APPLICATION_CREDENTIALS`
     return { cause: 'credentials', text }
   }
   if (status === undefined) {
@@ -118,11 +118,11 @@ function exportFailure (error: Error | undefined, status: number | undefined, ur
   }
   if (status === 401) {
     const advice = google ? 'Check the service account of the service' : 'Set OTEL_EXPORTER_OTLP_HEADERS'
-    return { cause: 'unauthenticated', status, text: `${url} does not take the credentials (401). ${advice}` }
+    return { cause: 'unauthenticated', status, text: `${url} does not accept the credentials (401). ${advice}` }
   }
   if (status === 403) return { cause: 'forbidden', status, text: google ? FORBIDDEN_BY_GOOGLE : `${url} denies permission (403)` }
   if (status === 429) {
-    return { cause: 'rate_limit', status, text: `${url} takes no more for now (429). Raise OTEL_METRIC_EXPORT_INTERVAL, or the quota` }
+    return { cause: 'rate_limit', status, text: `${url} accepts no more for now (429). Raise OTEL_METRIC_EXPORT_INTERVAL, or the quota` }
   }
   if (status >= 500) {
     const text = `${url} is unavailable (${status}). Nothing to do here: the next export tries again, and counters lose nothing`

@@ -49,7 +49,7 @@ export class TelemetrySdk {
   start (): void {
     this.#sdk.start()
     this.#provider = registeredProvider()
-    if (this.#provider === undefined) throw new Error('OpenTelemetry did not take the SDK. Is there more than one @opentelemetry/api in node_modules? See npm ls @opentelemetry/api')
+    if (this.#provider === undefined) throw new Error('OpenTelemetry did not accept the SDK. Is there more than one @opentelemetry/api in node_modules? See npm ls @opentelemetry/api')
     this.#endProcessMetrics = observeProcess(this.#provider)
     this.#report.started(this.#url, this.#interval)
   }
@@ -58,7 +58,7 @@ export class TelemetrySdk {
   async stop (budget: number): Promise<void> {
     // An export that fails is reported where it fails.
     if (!await settledWithin(this.#sdk.shutdown(), budget)) {
-      this.#report.failed({ cause: 'flush', text: `${this.#url} did not take the last values within ${Math.round(budget)} ms` })
+      this.#report.failed({ cause: 'flush', text: `${this.#url} did not accept the last values within ${Math.round(budget)} ms` })
     }
     this.#endProcessMetrics?.()
     if (metrics.getMeterProvider() === this.#provider) metrics.disable()
@@ -97,7 +97,7 @@ export async function createSdk (
 
 async function headersFor (cloudRun: CloudRun | undefined, load: Load): Promise<GoogleHeaders> {
   if (cloudRun?.project === undefined || cloudRun.region === undefined) {
-    throw new Error('the metadata server does not say in which project and region this is. Set OTEL_EXPORTER_OTLP_ENDPOINT to that of a collector')
+    throw new Error('the metadata server does not say which project and region this is. Set OTEL_EXPORTER_OTLP_ENDPOINT to the endpoint of a collector')
   }
   return googleHeaders(await load('google-auth-library'), cloudRun.project)
 }

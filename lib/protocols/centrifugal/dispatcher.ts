@@ -36,7 +36,7 @@ export class Dispatcher implements SdkSessionOwner {
     const { connection } = session
     const list = this.encoder.decode(data, binary)
     const refused = session.phase === 'failed'
-    if (list.length === 0) return this.#disconnect(session, `a message is not one of the protocol in ${this.encoder.name}`)
+    if (list.length === 0) return this.#disconnect(session, `a message is not valid in the ${this.encoder.name} protocol`)
     if (refused) return this.#disconnect(session, 'a command came after connect was refused')
     for (const command of list) {
       if (!connection.open || session.phase === 'failed') return

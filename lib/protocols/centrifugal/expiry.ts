@@ -9,7 +9,7 @@ import { channelOfToken, expiresAt, verifyConnectionToken, verifySubscriptionTok
 import type { Tokens } from './tokens.ts'
 
 /** Why what has an end is refused. */
-export const OVER = 'expiresAt, or the end that the token names, has passed'
+export const OVER = 'expiresAt, or the expiry of the token, has passed'
 /** Milliseconds after the expiry in which a refresh that is under way still counts, as in Centrifuge. */
 const EXPIRY_GRACE = 25_000
 

@@ -53,7 +53,7 @@ function readMessage (reader: Reader, length: number, schema: Schema): object {
     if (name === undefined || field === undefined) {
       reader.skipType(tag & 7)
     } else if ((tag & 7) !== wireType(field)) {
-      throw new TypeError('a field is not of its type')
+      throw new TypeError('a field has the wrong type')
     } else if (field.many === 'map') {
       const entrySchema = { key: one(1, 'string'), value: one(2, field.type) }
       const entry = readMessage(reader, reader.uint32(), entrySchema) as { key?: string, value?: unknown }
@@ -78,7 +78,7 @@ function readValue (reader: Reader, type: FieldType): unknown {
   if (typeof value === 'boolean' || typeof value === 'string') return value
   // protobufjs returns 64-bit numbers as objects if the package `long` is installed.
   const number = Number(String(value))
-  if (!Number.isSafeInteger(number)) throw new RangeError('no number here can be that large')
+  if (!Number.isSafeInteger(number)) throw new RangeError('a number is too large')
   return number
 }
 

@@ -47,9 +47,9 @@ async function authorize (context: Context, { connection }: SdkSession, channel:
   const data = dataOf(sent)
   if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied, NOT_FOR_USER)
   const allowed = typeof publish === 'function' ? await publish(connection, channel, data) : publish
-  if (!allowed) throw new ReplyError(clientErrors.permissionDenied, 'the rule publish of the namespace does not allow it')
+  if (!allowed) throw new ReplyError(clientErrors.permissionDenied, "the namespace's publish rule does not allow it")
   if (publishLimit !== undefined && !context.publishLimits.take(connection, channel, publishLimit, Date.now())) {
-    throw new ReplyError(clientErrors.tooManyRequests, 'the user publishes faster than publishLimit of the namespace allows')
+    throw new ReplyError(clientErrors.tooManyRequests, "the user publishes faster than the namespace's publishLimit allows")
   }
   const change = await context.options.onPublish?.(connection, channel, data)
   if (change === false) throw new ReplyError(clientErrors.permissionDenied, 'onPublish returned false')

@@ -110,9 +110,9 @@ async function authorize (
   if (token !== '') {
     grant = await grantByToken(context, connection, subscription, token)
   } else if (tokenOnly) {
-    throw new ReplyError(clientErrors.permissionDenied, 'the rule token of the namespace wants a subscription token')
+    throw new ReplyError(clientErrors.permissionDenied, "the namespace's token rule requires a subscription token")
   } else if (!(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
-    throw new ReplyError(clientErrors.permissionDenied, 'the rule subscribe of the namespace does not allow it')
+    throw new ReplyError(clientErrors.permissionDenied, "the namespace's subscribe rule does not allow it")
   }
   const answer = await context.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
   if (answer === false) throw new ReplyError(clientErrors.permissionDenied, 'onSubscribe returned false')
@@ -192,7 +192,7 @@ function admit (observer: Observer, subscription: Subscription, own: Position | 
   if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
   if (own !== undefined) observer.recovered(recovery.recovered && snapshot === undefined)
   if (snapshot === undefined) {
-    if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition, 'the history has not all since the position of the client')
+    if (onlyRecovered && !recovery.recovered) throw new ReplyError(clientErrors.unrecoverablePosition, "the history no longer has everything after the client's position")
     return recovery
   }
   if (recovery.recovered) return afterSnapshot(recovery)

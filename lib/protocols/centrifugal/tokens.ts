@@ -77,7 +77,7 @@ export async function verifySubscriptionToken (
   const expired = new ReplyError(clientErrors.tokenExpired)
   const claims = await tokens.verify<SubscriptionClaims>(token, { expired, invalid })
   const wrong = claimOfAnother(claims, channel, connection)
-  if (wrong !== undefined) throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.invalidToken), `its claim \`${wrong}\` is another`)
+  if (wrong !== undefined) throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.invalidToken), `its claim \`${wrong}\` does not match`)
   return claims
 }
 

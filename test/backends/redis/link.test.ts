@@ -7,7 +7,7 @@ import { range } from '../broker-contract.ts'
 import { command, startRedis } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
-t.test('reconnecting waits longer and longer, up to about a second, for ever', async (t) => {
+t.test('reconnecting waits longer and longer, up to about a second, forever', async (t) => {
   for (const [retries, least] of [[0, 50], [1, 100], [2, 200], [3, 400], [4, 800], [5, 1_000], [50, 1_000], [1e9, 1_000]] as const) {
     for (const delay of range(1, 50).map(() => reconnectDelay(retries))) t.ok(delay >= least && delay < least + 100, `${delay} after ${retries}`)
   }

@@ -53,7 +53,7 @@ t.test('the count begins again when the window is over', async (t) => {
   t.equal((await count('10.0.0.1')).current, 1)
 })
 
-t.test('a count that another program left without an end gets one, or its address would be locked out for ever', async (t) => {
+t.test('a count that another program left without an end gets one, or its address would be locked out forever', async (t) => {
   const prefix = randomPrefix()
   const { count } = await startStore(t, prefix)
   const client = createClient({ url: redis.url })

@@ -26,7 +26,7 @@ t.test('what onSubscribe returns is checked as options are', async (t) => {
   t.match(await until(() => misspelt.events.error[0], 'the error'), { error: { code: 100 } }, 'the client is told nothing of it')
   t.ok(await failed(/result of onSubscribe: got the unknown field "dta" \(did you mean `data`\?\)/))
   client.subscribe('late')
-  t.ok(await failed(/expiresAt from onSubscribe: got \d{13}, which looks like milliseconds, allowed is a Unix time in seconds: divide it by 1000/))
+  t.ok(await failed(/expiresAt from onSubscribe: got \d{13}, which looks like milliseconds, expected a Unix time in seconds: divide it by 1000/))
   const right = await client.subscribe('right').subscribed()
   t.match(right.events.subscribed[0], { data: 1 })
 })

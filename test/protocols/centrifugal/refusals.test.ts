@@ -42,8 +42,8 @@ for (const encoding of encodings) {
     const client = await sdkClient(t, url, encoding).connected()
     const refused: Array<[channel: string, code: number, reason: RegExp]> = [
       ['nowhere:1', 102, /the option channels has no such namespace/],
-      ['closed:1', 103, /the rule subscribe/],
-      ['tokens:1', 103, /the rule token .* subscription token/],
+      ['closed:1', 103, /subscribe rule/],
+      ['tokens:1', 103, /token rule .* subscription token/],
       ['own:no', 103, /onSubscribe returned false/],
       ['room:#42', 103, /limited to the users after its #/],
       ['x'.repeat(300), 107, /at most 255/]
@@ -56,7 +56,7 @@ for (const encoding of encodings) {
       t.equal(msg, `Command subscribe of an SDK client refused with ${code}: ${entry.reason}`)
     }
     const calls: Array<[call: () => Promise<unknown>, command: string, code: number, reason: RegExp, fields?: object]> = [
-      [() => client.publish('room:1', 1), 'publish', 103, /the rule publish/, { channel: 'room:1' }],
+      [() => client.publish('room:1', 1), 'publish', 103, /publish rule/, { channel: 'room:1' }],
       [() => client.client.presence('room:1'), 'presence', 108, /keeps no presence/],
       [() => client.client.history('room:1'), 'history', 108, /keeps no history/],
       [() => client.rpc('add', 1), 'rpc', 404, /^no method add$/, { method: 'add' }],
@@ -122,7 +122,7 @@ for (const encoding of encodings) {
 t.test('a client that breaks the protocol is told 3501, and the log says what it did', async (t) => {
   const { url, of } = await start(t)
   const sent: Array<[messages: string[], detail: RegExp]> = [
-    [['{'], /not one of the protocol in json/],
+    [['{'], /not valid in the json protocol/],
     [['{"id":1,"rpc":{}}'], /first command is not connect/],
     [['{"id":1,"connect":{}}', '{"id":2}'], /an id and nothing else/],
     [['{"id":1,"connect":{}}', '{"id":2,"connect":{}}'], /connect came twice/],

@@ -254,25 +254,36 @@ await t.test('a package that is missing is said once, with how to install it, an
   }
 })
 
-await t.test('where no metrics are wanted nobody is told that the API is missing', async (t) => {
-  const { telemetry, entries } = newTelemetry(t)
+await t.test('that the API is missing is said where metrics are wanted, or where the app has an SDK, and nowhere else', async (t) => {
   const registered = Symbol.for('opentelemetry.js.api.1')
   const { [registered]: before } = globalThis as Record<symbol, unknown>
-  Reflect.deleteProperty(globalThis, registered)
   t.teardown(() => Object.assign(globalThis, { [registered]: before }))
-  let missing: Promise<unknown> | undefined
-  const bind = async () => {
-    missing = import('@opentelemetry/api-that-is-not-there' as never)
-    await missing
+  const cases: Array<[collector: string | undefined, sdk: object | undefined, said: RegExp | undefined]> = [
+    [undefined, undefined, undefined],
+    ['http://127.0.0.1:4318', undefined, /npm install @opentelemetry\/api @opentelemetry\/sdk-node/],
+    [undefined, { version: '1.9.1' }, /npm install @opentelemetry\/api;/]
+  ]
+  for (const [collector, sdk, said] of cases) {
+    setEnvironment(t, { OTEL_EXPORTER_OTLP_ENDPOINT: collector })
+    if (sdk === undefined) Reflect.deleteProperty(globalThis, registered)
+    else Object.assign(globalThis, { [registered]: sdk })
+    const { telemetry, entries } = newTelemetry(t)
+    let missing: Promise<unknown> | undefined
+    const bind = async () => {
+      missing = import('@opentelemetry/api-that-is-not-there' as never)
+      await missing
+    }
+    const app = Fastify()
+    await telemetry.attach(app, { bind })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    await until(() => missing !== undefined, 'the API was asked for')
+    await t.rejects(missing!, { message: /^Cannot find package/ }) // a loader such as that of the coverage takes the code away
+    await endOfTurn()
+    if (said === undefined) t.strictSame(entries(), [])
+    else t.match(await until(() => entries()[0], 'the entry'), { event: 'telemetry.failed', msg: said })
+    await app.close()
+    await telemetry.close(100)
   }
-  const app = Fastify()
-  t.teardown(() => app.close())
-  await telemetry.attach(app, { bind })
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  await until(() => missing !== undefined, 'the API was asked for')
-  await t.rejects(missing!, { message: /^Cannot find package/ }) // a loader such as that of the coverage takes the code away
-  await endOfTurn()
-  t.strictSame(entries(), [])
 })
 
 await t.test('what else keeps the SDK from starting is said too', async (t) => {

@@ -235,7 +235,7 @@ export class Logs {
 
 /** Redis may be up, and refuse. */
 function whatFailed (reason: string): string {
-  if (/^NOAUTH/.test(reason)) return 'Redis wants a password, and none is set'
+  if (/^NOAUTH/.test(reason)) return 'Redis requires a password, and none is set'
   if (/^(WRONGPASS|ERR invalid password|ERR AUTH|ERR Client sent AUTH)/.test(reason)) return 'Redis refused the password'
   return /^the Redis user lacks rights/.test(reason) ? 'Redis refused commands' : 'Redis is down'
 }

@@ -44,11 +44,11 @@ t.test('an error of Redis that reaches an end user tells nothing about Redis, bu
   t.match(causes, [/NOPERM/, /no reply within 2000 ms/, /ECONN|closed/i])
 })
 
-t.test('an entry says that Redis wants a password or refused it, and not that it is down', async (t) => {
+t.test('an entry says that Redis requires a password or refused it, and not that it is down', async (t) => {
   const redis = await startRedis(t)
   await command(redis.port, ['ACL', 'SETUSER', 'default', 'resetpass', '>right'])
   for (const [url, said, reason] of [
-    [redis.url, 'Redis wants a password, and none is set', 'NOAUTH'], [redis.url.replace('//', '//:wrong@'), 'Redis refused the password', 'WRONGPASS']
+    [redis.url, 'Redis requires a password, and none is set', 'NOAUTH'], [redis.url.replace('//', '//:wrong@'), 'Redis refused the password', 'WRONGPASS']
   ] as const) {
     const { logger, entries } = collectLog()
     const app = Fastify({ logger })

@@ -287,7 +287,7 @@ t.test('a database that is down is an error of the server, not of the client, wh
     cause: () => new Error('cannot read the user', { cause: refusedConnection }),
     collected: () => new AggregateError([new Error('x'), refusedConnection], 'all hosts failed'),
     fetch: () => fetch('http://127.0.0.1:4').catch((error: unknown) => error),
-    late: () => fetch('http://127.0.0.1:4', { signal: AbortSignal.timeout(0) }).catch((error: unknown) => error),
+    late: () => fetch('http://127.0.0.1:4', { signal: AbortSignal.abort() }).catch((error: unknown) => error),
     timeout: () => new DOMException('too late', 'TimeoutError')
   }
   const { url } = await startApp(t, {

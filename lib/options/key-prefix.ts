@@ -1,5 +1,5 @@
 import processWarning from 'process-warning'
-import { invalid } from './checks.ts'
+import { invalid, string } from './checks.ts'
 import type { Options } from './options.ts'
 import type { Problems } from './problems.ts'
 
@@ -9,11 +9,14 @@ const prefixIsKeyPrefix = processWarning.createDeprecation({
     'For routes under a path, register the plugin in a scope with that path as its prefix'
 })
 
+/** Checks `keyPrefix`, under the name that the app has used. */
+export const checkKeyPrefix = string(/^[^\s{}]+$/, 'a non-empty string without whitespace or braces')
+
 /** Returns the options with `prefix`, the old name, under its new one, and warns of it once. */
 export function withKeyPrefix ({ prefix, ...options }: Options, problems: Problems): Omit<Options, 'prefix'> {
   if (prefix === undefined) return options
-  const { keyPrefix = prefix } = options
-  if (keyPrefix !== prefix) problems.add(invalid('prefix', prefix, 'no value beside a different keyPrefix, which is its new name'))
+  const { keyPrefix = problems.attempt(() => checkKeyPrefix(prefix, 'prefix')) } = options
+  if (options.keyPrefix !== undefined && keyPrefix !== prefix) problems.add(invalid('prefix', prefix, 'no value beside a different keyPrefix, which is its new name'))
   prefixIsKeyPrefix()
   return { ...options, keyPrefix }
 }

@@ -25,7 +25,8 @@ function addressOf ({ url, socket = {} }: Address): string {
     const { hostname, port } = new URL(url)
     return hostAndPort({ host: hostname || undefined, port: port || undefined })
   }
-  return 'path' in socket ? String(socket.path) : hostAndPort(socket)
+  const { path } = socket as { path?: string }
+  return path ?? hostAndPort(socket)
 }
 
 interface HostAndPort {

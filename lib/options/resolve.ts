@@ -8,7 +8,7 @@ import {
   boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string
 } from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
-import { withKeyPrefix } from './key-prefix.ts'
+import { checkKeyPrefix, withKeyPrefix } from './key-prefix.ts'
 import type { Options } from './options.ts'
 import { invalidOption, Problems } from './problems.ts'
 import { redisSource } from './redis-source.ts'
@@ -155,7 +155,7 @@ const checks = {
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
   redis: redisSource,
-  keyPrefix: string(/^[^\s{}]+$/, 'a non-empty string without whitespace or braces'),
+  keyPrefix: checkKeyPrefix,
   maxConnections: integer(1),
   maxConnectionAge: orLiteral([false], duration(1_000)),
   requestTimeout: duration(1_000),

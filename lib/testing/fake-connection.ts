@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { checkFields } from '../model/arguments.ts'
 import type { Connection, ProtocolName, SubscribeResult } from '../model/connection.ts'
 
 /** A connection for tests of a handler alone: no socket, no app. */
@@ -11,7 +12,9 @@ export interface FakeConnection extends Connection {
 
 /** Returns a connection that writes down what a handler does with it. `overrides` takes the place of anything. */
 export function fakeConnection (overrides: Partial<Connection> = {}): FakeConnection {
-  return Object.assign(new WrittenDownConnection(), overrides, { channels: new Set(overrides.channels) })
+  const connection = new WrittenDownConnection()
+  checkFields('overrides of fakeConnection', overrides, Object.keys(connection).concat('send', 'subscribe', 'unsubscribe', 'close'))
+  return Object.assign(connection, overrides, { channels: new Set(overrides.channels) })
 }
 
 class WrittenDownConnection implements FakeConnection {

@@ -25,5 +25,5 @@ t.test('both names with different values are an error', async (t) => {
 })
 
 t.test('a wrong value under the old name is refused as one under the new name is', async (t) => {
-  t.throws(() => resolveOptions({ prefix: '{a}' }, {}), { code: 'FST_CRWS_INVALID_OPTION', message: /"keyPrefix": got '\{a\}'/ })
+  t.throws(() => resolveOptions({ prefix: '{a}' }, {}), { code: 'FST_CRWS_INVALID_OPTION', message: /"prefix": got '\{a\}'/ })
 })

@@ -15,6 +15,7 @@ t.test('the address of Redis has hosts and ports and no credentials', async (t) 
     [{}, 'localhost:6379'],
     [{ socket: { host: 'a' }, password: 'hush' }, 'a:6379'],
     [{ socket: { path: '/run/redis.sock' } }, '/run/redis.sock'],
+    [{ socket: { path: undefined, host: 'a' } }, 'a:6379'],
     [{ rootNodes }, 'a:7000, b:7001 (cluster)'],
     [sentinels, 'a:26379, b:26379 (Sentinels for primary)'],
     [createClient({ url: 'redis://:hush@a:1' }), 'a:1'],

@@ -23,3 +23,7 @@ t.test('any part of it can be replaced', async (t) => {
   t.equal(connection.send('x'), true)
   t.strictSame([connection.id, connection.open, sent], ['1', false, ['x']])
 })
+
+t.test('a misspelt part is named', async (t) => {
+  t.throws(() => fakeConnection({ usr: 'ann' } as object), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /did you mean `user`/ })
+})

@@ -192,8 +192,8 @@ export class Hints {
 
   /** A hook of the app has answered a probe, before our handler could. */
   probeRefused (path: string, status: number, now: number): void {
-    this.#give('probe_refused', now, { path, status }, `A hook of your app has answered ${path} with ${status}, and Cloud Run restarts an ` +
-      'instance whose probes fail. Register the plugin outside the scope of that hook, or let the hook skip this route',
+    this.#give('probe_refused', now, { path, status }, `A hook of your app has answered ${path} with ${status}. If a probe asked, Cloud Run ` +
+      'restarts the instance. Register the plugin outside the scope of that hook, or let the hook skip this route',
     hintCommands.probe_refused.replace('PATH', `'${path}'`))
   }
 

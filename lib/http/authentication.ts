@@ -51,14 +51,15 @@ export async function authenticated (
   }
 }
 
-/** Errors about what `authenticate` has returned. */
+/** Errors about what `authenticate` has returned, if they are the app's fault. */
 const wrongAnswers = new WeakSet<object>()
 
 function identityOf (answer: Identity): Identity {
   try {
     return checkIdentity(answer)
   } catch (error) {
-    wrongAnswers.add(error as object)
+    // A string that is not well-formed is a client's, and what a client causes is no error of the app.
+    if (typeof answer?.user !== 'string' || answer.user.isWellFormed()) wrongAnswers.add(error as object)
     throw error
   }
 }

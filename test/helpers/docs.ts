@@ -7,6 +7,12 @@ import { pathToFileURL } from 'node:url'
 import type { Test } from 'tap'
 import { readPage, root } from './markdown.ts'
 
+/**
+ * Environment of programs elsewhere that load the sources: tsx has to transform them as it does here. Otherwise the
+ * coverage of this process and of theirs does not fit together, and what was covered here is lost.
+ */
+export const asInThisProcess = { TSX_TSCONFIG_PATH: join(root, 'tsconfig.json') }
+
 /** What the package exports, and the source of each: `fastify-cloud-run-websocket` is `index.ts`. */
 export const sources: ReadonlyMap<string, string> = new Map(exported())
 
@@ -48,7 +54,7 @@ export async function startBlock (t: Test, page: string, name: string, files: Re
   const folder = t.testdir({ ...files, [`${name}.ts`]: withSources(block(page, name)) })
   const { NODE_OPTIONS: _ofThisProcess, ...env } = process.env
   const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, `${name}.ts`], {
-    cwd: folder, env: { ...env, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit']
+    cwd: folder, env: { ...env, ...asInThisProcess, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit']
   })
   const exited = once(child, 'close')
   t.teardown(async () => {
@@ -65,7 +71,7 @@ export async function startBlock (t: Test, page: string, name: string, files: Re
   throw new Error(`${page}, run=${name}: the program ended`)
 }
 
-function withSources (code: string): string {
+export function withSources (code: string): string {
   return code.replace(/(\bfrom |\bimport |\bimport\(|\brequire\()'([^']+)'/g, (whole, before: string, specifier: string) => {
     const source = sources.get(specifier)
     return source === undefined ? whole : `${before}'${pathToFileURL(join(root, source)).href}'`

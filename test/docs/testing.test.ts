@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
 import type { Test } from 'tap'
-import { asInThisProcess, block, withSources } from '../helpers/docs.ts'
+import { block, withoutCoverage, withSources } from '../helpers/docs.ts'
 
 /** Runs a test of the page by node:test, with the app of the page. Rejects if it fails. */
 async function passes (t: Test, code: string): Promise<void> {
@@ -12,7 +12,7 @@ async function passes (t: Test, code: string): Promise<void> {
   const args = [`--import=${import.meta.resolve('tsx')}`, '--test', join(folder, 'page.test.ts')]
   // REDIS_URL leads nowhere: an app that takes it would not be ready.
   const { NODE_OPTIONS: _ofThisProcess, ...env } = process.env
-  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: folder, env: { ...env, ...asInThisProcess, REDIS_URL: 'redis://127.0.0.1:1' }, timeout: 60_000 })
+  const { stdout } = await promisify(execFile)(process.execPath, args, { cwd: folder, env: { ...env, ...withoutCoverage, REDIS_URL: 'redis://127.0.0.1:1' }, timeout: 60_000 })
   t.match(stdout, /^(?:#|ℹ) pass 1$/m)
 }
 

@@ -8,10 +8,10 @@ import type { Test } from 'tap'
 import { readPage, root } from './markdown.ts'
 
 /**
- * Environment of programs elsewhere that load the sources: tsx has to transform them as it does here. Otherwise the
- * coverage of this process and of theirs does not fit together, and what was covered here is lost.
+ * Environment of programs that load the sources by tsx alone: tap collects no coverage there. What transforms the
+ * sources for the tests may be another one, and coverage of both together loses what the tests have covered.
  */
-export const asInThisProcess = { TSX_TSCONFIG_PATH: join(root, 'tsconfig.json') }
+export const withoutCoverage = { _TAPJS_PROCESSINFO_COVERAGE_: '0' }
 
 /** What the package exports, and the source of each: `fastify-cloud-run-websocket` is `index.ts`. */
 export const sources: ReadonlyMap<string, string> = new Map(exported())
@@ -54,7 +54,7 @@ export async function startBlock (t: Test, page: string, name: string, files: Re
   const folder = t.testdir({ ...files, [`${name}.ts`]: withSources(block(page, name)) })
   const { NODE_OPTIONS: _ofThisProcess, ...env } = process.env
   const child = spawn(process.execPath, [`--import=${import.meta.resolve('tsx')}`, `${name}.ts`], {
-    cwd: folder, env: { ...env, ...asInThisProcess, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit']
+    cwd: folder, env: { ...env, ...withoutCoverage, PORT: '0' }, stdio: ['ignore', 'pipe', 'inherit']
   })
   const exited = once(child, 'close')
   t.teardown(async () => {

@@ -37,11 +37,16 @@ t.test('an error of Redis that reaches an end user tells nothing about Redis, bu
   })
 
   await redis.kill()
-  await until(() => entries.some(({ event }) => event === 'bridge.down'), 'it is noticed')
-  t.strictSame(await publish(), {
+  // The pause may have been noticed before, so an attempt may still find the connection that breaks now.
+  const down = await until(async () => {
+    const answer = await publish()
+    return answer.code === 'FST_CRWS_REDIS_UNAVAILABLE' ? answer : undefined
+  }, 'it is noticed')
+  t.strictSame(down, {
     statusCode: 503, code: 'FST_CRWS_REDIS_UNAVAILABLE', error: 'Service Unavailable', message: 'Redis is down. Nothing was stored; try again'
   })
-  t.match(causes, [/NOPERM/, /no reply within 2000 ms/, /ECONN|closed/i])
+  t.match(causes.slice(0, 2), [/NOPERM/, /no reply within 2000 ms/])
+  t.match(causes.at(-1), /ECONN|closed|no reply/i)
 })
 
 t.test('an entry says that Redis requires a password or refused it, and not that it is down', async (t) => {

@@ -1,14 +1,11 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { chromium } from 'playwright-core'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
 import { startBalancer } from '../helpers/balancer.ts'
+import { contextForPages } from '../helpers/browser.ts'
 import { startBlock } from '../helpers/docs.ts'
 import { setEnvironment } from '../helpers/environment.ts'
-import { readPage, root } from '../helpers/markdown.ts'
-import { findProgram } from '../helpers/programs.js'
+import { readPage } from '../helpers/markdown.ts'
 import { startRedis } from '../helpers/redis.ts'
 
 /** For the functions that run inside the page. */
@@ -16,11 +13,7 @@ declare const document: { querySelectorAll (selector: string): Iterable<{ textCo
 
 const [plainPage, sdkPage] = readPage('docs/getting-started.md').blocks.filter(({ language }) => language === 'html').map(({ code }) => code)
 
-const browser = await chromium.launch({ executablePath: findProgram('chromium')!, args: ['--headless', '--no-sandbox', '--disable-gpu'] })
-t.teardown(() => browser.close())
-const context = await browser.newContext()
-const sdk = readFileSync(join(root, 'node_modules/centrifuge/dist/centrifuge.js'), 'utf8')
-await context.route('https://unpkg.com/**', route => route.fulfill({ contentType: 'text/javascript', body: sdk }))
+const context = await contextForPages(t)
 
 /** A window on a network of its own, which reaches one instance and then another. */
 async function open (t: Test, port: number) {

@@ -1,13 +1,10 @@
 import { Centrifuge } from 'centrifuge'
 import type { PublicationContext } from 'centrifuge'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { chromium } from 'playwright-core'
 import t from 'tap'
 import WebSocket from 'ws'
+import { contextForPages } from '../helpers/browser.ts'
 import { startBlock } from '../helpers/docs.ts'
-import { readPage, root } from '../helpers/markdown.ts'
-import { findProgram } from '../helpers/programs.js'
+import { readPage } from '../helpers/markdown.ts'
 import { connect } from '../helpers/ws-client.ts'
 
 /** For the functions that run inside the page. */
@@ -16,12 +13,7 @@ declare const document: { querySelectorAll (selector: string): ArrayLike<{ textC
 t.test('the smallest app and its page: what one window sends, others show, also one that comes later, and an SDK elsewhere gets', async (t) => {
   const html = readPage('README.md').blocks.find(({ language }) => language === 'html')!.code
   const port = await startBlock(t, 'README.md', 'server', { 'index.html': html })
-  const browser = await chromium.launch({ executablePath: findProgram('chromium')!, args: ['--headless', '--no-sandbox', '--disable-gpu'] })
-  t.teardown(() => browser.close())
-  const context = await browser.newContext()
-  // The SDK comes from the packages of this repository.
-  const sdk = readFileSync(join(root, 'node_modules/centrifuge/dist/centrifuge.js'), 'utf8')
-  await context.route('https://unpkg.com/**', route => route.fulfill({ contentType: 'text/javascript', body: sdk }))
+  const context = await contextForPages(t)
   const [one, two] = await Promise.all([context.newPage(), context.newPage()])
 
   const client = new Centrifuge(`ws://127.0.0.1:${port}/connection/websocket`, { websocket: WebSocket })

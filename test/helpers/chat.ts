@@ -2,15 +2,13 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { cp, mkdtemp, rm } from 'node:fs/promises'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
-import { chromium } from 'playwright-core'
-import type { Browser, BrowserContext, Page } from 'playwright-core'
+import type { BrowserContext, Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { buildPackage } from './built-package.ts'
-import { findProgram } from './programs.js'
+import { freePort } from './free-port.ts'
 
 /** For the functions that run inside the page. */
 declare const document: { querySelectorAll (selector: string): ArrayLike<{ textContent: string }> }
@@ -34,18 +32,6 @@ export async function buildChat (t: Owner): Promise<string> {
     cp(join(root, 'example'), join(folder, 'example'), { recursive: true })
   ])
   return folder
-}
-
-export async function launchBrowser (t: Owner): Promise<Browser> {
-  const browser = await chromium.launch({
-    executablePath: findProgram('chromium')!,
-    args: [
-      '--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync'
-    ]
-  })
-  t.teardown(() => browser.close())
-  return browser
 }
 
 /** One instance. An error in its log fails the test. */
@@ -93,15 +79,6 @@ export async function startChat (t: Owner, folder: string, settings: Record<stri
     /** Starts again on the same port. */
     start
   }
-}
-
-/** A port below those for outgoing connections: it stays free while its server is down. */
-export async function freePort (): Promise<number> {
-  const port = 22_000 + Math.floor(Math.random() * 10_000)
-  const server = createServer().listen(port, '0.0.0.0')
-  const free = await once(server, 'listening').then(() => true, () => false)
-  server.close()
-  return free ? port : freePort()
 }
 
 /** A page that asks for the name, and shows the room behind it. An error in its script fails the test. */

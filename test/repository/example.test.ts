@@ -5,8 +5,9 @@ import type { AddressInfo, Socket } from 'node:net'
 import type { Page } from 'playwright-core'
 import t from 'tap'
 import type { Test } from 'tap'
+import { launchBrowser } from '../helpers/browser.ts'
 import {
-  buildChat, enter, hasCount, hasPeople, hasState, hasTexts, isSent, launchBrowser, makeRoom, MESSAGES, openPage, PATIENCE, shows,
+  buildChat, enter, hasCount, hasPeople, hasState, hasTexts, isSent, makeRoom, MESSAGES, openPage, PATIENCE, shows,
   startChat, textsOf, write
 } from '../helpers/chat.ts'
 import { startRedis } from '../helpers/redis.ts'

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { launchBrowser } from '../helpers/browser.ts'
 import { PICTURE, PICTURE_FILES, takeChatPicture } from '../helpers/chat-picture.ts'
 import type { ColorScheme } from '../helpers/chat-picture.ts'
-import { buildChat, launchBrowser } from '../helpers/chat.ts'
+import { buildChat } from '../helpers/chat.ts'
 
 t.setTimeout(300_000)
 

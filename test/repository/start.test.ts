@@ -8,7 +8,7 @@ import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
 import t from 'tap'
 import type { Test } from 'tap'
-import { freePort } from '../helpers/chat.ts'
+import { freePort } from '../helpers/free-port.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 t.setTimeout(300_000)

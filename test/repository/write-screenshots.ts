@@ -1,9 +1,10 @@
 // Writes the pictures of the chat that README and docs show: `npm run screenshots`.
 import { mkdir, writeFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
+import { launchBrowser } from '../helpers/browser.ts'
 import { takeChatPicture, PICTURE_FILES } from '../helpers/chat-picture.ts'
 import type { ColorScheme } from '../helpers/chat-picture.ts'
-import { buildChat, launchBrowser } from '../helpers/chat.ts'
+import { buildChat } from '../helpers/chat.ts'
 import type { Owner } from '../helpers/chat.ts'
 
 const ends: Array<() => unknown> = []

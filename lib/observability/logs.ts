@@ -57,10 +57,7 @@ export class Logs {
   }
 
   /** Whether entries of level debug are written now: an app may change the level at any time. */
-  get debugs (): boolean {
-    const log: { level: string, isLevelEnabled?: (level: string) => boolean } | undefined = this.#destination.log
-    return log !== undefined && (log.isLevelEnabled?.('debug') ?? DEBUG_LEVELS.has(log.level))
-  }
+  get debugs (): boolean { return this.#takes('debug') }
 
   /** Flushes the entries that still wait, within two seconds. */
   close (): Promise<void> {
@@ -77,13 +74,13 @@ export class Logs {
   }
 
   opened (connection: LoggedConnection, request: FastifyRequest): void {
-    if (!this.#writes('connection.opened')) return
+    if (!this.#takes(logEvents['connection.opened'])) return
     const context = { ...this.#context(connection, { first: true }), ...this.#request(request, 101) }
     this.#write('connection.opened', { ...client(connection), reqId: request.id, ...context }, `${nameOf(connection)} opened`)
   }
 
   closed (connection: LoggedConnection, { code, reason, cause, detail }: End): void {
-    if (!this.#writes('connection.closed')) return
+    if (!this.#takes(logEvents['connection.closed'])) return
     const { received, sent, bytesReceived, bytesSent, connectedAt, identified } = connection
     const age = (Date.now() - connectedAt) / 1_000
     const counts = { received, sent, bytesReceived, bytesSent }
@@ -97,7 +94,7 @@ export class Logs {
    * error, or the close code.
    */
   rejected (request: FastifyRequest | IncomingMessage, error: Rejection, reason: string, status: number, details?: object): void {
-    if (!this.#writes('connection.rejected')) return
+    if (!this.#takes(logEvents['connection.rejected'])) return
     const { url = '', headers: { origin } } = request
     const [path = ''] = url.split('?', 1)
     const reqId = 'id' in request ? request.id : undefined
@@ -223,9 +220,9 @@ export class Logs {
   }
 
   /** Whether the logger takes entries of this level: those of every connection need not be made in vain. */
-  #writes (event: LogEvent): boolean {
-    const { log } = this.#destination
-    return log !== undefined && (log as { isLevelEnabled?: (level: string) => boolean }).isLevelEnabled?.(logEvents[event]) !== false
+  #takes (level: 'debug' | 'info' | 'warn'): boolean {
+    const log: { level: string, isLevelEnabled?: (level: string) => boolean } | undefined = this.#destination.log
+    return log !== undefined && (log.isLevelEnabled?.(level) ?? (level !== 'debug' || DEBUG_LEVELS.has(log.level)))
   }
 
   #write (event: LogEvent, fields: object, message: string): void {

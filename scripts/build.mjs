@@ -1,5 +1,6 @@
 // Builds dist: `node scripts/build.mjs [--js] [--outdir=FOLDER]`. With --js the declarations are left out, which take
-// most of the time and which no program needs to run. What package.json exports as ./dist/NAME.js is made of NAME.ts.
+// most of the time and which no program needs to run. What `exports` or `bin` of package.json has as ./dist/NAME.js is
+// made of NAME.ts. A program of `bin` exports nothing, so it has no declarations.
 import { build } from 'esbuild'
 import { mkdir, readdir, readFile, rm } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
@@ -11,10 +12,9 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const outdir = resolve(values.outdir ?? resolve(root, 'dist'))
 process.chdir(root)
 
-const { exports } = JSON.parse(await readFile('package.json', 'utf8'))
-const entries = Object.values(exports)
-  .flatMap(target => /^\.\/dist\/(.+)\.js$/.exec(target.default)?.[1] ?? [])
-  .map(name => ({ in: `${name}.ts`, out: name }))
+const { exports, bin } = JSON.parse(await readFile('package.json', 'utf8'))
+const entries = Object.values(exports).flatMap(target => entryOf(target.default))
+const programs = Object.values(bin).flatMap(entryOf)
 
 const MAIN = entries.find(({ out }) => out === 'index')
 
@@ -26,9 +26,14 @@ const old = (await readdir(outdir, { recursive: true, withFileTypes: true })).fi
   .map(({ parentPath, name }) => resolve(parentPath, name))
 await Promise.all(old.filter(file => !written.has(file)).map(file => rm(file)))
 
+function entryOf (file) {
+  const name = /^\.\/dist\/(.+)\.js$/.exec(file)?.[1]
+  return name === undefined ? [] : [{ in: `${name}.ts`, out: name }]
+}
+
 async function buildJs () {
   const { metafile } = await build({
-    entryPoints: entries,
+    entryPoints: [...entries, ...programs],
     outdir,
     bundle: true,
     splitting: true,

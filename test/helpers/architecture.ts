@@ -4,7 +4,7 @@ import ts from 'typescript'
 
 /** Floors of `lib/`, from the top. A room imports from lower floors only, never from a neighbour on its own. */
 export const FLOORS: readonly (readonly string[])[] = [
-  ['http', 'testing'],
+  ['http', 'testing', 'cli'],
   ['protocols', 'lifecycle'],
   ['core'],
   ['backends', 'observability'],
@@ -12,8 +12,8 @@ export const FLOORS: readonly (readonly string[])[] = [
   ['model', 'util']
 ]
 
-/** What users import. They build parts from any room, and nobody imports them. */
-export const ENTRIES: readonly string[] = ['index.ts', 'testing.ts']
+/** What users import or run. They build parts from any room, and nobody imports them. */
+export const ENTRIES: readonly string[] = ['index.ts', 'testing.ts', 'cli.ts']
 
 /** Source text by path, such as `lib/hub/hub.ts`. */
 export type Sources = ReadonlyMap<string, string>

@@ -23,7 +23,7 @@ export async function startExample (t: Test, example: string, env: Record<string
   const [program, ...args] = JSON.parse(lastStage(example).findLast(({ name }) => name === 'CMD')!.value)
   const child = spawn(program, args, {
     cwd: app,
-    stdio: ['ignore', 'pipe', 'inherit'],
+    stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
       NODE_ENV: 'production',
@@ -40,9 +40,11 @@ export async function startExample (t: Test, example: string, env: Record<string
     rest = lines.pop()!
     log.push(...lines.filter(line => line.startsWith('{')).map(line => JSON.parse(line)))
   })
-  const exited = once(child, 'exit') as ExampleServer['exited']
+  let errors = ''
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => { errors += chunk })
+  const exited = once(child, 'close') as ExampleServer['exited']
   const ready = until(async () => (await fetch(`http://127.0.0.1:${port}/ready`)).status === 200, 'the server is ready', 60_000)
-  await Promise.race([ready, exited.then(([code]) => { throw new Error(`the server ended with ${code}`) })])
+  await Promise.race([ready, exited.then(([code]) => { throw new Error(`the server ended with ${code}:\n${errors}`) })])
   return { port, log, exited, terminate: () => { child.kill('SIGTERM') } }
 }
 

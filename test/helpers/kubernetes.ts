@@ -5,7 +5,7 @@ import { parseAllDocuments } from 'yaml'
 export interface KubernetesObject {
   apiVersion: string
   kind: string
-  metadata: { name: string, labels?: Record<string, string> }
+  metadata: { name: string, namespace?: string, labels?: Record<string, string>, annotations?: Record<string, string> }
   [field: string]: any
 }
 

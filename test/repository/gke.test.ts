@@ -48,7 +48,7 @@ const GKE_FIELDS: Record<string, string[]> = {
   ]
 }
 
-/** Seconds after SIGTERM or its like that Google gives (docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms). */
+/** Seconds that pods get on a Spot VM (docs.cloud.google.com/kubernetes-engine/docs/concepts/spot-vms). */
 const SPOT_NOTICE = 15
 
 const manifests: Array<[string, KubernetesObject]> = readdirSync(join(example, 'base'))
@@ -66,11 +66,13 @@ function only (kind: string, objects = manifests.map(([, object]) => object)): K
 
 const seconds = (duration: string) => Number(/^(\d+)s$/.exec(duration)?.[1])
 
-/** Paths of all values that are no objects. */
-function paths (value: unknown, path = ''): string[] {
-  if (typeof value !== 'object' || value === null) return [path]
-  return Object.entries(value).flatMap(([name, child]) => paths(child, path === '' ? name : `${path}.${name}`))
+/** All values that are no objects, as 'path: value'. */
+function leaves (value: unknown, path = ''): string[] {
+  if (typeof value !== 'object' || value === null) return [`${path}: ${String(value)}`]
+  return Object.entries(value).flatMap(([name, child]) => leaves(child, path === '' ? name : `${path}.${name}`))
 }
+
+const paths = (value: unknown) => leaves(value).map(leaf => leaf.slice(0, leaf.indexOf(': ')))
 
 const podOf = (deployment: KubernetesObject) => deployment.spec.template.spec
 const containerOf = (deployment: KubernetesObject) => podOf(deployment).containers[0]
@@ -135,7 +137,7 @@ t.test('what kustomize makes of them is complete', { skip: kubectl === undefined
   }
   for (const { labelSelector } of podOf(deployment).topologySpreadConstraints) t.strictSame(labelSelector.matchLabels, labels)
   const others = objects.filter(({ kind }) => kind !== 'Namespace')
-  t.strictSame(others.filter(({ metadata }) => (metadata as { namespace?: string }).namespace !== only('Namespace').metadata.name), [])
+  t.strictSame(others.filter(({ metadata }) => metadata.namespace !== only('Namespace').metadata.name), [])
 })
 
 t.test('on Spot VMs everything is the same but the time to go', { skip: kubectl === undefined && 'kubectl is not installed' }, async (t) => {
@@ -228,11 +230,8 @@ t.test('only the load balancer can set the address that the server trusts', asyn
 
 t.test('every variable is one that the plugin or the server reads', async (t) => {
   const sources = readdirSync(join(root, 'lib'), { recursive: true, encoding: 'utf8' }).filter(file => file.endsWith('.ts'))
-  const code = [server, ...sources.map(file => read(`lib/${file}`))].join('\n')
-  const { env } = containerOf(only('Deployment'))
-  const substituted = JSON.stringify(env).matchAll(/\$\((\w+)\)/g)
-  const used = new Set([...code.matchAll(/\b[A-Z][A-Z0-9_]+\b/g), ...substituted].map(([word, name]) => name ?? word))
-  const names = [...Object.keys(settings), ...env.map(({ name }: { name: string }) => name)]
+  const used = new Set([server, ...sources.map(file => read(`lib/${file}`))].join('\n').match(/\b[A-Z][A-Z0-9_]+\b/g))
+  const names = [...Object.keys(settings), ...containerOf(only('Deployment')).env.map(({ name }: { name: string }) => name)]
   t.strictSame(names.filter(name => !used.has(name)), [])
   const mount = containerOf(only('Deployment')).volumeMounts[0]
   t.equal(settings.REDIS_CA_FILE, join(mount.mountPath, 'ca.pem'))
@@ -249,7 +248,7 @@ t.test('the README names the objects and settings that there are', async (t) => 
   const commands = readPage('example/gke/README.md').blocks.map(({ code }) => code).join('\n')
   const names = {
     namespace: only('Namespace').metadata.name,
-    certmap: only('Gateway').metadata.annotations['networking.gke.io/certmap'],
+    certmap: only('Gateway').metadata.annotations!['networking.gke.io/certmap'],
     address: only('Gateway').spec.addresses[0].value,
     cluster: only('HorizontalPodAutoscaler').spec.metrics[0].external.metric.selector.matchLabels['resource.labels.cluster'],
     secret: containerOf(only('Deployment')).envFrom[1].secretRef.name,
@@ -268,6 +267,20 @@ t.test('the README names the objects and settings that there are', async (t) => 
   ])
 })
 
+t.test('the page about GKE gives a reason for settings with the values that they have', async (t) => {
+  const rows = readPage('docs/gke.md').lines.filter(({ text }) => /^\| `[\w.]+: /.test(text)).map(({ text }) => /`(.+?)`/.exec(text)![1]!)
+  t.ok(rows.length > 10)
+  const values = manifests.flatMap(([, object]) => leaves(object))
+  t.strictSame(rows.filter(row => !values.some(value => value === row || value.endsWith(`.${row}`))), [])
+  const block = readPage('docs/gke.md').blocks.find(({ language }) => language === 'js')!.code
+  for (const name of ['requestTimeout', 'maxConnectionAge', 'trustedProxies']) {
+    const option = new RegExp(`${name}: ([^,]+),`)
+    t.equal(option.exec(block)![1], option.exec(server)![1], name)
+  }
+  t.match(block, `timeout: '${settings.SHUTDOWN_TIMEOUT}'`)
+  t.match(block.replaceAll('_', ''), `maxConnections: ${settings.MAX_CONNECTIONS}`)
+})
+
 t.test('a pod: the client\'s address, a full pod, and a drain with 503 on /ready', async (t) => {
   const [redis, metadata] = await Promise.all([startRedis(t), startMetadataServer(t)])
   Object.assign(metadata.values, {
@@ -278,7 +291,8 @@ t.test('a pod: the client\'s address, a full pod, and a drain with 503 on /ready
   const { REDIS_AUTH, REDIS_CA_FILE, ...env } = settings
   const { port, log, exited, terminate } = await startExample(t, example, {
     ...env,
-    OTEL_RESOURCE_ATTRIBUTES: 'k8s.namespace.name=chat,k8s.pod.name=chat-5d9c-abcde',
+    POD_NAME: 'chat-5d9c6b7f4d-x2x7z',
+    POD_NAMESPACE: 'chat',
     KUBERNETES_SERVICE_HOST: '10.96.0.1',
     TOKEN_SECRET: secretOf('of the tests'),
     REDISHOST: '127.0.0.1',

@@ -42,9 +42,11 @@ export async function startExample (t: Test, example: string, env: Record<string
   })
   let errors = ''
   child.stderr.setEncoding('utf8').on('data', (chunk: string) => { errors += chunk })
-  const exited = once(child, 'close') as ExampleServer['exited']
-  const ready = until(async () => (await fetch(`http://127.0.0.1:${port}/ready`)).status === 200, 'the server is ready', 60_000)
-  await Promise.race([ready, exited.then(([code]) => { throw new Error(`the server ended with ${code}:\n${errors}`) })])
+  let ended = false
+  const exited = once(child, 'close').finally(() => { ended = true }) as ExampleServer['exited']
+  const isReady = async () => ended || (await fetch(`http://127.0.0.1:${port}/ready`)).status === 200
+  await until(isReady, 'the server is ready', 60_000)
+  if (ended) throw new Error(`the server ended with ${(await exited)[0]}:\n${errors}`)
   return { port, log, exited, terminate: () => { child.kill('SIGTERM') } }
 }
 

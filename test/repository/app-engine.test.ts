@@ -67,7 +67,7 @@ function wrong (given: Record<string, unknown>, allowed: Record<string, unknown>
   })
 }
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 t.test('app.yaml has the fields and values that App Engine takes', async (t) => {
   t.strictSame(wrong(app, FIELDS), [])
@@ -178,6 +178,7 @@ t.test('an instance: a secret from Secret Manager, the client\'s address, and th
   t.match(JSON.parse(String(await ada.next())), { type: 'shutdown', reconnect: true })
   t.equal((await ada.closed).code, 1001)
   t.strictSame(await exited, [0, null])
+  t.match(log.find(({ event }) => event === 'drain.started'), { connections: 2, timeout: 25_000 })
 })
 
 t.test('a server that may not read its secret says which role is missing', async (t) => {

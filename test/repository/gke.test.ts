@@ -77,7 +77,7 @@ const paths = (value: unknown) => leaves(value).map(leaf => leaf.slice(0, leaf.i
 const podOf = (deployment: KubernetesObject) => deployment.spec.template.spec
 const containerOf = (deployment: KubernetesObject) => podOf(deployment).containers[0]
 
-t.setTimeout(120_000)
+t.setTimeout(240_000)
 
 t.test('kustomize takes every manifest', async (t) => {
   t.strictSame(kustomization.resources.toSorted(), Array.from(new Set(manifests.map(([file]) => file))).toSorted())
@@ -186,7 +186,11 @@ t.test('the autoscaler adds pods before they are full, by a metric that the plug
   const [domain, name, kind] = metric.name.split('|')
   t.strictSame([domain, kind], ['prometheus.googleapis.com', 'gauge'])
   t.ok(read('docs/reference/metrics.md').includes(`\`${name}\``))
-  t.equal(metric.selector.matchLabels['resource.labels.job'], settings.OTEL_SERVICE_NAME)
+  const { matchLabels } = metric.selector
+  t.equal(matchLabels['resource.labels.job'], settings.OTEL_SERVICE_NAME)
+  // What the adapter takes, of the labels that a prometheus_target has.
+  const labels = ['project_id', 'location', 'cluster', 'namespace', 'job', 'instance'].map(label => `resource.labels.${label}`)
+  t.strictSame(Object.keys(matchLabels).filter(key => !['resource.type', ...labels].includes(key)), [])
   t.ok(minReplicas >= 2)
   t.equal(only('Deployment').spec.replicas, undefined, 'or each apply would set the number back')
 })
@@ -298,7 +302,7 @@ t.test('a pod: the client\'s address, a full pod, and a drain with 503 on /ready
     REDISHOST: '127.0.0.1',
     REDISPORT: String(redis.port),
     MAX_CONNECTIONS: '2',
-    SHUTDOWN_TIMEOUT: '4s',
+    SHUTDOWN_TIMEOUT: '60s',
     ...metadata.env
   })
   const url = `ws://127.0.0.1:${port}/ws`
@@ -323,5 +327,7 @@ t.test('a pod: the client\'s address, a full pod, and a drain with 503 on /ready
   const refusal = await rejected(url, { headers })
   t.equal(refusal.statusCode, 503)
   t.match(refusal.headers['retry-after'], /^\d+$/)
+  grace.socket.resume()
   t.strictSame(await exited, [0, null])
+  t.match(log.find(({ event }) => event === 'drain.started'), { connections: 2, timeout: 60_000 })
 })

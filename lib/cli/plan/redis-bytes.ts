@@ -27,7 +27,8 @@ const text = (length: number) => 'x'.repeat(length)
 
 const digits = (number: number) => String(Math.max(1, Math.round(number))).length
 const bulk = (part: string | number) => digits(String(part).length) + 5 + String(part).length // $7\r\nmessage\r\n
-const array = (parts: readonly (string | number)[]) => digits(parts.length) + 3 + parts.reduce<number>((total, part) => total + bulk(part), 0)
+type Texts = readonly (string | number)[]
+const array = (parts: Texts) => digits(parts.length) + 3 + parts.reduce<number>((total, part) => total + bulk(part), 0)
 
 const SHA = text(40)
 const INSTANCE = text(8)
@@ -45,7 +46,7 @@ function envelope (payload: number, sequence: number, publisher: string | undefi
   return `t ${TIME} ${INSTANCE} ${sequence}${named}\n${text(payload)}`
 }
 
-const evalsha = (keys: readonly string[], args: readonly (string | number)[]) => array(['EVALSHA', SHA, keys.length, ...keys, ...args])
+const evalsha = (keys: readonly string[], args: Texts) => array(['EVALSHA', SHA, keys.length, ...keys, ...args])
 
 /** What a member is in a presence list: JSON. */
 const member = (user = '') => JSON.stringify({ client: CLIENT, user })
@@ -71,7 +72,10 @@ export function redisBytes (
   return {
     message: 4 + bulk('message') + bulk(pubsub) + bulk(sent),
     publish: { in: array(['PUBLISH', pubsub, sent]), out: OK },
-    publishWithHistory: { in: evalsha(positioned, [stored, 1_000, 60_000, 604_800_000, 'PUBLISH', pubsub, 300_000, ...known]), out: position + 4 },
+    publishWithHistory: {
+      in: evalsha(positioned, [stored, 1_000, 60_000, 604_800_000, 'PUBLISH', pubsub, 300_000, ...known]),
+      out: position + 4
+    },
     beginEpoch: { in: evalsha(positioned.slice(1), [EPOCH]), out: 4 },
     readPosition: {
       in: evalsha(positioned, [604_800_000, 120_000, 'XRANGE', '-', '+', 0, 0, ...known]),
@@ -89,7 +93,8 @@ export function redisBytes (
 }
 
 /** Bytes of a publication to a client, in a WebSocket frame of its own. An SDK client gets a JSON reply around it. */
-export function clientBytes ({ payload, channelBytes, userBytes = 0, history, sdk = false, byClients = false, sequence = 1_000 }: Sizes): number {
+export function clientBytes (sizes: Sizes): number {
+  const { payload, channelBytes, userBytes = 0, history, sdk = false, byClients = false, sequence = 1_000 } = sizes
   const pub = { data: 0, ...history && { offset: sequence }, ...byClients && { info: { user: text(userBytes), client: CLIENT } } }
   const size = payload + (sdk ? JSON.stringify({ push: { channel: text(channelBytes), pub } }).length - 1 : 0)
   if (size < 126) return size + 2

@@ -93,15 +93,15 @@ function drawBars ({ platforms, input }: Plan): string[] {
       let start = 0
       const rects = segments(platform, names).filter(({ month }) => month > 0).map(({ name, month }) => {
         const [from, to] = [x(start), x(start += month)]
-        return element('rect', { x: from, y, width: Number((to - from).toFixed(1)), height: bar, fill: colourOf(name) },
+        return element('rect', { x: from, y, width: Number((to - from).toFixed(1)), height: bar, fill: colourOf(name), stroke: 'var(--page)' },
           element('title', {}, `${name}: ${dollars(month)}`))
       })
       const total = `${platform.unknown.length > 0 ? '> ' : ''}${dollars(platform.month)}`
       return [label(LEFT - 8, y + 17, platform.name, { class: 'end' }), ...rects, label(x(start) + 8, y + 17, total, { class: 'quiet' })]
     }),
     ...names.flatMap((name, i) => [
-      element('rect', { x: RIGHT + 70, y: top + i * 22, width: 12, height: 12, fill: colourOf(name) }),
-      label(RIGHT + 88, top + 11 + i * 22, name)
+      element('rect', { x: RIGHT + 60, y: top + i * 22, width: 12, height: 12, fill: colourOf(name) }),
+      label(RIGHT + 78, top + 11 + i * 22, name)
     ])
   ]
 }
@@ -110,7 +110,7 @@ function caption ({ prices: { region, first, last, overridden }, platforms, inpu
   const unknown = [...new Set(platforms.flatMap(platform => platform.unknown))]
   const mean = input.average === input.connections ? 'open all month' : `${count(input.average)} open as a mean`
   const lines = [
-    `Google's list prices for ${region}, read from ${first} to ${last}${overridden.length > 0 ? `, ${overridden.length} of them replaced` : ''}; ${mean}.`,
+    `Google's list prices for ${region} as public pages had them from ${first} to ${last} (prices.json)${overridden.length > 0 ? `, ${overridden.length} of them replaced` : ''}; ${mean}.`,
     unknown.length > 0 ? `Without ${unknown.join(', ')}: no price is known for this region.` : 'Dotted: 10,000 and 50,000 connections, where the stages of the migration path meet.'
   ]
   return lines.map((text, i) => label(24, HEIGHT - 36 + i * 19, text, { class: 'quiet' }))

@@ -4,6 +4,9 @@ export const count = (number: number) => Math.round(number).toLocaleString('en-U
 /** `12,345`, and two digits of what is below 10. */
 export const rate = (number: number) => number < 10 ? String(Number(number.toPrecision(2))) : count(number)
 
+/** `1 connection`, `2 connections`. */
+export const counted = (number: number, noun: string) => `${count(number)} ${noun}${number === 1 ? '' : 's'}`
+
 /** `$12,345`, and `-` for what is not known. */
 export function dollars (amount: number | undefined): string {
   if (amount === undefined) return '-'

@@ -126,12 +126,12 @@ const between = (least: number, most: number): Range => ({
 })
 const atLeast = (least: number): Range => ({ allowed: `a number from ${least}`, fits: number => number >= least && number < Infinity })
 
-const wrong = (name: string, value: string, allowed: string) => new UsageError(`--${name} is ${value}. ${allowed} is allowed`)
+const wrong = (name: string, value: string, allowed: string) => new UsageError(`--${name} is ${JSON.stringify(value)}. Allowed: ${allowed}`)
 
 function averageOf (text: string, connections: number): number {
   const [, digits = '', sign] = /^(\d+(?:\.\d+)?)(%?)$/.exec(text) ?? []
   const number = sign === '%' ? Number(digits) / 100 * connections : Number(digits)
-  if (digits === '' || number === 0 || number > connections) throw wrong('average', text, 'A number up to that of the connections, or a share such as 40%,')
+  if (digits === '' || number === 0 || number > connections) throw wrong('average', text, 'a number up to that of the connections, or a share of it such as 40%')
   return number
 }
 
@@ -162,7 +162,7 @@ class Values {
   number (name: ValuedName, { allowed, fits }: Range): number {
     const text = this.text(name)
     const number = text.trim() === '' ? NaN : Number(text)
-    if (!fits(number)) throw wrong(name, text, `${allowed[0]!.toUpperCase()}${allowed.slice(1)}`)
+    if (!fits(number)) throw wrong(name, text, allowed)
     return number
   }
 
@@ -172,7 +172,7 @@ class Values {
 
   matching (name: ValuedName, pattern: RegExp, allowed: string): string {
     const text = this.text(name)
-    if (!pattern.test(text)) throw wrong(name, text, `${allowed[0]!.toUpperCase()}${allowed.slice(1)}`)
+    if (!pattern.test(text)) throw wrong(name, text, allowed)
     return text
   }
 }

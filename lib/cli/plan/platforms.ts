@@ -42,6 +42,7 @@ interface Kind {
   age: number
   requestLogs: boolean
   instances: Instances
+  redis: Redis
   nodes?: number
   /** Dollars an hour of so many instances. */
   hour (count: number): number | undefined
@@ -55,10 +56,9 @@ export function makePlatforms (input: Input, prices: Prices): Platform[] {
   return [cloudRun(input, prices), ...gke(input, prices), appEngine(input, prices)].map(kind => makePlatform(input, prices, kind))
 }
 
-function makePlatform (input: Input, prices: Prices, { id, name, age, requestLogs, instances, nodes, hour, extra }: Kind): Platform {
+function makePlatform (input: Input, prices: Prices, { id, name, age, requestLogs, instances, redis, nodes, hour, extra }: Kind): Platform {
   const app = appOf(input, { connections: input.average, instances: instances.mean, age })
   const flow = traffic(app)
-  const redis = sizeRedis(input, instances, age, prices)
   const perHour = hour(instances.mean)
   const all: Part[] = [
     { name: 'instances', month: perHour === undefined ? undefined : perHour * HOURS },
@@ -105,6 +105,7 @@ function cloudRun (input: Input, prices: Prices): Kind {
     age: REQUEST_AGE,
     requestLogs: true,
     instances,
+    redis: sizeRedis(input, instances, REQUEST_AGE, prices),
     hour,
     extra: flow => [freeTier(hour(instances.mean), prices), ...input.loadBalancer ? [loadBalancer(flow, prices)] : []]
   }
@@ -128,6 +129,7 @@ function gke (input: Input, prices: Prices): Kind[] {
     age: POD_AGE,
     requestLogs: false,
     instances,
+    redis: sizeRedis(input, instances, POD_AGE, prices),
     extra: (flow: ReturnType<typeof traffic>) => [cluster, loadBalancer(flow, prices)]
   }
   const nodes = nodesFor(instances.peak)
@@ -151,6 +153,7 @@ function appEngine (input: Input, prices: Prices): Kind {
     age: REQUEST_AGE,
     requestLogs: true,
     instances,
+    redis: sizeRedis(input, instances, REQUEST_AGE, prices),
     hour: count => sum([
       prices.times('flexVcpuHour', count * input.vcpu),
       prices.times('flexGibHour', count * input.memory),

@@ -1,4 +1,4 @@
-import { count, dollars, percent, rate, smallDollars, table, wrap } from './format.ts'
+import { count, counted, dollars, percent, rate, smallDollars, table, wrap } from './format.ts'
 import type { Plan } from './plan.ts'
 import type { Platform } from './platforms.ts'
 import type { Redis } from './redis.ts'
@@ -11,8 +11,8 @@ export function report (plan: Plan): string {
 function what ({ input }: Plan): string {
   const { connections, average, messages, channelSize, size, region } = input
   const mean = average === connections ? 'all month' : `${count(average)} as a mean over the month`
-  const channel = channelSize === Infinity ? 'all connections' : `${count(channelSize)} connections`
-  return wrap(`${count(connections)} connections (${mean}) in ${region}; ${rate(messages)} messages a second, each of ${count(size)} bytes to ${channel}`, '')
+  const channel = channelSize === Infinity ? 'all connections' : counted(channelSize, 'connection')
+  return wrap(`${counted(connections, 'connection')} (${mean}) in ${region}; ${rate(messages)} messages/s of ${count(size)} bytes, each to ${channel}`, '')
 }
 
 const names = { 'cloud-run': 'Cloud Run', gke: 'GKE' } as const
@@ -47,7 +47,7 @@ ${table([
 
 function redis ({ platforms, model }: Plan): string {
   const { product, nodeType, shards, replicas, load, oneCore }: Redis = platforms[0]!.redis
-  const size = shards === undefined ? '-' : `${count(shards)} x ${nodeType}, ${replicas === 0 ? 'no replica' : `${count(replicas)} ${replicas === 1 ? 'replica' : 'replicas'} each`}`
+  const size = shards === undefined ? '-' : `${count(shards)} x ${nodeType}, ${replicas === 0 ? 'no replica' : `${counted(replicas, 'replica')} each`}`
   return `REDIS of Cloud Run, by the model
 ${table([
   ['product', product],
@@ -89,7 +89,7 @@ ${table([
 function migration ({ migration }: Plan): string {
   const lines = migration.flatMap(({ name, connections, here, what, cloudRun, gke }) => [
     wrap(`${name} connections: ${what}`, here ? '  > ' : '    '),
-    `      ${count(connections)}: Cloud Run ${count(cloudRun.instances)} instances, ${dollars(cloudRun.month)}; ` +
+    `      ${count(connections)}: Cloud Run ${counted(cloudRun.instances, 'instance')}, ${dollars(cloudRun.month)}; ` +
       `GKE ${count(gke.pods)} pods on ${count(gke.nodes)} nodes, ${dollars(gke.month)}`
   ])
   return ['MIGRATION PATH', ...lines].join('\n')

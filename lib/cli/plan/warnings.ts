@@ -13,7 +13,6 @@ const DIRECT_VPC_QUOTA = 100
 const MOST_INSTANCES = 1_000
 /** Share of the bill above which egress is worth a word. */
 const MUCH = 0.5
-const GIB = 1 << 30
 
 export function makeWarnings (planned: Planned): string[] {
   return [...ofRedis(planned), ...ofInstances(planned), ...ofCost(planned), ...ofPrices(planned)]
@@ -47,7 +46,6 @@ function ofInstances ({ run, settings, input }: Planned): string[] {
   if (run.instances.limit === 'cpu') {
     warnings.push(`CPU is full before the connections are: an instance takes ${count(run.instances.perInstance)} of the ${count(input.concurrency * input.target)} that concurrency allows.`)
   }
-  if (run.memory > input.memory * GIB / 2) warnings.push(`An instance takes about ${count(run.memory / 2 ** 20)} MiB before your app keeps anything: look at --memory.`)
   if (input.tabs > 1) {
     warnings.push(`Each user has ${count(input.tabs)} connections. One per user, shared between tabs (SharedWorker), would save ${percent(1 - 1 / input.tabs)} of them.`)
   }

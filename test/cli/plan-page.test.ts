@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
+import { parseOverride } from '../../lib/cli/plan/prices.ts'
 import { docsCommands } from '../helpers/planning-page.ts'
-import { planOf, platform, runPlan } from '../helpers/plan.ts'
+import { month, planOf, platform, runPlan } from '../helpers/plan.ts'
 
 const page = readFileSync(new URL('../../docs/planning.md', import.meta.url), 'utf8')
 const numberOf = (text: string) => Number(text.replaceAll(/[$,]/g, ''))
@@ -34,6 +35,13 @@ t.test('the other figures of the page are those of the model', async (t) => {
   t.ok(page.includes(`${deployment('--connections 20000 --average 40%')} in the example, ${deployment('--connections 250000')} with 250,000 connections`))
   t.match(platform(planOf('--users 20000 --tabs 10')).instances, { peak: 223 })
   t.match(page, /a fleet of 223 instances instead of\n {2}23/)
+})
+
+t.test("the guide's instances come out with the prices on the page", async (t) => {
+  const [, json = ''] = /```json\n([^]*?)```/.exec(page)!
+  const { args } = docsCommands().find(({ args }) => args.includes('--prices'))!
+  const made = planOf(args.replace(/ --prices \S+/, ''), parseOverride(json, 'guide.json'))
+  t.equal(Math.round(month(made, 'instances')!), 139_284)
 })
 
 t.test('every field of the JSON is described', async (t) => {

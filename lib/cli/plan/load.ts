@@ -68,7 +68,7 @@ export function shardsNeeded (given: Partial<App>, costs: RedisCpu, share: numbe
 }
 
 /** Memorystore for Valkey has no more. */
-const MAX_SHARDS = 250
+export const MAX_SHARDS = 250
 
 /** us per second of one channel: it is on one shard, however many there are. */
 export function hottestChannel (given: Partial<App>, costs: RedisCpu): number {

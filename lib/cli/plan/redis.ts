@@ -2,7 +2,7 @@ import { appOf } from './app.ts'
 import { REDIS_SHARE, VALKEY_WRITABLE } from './assumptions.ts'
 import type { Input } from './input.ts'
 import type { Instances } from './instances.ts'
-import { carried, hottestChannel, redisCpu, redisMemory, shardsNeeded } from './load.ts'
+import { carried, hottestChannel, MAX_SHARDS, redisCpu, redisMemory, shardsNeeded } from './load.ts'
 import type { Prices } from './prices.ts'
 import { HOURS } from './prices.ts'
 import { traffic } from './traffic.ts'
@@ -71,6 +71,7 @@ function chooseValkey (input: Input, memory: number, shards: number | undefined,
   const largest = NODES.at(-1)!
   const node = NODES.find(({ bytes }) => memory / shards <= bytes * VALKEY_WRITABLE) ?? largest
   const needed = Math.max(shards, Math.ceil(memory / (node.bytes * VALKEY_WRITABLE)))
+  if (needed > MAX_SHARDS) return { product, nodeType: undefined, shards: undefined, month: undefined }
   const month = prices.times(node.price, needed * (1 + input.replicas) * HOURS)
   return { product: needed === 1 ? product : 'Memorystore for Valkey, cluster', nodeType: node.type, shards: needed, month }
 }

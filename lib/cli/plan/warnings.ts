@@ -1,6 +1,7 @@
 import { REDIS_SHARE } from './assumptions.ts'
 import { count, dollars, percent } from './format.ts'
 import type { Input } from './input.ts'
+import { MAX_SHARDS } from './load.ts'
 import type { Platform } from './platforms.ts'
 import type { Prices } from './prices.ts'
 import type { Settings } from './settings.ts'
@@ -25,6 +26,8 @@ function ofRedis ({ run: { redis }, input }: Planned): string[] {
     const most = `of a core of Redis, and ${percent(REDIS_SHARE)} is what it should take at the most`
     warnings.push(`One channel alone takes ${percent(load.hottestChannel)} ${most}. No number of shards helps: publish less often, put several events ` +
       'into one message, or divide the channel.')
+  } else if (shards === undefined && input.redis === 'valkey') {
+    warnings.push(`Memorystore for Valkey has ${count(MAX_SHARDS)} shards at most, and this takes more. Divide the app: each part has a Redis of its own.`)
   } else if (shards === undefined) {
     warnings.push(`One Redis would be ${percent(load.cores)} full. It cannot be sharded: take --redis valkey.`)
   } else if (shards > 1) {

@@ -88,7 +88,7 @@ export abstract class Client {
     })
     socket.on('message', (data: Buffer) => {
       this.run.tally.bytesReceived += data.length
-      this.onMessage(data.toString())
+      if (!this.#isGone) this.onMessage(data.toString())
     })
     socket.on('close', (code, reason) => {
       this.#closed(wasOpen, code, code === ABNORMAL ? this.#cutReason ?? failure ?? 'no close frame' : reason.toString())

@@ -84,7 +84,7 @@ export function readOptions (args: readonly string[]): LoadOptions | undefined {
     url: address(values.url, values.path ?? ROUTES[protocol], values.path !== undefined),
     protocol,
     connections,
-    ramp: values.ramp === undefined ? rampDefault : duration('ramp', values.ramp, 0, LIMITS.ramp),
+    ramp: values.ramp === undefined ? rampDefault : duration('ramp', values.ramp, 1, LIMITS.ramp),
     duration: duration('duration', values.duration, 1_000, LIMITS.duration),
     channels,
     channelPrefix: channelPrefix(values['channel-prefix']),

@@ -117,14 +117,14 @@ export function reportOf (run: LoadRun): Report {
   return { ...report, ok: problems.length === 0, problems }
 }
 
-function problemsOf ({ connections, subscriptions, publications, deliveries }: Omit<Report, 'ok' | 'problems'>, options: LoadOptions): string[] {
+function problemsOf ({ interrupted, connections, subscriptions, publications, deliveries }: Omit<Report, 'ok' | 'problems'>, options: LoadOptions): string[] {
   const { lost, duplicated, outOfOrder, wrongOffsets, received, latency: { p99 } } = deliveries
   const problems: Array<[boolean, string]> = [
     [connections.opened < connections.asked * MIN_OPENED, `${connections.asked - connections.opened} of ${connections.asked} clients never connected`],
     [connections.gone > 0, `${connections.gone} clients were sent away for good`],
     [isAny(subscriptions.errors), 'subscriptions were refused: is the namespace in the option channels, with subscribe: true?'],
     [isAny(publications.errors), 'publications were refused: does the namespace have publish: true, and do the limits allow the rate?'],
-    [options.publish > 0 && publications.sent === 0, 'nothing was published'],
+    [options.publish > 0 && publications.sent === 0 && !interrupted, 'nothing was published'],
     [publications.sent > 0 && received === 0, options.protocol === 'plain'
       ? 'nothing came back: onMessage has to send each message back, or publish it'
       : 'nothing was delivered'],

@@ -159,7 +159,7 @@ export class LoadRun implements Run {
 
   #connect (now: number): void {
     const { ramp, connections } = this.options
-    const due = ramp === 0 ? connections : Math.min(connections, Math.ceil((now - this.#began) / ramp * connections))
+    const due = Math.min(connections, Math.ceil((now - this.#began) / ramp * connections))
     while (this.#started < due && this.stops === 0) this.#clients[this.#started++]!.connect()
   }
 

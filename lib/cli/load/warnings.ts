@@ -25,7 +25,7 @@ export function checkFiles (connections: number, limit: number | undefined): voi
 export function announcement ({ url, protocol, connections, ramp, duration, publish, size }: LoadOptions): string {
   const lines = [`Connecting ${connections} ${protocol} clients to ${url} within ${ramp / 1_000} s, then ${publish} publications` +
     ` of ${size} bytes a second for ${duration / 1_000} s.`]
-  const inOneMinute = connections * Math.min(1, MINUTE / Math.max(ramp, 1))
+  const inOneMinute = connections * Math.min(1, MINUTE / ramp)
   if (inOneMinute > UPGRADES_PER_MINUTE) {
     lines.push(`Warning: ${Math.round(inOneMinute)} upgrades in a minute come from one address. The plugin's default limit is` +
       ` ${UPGRADES_PER_MINUTE}; the rest gets 429. Use a longer --ramp, several addresses, or raise rateLimit.connections.`)

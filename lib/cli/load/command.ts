@@ -30,6 +30,6 @@ export const load: Command = async (args, terminal) => {
     progress.end()
   }
   const report = reportOf(run)
-  terminal.stdout.write(options.json ? `${JSON.stringify(report, null, 2)}\n` : table(report))
+  terminal.stdout.write(options.json ? `${JSON.stringify(report)}\n` : table(report))
   return report.ok ? 0 : 1
 }

@@ -48,7 +48,7 @@ Aim it at nothing that is not yours. Redirects are not followed.
   --origin ORIGIN           Origin of every upgrade, as a browser sends it (none)
   --max-lost N              lost deliveries that are no failure (0)
   --max-p99 DURATION        longest 99th percentile of latency that is no failure (any)
-  --json                    the report as JSON
+  --json                    the report as one line of JSON
   --seed N                  makes the delays before reconnecting the same again
 
 A duration is '250ms', '30s' or '5m'. Ctrl-C ends the run early, with its report.

@@ -115,6 +115,7 @@ t.test('a connect that fails for good is not tried again', async (t) => {
   const url = await startScripted(t, ({ id }) => ({ id, error: { code: 103, message: 'permission denied' } }))
   const { report } = await runLoad(url, ...ONE)
   t.match(report.connections, { opened: 0, gone: 1, failed: { '103 permission denied': 1 } })
+  t.strictSame(report.connections.closed, {})
 })
 
 t.test('a server that does not speak the protocol is named as one', async (t) => {
@@ -151,7 +152,8 @@ t.test('publications whose connection closes before the answer are expected by n
   })
   const { code, report } = await runLoad(url, ...ONE, '--duration', '3s')
   t.equal(code, 0, JSON.stringify(report))
-  t.match(report.connections, { reconnects: 1, closed: { '1006 no close frame': 1 } })
+  t.equal(report.connections.reconnects, 1)
+  t.match(Object.keys(report.connections.closed), [/^1006 (?:no close frame|ECONNRESET)/])
   const { sent, acknowledged, unanswered, unsent } = report.publications
   t.ok(unanswered > 0 && unsent > 0)
   t.equal(acknowledged, sent - unanswered)

@@ -95,7 +95,7 @@ export abstract class Client {
     })
   }
 
-  /** Closes the connection, and the client does not come back. */
+  /** Closes the connection at the end of the run. */
   close (): void {
     this.#socket?.close(1000, 'end of the load test')
   }
@@ -139,8 +139,9 @@ export abstract class Client {
     if (this.#leftAt !== undefined) tally.awayTime.record(now - this.#leftAt)
   }
 
-  /** The server takes this client in no more. It closes the connection, and does not come back. */
-  protected giveUp (): void {
+  /** The server does not take this client. It closes the connection, and does not come back. */
+  protected giveUp (reason: string): void {
+    this.run.tally.failed.add(reason)
     this.#gone()
     this.#socket?.close(1000)
   }
@@ -173,8 +174,10 @@ export abstract class Client {
     }
     if (wasOpen) this.onEnd()
     if (ending) return
-    if (wasOpen) tally.closed.add(`${code} ${reason}`)
-    else if (!this.#isRefused) tally.failed.add(reason)
+    if (!this.#isGone && !this.#isRefused) {
+      if (wasReady || code !== ABNORMAL) tally.closed.add(`${code} ${reason}`)
+      else tally.failed.add(reason)
+    }
     this.#isRefused = false
     if (this.isFinal(code)) this.#gone()
     if (!this.#isGone) this.run.schedule.after(this.#delay(), () => { this.connect() })

@@ -17,7 +17,7 @@ export interface Snapshot {
   readonly overdue: number
 }
 
-/** One line about a run, a second long on a terminal; elsewhere a line every ten seconds. */
+/** A line about a run: on a terminal it is replaced every second; elsewhere there is a new one every ten seconds. */
 export class Progress {
   readonly #stream: Terminal['stderr']
   #before = { seconds: 0, connects: 0, sent: 0, received: 0 }

@@ -92,7 +92,7 @@ export function reportOf (run: LoadRun): Report {
       ended: tally.unsubscribed.toJSON()
     },
     publications: {
-      perSecond: tally.sent === 0 ? 0 : tally.sent / run.traffic * 1_000,
+      perSecond: tally.sent === 0 ? 0 : Math.round(tally.sent / run.traffic * 10_000) / 10,
       sent: tally.sent,
       acknowledged: tally.acknowledged,
       unanswered: tally.unanswered,

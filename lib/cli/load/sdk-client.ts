@@ -89,8 +89,7 @@ export class SdkClient extends Client {
     try {
       return repliesIn(text)
     } catch {
-      this.run.tally.failed.add('what the server sends is not the protocol of the SDKs')
-      this.giveUp()
+      this.giveUp('what the server sends is not the protocol of the SDKs')
       return []
     }
   }
@@ -122,9 +121,8 @@ export class SdkClient extends Client {
       this.expectWithin(this.#silence)
       return
     }
-    this.run.tally.failed.add(wordsOf(error))
     if (error.code === TOKEN_EXPIRED && this.run.options.tokenSecret !== undefined) this.#token = undefined // the next is signed anew
-    else if (!isTemporary(error)) return this.giveUp()
+    else if (!isTemporary(error)) return this.giveUp(wordsOf(error))
     this.cut(wordsOf(error))
   }
 

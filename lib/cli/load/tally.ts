@@ -14,9 +14,9 @@ export class Tally {
   reconnects = 0
   /** Upgrades that got another HTTP status than 101. */
   readonly refused = new Counts()
-  /** Connects without any answer, and `connect` commands that got an error. */
+  /** Connects that broke or got no answer in time, and `connect` commands that got an error. */
   readonly failed = new Counts()
-  /** Connections that ended before the run did, by code and reason. */
+  /** Connections that ended before the run did, by code and reason; with them clients that were closed at once. */
   readonly closed = new Counts()
   readonly connectTime = new Latency()
   /** From the end of a connection until the client is connected again. */

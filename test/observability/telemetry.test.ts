@@ -73,13 +73,13 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
     return otlp.latest(processMetricNames.eventLoopDelay)[''] !== undefined
   }, 'delays were measured')
   t.strictSame(otlp.latest(metricNames.messages), { 'plain receive': 1, 'plain transmit': 1, 'json receive': 0, 'json transmit': 0, 'protobuf receive': 0, 'protobuf transmit': 0 })
-  t.strictSame(otlp.latest(metricNames.rejected), { origin: 1 })
+  t.strictSame(otlp.latest(metricNames.rejected), { capacity: 0, origin: 1, auth: 0, rate_limit: 0, draining: 0 })
   t.strictSame(otlp.latest(metricNames.missed), { '': 0 })
   t.ok(otlp.latest(processMetricNames.memory)['']! > 10_000_000)
   t.ok(otlp.latest(processMetricNames.eventLoopDelay)['']! >= 0)
   t.strictSame(otlp.requests.at(-1)!.metrics.filter(({ name }) => !name.startsWith('websocket.')).map(({ name, unit, kind }) => ({ name, unit, kind })), [
     { name: 'nodejs.eventloop.delay.p99', unit: 's', kind: 'Gauge' },
-    { name: 'process.memory.usage', unit: 'By', kind: 'Gauge' }
+    { name: 'process.memory.usage', unit: 'By', kind: 'UpDownCounter' }
   ])
   t.match(otlp.requests[0]!.resource, { 'service.name': 'shop', 'deployment.environment.name': 'test', 'service.instance.id': 'pod-7', 'telemetry.sdk.language': 'nodejs' })
   t.equal(otlp.requests[0]!.headers.authorization, undefined)

@@ -74,7 +74,7 @@ export function serviceOf (env: NodeJS.ProcessEnv): { service: string | undefine
   switch (platformKind(env)) {
     case 'cloud_run': return { service: env.K_SERVICE, version: env.K_REVISION }
     case 'app_engine': return { service: env.GAE_SERVICE, version: env.GAE_VERSION }
-    case 'kubernetes': return { service: env.OTEL_SERVICE_NAME || workloadOf(podOf(env)), version: undefined }
+    case 'kubernetes': return { service: env.OTEL_SERVICE_NAME || workloadName(env), version: undefined }
     default: return { service: undefined, version: undefined }
   }
 }
@@ -130,6 +130,11 @@ function lastPart (path: string | undefined): string | undefined {
 /** Without a variable from the downward API the host's name, which is the pod's unless the pod names another. */
 function podOf ({ POD_NAME, HOSTNAME }: NodeJS.ProcessEnv): string | undefined {
   return POD_NAME || HOSTNAME || undefined
+}
+
+/** Name of the Deployment or StatefulSet that this pod is of. */
+export function workloadName (env: NodeJS.ProcessEnv): string | undefined {
+  return workloadOf(podOf(env))
 }
 
 /** 'chat' of 'chat-7d9f8b6c5d-x2x7z', of 'chat-0', and of 'chat-x2x7z'. */

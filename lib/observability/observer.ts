@@ -187,6 +187,11 @@ export class Observer {
     this.#logs.bridgeDown(reason)
   }
 
+  /** Down since before, now for another reason. */
+  brokerStillDown (reason: string): void {
+    this.#logs.bridgeDown(reason)
+  }
+
   brokerUp (): void {
     this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
   }

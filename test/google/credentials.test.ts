@@ -112,8 +112,7 @@ t.test('every connection has a new token, and an instance that is refused one me
 t.test('REDIS_AUTH=iam logs in at one server and at every node of a cluster, with every new connection', async (t) => {
   const { nodes } = await startRedisCluster(t)
   const single = await startRedis(t)
-  const { metadata } = await startIamRedis(t, [])
-  // The user is `default` here, so `command` cannot be used from now on: the first token is set before.
+  const metadata = await startGoogle(t)
   let tokens: string[] = []
   for (const { port } of [...nodes, single]) {
     await command(port, ['ACL', 'SETUSER', 'default', 'resetpass', ...range(1, 200).map(i => `>token-${i}`)], 10_000)

@@ -52,7 +52,7 @@ export class ClusterCommands implements RedisCommands {
   #failed (error: unknown): void {
     const isSummary = error instanceof Error && error.constructor.name === 'RootNodesUnavailableError'
     if (!isSummary) this.reason = this.login.explain(describeError(error)) // the error before a summary says why
-    this.#changed()
+    if (!this.#closed) this.#changed()
   }
 
   async #connect (): Promise<void> {

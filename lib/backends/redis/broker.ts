@@ -59,8 +59,8 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   #checking: NodeJS.Timeout | undefined
   #listener: BrokerListener | undefined
   #up = false
-  /** The reason that was told last, while it is down. */
-  #told: string | undefined
+  /** The reasons that were told since it went down. */
+  readonly #told = new Set<string>()
   #closed = false
   #started: () => void = () => {}
 
@@ -169,15 +169,20 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   }
 
   #tell (up: boolean): void {
-    this.#told = up ? undefined : this.#reason
-    this.#listener?.stateChanged(up, up ? '' : this.#reason)
+    const reason = up ? '' : this.#reason
+    this.#told.clear()
+    if (!up) this.#told.add(reason)
+    this.#listener?.stateChanged(up, reason)
   }
 
-  /** A connection that broke is often refused afterwards: a password, or a certificate, has changed. */
+  /**
+   * A connection that broke may be refused afterwards: a password, or a certificate, has changed. Each reason is told
+   * once, since several nodes may refuse for different ones, with every attempt.
+   */
   #tellNewReason (): void {
     const reason = this.#reason
-    if (this.#told === undefined || this.#told === reason || !needsSomebody(reason)) return
-    this.#told = reason
+    if (this.#told.size === 0 || this.#told.has(reason) || !needsSomebody(reason)) return
+    this.#told.add(reason)
     this.#listener?.stillDown?.(reason)
   }
 

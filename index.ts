@@ -85,7 +85,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const drain = new Drain(connections, observer, () => app.websocketServer.clients)
   const memory = new MemoryGuard(options.memoryLimit, observer)
   const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, observer, memory)
-  const availability = new Availability(connections, drain, memory, broker, control)
+  const availability = new Availability(connections, drain, memory, broker, control, kind, options.redisReadiness)
   const admission = new Admission(options, availability, observer)
   app.decorate('realtime', createRealtime(publisher, presence, sessions, connections, registry, control, observer))
 
@@ -165,9 +165,11 @@ export type { PublishChange } from './lib/options/publish-change.ts'
 export type { SubscribeGrant } from './lib/options/subscribe-grant.ts'
 export { ClientError } from './lib/model/client-error.ts'
 export { cloudLogging } from './lib/google/cloud-logging.ts'
+export { iamCredentials } from './lib/google/credentials.ts'
 export type { CloudLoggerOptions, CloudLoggingOptions } from './lib/google/cloud-logging.ts'
 export { resourceAttributes } from './lib/google/resource.ts'
 export type { Duration } from './lib/options/checks.ts'
+export { fileCredentials } from './lib/options/redis-files.ts'
 export type { RedisClientLike, RedisOption } from './lib/options/redis-source.ts'
 export type { Connection, ProtocolName, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
 export type { CloseCause, End } from './lib/model/close-codes.ts'
@@ -176,6 +178,7 @@ export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } fr
 export type { InstanceInfo } from './lib/core/instance-registry.ts'
 export type { Member } from './lib/model/presence.ts'
 export type { Position } from './lib/model/publication.ts'
+export type { RedisCredentials } from './lib/model/redis-credentials.ts'
 export type { SharedMemory } from './lib/model/shared-memory.ts'
 export type { SessionFields } from './lib/model/sessions.ts'
 export type { TokenOptions } from './lib/options/token-options.ts'

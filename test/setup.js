@@ -4,7 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { findProgram } from './helpers/programs.js'
 
-const missing = ['redis-server', 'chromium'].filter((name) => !findProgram(name))
+const missing = ['redis-server', 'chromium', 'openssl'].filter((name) => !findProgram(name))
 
 if (missing.length > 0) {
   if (findProgram('apt-get')) {
@@ -18,7 +18,7 @@ if (missing.length > 0) {
       stop(`The tests need ${missing.join(' and ')}. Please run:\n\n  sudo apt-get update && sudo ${install.join(' ')}\n`)
     }
   } else {
-    const brew = missing.map((name) => name === 'chromium' ? 'brew install --cask google-chrome' : 'brew install redis')
+    const brew = missing.map((name) => name === 'chromium' ? 'brew install --cask google-chrome' : `brew install ${name.replace('-server', '')}`)
     stop(`The tests need ${missing.join(' and ')}. Please install them, on macOS with:\n\n  ${brew.join(' && ')}\n`)
   }
 }

@@ -12,6 +12,7 @@ import { ClusterSubscriber } from './redis/cluster-subscriber.ts'
 import { StandaloneCommands } from './redis/commands.ts'
 import { StandaloneEndpoint } from './redis/endpoint.ts'
 import { RedisKeys } from './redis/keys.ts'
+import { withCredentials } from './redis/login.ts'
 import { RedisPresence } from './redis/presence.ts'
 import { SentinelEndpoint } from './redis/sentinel.ts'
 import { RedisSessions } from './redis/sessions.ts'
@@ -36,7 +37,7 @@ export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
   }
   if (redis.kind === 'memory') return { kind: 'memory', ...redis.join(), rateLimitStore: undefined }
   const keys = new RedisKeys(keyPrefix)
-  const { commands, subscriber } = createLinks(redis, keys)
+  const { commands, subscriber } = createLinks(withCredentials(redis), keys)
   return {
     kind: 'redis',
     broker: new RedisBroker(commands, subscriber, keys),

@@ -22,6 +22,10 @@ export class BrokerEvents implements BrokerListener {
     this.#observer.missed(channel, count, reason)
   }
 
+  stillDown (reason: string): void {
+    this.#observer.brokerStillDown(reason)
+  }
+
   stateChanged (up: boolean, reason: string): void {
     if (!up) return this.#observer.brokerDown(reason)
     this.#observer.brokerUp()

@@ -27,10 +27,10 @@ export function addReadyRoute (
 ): void {
   app.addHook('onReady', async () => availability.start())
   app.get(path, probe(observer), async (_request, reply) => {
-    const { reasons } = availability
+    const { reasons, redis } = availability
     observer.probed(reasons, Date.now())
     const ready = reasons.length === 0
     reply.code(ready ? 200 : 503)
-    return { status: ready ? 'ready' : 'unavailable', reasons, instance: instanceId }
+    return { status: ready ? 'ready' : 'unavailable', reasons, redis, instance: instanceId }
   })
 }

@@ -6,10 +6,7 @@ import type { MemoryGuard } from './memory-guard.ts'
 
 /** Reasons for which `/ready` answers 503, in the order of its list. */
 const REASONS = ['starting', 'draining', 'full', 'memory', 'redis'] as const
-/**
- * Reasons to reject an upgrade, by precedence. Redis being down is none: connections work without it for a while, and
- * `/ready` sends new ones elsewhere.
- */
+/** Reasons to reject an upgrade, by precedence. Redis being down is none: connections work without it for a while. */
 const REFUSALS = ['draining', 'full', 'memory'] as const
 /** Share of the places that the sockets of refused clients may hold. */
 const CLOSING_SHARE = 0.1
@@ -24,18 +21,25 @@ export class Availability {
   readonly #memory: MemoryGuard
   readonly #broker: Broker
   readonly #control: Control
+  readonly #kind: 'memory' | 'redis'
+  readonly #redisReadiness: 'start' | 'always'
   /** Places held by upgrades that wait for `authenticate`. */
   authenticating = 0
   /** Places held by sockets of refused clients, until they are closed. */
   closing = 0
   #started = false
 
-  constructor (connections: Connections, drain: Drain, memory: MemoryGuard, broker: Broker, control: Control) {
+  constructor (
+    connections: Connections, drain: Drain, memory: MemoryGuard, broker: Broker, control: Control, kind: 'memory' | 'redis',
+    redisReadiness: 'start' | 'always'
+  ) {
     this.#connections = connections
     this.#drain = drain
     this.#memory = memory
     this.#broker = broker
     this.#control = control
+    this.#kind = kind
+    this.#redisReadiness = redisReadiness
   }
 
   /** The app is ready: its `onReady` hooks have begun. */
@@ -59,6 +63,12 @@ export class Availability {
    */
   get mayClose (): boolean { return this.closing < this.#maxConnections * CLOSING_SHARE }
 
+  /** Whether messages of other instances arrive; undefined without Redis. */
+  get redis (): 'up' | 'down' | undefined {
+    if (this.#kind === 'memory') return undefined
+    return this.#broker.up ? 'up' : 'down'
+  }
+
   get #taken (): number { return this.#connections.size + this.authenticating + this.closing }
 
   get #maxConnections (): number { return this.#connections.options.maxConnections }
@@ -69,7 +79,8 @@ export class Availability {
       case 'draining': return this.#drain.started
       case 'full': return this.#taken >= this.#maxConnections
       case 'memory': return this.#memory.short
-      case 'redis': return !this.#broker.up || !this.#control.listens
+      // An instance listens for commands from the first time that Redis is up.
+      case 'redis': return !this.#control.listens || (this.#redisReadiness === 'always' && !this.#broker.up)
     }
   }
 }

@@ -86,6 +86,8 @@ export interface ChannelListener {
 export interface BrokerListener {
   /** The connection to the other instances went down, or is up again. `reason`: why it is down; '' if it is up. */
   stateChanged (up: boolean, reason: string): void
+  /** It is still down, now for a reason that somebody has to do something about. */
+  stillDown? (reason: string): void
   /** `count` publications of a channel that nobody here is subscribed to were acknowledged, and are lost for good. */
   missed (channel: string, count: number, reason: string): void
 }

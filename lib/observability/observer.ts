@@ -188,6 +188,11 @@ export class Observer {
     this.#logs.bridgeDown(reason)
   }
 
+  /** Down since before, now for another reason. */
+  brokerStillDown (reason: string): void {
+    this.#logs.bridgeDown(reason)
+  }
+
   brokerUp (): void {
     this.#metrics.brokerUp(performance.now())
     this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)

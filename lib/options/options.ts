@@ -39,15 +39,23 @@ export interface Options {
   healthPath?: string | false | undefined
   /**
    * Route for readiness probes; false leaves it out. It answers 503 with the reasons while the instance starts,
-   * drains, is full or short of memory, or while Redis is down.
+   * drains, is full or short of memory, or has no Redis, as `redisReadiness` says.
    * @default '/ready'
    */
   readyPath?: string | false | undefined
   /**
+   * When an instance without Redis is not ready. 'start': until Redis was up for the first time. All instances share
+   * Redis, so nothing is gained by taking them all out of service later. 'always': whenever Redis is down, for several
+   * regions with a Redis each, between which a load balancer chooses.
+   * @default 'start'
+   */
+  redisReadiness?: 'start' | 'always' | undefined
+  /**
    * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), Sentinel
    * options (`{ name, sentinelRootNodes }`), or a client of any of these kinds. A client is duplicated and never used
    * or closed. False keeps everything in this process. Tests join apps of one process with `sharedMemory()`.
-   * @default env REDIS_URL, else REDISHOST and REDISPORT, else false
+   * @default env REDIS_URL, else REDISHOST and REDISPORT, else false; with REDIS_CA_FILE, REDIS_PASSWORD_FILE,
+   * REDIS_AUTH and REDIS_CLUSTER
    */
   redis?: RedisOption | false | undefined
   /**

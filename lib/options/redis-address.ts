@@ -35,5 +35,5 @@ interface HostAndPort {
 }
 
 function hostAndPort ({ host = DEFAULT_HOST, port = DEFAULT_PORT }: HostAndPort): string {
-  return `${host}:${port}`
+  return `${host.includes(':') && !host.startsWith('[') ? `[${host}]` : host}:${port}`
 }

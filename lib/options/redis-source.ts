@@ -19,10 +19,18 @@ export interface RedisClientLike {
 
 export type RedisOption = string | RedisClientOptions | RedisClusterOptions | SentinelOptions | RedisClientLike | SharedMemory
 
+/** What the environment says besides the address. */
+export interface FromEnvironment {
+  /** The variable that has the address. undefined: the source is the option's. */
+  readonly from?: 'REDIS_URL' | 'REDISHOST'
+  /** REDIS_AUTH=iam. */
+  readonly iam?: true
+}
+
 /** Where Redis is, in the one form that the rest of the code knows. */
 export type RedisSource =
-  | { readonly kind: 'standalone', readonly options: RedisClientOptions }
-  | { readonly kind: 'cluster', readonly options: RedisClusterOptions }
+  | { readonly kind: 'standalone', readonly options: RedisClientOptions } & FromEnvironment
+  | { readonly kind: 'cluster', readonly options: RedisClusterOptions } & FromEnvironment
   | { readonly kind: 'sentinel', readonly options: SentinelOptions }
   | { readonly kind: 'client', readonly client: RedisClientLike }
   | { readonly kind: 'cluster-client', readonly client: RedisClientLike }
@@ -41,21 +49,13 @@ export function redisSource (value: unknown, name: string): RedisSource | Shared
   if (given.kind === 'memory' && typeof given.join === 'function') return given as unknown as SharedMemorySource
   if ('rootNodes' in given) {
     if (!Array.isArray(given.rootNodes) || given.rootNodes.length === 0) throw invalid(`${name}.rootNodes`, given.rootNodes, 'a list of at least one { url } or { socket }')
-    for (const node of given.rootNodes) checkAddress(node, `${name}.rootNodes`)
+    const { credentialsProvider } = (given.defaults ?? {}) as RedisClientOptions
+    for (const node of given.rootNodes) checkAddress({ ...(credentialsProvider && { credentialsProvider }), ...node }, `${name}.rootNodes`)
     return { kind: 'cluster', options: given as unknown as RedisClusterOptions }
   }
   if ('sentinelRootNodes' in given) return { kind: 'sentinel', options: checkSentinels(given, name) }
   checkAddress(given, name)
   return { kind: 'standalone', options: given as RedisClientOptions }
-}
-
-/** REDIS_URL, else REDISHOST and REDISPORT as in Google's guides, else none. */
-redisSource.fromEnvironment = (env: NodeJS.ProcessEnv): RedisSource | SharedMemorySource | undefined => {
-  if (env.REDIS_URL) return redisSource(env.REDIS_URL, 'redis (env REDIS_URL)')
-  if (!env.REDISHOST) return undefined
-  const port = env.REDISPORT || '6379'
-  if (!/^\d+$/.test(port)) throw invalid('redis (env REDISPORT)', port, 'a port number')
-  return { kind: 'standalone', options: { socket: { host: env.REDISHOST, port: Number(port) } } }
 }
 
 /**
@@ -89,14 +89,29 @@ function checkSentinels (given: Record<string, unknown>, name: string): Sentinel
 
 /** node-redis would take an undefined address for its own default, a Redis on this machine. */
 function checkAddress (given: Record<string, unknown>, name: string): void {
-  const { url, socket } = given
-  if ('url' in given) checkUrl(url, `${name}.url`)
+  const { url, socket, credentialsProvider } = given
+  if ('url' in given && hasCredentials(checkUrl(url, `${name}.url`)) && credentialsProvider !== undefined) {
+    throw invalid(`${name}.url`, url, 'a URL without user and password: node-redis would take these, and never ask the credentialsProvider')
+  }
   if (typeof socket === 'object' && socket !== null && 'host' in socket && socket.host === undefined) {
     throw invalid(`${name}.socket.host`, undefined, 'a host name or an address')
   }
 }
 
-function checkUrl (value: unknown, name: string): string {
-  if (typeof value === 'string' && URL.canParse(value) && /^rediss?:$/.test(new URL(value).protocol)) return value
-  throw invalid(name, value, "a URL that starts with 'redis://' or 'rediss://'")
+function hasCredentials (url: string): boolean {
+  const { username, password } = new URL(url)
+  return username !== '' || password !== ''
+}
+
+export function checkUrl (value: unknown, name: string): string {
+  if (typeof value !== 'string' || !URL.canParse(value) || !/^rediss?:$/.test(new URL(value).protocol)) {
+    throw invalid(name, value, "a URL that starts with 'redis://' or 'rediss://'")
+  }
+  try {
+    const { username, password } = new URL(value)
+    decodeURIComponent(username + password)
+  } catch {
+    throw invalid(name, value, 'a URL whose password is percent-encoded, as by encodeURIComponent(): it has a % without a code')
+  }
+  return value
 }

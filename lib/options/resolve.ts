@@ -11,6 +11,7 @@ import type { Check, Resolved } from './checks.ts'
 import { checkKeyPrefix, withKeyPrefix } from './key-prefix.ts'
 import type { Options } from './options.ts'
 import { invalidOption, Problems } from './problems.ts'
+import { redisFromEnvironment } from './redis-environment.ts'
 import { redisSource } from './redis-source.ts'
 import { algorithmsOf } from './token-options.ts'
 import type { TokenOptions } from './token-options.ts'
@@ -154,6 +155,7 @@ const checks = {
   sdkPath: orLiteral([false], routePath),
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
+  redisReadiness: literal('start', 'always'),
   redis: redisSource,
   keyPrefix: checkKeyPrefix,
   maxConnections: integer(1),
@@ -188,6 +190,7 @@ const constantDefaults = {
   sdkPath: '/connection/websocket',
   healthPath: '/health',
   readyPath: '/ready',
+  redisReadiness: 'start',
   keyPrefix: 'ws',
   maxConnections: 950,
   maxConnectionAge: DERIVED,
@@ -225,7 +228,7 @@ export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = proce
   const fromEnvironment = requestTimeout === undefined ? problems.attempt(() => requestTimeoutFromEnvironment(env)) : undefined
   const defaults = {
     ...constantDefaults,
-    redis: problems.attempt(() => redis === undefined ? redisSource.fromEnvironment(env) : undefined),
+    redis: problems.attempt(() => redis === undefined ? redisFromEnvironment(env) : undefined),
     requestTimeout: fromEnvironment ?? CLOUD_RUN_MAX_TIMEOUT,
     memoryLimit: containerMemory()
   }

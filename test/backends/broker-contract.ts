@@ -18,6 +18,7 @@ export class Node implements BrokerListener {
   readonly missedBefore: Missed[] = []
   readonly positionsLost: string[] = []
   readonly states: Array<{ up: boolean, reason: string }> = []
+  readonly reasons: string[] = []
   readonly #publications = new Map<string, Publication[]>()
 
   constructor (backend: Backend) {
@@ -39,6 +40,7 @@ export class Node implements BrokerListener {
   canAccept: (channel: string) => boolean = () => true
 
   stateChanged (up: boolean, reason: string): void { this.states.push({ up, reason }) }
+  stillDown (reason: string): void { this.reasons.push(reason) }
   missed (channel: string, count: number, why: string): void { this.missedBefore.push({ channel, count, why }) }
 
   publications (channel: string): Publication[] {
@@ -74,8 +76,8 @@ export class Node implements BrokerListener {
 }
 
 /** `broker`: used instead of the one that an app would have. */
-export function newNode (redis: RedisOption | false, prefix: string, broker?: Broker): Node {
-  const backend = createBackend(resolveOptions({ redis, keyPrefix: prefix }, {}))
+export function newNode (redis: RedisOption | false | undefined, prefix: string, broker?: Broker, env: NodeJS.ProcessEnv = {}): Node {
+  const backend = createBackend(resolveOptions({ redis, keyPrefix: prefix }, env))
   return new Node(broker === undefined ? backend : { ...backend, broker })
 }
 

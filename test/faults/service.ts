@@ -162,7 +162,7 @@ export class Service {
 
   /** Resolves when an instance has noticed that Redis is away, or that it is back. */
   async ready ({ app }: Instance, ready: boolean): Promise<void> {
-    await until(async () => (await app.inject('/ready')).statusCode === (ready ? 200 : 503), ready ? 'Redis is back' : 'Redis is away', 60_000)
+    await until(async () => (await app.inject('/ready')).json().redis === (ready ? 'up' : 'down'), ready ? 'Redis is back' : 'Redis is away', 60_000)
   }
 
   async allReady (ready: boolean): Promise<void> {

@@ -12,6 +12,8 @@ export interface MetadataServer {
   readonly values: Record<string, string | undefined>
   /** How long its tokens live. */
   readonly lifetime: { seconds: number }
+  /** Called with each token before it is handed out. */
+  issued: (token: string) => unknown
 }
 
 /** Answers as for one instance of a Cloud Run service in the project `project-1`. */
@@ -27,12 +29,16 @@ export async function startMetadataServer (t: Test): Promise<MetadataServer> {
     '/instance/id': '00bf4bf02d',
     '/instance/service-accounts/default/email': 'chat@project-1.iam.gserviceaccount.com'
   }
-  const server = createServer((request, response) => {
+  const metadata: MetadataServer = { asked, values, lifetime, env: {}, issued: () => {} }
+  const server = createServer(async (request, response) => {
     const path = (request.url ?? '').replace('/computeMetadata/v1', '').split('?', 1)[0] as string
     asked.push(path)
-    const value = path === '/instance/service-accounts/default/token'
-      ? JSON.stringify({ access_token: `token-${++tokens}`, expires_in: lifetime.seconds, token_type: 'Bearer' })
-      : values[path]
+    let value = values[path]
+    if (path === '/instance/service-accounts/default/token') {
+      const token = `token-${++tokens}`
+      await metadata.issued(token)
+      value ??= JSON.stringify({ access_token: token, expires_in: lifetime.seconds, token_type: 'Bearer' })
+    }
     if (value === 'hang') return
     const known = value !== undefined && request.headers['metadata-flavor'] === 'Google'
     const type = value?.startsWith('{') ? 'application/json' : 'text/plain'
@@ -47,5 +53,5 @@ export async function startMetadataServer (t: Test): Promise<MetadataServer> {
   })
   const { port } = server.address() as AddressInfo
   const env = { GCE_METADATA_HOST: `127.0.0.1:${port}`, METADATA_SERVER_DETECTION: 'assume-present' }
-  return { asked, values, lifetime, env }
+  return Object.assign(metadata, { env })
 }

@@ -26,6 +26,7 @@ t.test('an app with room is ready', async (t) => {
   const response = await app.inject('/ready')
   t.equal(response.statusCode, 200)
   t.match(response.json(), { status: 'ready', reasons: [] })
+  t.notOk('redis' in response.json(), 'it has no Redis that could be down')
   t.equal(response.json().instance, (await app.inject('/health')).json().instance)
 })
 
@@ -59,13 +60,29 @@ t.test('a full app is not ready, but alive', async (t) => {
   await until(async () => (await app.inject('/ready')).statusCode === 200, 'there is room again')
 })
 
-t.test('without Redis an app is not ready, but alive, and comes back with it', async (t) => {
+t.test('an app that loses Redis stays ready, and says that Redis is down', async (t) => {
   const redis = await startRedis(t)
-  const { app } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), maxConnections: 1 })
+  const { app } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix() })
+  const ready = async () => {
+    const response = await app.inject('/ready')
+    return { statusCode: response.statusCode, ...response.json() }
+  }
+  t.match(await ready(), { statusCode: 200, status: 'ready', reasons: [], redis: 'up' })
+  await redis.kill()
+  await until(async () => (await ready()).redis === 'down', 'Redis is down')
+  t.match(await ready(), { statusCode: 200, status: 'ready', reasons: [], redis: 'down' })
+  t.equal((await app.inject('/health')).statusCode, 200)
+  await redis.restart()
+  await until(async () => (await ready()).redis === 'up', 'Redis is up again')
+})
+
+t.test("with redisReadiness 'always' an app without Redis is not ready, but alive, and comes back with it", async (t) => {
+  const redis = await startRedis(t)
+  const { app } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), redisReadiness: 'always' })
   t.equal((await app.inject('/ready')).statusCode, 200)
   await redis.kill()
   await until(async () => (await app.inject('/ready')).statusCode === 503, 'it is not ready')
-  t.match((await app.inject('/ready')).json(), { reasons: ['redis'] })
+  t.match((await app.inject('/ready')).json(), { status: 'unavailable', reasons: ['redis'], redis: 'down' })
   t.equal((await app.inject('/health')).statusCode, 200)
   await redis.restart()
   await until(async () => (await app.inject('/ready')).statusCode === 200, 'it is ready again')
@@ -89,10 +106,11 @@ t.test('an app that starts while Redis is down serves, and is ready once Redis i
   const redis = await startRedis(t)
   await redis.kill()
   const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix() })
-  t.match((await app.inject('/ready')).json(), { reasons: ['redis'] })
+  const ready = async () => (await app.inject('/ready')).json()
+  t.match(await ready(), { reasons: ['redis'], redis: 'down' })
   const client = await connect(t, `${url}/ws`)
   await redis.restart()
-  await until(async () => (await app.inject('/ready')).statusCode === 200, 'it is ready')
+  await until(async () => (await ready()).status === 'ready', 'it is ready')
   const [connection] = app.realtime.connections
   await connection!.subscribe('news')
   await app.realtime.publish('news', 'hello')
@@ -101,7 +119,7 @@ t.test('an app that starts while Redis is down serves, and is ready once Redis i
 
 t.test('/ready lists all reasons', async (t) => {
   const redis = await startRedis(t)
-  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), maxConnections: 1 })
+  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), maxConnections: 1, redisReadiness: 'always' })
   await connect(t, `${url}/ws`)
   await redis.kill()
   await until(async () => (await app.inject('/ready')).json().reasons.length === 2, 'both reasons')

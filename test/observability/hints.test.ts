@@ -217,7 +217,8 @@ t.test('an instance that is not ready for long hints at the reason', async t => 
   const advance = stopClock(t)
   const redis = await startRedis(t)
   const { logger, given, hints } = newLog()
-  const { app, url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), maxConnections: 1 }, { logger })
+  const options = { redis: redis.url, keyPrefix: randomPrefix(), maxConnections: 1, redisReadiness: 'always' } as const
+  const { app, url } = await startApp(t, options, { logger })
   const ready = async () => (await app.inject('/ready')).json().reasons
   const client = await connect(t, `${url}/ws`)
   t.strictSame(await ready(), ['full'])

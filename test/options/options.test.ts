@@ -44,6 +44,7 @@ const cases: Case[] = [
   { name: 'healthPath', ...path },
   { name: 'readyPath', ...path },
   { name: 'sdkPath', ...path },
+  { name: 'redisReadiness', valid: [['start'], ['always']], invalid: ['never', '', true, false, null, {}], allowed: /'start' or 'always'/ },
   { name: 'keyPrefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a non-empty string without whitespace or braces/ },
   { name: 'maxConnections', ...count },
   { name: 'maxPayload', ...count },
@@ -189,6 +190,7 @@ t.test('every option has its default', async (t) => {
     sdkPath: '/connection/websocket',
     healthPath: '/health',
     readyPath: '/ready',
+    redisReadiness: 'start',
     redis: undefined,
     keyPrefix: 'ws',
     maxConnections: 950,
@@ -314,17 +316,15 @@ t.test('the request timeout comes from CLOUD_RUN_TIMEOUT_SECONDS', async (t) => 
   }
 })
 
-t.test('Redis comes from REDIS_URL, then from REDISHOST and REDISPORT', async (t) => {
+t.test('without the option, Redis comes from the environment', async (t) => {
   const REDIS_URL = 'redis://10.0.0.3:6379'
-  t.strictSame(resolve({}, { REDIS_URL, REDISHOST: 'other' }).redis, { kind: 'standalone', options: { url: REDIS_URL } })
-  t.strictSame(resolve({}, { REDISHOST: '10.0.0.4', REDISPORT: '6380' }).redis, { kind: 'standalone', options: { socket: { host: '10.0.0.4', port: 6380 } } })
-  t.strictSame(resolve({}, { REDISHOST: '10.0.0.4' }).redis, { kind: 'standalone', options: { socket: { host: '10.0.0.4', port: 6379 } } })
-  t.equal(resolve({}, { REDIS_URL: '', REDISHOST: '' }).redis, undefined)
-  t.equal(resolve({}, { REDISPORT: '6379' }).redis, undefined, 'a port alone is no server')
+  t.match(resolve({}, { REDIS_URL }).redis, { kind: 'standalone', options: { socket: { host: '10.0.0.3', port: 6379 } } })
+  t.equal(resolve({}, {}).redis, undefined)
   t.equal(resolve({ redis: false }, { REDIS_URL }).redis, undefined, 'false: not even with the variable')
   t.strictSame(resolve({ redis: 'redis://mine' }, { REDIS_URL }).redis, { kind: 'standalone', options: { url: 'redis://mine' } })
-  t.throws(() => resolve({}, { REDIS_URL: 'http://x' }), { code: 'FST_CRWS_INVALID_OPTION', message: /env REDIS_URL/ })
-  t.throws(() => resolve({}, { REDISHOST: 'x', REDISPORT: 'tcp://10.0.0.4:6379' }), { code: 'FST_CRWS_INVALID_OPTION', message: /env REDISPORT.*a port number/ })
+  const broken = { REDIS_URL: 'http://x', REDIS_AUTH: 'password', REDIS_CA_FILE: '/nowhere' }
+  t.strictSame(resolve({ redis: 'redis://mine' }, broken).redis, { kind: 'standalone', options: { url: 'redis://mine' } }, 'the rest of it neither')
+  t.throws(() => resolve({}, broken), { code: 'FST_CRWS_INVALID_OPTION', message: /env REDIS_URL/ })
 })
 
 t.test('a client of the host is told apart from options', async (t) => {

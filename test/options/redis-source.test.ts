@@ -1,6 +1,7 @@
 import { createClient, createCluster, createSentinel } from 'redis'
 import t from 'tap'
 import { sharedMemory } from '../../lib/backends/memory/shared.ts'
+import { fileCredentials } from '../../lib/options/redis-files.ts'
 import { redisSource } from '../../lib/options/redis-source.ts'
 
 t.test('Redis is named by a URL, options, cluster options or a client', async (t) => {
@@ -46,13 +47,19 @@ t.test('anything else is refused, with its name and without its password', async
   t.throws(() => redisSource('http://ada:secret@localhost', 'redis'), { message: /^(?!.*(?:secret|localhost))/ })
 })
 
-t.test('the environment names it by REDIS_URL, or else by REDISHOST and REDISPORT', async (t) => {
-  const from = redisSource.fromEnvironment
-  t.equal(from({}), undefined)
-  t.equal(from({ REDIS_URL: '', REDISHOST: '', REDISPORT: '1' }), undefined)
-  t.strictSame(from({ REDIS_URL: 'redis://a', REDISHOST: 'b' }), { kind: 'standalone', options: { url: 'redis://a' } })
-  t.strictSame(from({ REDISHOST: 'b' }), { kind: 'standalone', options: { socket: { host: 'b', port: 6379 } } })
-  t.strictSame(from({ REDISHOST: 'b', REDISPORT: '7000' }), { kind: 'standalone', options: { socket: { host: 'b', port: 7000 } } })
-  t.throws(() => from({ REDISHOST: 'b', REDISPORT: 'tcp://b' }), { code: 'FST_CRWS_INVALID_OPTION', message: /REDISPORT/ })
-  t.throws(() => from({ REDIS_URL: 'b' }), { code: 'FST_CRWS_INVALID_OPTION', message: /REDIS_URL/ })
+t.test('a credentialsProvider together with a password in the URL is refused: node-redis would never ask it', async (t) => {
+  const credentialsProvider = fileCredentials('/secrets/redis')
+  const message = /"redis(\.rootNodes)?\.url": got a value of type String, expected a URL without user and password/
+  const refused = (value: unknown) => t.throws(() => redisSource(value, 'redis'), { code: 'FST_CRWS_INVALID_OPTION', message })
+  for (const url of ['rediss://:hush@a', 'rediss://ada@a']) {
+    refused({ url, credentialsProvider })
+    refused({ rootNodes: [{ url }], defaults: { credentialsProvider } })
+    t.ok(redisSource({ url }, 'redis'))
+    t.ok(redisSource({ rootNodes: [{ url }], defaults: {} }, 'redis'))
+  }
+  t.ok(redisSource({ url: 'rediss://a', credentialsProvider }, 'redis'))
+})
+
+t.test('a URL with a % that is no code is refused, instead of ending the process later', async (t) => {
+  t.throws(() => redisSource('redis://:50%hush@a', 'redis'), { code: 'FST_CRWS_INVALID_OPTION', message: /"redis".*percent-encoded, as by encodeURIComponent\(\)(?!.*hush)/ })
 })

@@ -9,7 +9,7 @@ const MAX_FUNCTION_LINES = 60
 const DOORS: Record<string, string[]> = {
   model: [
     'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'errors.ts', 'presence.ts',
-    'publication.ts', 'realtime-types.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts'
+    'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts'
   ],
   util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],

@@ -4,8 +4,8 @@ import { expect, test } from 'tstyche'
 import cloudRunWebSocket, {
   type ChannelData, ClientError, cloudLogging, type ChannelOptions, type CloudLoggingOptions, type ConnectDetails, type Connection,
   type HistoryOptions, type Identity, type LoggingOptions, type Member, type Options, type PublishChange, type PublishedData,
-  type PublishOptions, type Realtime, resourceAttributes, type SubscribeGrant, type SubscribeOptions, type SubscribeResult,
-  type TokenOptions
+  fileCredentials, iamCredentials, type PublishOptions, type Realtime, resourceAttributes, type SubscribeGrant, type SubscribeOptions,
+  type SubscribeResult, type TokenOptions
 } from '../../index.ts'
 import { fakeConnection, sharedMemory, testClient, webSocketOf } from '../../testing.ts'
 
@@ -33,6 +33,13 @@ test('Redis is named in several forms', () => {
   expect<Options>().type.toBeAssignableWith({ redis: { rootNodes: [{ url: 'redis://10.0.0.3' }] } })
   expect<Options>().type.toBeAssignableWith({ redis: { name: 'primary', sentinelRootNodes: [{ host: '10.0.0.3', port: 26379 }] } })
   expect<Options>().type.toBeAssignableWith({ redis: createSentinel({ name: 'primary', sentinelRootNodes: [] }) })
+  for (const credentialsProvider of [iamCredentials(), fileCredentials('/password'), fileCredentials('/password', 'ada')]) {
+    expect<Options>().type.toBeAssignableWith({ redis: { url: 'rediss://10.0.0.3', credentialsProvider } })
+    expect<Options>().type.toBeAssignableWith({ redis: { rootNodes: [{ url: 'rediss://10.0.0.3' }], defaults: { credentialsProvider } } })
+    expect<Options>().type.toBeAssignableWith({
+      redis: { name: 'primary', sentinelRootNodes: [{ host: '10.0.0.3', port: 26379 }], nodeClientOptions: { credentialsProvider } }
+    })
+  }
 })
 
 test('handlers get a typed connection', () => {

@@ -12,6 +12,7 @@ import type { FeedOwner } from './feed.ts'
 import { RedisHistory } from './history.ts'
 import type { RedisKeys } from './keys.ts'
 import { KnownPositions } from './known-positions.ts'
+import { needsSomebody } from './login.ts'
 import { Repairs } from './repairs.ts'
 import { runScript } from './script-runner.ts'
 import { beginEpoch, publishOnce, publishWithHistory } from './scripts.ts'
@@ -58,6 +59,8 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   #checking: NodeJS.Timeout | undefined
   #listener: BrokerListener | undefined
   #up = false
+  /** The reasons that were told since it went down. */
+  readonly #told = new Set<string>()
   #closed = false
   #started: () => void = () => {}
 
@@ -80,7 +83,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     this.#subscriber.open(this)
     this.#checking = setInterval(() => this.#verifyQuiet(Date.now()), this.#positionCheck / 3).unref()
     await settledWithin(started, START_TIMEOUT)
-    if (!this.#up) listener.stateChanged(false, this.#reason)
+    if (!this.#up) this.#tell(false)
   }
 
   async publish (channel: string, publication: Publication, { history, idempotencyKey }: PublishSettings): Promise<Partial<Position>> {
@@ -157,11 +160,30 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
 
   changed (): void {
     const up = this.#commands.ready && this.#subscriber.ready
-    if (this.#closed || up === this.#up) return
+    if (this.#closed) return
+    if (up === this.#up) return up ? undefined : this.#tellNewReason()
     this.#up = up
     if (up) this.#started()
-    this.#listener?.stateChanged(up, up ? '' : this.#reason)
+    this.#tell(up)
     if (up) this.#feeds.forEach(feed => this.#repairs.check(feed))
+  }
+
+  #tell (up: boolean): void {
+    const reason = up ? '' : this.#reason
+    this.#told.clear()
+    if (!up) this.#told.add(reason)
+    this.#listener?.stateChanged(up, reason)
+  }
+
+  /**
+   * A connection that broke may be refused afterwards: a password, or a certificate, has changed. Each reason is told
+   * once, since several nodes may refuse for different ones, with every attempt.
+   */
+  #tellNewReason (): void {
+    const reason = this.#reason
+    if (this.#told.size === 0 || this.#told.has(reason) || !needsSomebody(reason)) return
+    this.#told.add(reason)
+    this.#listener?.stillDown?.(reason)
   }
 
   get #reason (): string {

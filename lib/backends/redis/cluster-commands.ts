@@ -6,6 +6,7 @@ import { closeWithin, describeError, newCluster, reconnectDelay } from './client
 import type { RedisClient, RedisCluster } from './client.ts'
 import type { RedisKeys } from './keys.ts'
 import { reconnect, watchAnswers } from './link.ts'
+import { Login } from './login.ts'
 import { requireRights } from './rights.ts'
 import { loadScripts } from './scripts.ts'
 import type { RedisSource } from '../../options/redis-source.ts'
@@ -14,33 +15,44 @@ import type { RedisSource } from '../../options/redis-source.ts'
 export class ClusterCommands implements RedisCommands {
   readonly publishCommand = 'SPUBLISH'
   reason = 'not connected yet'
+  readonly login: Login
   readonly #cluster: RedisCluster
   readonly #keys: RedisKeys
   readonly #watched = new WeakSet<RedisClient>()
   #ready = false
+  #changed: () => void = () => {}
   #closed = false
   readonly #ended = new AbortController()
 
   constructor (source: RedisSource & { kind: 'cluster' | 'cluster-client' }, keys: RedisKeys) {
+    this.login = new Login(source)
     this.#keys = keys
     setMaxListeners(0, this.#ended.signal) // one listener per connection
     this.#cluster = newCluster(source, this.#ended.signal)
     // Without a listener an 'error' event would end the process. The command that fails reports the error.
-    this.#cluster.on('error', (error: unknown) => { this.reason = describeError(error) })
+    this.#cluster.on('error', (error: unknown) => this.#failed(error))
+    this.#cluster.on('node-error', (error: unknown) => this.#failed(error))
   }
 
   get ready (): boolean { return this.#ready }
 
   /** Connects, and tries again until it succeeds: unlike a single client, a cluster of node-redis gives up at once. */
   open (changed: () => void, retries = 0): void {
+    this.#changed = changed
     this.#connect().then(() => {
       if (this.#closed) return
       this.#ready = true
       changed()
     }, (error: unknown) => {
-      this.reason = describeError(error)
+      this.#failed(error)
       if (!this.#closed) setTimeout(() => this.#closed || this.open(changed, retries + 1), reconnectDelay(retries)).unref()
     })
+  }
+
+  #failed (error: unknown): void {
+    const isSummary = error instanceof Error && error.constructor.name === 'RootNodesUnavailableError'
+    if (!isSummary) this.reason = this.login.explain(describeError(error)) // the error before a summary says why
+    if (!this.#closed) this.#changed()
   }
 
   async #connect (): Promise<void> {

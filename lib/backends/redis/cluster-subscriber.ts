@@ -105,7 +105,7 @@ export class ClusterSubscriber implements RedisSubscriber {
     const address = `${host}:${port}`
     let link = this.#links.get(address)
     if (link === undefined) {
-      link = new RedisLink({ newClient: () => this.#newClient(node) })
+      link = new RedisLink({ newClient: () => this.#newClient(node), login: this.#commands.login })
       this.#links.set(address, link)
       this.#watch(link, address)
     }
@@ -152,6 +152,8 @@ export class ClusterSubscriber implements RedisSubscriber {
       await withDeadline(once(link.client!, 'ready')) // rejects at the first 'error'
     } catch {
       this.#drop(link, address)
+      this.#lostBecause = link.reason
+      this.#listener?.changed()
       throw new RedisUnavailableError(link.reason)
     }
   }

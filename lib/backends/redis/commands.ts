@@ -27,7 +27,7 @@ export interface RedisCommands {
   readonly reason: string
   /** Name of the command that publishes. A cluster has sharded Pub/Sub. */
   readonly publishCommand: 'PUBLISH' | 'SPUBLISH'
-  /** Starts connecting. Calls `changed` whenever `ready` has changed. */
+  /** Starts connecting. Calls `changed` whenever `ready` has changed, and when `reason` may have. */
   open (changed: () => void): void
   /** Sends a command to the node that owns `key`. */
   send (key: string, args: RedisArgument[], buffers?: boolean): Promise<unknown>
@@ -52,7 +52,8 @@ export class StandaloneCommands implements RedisCommands {
   get reason (): string { return this.#link.reason }
 
   open (changed: () => void): void {
-    this.#link.open({ prepare: client => this.#prepare(client), linkReady: changed, linkLost: changed, unusable: this.#unusable })
+    const listener = { linkReady: changed, linkLost: changed, attemptFailed: changed, unusable: this.#unusable }
+    this.#link.open({ ...listener, prepare: client => this.#prepare(client) })
   }
 
   send (_key: string, args: RedisArgument[], buffers = false): Promise<unknown> {

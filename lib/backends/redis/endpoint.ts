@@ -2,6 +2,7 @@ import { createClient } from 'redis'
 import type { RedisSource } from '../../options/redis-source.ts'
 import { describeError, duplicateClient, linkOptions } from './client.ts'
 import type { RedisClient } from './client.ts'
+import { Login } from './login.ts'
 import { isUnusable } from './replies.ts'
 
 /** The server that a link connects to. */
@@ -10,14 +11,18 @@ export interface Endpoint {
   newClient (): RedisClient | Promise<RedisClient>
   /** Returns why the server of this client must not be used; undefined if nothing is known against it. */
   objection? (client: RedisClient): Promise<string | undefined>
+  /** Says more about why a connection did not come about, where something is known. */
+  readonly login?: Login
 }
 
 /** One address, at which another server may answer after a failover. */
 export class StandaloneEndpoint implements Endpoint {
+  readonly login: Login
   readonly #source: RedisSource & { kind: 'standalone' | 'client' }
 
   constructor (source: RedisSource & { kind: 'standalone' | 'client' }) {
     this.#source = source
+    this.login = new Login(source)
   }
 
   newClient (): RedisClient {

@@ -12,6 +12,8 @@ export interface RedisLinkListener {
   prepare? (client: RedisClient): Promise<void>
   linkReady (link: RedisLink): void
   linkLost (link: RedisLink): void
+  /** Another attempt to connect has failed: `reason` may have changed. */
+  attemptFailed? (link: RedisLink): void
   /** The server is of no use any more, though the connection is open. `giveUp` leaves it. */
   unusable? (reason: string): void
 }
@@ -150,9 +152,11 @@ export class RedisLink {
   }
 
   #lost (error: unknown): void {
-    this.reason = describeError(error)
+    const text = describeError(error)
+    this.reason = this.#endpoint.login?.explain(text) ?? text
     const was = this.#ready
     this.#ready = false
     if (was) this.#listener?.linkLost(this)
+    else this.#listener?.attemptFailed?.(this)
   }
 }

@@ -6,6 +6,7 @@ import { describeError, linkOptions } from './client.ts'
 import type { RedisClient } from './client.ts'
 import { objectionToRole } from './endpoint.ts'
 import type { Endpoint } from './endpoint.ts'
+import { Login } from './login.ts'
 
 /** Milliseconds that a Sentinel has to answer, before the next one is asked. */
 const ASK_TIMEOUT = 1_000
@@ -19,12 +20,14 @@ interface Address { host: string, port: number }
  * effect. Publications would come twice.
  */
 export class SentinelEndpoint implements Endpoint {
+  readonly login: Login
   readonly #options: SentinelOptions
   /** The Sentinel that answered last is the first. */
   readonly #sentinels: Address[]
 
   constructor (options: SentinelOptions) {
     this.#options = options
+    this.login = new Login({ kind: 'sentinel', options })
     this.#sentinels = [...options.sentinelRootNodes]
   }
 

@@ -20,7 +20,7 @@ export interface SubscriberListener {
   lost (pubsub: string): void
   /** Messages arrive again. */
   restored (pubsub: string): void
-  /** `ready` may have changed. */
+  /** `ready` or `reason` may have changed. */
   changed (): void
 }
 
@@ -70,6 +70,7 @@ export class StandaloneSubscriber implements RedisSubscriber {
       prepare: client => this.#prepare(client),
       linkReady: () => tell('restored'),
       linkLost: () => tell('lost'),
+      attemptFailed: () => listener.changed(),
       unusable: this.#unusable
     })
   }

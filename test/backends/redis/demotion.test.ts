@@ -34,20 +34,20 @@ t.test('a primary that is demoted under open connections is left for the one tha
   }
 })
 
-t.test('an instance whose server is a replica is not ready, says so once, and is ready when it is the primary again', async (t) => {
+t.test('an instance whose server is a replica has no Redis, says so once, and has it when the server is the primary again', async (t) => {
   const { primary, replica } = await startReplicated(t)
   const log = collectLog()
   const { app } = await startApp(t, { redis: replica.url, keyPrefix: randomPrefix() }, { logger: log.logger })
   const down = () => log.entries.filter(({ event }) => event === 'bridge.down')
-  const ready = async () => (await app.inject('/ready')).statusCode
-  t.equal(await ready(), 503)
+  const ready = async () => (await app.inject('/ready')).json()
+  t.match(await ready(), { reasons: ['redis'], redis: 'down' })
   t.match(down(), [{ reason: /the server is a replica|not connected yet/ }])
   await t.rejects(app.realtime.publish('room', 1), UNAVAILABLE)
   await command(replica.port, ['REPLICAOF', 'NO', 'ONE'])
-  await until(async () => await ready() === 200, 'it is ready', 30_000)
+  await until(async () => (await ready()).status === 'ready', 'it is ready', 30_000)
   await app.realtime.publish('room', 1)
   await command(replica.port, ['REPLICAOF', '127.0.0.1', String(primary.port)])
-  await until(async () => await ready() === 503, 'it is noticed also while nothing is published', 30_000)
+  await until(async () => (await ready()).redis === 'down', 'it is noticed also while nothing is published', 30_000)
   t.equal(down().length, 2)
   t.strictSame(log.entries.filter(({ event }) => event === 'call.failed'), [])
 })

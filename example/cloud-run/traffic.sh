@@ -59,7 +59,7 @@ begin
 
 # Sets newest, canary and previous (revisions), and stable: that with the most connections but for the canary.
 look_at_traffic () {
-  local name percent tag most=0
+  local latest name percent tag most=0
   newest='' canary='' previous='' stable=''
   look run services describe "$service" "--region=$region" '--flatten=status.traffic[]' '--format=value[separator="|"](status.latestReadyRevisionName,status.traffic.revisionName,status.traffic.percent,status.traffic.tag)' || {
     [ -n "$dry_run" ] || die "there is no service $service in $region"
@@ -67,7 +67,8 @@ look_at_traffic () {
     return
   }
   local lines=$answer
-  while IFS='|' read -r newest name percent tag; do
+  while IFS='|' read -r latest name percent tag; do
+    newest=$latest
     [ "$tag" != canary ] || canary=$name
     [ "$tag" != previous ] || previous=$name
   done <<< "$lines"

@@ -7,8 +7,8 @@ import type { Test } from 'tap'
 import { findProgram } from './programs.js'
 
 /**
- * Records each call and remembers what was created. Creating a thing twice is an error, as with the real gcloud. What describe prints is what
- * the real one (528) prints for the same format, tried against a server with the API's fields.
+ * Records each call and remembers what was created. Creating a thing twice is an error, as with the real gcloud. What
+ * describe prints is what the real one (528) prints for the same format, tried with a server that has the API's fields.
  */
 const SCRIPT = `set -eu
 state=\${0%/*}/state
@@ -102,7 +102,7 @@ case "$*" in
   'run deploy --help '*) answer help ;;
   'run deploy '*)
     case "$*" in *' --no-traffic '*) latest= ;; *) latest=True ;; esac
-    echo "$redis|$latest" > "$state/service $name"
+    echo "$redis|$latest|chat-00001" > "$state/service $name"
     for file in "$source"/* "$source"/.[!.]*; do echo "\${file##*/}"; done > "$state/context"
     [ ! -e "$source/package.json" ] || cat "$source/package.json" > "$state/context package.json" ;;
   'run services describe '*)
@@ -127,8 +127,13 @@ esac
 `
 
 /** Programs that the scripts call besides gcloud: npm knows one version, and nobody sleeps. */
-const NPM = 'state=${0%/*}/state\necho "$*" >> "$state/npm calls"\n[ -e "$state/npm" ] || { echo "npm error 404" >&2; exit 1; }\necho "$(<"$state/npm")"\n'
-const SLEEP = 'echo "$1" >> "${0%/*}/state/slept"\n'
+const NPM = `state=\${0%/*}/state
+echo "$*" >> "$state/npm calls"
+[ -e "$state/npm" ] || { echo "npm error 404" >&2; exit 1; }
+echo "$(<"$state/npm")"
+`
+const SLEEP = `echo "$1" >> "\${0%/*}/state/slept"
+`
 /** What a run leaves that is no part of the project. */
 const NOT_MADE = /^(calls|npm calls|slept|denied|denials|denial|half|creating|secrets .*-token-secret)$/
 const PROGRAMS = ['bash', 'cat', 'cp', 'dirname', 'head', 'base64', 'grep', 'mkdir', 'mktemp', 'rm', 'tar', 'tee', 'tr', 'gzip']
@@ -137,10 +142,10 @@ export interface Gcloud {
   /** Every call so far, as its arguments. */
   calls (): string[][]
   /**
-   * Reads an answer or a stored value: project, version, apis, billing, budgets, policies, auth, ca, endpoints, help, traffic, npm,
-   * creating (so many times an instance is still being made), denied (calls that begin with it fail, `denials` times if that is set, with
-   * the message `denial`), half (a secret that is left without a version, once), slept, context (files that were built), 'secrets NAME',
-   * 'service NAME', 'policy KIND NAME'.
+   * Reads an answer or a stored value: project, version, apis, billing, budgets, policies, auth, ca, endpoints, help,
+   * traffic, npm, creating (so many times an instance is still being made), denied (calls that begin with it fail,
+   * `denials` times if that is set, with the message `denial`), half (a secret that is left without a version, once),
+   * slept, context (files that were built), 'secrets NAME', 'service NAME', 'policy KIND NAME'.
    */
   get (name: string): string
   set (name: string, value: string): void

@@ -29,7 +29,7 @@ begin () {
 
 finish () {
   rm -rf "$tmp"
-  [ "$1" -eq 0 ] || say 'stopped. What was made stays; run it again to go on.'
+  [ "$1" -eq 0 ] || [ "$script" != deploy.sh ] || say 'stopped. What was made stays; run it again to go on.'
 }
 
 # Shows a command as it can be typed.

@@ -5,13 +5,13 @@
 # Looks at the service that is there. What would surprise ends the script before anything is made.
 check_service () {
   local label newest
-  has_service=
-  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision)'; then
+  has_service='' previous=''
+  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName)'; then
     [ -z "$no_traffic" ] || [ -n "$dry_run" ] || die "--no-traffic is for a service that has clients; there is no $service in $region yet"
     return 0
   fi
   has_service=yes
-  IFS='|' read -r label newest <<< "$answer"
+  IFS='|' read -r label newest previous <<< "$answer"
   case $label in
     ''|"$redis") ;;
     url) is_given --redis || die "$service uses a Redis of its own; add --redis-url-secret NAME, or --redis $redis to make one and use that" ;;
@@ -64,6 +64,9 @@ deploy () {
   add_access
   [ -z "$no_traffic" ] || command+=(--no-traffic --tag=canary)
   patiently run "${command[@]}"
+  # traffic.sh --rollback goes back to it. With --no-traffic it is traffic.sh that knows.
+  [ -z "$previous" ] || [ -n "$no_traffic" ] ||
+    run run services update-traffic "$service" "--region=$region" "--update-tags=previous=$previous"
 }
 
 # Who may connect. Where an organization lets in its own people only, no role can be given to everybody; the check can be turned off.

@@ -56,6 +56,15 @@ function flagsOf (calls: string[][]): string[] {
   return call?.slice(3) ?? []
 }
 
+/** A package as npm pack makes it, with nothing in it. */
+async function pack (folder: string, name: string): Promise<string> {
+  await mkdir(join(folder, 'package'), { recursive: true })
+  await writeFile(join(folder, 'package/package.json'), JSON.stringify({ name, version: '0.1.0' }, undefined, 2))
+  const file = join(folder, `${name}.tgz`)
+  await promisify(execFile)('tar', ['-czf', file, '-C', folder, 'package'])
+  return file
+}
+
 /** What a list in a flag such as --update-env-vars has. */
 const listOf = (calls: string[][], flag: string) => flagsOf(calls).find(word => word.startsWith(`--${flag}=`))?.slice(flag.length + 3).split(',') ?? []
 
@@ -377,10 +386,13 @@ t.test('deploy.sh says what is missing and what to do, before it makes anything'
 })
 
 t.test('a subnet has room for two fleets of --max-instances, or the script says which would have', async (t) => {
-  const cases: Array<[instances: string, range: string, needs: number]> = [
-    ['14', '10.8.0.0/27', 26], ['15', '10.8.0.0/26', 25], ['100', '10.8.0.0/24', 23], ['126', '10.8.0.0/24', 23],
-    ['127', '10.8.0.0/23', 22], ['1000', '10.8.0.0/21', 20]
-  ]
+  // What the page about deploying says, and one instance more than fits.
+  const rows = Array.from(read('docs/deploying.md').matchAll(/^\| ([\d,]+) \| \/(\d+)/gm), ([, most = '', prefix = '']) => {
+    return { most: Number(most.replace(',', '')), prefix: Number(prefix) }
+  })
+  t.equal(rows.length, 7)
+  const cases = rows.map(({ most, prefix }): [string, string, number] => [String(most), `10.8.0.0/${prefix + 1}`, prefix])
+  cases.push(...rows.slice(0, -1).map(({ most, prefix }): [string, string, number] => [String(most + 1), `10.8.0.0/${prefix}`, prefix - 1]))
   for (const [instances, range, needs] of cases) {
     const gcloud = await fakeGcloud(t)
     const args = [...demo, '--subnet', 'run', '--max-instances', instances]
@@ -452,14 +464,7 @@ t.test('what npm does not have is seen before anything is made, and can be broug
 
   const folder = await mkdtemp(join(tmpdir(), 'package-'))
   t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const pack = async (name: string) => {
-    await mkdir(join(folder, 'package'), { recursive: true })
-    await writeFile(join(folder, 'package/package.json'), JSON.stringify({ name, version: '0.1.0' }, undefined, 2))
-    const file = join(folder, `${name}.tgz`)
-    await promisify(execFile)('tar', ['-czf', file, '-C', folder, 'package'])
-    return file
-  }
-  const file = await pack('fastify-cloud-run-websocket')
+  const file = await pack(folder, 'fastify-cloud-run-websocket')
   const source = join(folder, 'source')
   await cp(example, source, { recursive: true })
   await mkdir(join(source, 'node_modules'))
@@ -480,7 +485,7 @@ t.test('what npm does not have is seen before anything is made, and can be broug
   t.notOk(existsSync(built), 'the copy is removed')
 
   const wrong: Array<[file: string, message: string]> = [
-    [join(folder, 'gone.tgz'), 'there is no file'], [await pack('other'), 'is not fastify-cloud-run-websocket'],
+    [join(folder, 'gone.tgz'), 'there is no file'], [await pack(folder, 'other'), 'is not fastify-cloud-run-websocket'],
     [join(source, 'Dockerfile'), 'is no package; make it with npm pack']
   ]
   for (const [name, message] of wrong) {
@@ -607,9 +612,12 @@ for (const page of ['docs/deploying.md', 'docs/rollouts.md', 'example/cloud-run/
     const lines = Array.from(read(page).matchAll(/```sh\n([^]*?)```/g), ([, block = '']) => block.trim().split('\n')).flat()
     const commands = lines.filter(line => /^\S*(deploy|traffic)\.sh /.test(line))
     t.ok(commands.length > 0)
+    const folder = await mkdtemp(join(tmpdir(), 'package-'))
+    t.teardown(() => rm(folder, { recursive: true, force: true }))
+    const file = await pack(folder, 'fastify-cloud-run-websocket')
     for (const line of commands) {
-      const [file, ...args] = line.replace(/ +#.*/, '').split(' ')
-      const { code, stderr } = await first.run(join(example, basename(file!)), [...args, '--dry-run'])
+      const [name = '', ...args] = line.replace(/ +#.*/, '').replace('fastify-cloud-run-websocket-0.1.0.tgz', file).split(' ')
+      const { code, stderr } = await first.run(join(example, basename(name)), [...args, '--dry-run'])
       t.equal(code, 0, `${line}: ${stderr}`)
     }
   })

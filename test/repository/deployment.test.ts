@@ -468,6 +468,8 @@ t.test('what npm does not have is seen before anything is made, and can be broug
   const source = join(folder, 'source')
   await cp(example, source, { recursive: true })
   await mkdir(join(source, 'node_modules'))
+  // Another package at the same version, before ours.
+  await writeFile(join(source, 'package.json'), read('example/cloud-run/package.json').replace('"dependencies": {', '"dependencies": {\n    "a": "^0.1.0",'))
   await writeFile(join(source, 'package-lock.json'), '{}')
   const before = readdirSync(source)
   const { code, stdout, stderr } = await gcloud.run(script, [...demo, '--source', source, '--package', file])
@@ -479,6 +481,7 @@ t.test('what npm does not have is seen before anything is made, and can be broug
   t.notOk(context.some(name => name === 'node_modules' || name === 'package-lock.json'))
   const manifest = JSON.parse(gcloud.get('context package.json'))
   t.equal(manifest.dependencies['fastify-cloud-run-websocket'], 'file:fastify-cloud-run-websocket.tgz')
+  t.equal(manifest.dependencies.a, '^0.1.0')
   t.equal(manifest.dependencies.fastify, JSON.parse(read('example/cloud-run/package.json')).dependencies.fastify)
   t.strictSame(readdirSync(source), before, 'the source stays as it is')
   const built = flagsOf(gcloud.calls()).find(flag => flag.startsWith('--source='))!.slice('--source='.length)
@@ -677,7 +680,7 @@ t.test('the start command of the container, on Cloud Run: probes, a client, and 
   const child = spawn(program, args, {
     cwd: app,
     stdio: ['ignore', 'pipe', 'inherit'],
-    // As deploy.sh sets it; REDIS_URL has the form of its secret.
+    // As deploy.sh sets it with --redis-url-secret.
     env: {
       PATH: [dirname(process.execPath), process.env.PATH].join(delimiter),
       NODE_ENV: 'production',

@@ -3,6 +3,7 @@
 # The npm package of the plugin, and the folder that Cloud Build gets.
 
 PACKAGE=fastify-cloud-run-websocket
+DEPENDENCY="\"$PACKAGE\": *\"([^\"]+)\""
 
 # Cloud Build installs what package.json names. If that cannot be had, better to know now than after Redis was made.
 check_package () {
@@ -29,14 +30,13 @@ check_package () {
 
 # The version that package.json asks for.
 requested_version () {
-  local pattern="\"$PACKAGE\": *\"([^\"]+)\""
-  [ -f "$source/package.json" ] && [[ $(<"$source/package.json") =~ $pattern ]] || return 1
+  [ -f "$source/package.json" ] && [[ $(<"$source/package.json") =~ $DEPENDENCY ]] || return 1
   echo "${BASH_REMATCH[1]}"
 }
 
 # With --package: a copy of the source, with the package in it. The source stays as it is.
 build_context () {
-  local entry manifest spec
+  local entry manifest found
   context=$source
   [ -n "$package" ] || return 0
   echo "# CONTEXT: a copy of $source that installs $package" >&3
@@ -49,9 +49,10 @@ build_context () {
     [ ! -e "$entry" ] || cp -R "$entry" "$context/"
   done
   cp "$package" "$context/$PACKAGE.tgz"
-  spec=$(requested_version)
   manifest=$(<"$source/package.json")
-  printf '%s\n' "${manifest/\"$spec\"/\"file:$PACKAGE.tgz\"}" > "$context/package.json"
+  [[ $manifest =~ $DEPENDENCY ]]
+  found=${BASH_REMATCH[0]}
+  printf '%s"%s": "file:%s.tgz"%s\n' "${manifest%%"$found"*}" "$PACKAGE" "$PACKAGE" "${manifest#*"$found"}" > "$context/package.json"
   # It names the package of the registry.
   rm -f "$context/package-lock.json"
   [ ! -f "$source/package-lock.json" ] || say 'with --package the versions are those of package.json, not of package-lock.json'

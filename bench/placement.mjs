@@ -1,11 +1,7 @@
 // Which instances have somebody in a channel: the formula, and a simulation that checks it.
+import { importSource } from './source.mjs'
 
-/** How many of `instances` are expected to have at least one of a channel's `members`, each placed by chance. */
-export function instancesReached (instances, members) {
-  if (members === 0) return 0
-  // n (1 - (1 - 1/n)^m), also where m / n is tiny.
-  return -instances * Math.expm1(members * Math.log1p(-1 / instances))
-}
+export const { instancesReached } = await importSource('lib/cli/plan/placement.ts')
 
 /** Numbers from 0 up to 1 that are the same for the same seed (mulberry32). */
 export function seededRandom (seed) {

@@ -1,20 +1,21 @@
-// What a month costs, in US dollars. The prices are Google's for us-central1, as dated pages of others had them in June
-// and July 2026.
+// What a month costs, in US dollars, in us-central1: the prices of the command `plan`.
+import { importSource } from './source.mjs'
 
-const HOURS = 730
-/** Of an instance that is billed as long as it lives, which one with an open WebSocket is. */
-const VCPU_SECOND = 0.000_018
-const GIB_SECOND = 0.000_002
-/** Memorystore for Redis, Basic tier, M1 (up to 4 GiB). */
-const REDIS_GIB_HOUR = 0.049
+const { HOURS, Prices } = await importSource('lib/cli/plan/prices.ts')
+const plan = await importSource('lib/cli/plan/parts.ts')
+
+const prices = new Prices()
+const GIB = 1_073_741_824
+/** Memorystore for Redis, Basic tier, M1. */
 export const REDIS_M1_GIB = 4
-/** To the internet: the figure of the guide from 2024. */
-const EGRESS_GB = 0.12
 
 /** Instances without the free tier, which is 5 dollars. */
-export const instancesPrice = (instances, { vcpu, gib }) => instances * HOURS * 3_600 * (vcpu * VCPU_SECOND + gib * GIB_SECOND)
+export const instancesPrice = (instances, { vcpu, gib }) => {
+  const seconds = instances * HOURS * 3_600
+  return prices.times('runVcpuSecond', seconds * vcpu) + prices.times('runGibSecond', seconds * gib)
+}
 
 /** undefined where it is larger than the tier whose price is known. */
-export const redisPrice = gib => gib <= REDIS_M1_GIB ? Math.max(1, Math.ceil(gib)) * HOURS * REDIS_GIB_HOUR : undefined
+export const redisPrice = gib => gib <= REDIS_M1_GIB ? prices.times('redisBasicGibHour', Math.max(1, Math.ceil(gib)) * HOURS) : undefined
 
-export const egressPrice = bytesPerSecond => bytesPerSecond * HOURS * 3_600 / 1e9 * EGRESS_GB
+export const egressPrice = bytesPerSecond => plan.egressPrice(bytesPerSecond * HOURS * 3_600 / GIB, prices)

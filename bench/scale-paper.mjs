@@ -83,7 +83,7 @@ function printParts (costs) {
 
 /** Where one core of Redis is full. */
 function printLimits (costs, share) {
-  const rows = apps.flatMap(({ name, at }) => [250, 950].map(each => {
+  const rows = apps.flatMap(({ name, at }) => [250, 600, 900].map(each => {
     const fleet = limit => {
       const count = carried(instances => at(instances, each), costs, limit)
       return `${rounded(count)} (${rounded(count * each)})`

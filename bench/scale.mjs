@@ -32,7 +32,8 @@ const options = readOptions({
  * come back at once.
  */
 const SHARE = 0.6
-const FLEETS = [[1, 250], [10, 250], [100, 250], [1_000, 250], [264, 950], [1_000, 950]]
+/** 900 and 600: to what Cloud Run's autoscaler fills an instance at a target of 0.9, and by default. */
+const FLEETS = [[1, 250], [10, 250], [100, 250], [1_000, 250], [417, 600], [278, 900], [1_000, 900]]
 /** Connections that the simulation places to check the formula, in as many draws as that takes. */
 const PLACEMENTS = options.quick ? 1 : 1_000_000
 

@@ -1,11 +1,10 @@
 // What one command, message or subscription costs Redis, and one publication or delivery an instance.
 // Each is the difference of two readings.
-import { transform } from 'esbuild'
-import { readFileSync } from 'node:fs'
 import { setTimeout as wait } from 'node:timers/promises'
 import { createClient } from 'redis'
 import { Cluster } from './cluster.mjs'
 import { Crowd } from './crowd.mjs'
+import { importSource } from './source.mjs'
 
 /** Clients that each wait for an answer before the next command. Pipelines would spare Redis system calls. */
 const CLIENTS = 20
@@ -18,17 +17,10 @@ const ENVELOPE = `t 1732412345678 AAAAAAAA 0\n${'x'.repeat(PAYLOAD)}`
 const pubsub = i => `ws:pub:{room${String(i).padStart(5, '0')}}`
 const keys = (i, ...kinds) => [String(kinds.length), ...kinds.map(kind => `ws:${kind}:{room${String(i).padStart(5, '0')}}`)]
 
-/** The scripts as they are in this source. */
-async function loadScripts () {
-  const source = readFileSync(new URL('../lib/backends/redis/scripts.ts', import.meta.url), 'utf8')
-  const { code } = await transform(source, { loader: 'ts', format: 'esm' })
-  return import(`data:text/javascript,${encodeURIComponent(code)}`)
-}
-
 /** us of Redis, and bytes that it holds. `count`: commands of each kind. */
 export async function redisCosts ({ url }, counters, count) {
   const bench = new RedisBench(await Promise.all(Array.from({ length: CLIENTS }, () => connect(url))), counters, count)
-  const { allScripts, publishWithHistory, beginEpoch, readHistory, addMembers, removeMember, countInWindow } = await loadScripts()
+  const { allScripts, publishWithHistory, beginEpoch, readHistory, addMembers, removeMember, countInWindow } = await importSource('lib/backends/redis/scripts.ts')
   for (const { text } of allScripts) await counters.client.sendCommand(['SCRIPT', 'LOAD', text])
   const script = ({ sha1 }, keys, ...args) => ['EVALSHA', sha1, ...keys, ...args]
   const members = size => i => script(addMembers, keys(i % CHANNELS, 'members', 'members-until', 'members-users'), '60000', ...Array.from({ length: size }, (_, j) => [id(size === 1 ? i : j), `{"client":"${id(j)}","user":""}`]).flat())

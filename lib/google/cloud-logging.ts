@@ -3,18 +3,21 @@ import type { LoggerOptions } from 'pino'
 import { boundLabels, boundLine, errorFields, httpRequest, LABELS, traceFields } from './log-entry.ts'
 import type { HttpRequest } from './log-entry.ts'
 import type { TrustedProxies } from './client-address.ts'
-import { detectCloudRun } from './cloud-run.ts'
+import { detectPlatform, serviceOf } from './platform.ts'
 import { readTrace } from './trace-context.ts'
 import type { TraceContext } from './trace-context.ts'
 
 export interface CloudLoggingOptions {
   /**
    * Id of the Google Cloud project, by which entries find their trace. Default: env GOOGLE_CLOUD_PROJECT; else, on
-   * Cloud Run, what the metadata server says, from the moment it has answered. Entries without a project have no
-   * trace.
+   * Cloud Run, GKE and App Engine, what the metadata server says, from the moment it has answered. Entries without a
+   * project have no trace.
    */
   project?: string | undefined
-  /** Service and version under which Error Reporting shows errors. Default: env K_SERVICE and K_REVISION. */
+  /**
+   * Service and version under which Error Reporting shows errors. Default: env K_SERVICE and K_REVISION, or GAE_SERVICE
+   * and GAE_VERSION; on Kubernetes OTEL_SERVICE_NAME, else the workload's name, without a version.
+   */
   service?: string | undefined
   version?: string | undefined
   /** Labels of every entry; an entry has at most 64, its own go first. Default: none. */
@@ -53,10 +56,11 @@ const severities = [['CRITICAL', 60], ['ERROR', ERROR], ['WARNING', 40], ['INFO'
  * logs included: `Fastify({ logger: cloudLogging() })`.
  */
 export function cloudLogging (options: CloudLoggingOptions = {}): CloudLoggerOptions {
-  const { service = process.env.K_SERVICE, version = process.env.K_REVISION, labels } = options
+  const own = serviceOf(process.env)
+  const { service = own.service, version = own.version, labels } = options
   let project = options.project || process.env.GOOGLE_CLOUD_PROJECT || undefined
   // Nothing waits for it, it never rejects, and elsewhere nobody is asked.
-  if (project === undefined) detectCloudRun().then(run => { project = run?.project })
+  if (project === undefined) detectPlatform().then(platform => { project = platform?.project })
   return {
     messageKey: 'message',
     base: null,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { LABELS, OPERATION, SPAN_ID, TRACE, TRACE_SAMPLED } from './log-entry.ts'
-import { detectCloudRun } from './cloud-run.ts'
-import type { CloudRun } from './cloud-run.ts'
+import { detectPlatform } from './platform.ts'
+import type { Platform } from './platform.ts'
 import { withTimeout } from '../util/timeout.ts'
 
 export interface LoggingClient {
@@ -36,15 +36,15 @@ export function openLoggingClient (): Promise<LoggingClient> {
 }
 
 async function open (): Promise<LoggingClient> {
-  const run = await detectCloudRun()
+  const platform = await detectPlatform()
   const { v2 } = await import('@google-cloud/logging')
   const client = new v2.LoggingServiceV2Client() as unknown as ApiClient
   await client.initialize() // else it is done by the first call, and fails with a rejection that nobody can handle
-  const project = run?.project ?? await client.getProjectId()
+  const project = platform?.project ?? await client.getProjectId()
   const common = {
     logName: `projects/${project}/logs/${LOG_NAME}`,
-    resource: resourceOf(run, project),
-    ...(run?.instance !== undefined && { labels: { instanceId: run.instance } }),
+    resource: resourceOf(platform, project),
+    ...labelsOf(platform),
     partialSuccess: true
   }
   const process = randomUUID()
@@ -70,14 +70,34 @@ export function adviceFor (code: unknown): string {
   return 'It is retried automatically'
 }
 
-/** As Cloud Run labels what it reads from stdout; elsewhere there is only the project to name. */
-function resourceOf (run: CloudRun | undefined, project: string): object {
-  if (run === undefined) return { type: 'global', labels: { project_id: project } }
-  const { service, revision, configuration, region = '' } = run
-  return {
-    type: 'cloud_run_revision',
-    labels: { project_id: project, service_name: service, revision_name: revision, location: region, configuration_name: configuration }
+/** As each platform labels what it reads from stdout; elsewhere there is only the project to name. */
+function resourceOf (platform: Platform | undefined, project: string): object {
+  const [type, labels] = platform === undefined ? ['global', {}] : typed(platform)
+  return { type, labels: { project_id: project, ...labels } }
+}
+
+/** docs.cloud.google.com/logging/docs/api/v2/resource-list */
+function typed (platform: Platform): [type: string, labels: object] {
+  switch (platform.name) {
+    case 'cloud_run': {
+      const { service, revision, region = '', configuration } = platform
+      return ['cloud_run_revision', { service_name: service, revision_name: revision, location: region, configuration_name: configuration }]
+    }
+    case 'app_engine': {
+      const { service, version, zone = '' } = platform
+      return ['gae_app', { module_id: service, version_id: version, zone }]
+    }
+    case 'gke': {
+      const { cluster, location = '', namespace = '', pod = '' } = platform
+      return ['k8s_pod', { cluster_name: cluster, location, namespace_name: namespace, pod_name: pod }]
+    }
   }
+}
+
+/** The resource of a pod has its name; those of the others are the same for all instances. */
+function labelsOf (platform: Platform | undefined): object {
+  const instance = platform === undefined || platform.name === 'gke' ? undefined : platform.instance
+  return instance === undefined ? {} : { labels: { instanceId: instance } }
 }
 
 /** The fields that are taken out of a line on stdout are fields of their own here; the rest is the payload. */

@@ -4,6 +4,8 @@ import type { Attributes, BatchObservableResult, Histogram, Meter, MeterProvider
 /** A test compares the names with the reference's list. */
 export const metricNames = {
   active: 'websocket.server.connection.active',
+  opened: 'websocket.server.connection.opened',
+  closed: 'websocket.server.connection.closed',
   duration: 'websocket.server.connection.duration',
   rejected: 'websocket.server.connection.rejected',
   limit: 'websocket.server.connection.limit',
@@ -17,6 +19,7 @@ export const metricNames = {
   publishDuration: 'websocket.bridge.publish.duration',
   deliveryLag: 'websocket.bridge.delivery.lag',
   up: 'websocket.bridge.up',
+  downtime: 'websocket.bridge.downtime',
   drainDuration: 'websocket.drain.duration'
 } as const
 
@@ -25,11 +28,13 @@ const CONNECTION_BUCKETS = [1, 5, 10, 30, 60, 120, 300, 600, 1_200, 1_800, 2_700
 const FAST_BUCKETS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
 const DRAIN_BUCKETS = [0.1, 0.25, 0.5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
 
-/** Instruments that are read on collection, and whose values add up. A closed app keeps its share in them. */
-const sums = ['rejected', 'messages', 'io', 'recoveries', 'missed', 'skipped', 'active', 'subscriptions'] as const
-type Sum = typeof sums[number]
-/** Instruments that are read on collection: sums and gauges. */
-type ObservableName = Sum | 'limit' | 'up'
+/** Instruments that are read on collection, and in which a closed app keeps its share. */
+const kept = [
+  'opened', 'closed', 'rejected', 'messages', 'io', 'recoveries', 'missed', 'skipped', 'downtime', 'active', 'subscriptions'
+] as const
+type Kept = typeof kept[number]
+/** Instruments that are read on collection: those, and gauges. */
+type ObservableName = Kept | 'limit' | 'up'
 
 /** Value of one instrument in one app. */
 export type Sample = readonly [instrument: ObservableName, value: number, attributes?: Attributes]
@@ -91,7 +96,7 @@ export class Instruments {
 
   remove (source: Source): void {
     if (!this.#sources.delete(source)) return
-    this.#closed = total([...this.#closed, ...source.samples().filter(([instrument]) => sums.includes(instrument as Sum))])
+    this.#closed = total([...this.#closed, ...source.samples().filter(([instrument]) => kept.includes(instrument as Kept))])
   }
 
   /** Reads the last app once more before it is removed. An SDK goes on exporting the value that it read last. */
@@ -117,6 +122,8 @@ function createObservables (meter: Meter): Record<ObservableName, Observable> {
     meter.createObservableUpDownCounter(name, options(unit, description))
   return {
     active: upDownCounter(metricNames.active, '{connection}', 'Open connections'),
+    opened: counter(metricNames.opened, '{connection}', 'Connections that were accepted'),
+    closed: counter(metricNames.closed, '{connection}', 'Connections that ended'),
     rejected: counter(metricNames.rejected, '{connection}', 'Upgrades refused'),
     limit: gauge(metricNames.limit, '{connection}', 'Connections this instance may hold'),
     messages: counter(metricNames.messages, '{message}', 'Messages received and sent'),
@@ -126,18 +133,23 @@ function createObservables (meter: Meter): Record<ObservableName, Observable> {
     missed: counter(metricNames.missed, '{publication}', 'Publications lost for good'),
     skipped: counter(
       metricNames.skipped, '{publication}', 'Publications that a slow client did not get because a later one took their place'),
-    up: gauge(metricNames.up, '1', '0 while publications of other instances cannot arrive')
+    up: gauge(metricNames.up, '1', '0 while publications of other instances cannot arrive'),
+    downtime: meter.createObservableCounter(
+      metricNames.downtime, { unit: 's', description: 'Time in which publications of other instances could not arrive' })
   }
 }
 
-/** Merges samples of the same instrument and attributes: by their sum, and `up` by its minimum. */
+/** How samples of several apps in this process are merged: the instance is as badly off as its worst app. */
+const merges: { readonly [name in ObservableName]?: (a: number, b: number) => number } = { up: Math.min, downtime: Math.max }
+
+/** Merges samples of the same instrument and attributes: by their sum, unless `merges` says otherwise. */
 function total (samples: readonly Sample[]): readonly Sample[] {
   const totals = new Map<string, Sample>()
   for (const [instrument, value, attributes = {}] of samples) {
     const key = JSON.stringify([instrument, attributes])
     const before = totals.get(key)?.[1]
-    const sum = before === undefined ? value : instrument === 'up' ? Math.min(before, value) : before + value
-    totals.set(key, [instrument, sum, attributes])
+    const merge = merges[instrument] ?? ((a, b) => a + b)
+    totals.set(key, [instrument, before === undefined ? value : merge(before, value), attributes])
   }
   return Array.from(totals.values())
 }

@@ -1,5 +1,6 @@
 import type { FastifyBaseLogger, LogLevel } from 'fastify'
 import { cloudLogging, isCloudLogger } from '../google/cloud-logging.ts'
+import { platformKind } from '../google/platform.ts'
 import type { ResolvedLogging } from '../options/resolve.ts'
 
 /** Where log entries are written to. */
@@ -16,7 +17,8 @@ const nothing = async (): Promise<void> => {}
 
 /**
  * Opens the app's logger, or one of ours on the same stdout where Cloud Logging could not read the app's entries: on
- * Cloud Run, unless the app's logger was made with `cloudLogging()`. `level`: Fastify's option `logLevel`.
+ * Cloud Run and App Engine, unless the app's logger was made with `cloudLogging()`. Not on Kubernetes: whether it is
+ * Google's, only the metadata server tells, and an app's start does not wait for it. `level`: Fastify's `logLevel`.
  */
 export async function openLogs (
   appLog: FastifyBaseLogger, logging: ResolvedLogging | false, level: LogLevel | undefined
@@ -29,7 +31,8 @@ export async function openLogs (
     const log = pino({ ...cloudLogging(), level: knownLevel(level ?? appLog.level, pino.levels.values) }, api)
     return { log, cloud: true, close: () => api.close() }
   }
-  if (isCloudLogger(appLog) || !process.env.K_SERVICE) {
+  const kind = platformKind(process.env)
+  if (isCloudLogger(appLog) || kind === undefined || kind === 'kubernetes') {
     const log = level === undefined ? appLog : appLog.child({}, { level })
     return { log, cloud: isCloudLogger(appLog), close: nothing }
   }

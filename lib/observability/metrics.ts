@@ -1,4 +1,4 @@
-import type { End } from '../model/close-codes.ts'
+import type { CloseCause, End } from '../model/close-codes.ts'
 import type { Instruments, Sample } from './instruments.ts'
 
 /** Why an upgrade was rejected, as in the attribute `error.type`. */
@@ -27,13 +27,18 @@ interface Measured {
 
 const PROTOCOLS = ['plain', 'json', 'protobuf'] as const
 
+/** ms by which the clocks of two instances may differ without notice. */
+const CLOCK_TOLERANCE = 5
+
 class Traffic {
+  connections = 0
   messagesIn = 0
   messagesOut = 0
   bytesIn = 0
   bytesOut = 0
 
   add ({ received, sent, bytesReceived, bytesSent }: MeasuredConnection): void {
+    this.connections++
     this.messagesIn += received
     this.messagesOut += sent
     this.bytesIn += bytesReceived
@@ -45,14 +50,24 @@ class Traffic {
  * Counts in plain fields, and passes the sums to OpenTelemetry on collection. Messages are counted in fields of their
  * connection. Counting costs the same with and without an SDK, and counters include what happened before `bind`.
  * Histograms do not: they lack the durations from before `bind`, the first seconds with an SDK of ours.
+ *
+ * Counters have all their attributes from the start, at 0: of a series with a single value nobody can tell what it
+ * counted, and the closes of a drain come with the last export.
  */
 export class Metrics {
   #instruments: Instruments | undefined
   #closed = false
   #measured: Measured | undefined
   #missed = 0
-  readonly #rejected = new Map<Rejection, number>()
-  readonly #recoveries = new Map<'recovered' | 'unrecovered', number>()
+  readonly #causes: Record<CloseCause, number> = {
+    client: 0, server: 0, deadline: 0, drain: 0, heartbeat: 0, slow: 0, policy: 0, error: 0, abnormal: 0
+  }
+
+  readonly #rejected: Record<Rejection, number> = { capacity: 0, origin: 0, auth: 0, rate_limit: 0, draining: 0 }
+  readonly #recoveries = { recovered: 0, unrecovered: 0 }
+  /** ms for which the broker was down before it was up again, and the time in ms since which it is down now. */
+  #downBefore = 0
+  #downSince: number | undefined
   /** Traffic of connections that have ended. */
   readonly #ended = { plain: new Traffic(), json: new Traffic(), protobuf: new Traffic() }
 
@@ -80,12 +95,13 @@ export class Metrics {
   }
 
   rejected (type: Rejection): void {
-    this.#rejected.set(type, (this.#rejected.get(type) ?? 0) + 1)
+    this.#rejected[type]++
   }
 
   connectionEnded (connection: MeasuredConnection, { cause }: End): void {
     const { protocol, connectedAt } = connection
     this.#ended[protocol].add(connection)
+    this.#causes[cause]++
     const attributes = { 'websocket.protocol': protocol, 'websocket.close.cause': cause }
     this.#instruments?.duration.record((Date.now() - connectedAt) / 1_000, attributes)
   }
@@ -97,8 +113,17 @@ export class Metrics {
   }
 
   recovery (recovered: boolean): void {
-    const outcome = recovered ? 'recovered' : 'unrecovered'
-    this.#recoveries.set(outcome, (this.#recoveries.get(outcome) ?? 0) + 1)
+    this.#recoveries[recovered ? 'recovered' : 'unrecovered']++
+  }
+
+  /** `now`: `performance.now()`. Told again while the broker is down, it goes on counting. */
+  brokerDown (now: number): void {
+    this.#downSince ??= now
+  }
+
+  brokerUp (now: number): void {
+    this.#downBefore = this.#downtime(now)
+    this.#downSince = undefined
   }
 
   missed (count: number): void {
@@ -110,9 +135,12 @@ export class Metrics {
     this.#instruments?.publishDuration.record(duration / 1_000, errorType === undefined ? {} : { 'error.type': errorType })
   }
 
-  /** `lag`: ms. Clocks of two instances may differ, so a negative lag is recorded as 0. */
+  /**
+   * `lag`: ms. Clocks of two instances differ a little, so a lag just below 0 is recorded as 0. One far below 0 says
+   * nothing of the delivery, and as 0 it would make an instance whose clock is wrong look perfect.
+   */
   delivered (lag: number): void {
-    this.#instruments?.deliveryLag.record(Math.max(0, lag) / 1_000)
+    if (lag >= -CLOCK_TOLERANCE) this.#instruments?.deliveryLag.record(Math.max(0, lag) / 1_000)
   }
 
   /** `duration`: ms. */
@@ -122,16 +150,27 @@ export class Metrics {
 
   /** @internal Counters since the start, and gauges as they are now. */
   samples (): readonly Sample[] {
-    const samples: Sample[] = [['missed', this.#missed]]
-    for (const [type, count] of this.#rejected) samples.push(['rejected', count, { 'error.type': type }])
-    for (const [outcome, count] of this.#recoveries) samples.push(['recoveries', count, { 'websocket.recovery.outcome': outcome }])
-    samples.push(...this.#traffic())
+    const samples: Sample[] = [
+      ['missed', this.#missed],
+      ['downtime', this.#downtime(performance.now()) / 1_000],
+      ...byAttribute('closed', 'websocket.close.cause', this.#causes),
+      ...byAttribute('rejected', 'error.type', this.#rejected),
+      ...byAttribute('recoveries', 'websocket.recovery.outcome', this.#recoveries),
+      ...this.#traffic()
+    ]
     if (this.#measured === undefined) return samples
     const { limit, hub, broker } = this.#measured
     return [...samples, ['limit', limit], ['subscriptions', hub.subscriptions], ['skipped', hub.skipped], ['up', broker.up ? 1 : 0]]
   }
 
-  /** Connections, messages and bytes, per protocol. */
+  #downtime (now: number): number {
+    return this.#downBefore + (this.#downSince === undefined ? 0 : now - this.#downSince)
+  }
+
+  /**
+   * Connections, messages and bytes, per protocol. Those that were opened are those that are open or have ended, so
+   * that the three always agree.
+   */
   #traffic (): readonly Sample[] {
     const samples: Sample[] = []
     const connections = Array.from(this.#measured?.connections ?? [])
@@ -146,9 +185,14 @@ export class Metrics {
       const attributes = { 'websocket.protocol': protocol }
       samples.push(
         ['active', open.length, attributes],
+        ['opened', traffic.connections, attributes],
         ['messages', traffic.messagesIn, { ...attributes, 'network.io.direction': 'receive' }],
         ['messages', traffic.messagesOut, { ...attributes, 'network.io.direction': 'transmit' }])
     }
     return [...samples, ['io', bytesIn, { 'network.io.direction': 'receive' }], ['io', bytesOut, { 'network.io.direction': 'transmit' }]]
   }
+}
+
+function byAttribute (instrument: Sample[0], attribute: string, counts: Readonly<Record<string, number>>): Sample[] {
+  return Object.entries(counts).map(([value, count]) => [instrument, count, { [attribute]: value }])
 }

@@ -184,10 +184,12 @@ export class Observer {
 
   brokerDown (reason: string): void {
     this.#downSince = Date.now()
+    this.#metrics.brokerDown(performance.now())
     this.#logs.bridgeDown(reason)
   }
 
   brokerUp (): void {
+    this.#metrics.brokerUp(performance.now())
     this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)
   }
 

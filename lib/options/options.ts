@@ -191,14 +191,15 @@ export interface Options {
   shutdown?: { signals?: boolean | undefined, timeout?: Duration | undefined } | false | undefined
   /**
    * Metrics and traces through `@opentelemetry/api`. 'auto' uses the SDK that your app has registered. If it has
-   * none, 'auto' starts one for metrics, on Cloud Run and wherever OTEL_EXPORTER_OTLP_ENDPOINT is set. False: none.
+   * none, 'auto' starts one for metrics: on Cloud Run, GKE and App Engine flexible, and wherever
+   * OTEL_EXPORTER_OTLP_ENDPOINT is set. False: none.
    * @default 'auto'
    */
   telemetry?: 'auto' | false | undefined
   /**
-   * Log entries. 'auto' writes through your app's logger. On Cloud Run it uses a logger of its own on stdout, unless
-   * your app's was made with `cloudLogging()`. An object chooses another destination, or entries for messages. False:
-   * none.
+   * Log entries. 'auto' writes through your app's logger. On Cloud Run and App Engine it uses a logger of its own on
+   * stdout, unless your app's was made with `cloudLogging()`. An object chooses another destination, or entries for
+   * messages. False: none.
    * @default 'auto'
    */
   logging?: 'auto' | false | LoggingOptions | undefined

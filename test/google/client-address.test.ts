@@ -40,6 +40,17 @@ t.test('elsewhere only what trusted proxies have added counts', async (t) => {
   for (const header of useless) for (const proxies of [0, 1, 1_000]) t.equal(await addressOf(header, proxies), SOCKET)
 })
 
+t.test("on GKE and App Engine Google's load balancer has added the client and itself, and what comes before may be forged", async (t) => {
+  for (const env of [{ KUBERNETES_SERVICE_HOST: '10.0.0.1' }, { GAE_SERVICE: 'chat' }]) {
+    await t.test(JSON.stringify(env), async (t) => {
+      setEnvironment(t, { K_SERVICE: undefined, ...env })
+      t.equal(await addressOf('203.0.113.1, 198.51.100.1', 2), '203.0.113.1')
+      t.equal(await addressOf('192.0.2.1, 203.0.113.1, 198.51.100.1', 2), '203.0.113.1')
+      t.equal(await addressOf('203.0.113.1, 198.51.100.1, 10.0.0.9', 3), '203.0.113.1', 'the proxy of the instance has appended one more')
+    })
+  }
+})
+
 t.test("while no proxies are trusted here Fastify's trustProxy decides, else it does not", async (t) => {
   for (const K_SERVICE of ['chat', undefined]) {
     setEnvironment(t, { K_SERVICE })

@@ -164,6 +164,22 @@ t.test('without a project there is no trace; on Cloud Run the metadata server is
   t.match(given.entries[0], { 'logging.googleapis.com/trace': `projects/mine/traces/${traceId}`, httpRequest: { requestMethod: 'GET', requestUrl: '/' } })
 })
 
+t.test('on GKE and App Engine the project and the service are known too', async (t) => {
+  const metadata = await startMetadataServer(t)
+  metadata.values['/instance/attributes/cluster-name'] = 'main'
+  const gke = { KUBERNETES_SERVICE_HOST: '10.0.0.1', HOSTNAME: 'chat-7d9f8b6c5d-x2x7z', GAE_SERVICE: undefined }
+  const appEngine = { KUBERNETES_SERVICE_HOST: undefined, GAE_SERVICE: 'chat', GAE_VERSION: 'v2' }
+  for (const [env, serviceContext] of [[gke, { service: 'chat' }], [appEngine, { service: 'chat', version: 'v2' }]] as const) {
+    setEnvironment(t, { ...metadata.env, ...env })
+    const { logger, stream, entries } = newLog({ service: undefined })
+    await until(() => {
+      pino(logger, stream).error({ req: { headers: { traceparent }, url: '/', method: 'GET' } }, 'x')
+      return entries.at(-1)!['logging.googleapis.com/trace'] === traced['logging.googleapis.com/trace']
+    }, 'the project is known')
+    t.strictSame(entries.at(-1)!.serviceContext, serviceContext)
+  }
+})
+
 t.test('an entry has at most 64 labels, all of them texts', async (t) => {
   const { logger, stream, entries } = newLog({ labels: { team: 'chat' } })
   const log = pino(logger, stream)
@@ -272,9 +288,12 @@ t.test('a refused upgrade has its status, and is a warning', async (t) => {
   await closed
 })
 
-t.test('on Cloud Run a logger of another form is passed over for one on stdout', async (t) => {
-  setEnvironment(t, { K_SERVICE: 'chat', K_REVISION: 'chat-7', GOOGLE_CLOUD_PROJECT: 'project-1' })
-  for (const fastify of [{ logger: { stream: { write: (line: string) => { t.notMatch(line, /"event"/) } } } }, {}]) {
+t.test('on Cloud Run and App Engine a logger of another form is passed over for one on stdout', async (t) => {
+  const cloudRun = { K_SERVICE: 'chat', K_REVISION: 'chat-7', GAE_SERVICE: undefined }
+  const appEngine = { K_SERVICE: undefined, GAE_SERVICE: 'chat', GAE_VERSION: 'chat-7' }
+  const other = { logger: { stream: { write: (line: string) => { t.notMatch(line, /"event"/) } } } }
+  for (const [env, fastify] of [[cloudRun, other], [cloudRun, {}], [appEngine, other]] as const) {
+    setEnvironment(t, { ...env, GOOGLE_CLOUD_PROJECT: 'project-1' })
     const lines = captureStdout(t)
     const { app, client } = await connected(t, { onMessage: () => { throw new Error('boom') } }, fastify as FastifyServerOptions, { traceparent })
     client.send('x')
@@ -317,7 +336,8 @@ t.test("the host's level holds there too, as far as pino knows it", async (t) =>
   }
 })
 
-t.test('elsewhere entries are as the host writes all others', async (t) => {
+t.test('elsewhere, and on a Kubernetes, entries are as the host writes all others', async (t) => {
+  setEnvironment(t, { KUBERNETES_SERVICE_HOST: '10.0.0.1', GCE_METADATA_HOST: '127.0.0.1:1' })
   const entries: Entry[] = []
   const stream = { write: (line: string) => { entries.push(JSON.parse(line)) } }
   const { app } = await connected(t, {}, { logger: { stream } }, { traceparent })

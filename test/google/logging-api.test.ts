@@ -173,6 +173,22 @@ t.test('elsewhere the resource is the project', async (t) => {
   t.strictSame(server.requests[0]!.labels ?? {}, {})
 })
 
+t.test('on App Engine and GKE the resource is the one of what is read from stdout there', async (t) => {
+  const server = await startLoggingServer(t)
+  Object.assign(metadata.values, { '/instance/attributes/cluster-name': 'main', '/instance/attributes/cluster-location': 'europe-west1' })
+  const cases: Array<[Record<string, string>, object]> = [
+    [{ GAE_SERVICE: 'chat', GAE_VERSION: 'v2', GAE_INSTANCE: 'aef-1' }, { resource: { type: 'gae_app', labels: { project_id: 'mine', module_id: 'chat', version_id: 'v2', zone: 'europe-west1-1' } }, labels: { instanceId: 'aef-1' } }],
+    [{ GAE_SERVICE: '', KUBERNETES_SERVICE_HOST: '10.0.0.1', POD_NAME: 'chat-0', POD_NAMESPACE: 'live' }, { resource: { type: 'k8s_pod', labels: { project_id: 'mine', cluster_name: 'main', location: 'europe-west1', namespace_name: 'live', pod_name: 'chat-0' } } }]
+  ]
+  for (const [i, [env, expected]] of cases.entries()) {
+    setEnvironment(t, { K_SERVICE: undefined, GOOGLE_CLOUD_PROJECT: 'mine', ...env })
+    const { log } = newLog(t)
+    log.info('x')
+    await until(() => server.requests.length === i + 1, 'it is sent')
+    t.match(server.requests[i], expected)
+  }
+})
+
 t.test('every field of a line has its place', async (t) => {
   const time = '2026-11-24T07:00:00.123Z'
   t.strictSame(toApiEntry({ severity: 'INFO', time, httpRequest: { status: 200, latency: '1.5s' }, a: [1, null, { b: true }], half: '\ud83d' }, 'id'), {

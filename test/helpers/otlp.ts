@@ -1,7 +1,8 @@
 import protobuf from 'protobufjs'
 import { once } from 'node:events'
 import { createServer } from 'node:http'
-import type { IncomingHttpHeaders } from 'node:http'
+import type { IncomingHttpHeaders, RequestListener } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { buffer } from 'node:stream/consumers'
 import { gunzipSync } from 'node:zlib'
@@ -60,6 +61,7 @@ export interface OtlpRequest {
 export interface OtlpServer {
   /** http://127.0.0.1:port */
   readonly url: string
+  readonly port: number
   /** Every request, accepted or refused. */
   readonly requests: OtlpRequest[]
   /** HTTP status of the answers, or 'hang' for no answer. */
@@ -70,9 +72,12 @@ export interface OtlpServer {
   latest (name: string): Record<string, number>
 }
 
-/** Starts a backend that takes metrics by OTLP over HTTP in Protobuf, as a collector and Google's Telemetry API do. */
-export async function startOtlpServer (t: Test): Promise<OtlpServer> {
-  const server = createServer(async (request, response) => {
+/**
+ * Starts a backend that takes metrics by OTLP over HTTP in Protobuf, as a collector and Google's Telemetry API do.
+ * `tls`: key and certificate.
+ */
+export async function startOtlpServer (t: Test, tls?: { key: string, cert: string }): Promise<OtlpServer> {
+  const answer: RequestListener = async (request, response) => {
     const body = await buffer(request)
     const status = otlp.statuses.shift() ?? otlp.status
     const bytes = request.headers['content-encoding'] === 'gzip' ? gunzipSync(body) : body
@@ -81,15 +86,18 @@ export async function startOtlpServer (t: Test): Promise<OtlpServer> {
     // The exporter has to wait for longer than an export may take, so it does not try again.
     response.writeHead(status, { 'content-type': 'application/x-protobuf', ...status >= 429 && { 'retry-after': '60' } })
     response.end()
-  })
+  }
+  const server = tls === undefined ? createServer(answer) : createSecureServer(tls, answer)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => {
     server.close()
     server.closeAllConnections()
   })
+  const { port } = server.address() as AddressInfo
   const otlp: OtlpServer = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
+    port,
     requests: [],
     status: 200,
     statuses: [],

@@ -233,11 +233,36 @@ t.test('an instance that is not ready for long hints at the reason', async t => 
   t.strictSame(hints(), [], 'it begins anew')
   advance(20_000)
   await ready()
-  t.match(await given('not_ready_full'), { severity: 'WARNING', seconds: Number, reasons: ['full'], command: 'gcloud run services update SERVICE --max-instances=100' })
+  t.match(await given('not_ready_full'), { severity: 'WARNING', seconds: Number, reasons: ['full'], command: 'app.register(cloudRunWebSocket, { maxConnections: 2 })' })
   await redis.kill()
   await until(async () => (await ready()).includes('redis'), 'Redis is away')
-  t.match(await given('not_ready_redis'), { severity: 'WARNING', reasons: ['full', 'redis'], command: /--network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only/ })
+  t.match(await given('not_ready_redis'), { severity: 'WARNING', reasons: ['full', 'redis'], command: 'redis-cli -u REDIS_URL ping' })
   t.equal(hints().length, 2)
+})
+
+t.test('each platform has its own command, with what is known filled in', async (t) => {
+  const pod = { KUBERNETES_SERVICE_HOST: '10.0.0.1', HOSTNAME: 'chat-7d9f8b6c5d-x2x7z', OTEL_SERVICE_NAME: 'talk' }
+  const cases: Array<[NodeJS.ProcessEnv, string, string, string, string, string]> = [
+    [{ K_SERVICE: 'chat', CLOUD_RUN_MAX_INSTANCES: '100' },
+      'gcloud run services update chat --timeout=3600',
+      'gcloud run services update chat --no-cpu-throttling --cpu=2',
+      'gcloud run services update chat --network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only',
+      'gcloud run services update chat --memory=1Gi',
+      'gcloud run services update chat --max-instances=200'],
+    [{ K_SERVICE: 'chat' }, '--timeout', '--cpu', '--network', '--memory', '--max-instances=100'],
+    [pod, 'gcpbackendpolicy chat ', 'deployment/chat --requests=cpu=2', 'networkpolicy', 'deployment/chat --requests=memory=2Gi', 'hpa chat '],
+    [{ GAE_SERVICE: 'chat' }, "requestTimeout: '120s'", 'cpu: 2', 'subnetwork_name', 'memory_gb: 2', 'max_num_instances: 100'],
+    [{}, "requestTimeout: '120s'", "timeout: '20s'", 'redis-cli', 'memoryLimit: ', 'maxConnections: 1900']
+  ]
+  for (const [env, ...commands] of cases) {
+    const { hints, given } = newHints({ redis: 'redis://127.0.0.1:1' }, env)
+    for (let i = 0; i < 20; i++) hints.ended(end('abnormal'), 120_000, i * 2_000)
+    for (let i = 0; i < 20; i++) hints.ended(end('heartbeat'), 1_000, i)
+    hints.swept(MINUTE, 0, 0, 0)
+    for (const reason of ['redis', 'memory', 'full']) for (const now of [0, 2 * MINUTE]) hints.probed([reason], now)
+    t.strictSame(given.map(({ hint }) => hint), ['request_timeout', 'dead_connections', 'not_ready_redis', 'not_ready_memory', 'not_ready_full'])
+    for (const [i, command] of commands.entries()) t.ok(given[i]!.command.includes(command), `${given[i]!.command} has ${command}`)
+  }
 })
 
 t.test('memory that stays short gives a hint', async t => {
@@ -257,7 +282,7 @@ t.test('many peers without a pong hint at a broken network', async t => {
   const { app, url } = await startApp(t, { heartbeat: { interval: 500, timeout: 100 } }, { logger })
   const clients = await Promise.all(Array.from({ length: 25 }, () => connect(t, `${url}/ws`)))
   for (const { socket } of clients) socket.pause()
-  t.match(await given('dead_connections'), { severity: 'WARNING', dead: Number, connections: Number, command: 'gcloud run services update SERVICE --no-cpu-throttling --cpu=2' })
+  t.match(await given('dead_connections'), { severity: 'WARNING', dead: Number, connections: Number, command: "app.register(cloudRunWebSocket, { heartbeat: { timeout: '20s' } })" })
   await until(() => [...app.realtime.connections].length === 0, 'all are gone')
   t.equal(hints().length, 1)
 })

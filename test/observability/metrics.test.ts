@@ -7,6 +7,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { Options } from '../../index.ts'
 import { metricNames } from '../../lib/observability/instruments.ts'
+import { Metrics } from '../../lib/observability/metrics.ts'
 import { startApp } from '../helpers/app.ts'
 import { exportedMetric, shapesOf } from '../helpers/metric-shapes.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
@@ -46,6 +47,15 @@ function points (metric: MetricData | undefined): Record<string, number> {
 
 const total = (metric: MetricData | undefined) => Object.values(points(metric)).reduce((sum, value) => sum + value, 0)
 
+const noCloses = { client: 0, server: 0, deadline: 0, drain: 0, heartbeat: 0, slow: 0, policy: 0, error: 0, abnormal: 0 }
+const noRejections = { capacity: 0, origin: 0, auth: 0, rate_limit: 0, draining: 0 }
+
+/** Connections are open, or have ended by one of the causes; none is forgotten, and none counts twice. */
+function checkBalance (t: Test, all: Map<string, MetricData>, expected: number): void {
+  t.equal(total(all.get(metricNames.opened)) - total(all.get(metricNames.closed)), total(all.get(metricNames.active)))
+  t.equal(total(all.get(metricNames.opened)), expected)
+}
+
 /** How often each command was answered, by its name and error type. */
 const commands = (metric: MetricData | undefined) => Object.fromEntries(metric?.dataPoints.map(({ attributes, value }) =>
   [`${attributes['websocket.command']} ${attributes['error.type'] ?? ''}`, (value as { count: number }).count]) ?? [])
@@ -77,7 +87,9 @@ t.test('every metric has its name, unit and attributes', async (t) => {
   t.strictSame(points(all.get(metricNames.messages)), { 'plain receive': 1, 'plain transmit': 2, 'json receive': 0, 'json transmit': 0, 'protobuf receive': 0, 'protobuf transmit': 0 })
   t.strictSame(points(all.get(metricNames.io)), { receive: 4, transmit: 6 })
   t.strictSame(points(all.get(metricNames.subscriptions)), { '': 2 })
-  t.strictSame(points(all.get(metricNames.rejected)), { origin: 1 })
+  t.strictSame(points(all.get(metricNames.opened)), { plain: 1, json: 0, protobuf: 0 })
+  t.strictSame(points(all.get(metricNames.rejected)), { ...noRejections, origin: 1 })
+  t.strictSame(points(all.get(metricNames.downtime)), { '': 0 })
   t.strictSame(points(all.get(metricNames.recoveries)), { recovered: 1, unrecovered: 1 })
   t.strictSame(points(all.get(metricNames.up)), { '': 1 })
   t.strictSame(Object.keys(points(all.get(metricNames.publishDuration))), [''])
@@ -217,6 +229,10 @@ t.test('the counters are at zero again after every way in which a connection can
   const causes = points(before.get(metricNames.duration))
   t.strictSame(Object.keys(causes).sort(), Object.keys(endings).map(cause => `plain ${cause}`).sort(), 'every cause')
   t.match(causes, { 'plain abnormal': 1, 'plain error': 1, 'plain server': 2, 'plain policy': 4, 'plain slow': 1, 'plain heartbeat': 1 })
+  const closed = points(before.get(metricNames.closed))
+  t.strictSame(Object.keys(closed), Object.keys(noCloses))
+  t.strictSame(Object.fromEntries(Object.entries(closed).filter(([, count]) => count > 0).map(([cause, count]) => [`plain ${cause}`, count])), causes)
+  checkBalance(t, before, 3 + total(before.get(metricNames.duration)))
 
   staying[0]!.socket.pause() // is cut by the drain
   const drained = app.close()
@@ -225,6 +241,8 @@ t.test('the counters are at zero again after every way in which a connection can
   await drained
   const after = await collect()
   t.equal(points(after.get(metricNames.duration))['plain drain'], 3)
+  t.match(points(after.get(metricNames.closed)), { ...closed, drain: 3 })
+  checkBalance(t, after, total(before.get(metricNames.opened)))
   t.strictSame([...app.realtime.connections], [])
 })
 
@@ -235,8 +253,79 @@ t.test('at the deadline connections are counted as such, and every counter is at
   await until(() => [...app.realtime.connections].length === 0, 'all are gone')
   const all = await collect()
   t.strictSame(points(all.get(metricNames.duration)), { 'plain deadline': 5 })
+  t.strictSame(points(all.get(metricNames.closed)), { ...noCloses, deadline: 5 })
   t.strictSame(points(all.get(metricNames.active)), { plain: 0, json: 0, protobuf: 0 })
   t.strictSame(points(all.get(metricNames.subscriptions)), { '': 0 })
+})
+
+t.test('counters have all their series before anything has happened, so that the first event is an increase', async (t) => {
+  const collect = startSdk(t)
+  await startApp(t)
+  const all = await collect()
+  t.strictSame(points(all.get(metricNames.opened)), { plain: 0, json: 0, protobuf: 0 })
+  t.strictSame(points(all.get(metricNames.closed)), noCloses)
+  t.strictSame(points(all.get(metricNames.rejected)), noRejections)
+  t.strictSame(points(all.get(metricNames.recoveries)), { recovered: 0, unrecovered: 0 })
+  t.strictSame(points(all.get(metricNames.missed)), { '': 0 })
+  t.strictSame(points(all.get(metricNames.downtime)), { '': 0 }, 'without Redis nothing is down')
+})
+
+t.test('what a drain closes is an increase between the last two exports, on every route', async (t) => {
+  const collect = startSdk(t)
+  const { app, url } = await startApp(t)
+  await Promise.all([1, 2].map(() => connect(t, `${url}/ws`)))
+  await connect(t, `${url}/connection/websocket`)
+  await connect(t, `${url}/connection/websocket?format=protobuf`)
+  const before = await collect()
+  t.strictSame(points(before.get(metricNames.opened)), { plain: 2, json: 1, protobuf: 1 })
+  t.strictSame(points(before.get(metricNames.closed)), noCloses)
+  await app.close()
+  const last = await collect()
+  t.strictSame(points(last.get(metricNames.closed)), { ...noCloses, drain: 4 })
+  checkBalance(t, last, 4)
+})
+
+t.test('of two apps in a process opened and closed are the sum, and stay when one is closed', async (t) => {
+  const collect = startSdk(t)
+  const [a, b] = [await startApp(t), await startApp(t)]
+  await Promise.all([a, a, b].map(({ url }) => connect(t, `${url}/ws`)))
+  checkBalance(t, await collect(), 3)
+  await a.app.close()
+  const all = await collect()
+  checkBalance(t, all, 3)
+  t.strictSame(points(all.get(metricNames.closed)), { ...noCloses, drain: 2 })
+})
+
+t.test('downtime grows while Redis is down, and is that of the app that is worst off', async (t) => {
+  const collect = startSdk(t)
+  const downtime = async () => points((await collect()).get(metricNames.downtime))['']!
+  const redis = await startRedis(t)
+  const a = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix() })
+  const b = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix() })
+  await startApp(t) // has no Redis, so that it cannot be down
+  t.equal(await downtime(), 0)
+  const startedAt = performance.now()
+  await redis.kill()
+  const first = await until(downtime, 'it counts')
+  await until(async () => await downtime() > first, 'it grows')
+  await redis.restart()
+  await until(async () => (await Promise.all([a, b].map(({ app }) => app.inject('/ready')))).every(({ statusCode }) => statusCode === 200), 'both are up')
+  const after = await downtime()
+  t.ok(after <= (performance.now() - startedAt) / 1_000, 'two apps that are down for a second are one second')
+  t.equal(await downtime(), after, 'and then it stands')
+  await Promise.all([a.app.close(), b.app.close()])
+  t.equal(await downtime(), after, 'it stays when they are closed')
+})
+
+t.test('a lag far below zero is a wrong clock, and not recorded', async (t) => {
+  const collect = startSdk(t)
+  const metrics = new Metrics()
+  await metrics.bind()
+  for (const lag of [-5.1, -1_000]) metrics.delivered(lag)
+  t.equal((await collect()).get(metricNames.deliveryLag), undefined)
+  for (const lag of [-5, -1, 0, 3]) metrics.delivered(lag)
+  const lags = (await collect()).get(metricNames.deliveryLag)!.dataPoints[0]!.value as Histogram
+  t.match(lags, { count: 4, min: 0, max: 0.003 })
 })
 
 t.test('upgrades that come after app.close() are counted', async (t) => {
@@ -247,7 +336,7 @@ t.test('upgrades that come after app.close() are counted', async (t) => {
   const closed = app.close()
   await until(() => [...app.realtime.connections].every(({ open }) => !open), 'the drain has begun')
   await rejected(`${url}/ws`)
-  t.strictSame(points((await collect()).get(metricNames.rejected)), { draining: 1 })
+  t.strictSame(points((await collect()).get(metricNames.rejected)), { ...noRejections, draining: 1 })
   await closed
 })
 

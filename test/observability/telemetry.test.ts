@@ -3,7 +3,9 @@ import { AggregationTemporality, InMemoryMetricExporter, MeterProvider, Periodic
 import Fastify from 'fastify'
 import type { FastifyBaseLogger } from 'fastify'
 import { execFile } from 'node:child_process'
+import dns from 'node:dns'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 import { get } from 'node:http'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
@@ -18,7 +20,7 @@ import { Logs } from '../../lib/observability/logs.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
 import { processMetricNames } from '../../lib/observability/otel/process-metrics.ts'
 import { Telemetry } from '../../lib/observability/otel/telemetry.ts'
-import { resourceAttributes, telemetrySettings } from '../../lib/observability/otel/environment.ts'
+import { telemetrySettings } from '../../lib/observability/otel/environment.ts'
 import type { Load } from '../../lib/observability/otel/sdk.ts'
 import { startApp } from '../helpers/app.ts'
 import { buildPackage } from '../helpers/built-package.ts'
@@ -66,6 +68,8 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
   t.equal(registeredProvider(), undefined, 'there is no SDK yet')
 
   await until(() => log.ours().length > 0, 'the SDK has started')
+  await until(() => otlp.requests.length === 1, 'a first export, long before the first interval has passed')
+  t.match(otlp.latest(metricNames.closed), { client: 0, drain: 0, abnormal: 0 })
   t.match(log.ours(), [{ event: 'telemetry.started', level: 30, url: `${otlp.url}/v1/metrics`, interval: 60_000 }])
   await until(async () => {
     await wait(100) // delays are measured every 20 ms, and each flush starts anew
@@ -73,13 +77,13 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
     return otlp.latest(processMetricNames.eventLoopDelay)[''] !== undefined
   }, 'delays were measured')
   t.strictSame(otlp.latest(metricNames.messages), { 'plain receive': 1, 'plain transmit': 1, 'json receive': 0, 'json transmit': 0, 'protobuf receive': 0, 'protobuf transmit': 0 })
-  t.strictSame(otlp.latest(metricNames.rejected), { origin: 1 })
+  t.strictSame(otlp.latest(metricNames.rejected), { capacity: 0, origin: 1, auth: 0, rate_limit: 0, draining: 0 })
   t.strictSame(otlp.latest(metricNames.missed), { '': 0 })
   t.ok(otlp.latest(processMetricNames.memory)['']! > 10_000_000)
   t.ok(otlp.latest(processMetricNames.eventLoopDelay)['']! >= 0)
   t.strictSame(otlp.requests.at(-1)!.metrics.filter(({ name }) => !name.startsWith('websocket.')).map(({ name, unit, kind }) => ({ name, unit, kind })), [
     { name: 'nodejs.eventloop.delay.p99', unit: 's', kind: 'Gauge' },
-    { name: 'process.memory.usage', unit: 'By', kind: 'Gauge' }
+    { name: 'process.memory.usage', unit: 'By', kind: 'UpDownCounter' }
   ])
   t.match(otlp.requests[0]!.resource, { 'service.name': 'shop', 'deployment.environment.name': 'test', 'service.instance.id': 'pod-7', 'telemetry.sdk.language': 'nodejs' })
   t.equal(otlp.requests[0]!.headers.authorization, undefined)
@@ -87,6 +91,7 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
   await app.close()
   t.strictSame(otlp.latest(metricNames.drainDuration), { '': 1 }, 'the last values are sent when the app closes')
   t.strictSame(otlp.latest(metricNames.duration), { 'plain drain': 1 })
+  t.match(otlp.latest(metricNames.closed), { drain: 1, client: 0 })
   t.ok(otlp.requests.every(({ path }) => path === '/v1/metrics'), 'no traces, no logs')
   t.equal(registeredProvider(), undefined, 'the global SDK is as it was')
 })
@@ -182,6 +187,86 @@ await t.test('on Cloud Run they go to Google with the resource of this instance 
     'service.instance.id': '00bf4bf02d',
     team: 'chat'
   })
+})
+
+await t.test('on GKE and on App Engine flexible they go to Google too', async (t) => {
+  const otlp = await startOtlpServer(t)
+  const metadata = await startMetadataServer(t)
+  Object.assign(metadata.values, { '/instance/attributes/cluster-name': 'main', '/instance/attributes/cluster-location': 'europe-west1' })
+  const gke = { KUBERNETES_SERVICE_HOST: '10.0.0.1', HOSTNAME: 'chat-7d9f8b6c5d-x2x7z', POD_NAMESPACE: 'live' }
+  const appEngine = { GAE_SERVICE: 'chat', GAE_VERSION: 'v2', GAE_INSTANCE: 'aef-1', GOOGLE_CLOUD_PROJECT: 'mine' }
+  for (const [env, resource] of [
+    [gke, { 'gcp.project_id': 'project-1', 'cloud.region': 'europe-west1', 'k8s.cluster.name': 'main', 'k8s.namespace.name': 'live', 'service.name': 'chat', 'service.instance.id': 'chat-7d9f8b6c5d-x2x7z' }],
+    [appEngine, { 'gcp.project_id': 'mine', 'cloud.region': 'europe-west1', cluster: '__gae__', 'service.name': 'chat', 'service.instance.id': 'aef-1' }]
+  ] as const) {
+    await t.test(resource['service.instance.id'], async (t) => {
+      setEnvironment(t, { ...env, ...metadata.env, GOOGLE_CLOUD_TELEMETRY_ENDPOINT: otlp.url })
+      const { telemetry, entries } = newTelemetry(t)
+      await telemetry.start()
+      await flush()
+      t.match(otlp.requests.at(-1), { headers: { authorization: /^Bearer token-/ }, resource })
+      t.strictSame(entries().map(({ event }) => event), ['telemetry.started'])
+    })
+  }
+})
+
+/** Sends what asks for names of Google's to this machine. */
+function lookUpHere (t: Test): void {
+  const { lookup } = dns
+  t.teardown(() => { dns.lookup = lookup })
+  dns.lookup = ((name: string, options: object, done: (error: Error | null, addresses: object[]) => void) => {
+    if (name.endsWith('.googleapis.com')) done(null, [{ address: '127.0.0.1', family: 4 }])
+    else lookup(name, options, done as never)
+  }) as never
+}
+
+await t.test("where OTEL_EXPORTER_OTLP_ENDPOINT is Google's, they go there from anywhere, with a token and the project of the credentials", async (t) => {
+  const folder = t.testdir()
+  const [keyFile, certificate] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
+  await promisify(execFile)('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-subj', '/CN=telemetry.googleapis.com', '-addext', 'subjectAltName=DNS:telemetry.googleapis.com', '-keyout', keyFile, '-out', certificate])
+  const otlp = await startOtlpServer(t, { key: readFileSync(keyFile, 'utf8'), cert: readFileSync(certificate, 'utf8') })
+  const metadata = await startMetadataServer(t)
+  lookUpHere(t)
+  const env = {
+    ...metadata.env,
+    PATH: '/nowhere', // else the library would ask gcloud for its project
+    OTEL_EXPORTER_OTLP_ENDPOINT: `https://telemetry.googleapis.com:${otlp.port}`,
+    OTEL_EXPORTER_OTLP_CERTIFICATE: certificate,
+    OTEL_SERVICE_NAME: 'chat',
+    OTEL_RESOURCE_ATTRIBUTES: 'cloud.region=europe-west1'
+  }
+  for (const [more, project] of [
+    [{ GOOGLE_CLOUD_PROJECT: 'mine' }, 'mine'],
+    [{ GOOGLE_CLOUD_QUOTA_PROJECT: 'billed' }, 'billed'],
+    [{ OTEL_RESOURCE_ATTRIBUTES: 'location=europe-west1,gcp.project_id=given' }, 'given'],
+    [{}, 'project-1']
+  ] as Array<[Record<string, string>, string]>) {
+    await t.test(project, async (t) => {
+      setEnvironment(t, { ...env, ...more })
+      const { telemetry, entries } = newTelemetry(t)
+      await telemetry.start()
+      await flush()
+      t.match(entries(), [{ event: 'telemetry.started', url: `https://telemetry.googleapis.com:${otlp.port}/v1/metrics` }])
+      t.match(otlp.requests.at(-1), { path: '/v1/metrics', headers: { authorization: /^Bearer token-/ }, resource: { 'gcp.project_id': project, 'service.name': 'chat' } })
+      otlp.status = 403
+      await flush()
+      otlp.status = 200
+      t.match(entries().at(-1), { cause: 'forbidden', msg: /roles\/telemetry\.metricsWriter/ }, "said as Google's")
+    })
+  }
+  setEnvironment(t, env)
+  const wrong: Array<[Record<string, string | undefined>, string, RegExp]> = [
+    [{ OTEL_RESOURCE_ATTRIBUTES: undefined }, 'setup', /has to know the region/],
+    [{ GOOGLE_APPLICATION_CREDENTIALS: '/nowhere/key.json' }, 'credentials', /key\.json.*GOOGLE_APPLICATION_CREDENTIALS and GOOGLE_CLOUD_PROJECT/]
+  ]
+  for (const [without, cause, msg] of wrong) {
+    await t.test(cause, async (t) => {
+      setEnvironment(t, without)
+      const { telemetry, entries } = newTelemetry(t)
+      await telemetry.start()
+      t.match(entries(), [{ event: 'telemetry.failed', cause, msg }])
+    })
+  }
 })
 
 await t.test('on Cloud Run with a collector they go there, without a token', async (t) => {
@@ -292,7 +377,7 @@ await t.test('what else keeps the SDK from starting is said too', async (t) => {
   setEnvironment(t, { ...cloudRun, ...metadata.env })
   const unknown = newTelemetry(t)
   await unknown.telemetry.start()
-  t.match(unknown.entries(), [{ event: 'telemetry.failed', cause: 'setup', msg: /project and region/ }])
+  t.match(unknown.entries(), [{ event: 'telemetry.failed', cause: 'setup', msg: /has to know the region.*metadata server.*cloud\.region=REGION/ }])
   await unknown.telemetry.close(100)
 
   setEnvironment(t, { OTEL_EXPORTER_OTLP_ENDPOINT: 'no URL' })
@@ -316,7 +401,7 @@ await t.test('a backend that refuses is said once for each cause, and that it wo
   t.match(entries().map(({ event, level, cause, status, msg }) => ({ event, level, cause, status, msg })), [
     { event: 'telemetry.started', level: 30 },
     { event: 'telemetry.failed', level: 40, cause: 'unauthenticated', status: 401, msg: /service account/ },
-    { event: 'telemetry.failed', level: 40, cause: 'forbidden', status: 403, msg: /roles\/telemetry\.writer/ },
+    { event: 'telemetry.failed', level: 40, cause: 'forbidden', status: 403, msg: /roles\/telemetry\.metricsWriter/ },
     { event: 'telemetry.failed', level: 40, cause: 'rate_limit', status: 429, msg: /OTEL_METRIC_EXPORT_INTERVAL/ },
     { event: 'telemetry.failed', level: 40, cause: 'unavailable', status: 503, msg: /next export/ },
     { event: 'telemetry.failed', level: 40, cause: 'refused', status: 400, msg: /Bad Request/ },
@@ -490,20 +575,24 @@ await t.test('telemetry false starts nothing', async (t) => {
 
 t.test("settings come from OpenTelemetry's environment variables", async (t) => {
   const google = 'https://telemetry.googleapis.com/v1/metrics'
-  t.strictSame(telemetrySettings({}), { collector: undefined, google, interval: 60_000 })
-  t.strictSame(telemetrySettings({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://localhost:4318/', OTEL_METRICS_EXPORTER: 'console,otlp', OTEL_METRIC_EXPORT_INTERVAL: '30000' }), { collector: 'http://localhost:4318/v1/metrics', google, interval: 30_000 })
-  t.strictSame(telemetrySettings({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://a', OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://b/m', OTEL_METRIC_EXPORT_INTERVAL: '5' }), { collector: 'http://b/m', google, interval: 10_000 })
+  const settings = { collector: undefined, google, anywhere: false, interval: 60_000 }
+  t.strictSame(telemetrySettings({}), settings)
+  t.strictSame(telemetrySettings({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://localhost:4318/', OTEL_METRICS_EXPORTER: 'console,otlp', OTEL_METRIC_EXPORT_INTERVAL: '30000' }), { ...settings, collector: 'http://localhost:4318/v1/metrics', interval: 30_000 })
+  t.strictSame(telemetrySettings({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://a', OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: 'http://b/m', OTEL_METRIC_EXPORT_INTERVAL: '5' }), { ...settings, collector: 'http://b/m', interval: 10_000 })
   t.match(telemetrySettings({ OTEL_EXPORTER_OTLP_ENDPOINT: ' ', OTEL_METRIC_EXPORT_INTERVAL: 'often', OTEL_SDK_DISABLED: 'false' }), { collector: undefined, interval: 60_000 })
 })
 
-t.test('the resource says who sends, and what the environment says goes before', async (t) => {
-  const instance = { service: 'chat', revision: 'chat-1', configuration: 'chat', project: undefined, region: undefined, instance: undefined }
-  const random = /^[0-9a-f-]{36}$/
-  const all = (env: Record<string, string>) => resourceAttributes(instance, env)
-  t.match(all({}), { 'cloud.platform': 'gcp_cloud_run', 'service.name': 'chat', 'service.instance.id': random })
-  t.strictSame(Object.keys(all({})).filter(name => name.startsWith('gcp.') || name === 'cloud.region' || name === 'faas.instance'), [], 'what is unknown is left out')
-  t.not(all({})['service.instance.id'], all({})['service.instance.id'], 'two instances never share a series')
-  t.match(all({ OTEL_SERVICE_NAME: 'a', OTEL_RESOURCE_ATTRIBUTES: 'service.name=b, x = 1%2C2 ,service.instance.id=c' }), { 'service.name': 'a', x: '1,2', 'service.instance.id': random })
-  for (const wrong of ['x', 'x=1=2', 'y=1,x=%']) t.strictSame(Object.keys(resourceAttributes(undefined, { OTEL_RESOURCE_ATTRIBUTES: wrong })), ['service.instance.id'], wrong)
-  t.match(resourceAttributes(undefined, { OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=pod-7' }), { 'service.instance.id': 'pod-7' })
+t.test("an endpoint that is Google's is no collector, whichever variable names it, but only with TLS", async (t) => {
+  const target = (env: NodeJS.ProcessEnv) => {
+    const { collector, google, anywhere } = telemetrySettings(env)!
+    return anywhere ? { google } : { collector }
+  }
+  t.strictSame(target({ OTEL_EXPORTER_OTLP_ENDPOINT: 'https://telemetry.googleapis.com' }), { google: 'https://telemetry.googleapis.com/v1/metrics' })
+  t.strictSame(target({ OTEL_EXPORTER_OTLP_ENDPOINT: 'https://TELEMETRY.googleapis.com:443/' }), { google: 'https://TELEMETRY.googleapis.com:443/v1/metrics' })
+  for (const url of ['https://telemetry.googleapis.com/v1/metrics', 'https://telemetry-chat.p.googleapis.com/v1/metrics', 'https://telemetry.europe-west1.rep.googleapis.com/v1/metrics']) {
+    t.strictSame(target({ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector:4318', OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: url }), { google: url })
+  }
+  for (const url of ['http://telemetry.googleapis.com/m', 'https://googleapis.com.example/m', 'https://evilgoogleapis.com/m', 'https://example.com/telemetry.googleapis.com', 'no URL']) {
+    t.strictSame(target({ OTEL_EXPORTER_OTLP_METRICS_ENDPOINT: url }), { collector: url }, 'gets no token')
+  }
 })

@@ -18,7 +18,8 @@ const DOORS: Record<string, string[]> = {
     'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [
-    'client-address.ts', 'cloud-logging.ts', 'cloud-run.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'trace-context.ts'
+    'client-address.ts', 'cloud-logging.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'platform.ts', 'resource.ts',
+    'trace-context.ts'
   ],
   backends: ['redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],

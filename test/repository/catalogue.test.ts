@@ -5,7 +5,7 @@ import { clientErrors, unsubscribeCodes } from '../../lib/protocols/centrifugal/
 import { closeCodes, sdkCloseCodes, sdkOnlyCloseCodes } from '../../lib/model/close-codes.ts'
 import type { CloseCode } from '../../lib/model/close-codes.ts'
 import * as errors from '../../lib/model/errors.ts'
-import { hintCommands } from '../../lib/observability/hints/hints.ts'
+import { commandsOffCloudRun, hintCommands } from '../../lib/observability/hints/commands.ts'
 import { logEvents } from '../../lib/observability/log-events.ts'
 import { metricNames } from '../../lib/observability/instruments.ts'
 import { resolveOptions } from '../../lib/options/resolve.ts'
@@ -101,4 +101,7 @@ t.test('the reference lists every log entry with its level and no other', async 
 
 t.test('the reference lists every hint with its command and no other', async (t) => {
   t.strictSame(table('hints', 'Hints').map(([hint, , command]) => [hint, command]), Object.entries(hintCommands))
+  const columns = ['kubernetes', 'app_engine', 'elsewhere'] as const
+  const offCloudRun = Object.entries(commandsOffCloudRun).map(([hint, commands]) => [hint, ...columns.map(column => commands[column])])
+  t.strictSame(table('hints', 'Off Cloud Run'), offCloudRun)
 })

@@ -4,7 +4,8 @@ import { expect, test } from 'tstyche'
 import cloudRunWebSocket, {
   type ChannelData, ClientError, cloudLogging, type ChannelOptions, type CloudLoggingOptions, type ConnectDetails, type Connection,
   type HistoryOptions, type Identity, type LoggingOptions, type Member, type Options, type PublishChange, type PublishedData,
-  type PublishOptions, type Realtime, type SubscribeGrant, type SubscribeOptions, type SubscribeResult, type TokenOptions
+  type PublishOptions, type Realtime, resourceAttributes, type SubscribeGrant, type SubscribeOptions, type SubscribeResult,
+  type TokenOptions
 } from '../../index.ts'
 import { fakeConnection, sharedMemory, testClient, webSocketOf } from '../../testing.ts'
 
@@ -51,6 +52,11 @@ test('the logger options go to Fastify as they are, or with more', () => {
   expect(Fastify).type.toBeCallableWith({ logger: cloudLogging() })
   expect(Fastify).type.toBeCallableWith({ logger: { ...cloudLogging({ project: 'mine', labels: { team: 'chat' } }), level: 'debug' } })
   expect(cloudLogging).type.not.toBeCallableWith({ projectId: 'mine' })
+})
+
+test("the attributes for a resource of the app's own SDK need no argument", () => {
+  expect(resourceAttributes()).type.toBe<Promise<Record<string, string>>>()
+  expect(resourceAttributes).type.not.toBeCallableWith({})
 })
 
 test('logging takes a destination and messages', () => {

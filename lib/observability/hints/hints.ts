@@ -1,35 +1,13 @@
 import type { End } from '../../model/close-codes.ts'
 import { isPromise } from '../../util/task-queue.ts'
+import { platformKind, serviceOf, workloadName } from '../../google/platform.ts'
+import { commandFor, hintCommands } from './commands.ts'
+import type { Hint } from './commands.ts'
 import { CommonAge } from './common-age.ts'
 import { asKey, UnkeptReads } from './unkept.ts'
 import type { Kept } from './unkept.ts'
 import type { Logs } from '../logs.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
-
-/**
- * The command, or the line of code, that corrects each misconfiguration; SERVICE stands for the service's name. A
- * test compares this list with the reference's.
- */
-export const hintCommands = {
-  open_path: 'app.register(cloudRunWebSocket, { path: false })',
-  no_redis: 'gcloud run services update SERVICE --update-env-vars=REDIS_URL=redis://HOST:6379',
-  concurrency: 'gcloud run services update SERVICE --concurrency=1000',
-  request_timeout: 'gcloud run services update SERVICE --timeout=3600',
-  cpu_throttling: 'gcloud run services update SERVICE --no-cpu-throttling',
-  dead_connections: 'gcloud run services update SERVICE --no-cpu-throttling --cpu=2',
-  not_ready_redis: 'gcloud run services update SERVICE --network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only',
-  not_ready_memory: 'gcloud run services update SERVICE --memory=1Gi',
-  not_ready_full: 'gcloud run services update SERVICE --max-instances=100',
-  trust_proxy: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })',
-  trusted_proxies: "app.register(cloudRunWebSocket, { trustedProxies: request => String(request.headers['x-real-ip']) })",
-  websocket_bounds: 'app.register(websocket, { options: { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1_024 } })',
-  websocket_version: 'npm update ws',
-  no_history: "channels: { NAMESPACE: { history: { size: 100, ttl: '10m' } } }",
-  no_presence: 'channels: { NAMESPACE: { presence: true } }',
-  probe_refused: 'if (request.routeOptions.url === PATH) return'
-} as const satisfies Record<string, string>
-
-type Hint = keyof typeof hintCommands
 
 /** Options of `ws`, by name. */
 type Bounds = { readonly [name: string]: number | undefined }
@@ -153,7 +131,7 @@ export class Hints {
     const seconds = Math.round(common / 1_000)
     this.#give('request_timeout', now, { age: seconds }, `Most connections break at an age of ${seconds} s. This is probably the request ` +
       'timeout of the service, or of a proxy in front of it. The plugin assumes ' +
-      `${this.#options.requestTimeout / 1_000} s and cannot close them in time`)
+      `${this.#options.requestTimeout / 1_000} s and cannot close them in time`, this.#commandFor('request_timeout').replace('300s', `${seconds}s`))
   }
 
   /** The heartbeat has swept, `late` ms after it was due. `cpuTime`: ms of CPU time that this process has used. */
@@ -186,20 +164,35 @@ export class Hints {
       this.#give('not_ready_memory', now, details, `Not ready for ${seconds} s: memory is running out`)
     } else if (reasons.includes('full')) {
       this.#give('not_ready_full', now, details, `Not ready for ${seconds} s: all ${this.#options.maxConnections} places ` +
-        '(maxConnections) are taken, and the service may not start more instances')
+        '(maxConnections) are taken, and the service may not start more instances', this.#commandForFull())
     }
   }
 
   /** A hook of the app has answered a probe, before our handler could. */
   probeRefused (path: string, status: number, now: number): void {
-    this.#give('probe_refused', now, { path, status }, `A hook of your app has answered ${path} with ${status}. If a probe asked, Cloud Run ` +
-      'restarts the instance. Register the plugin outside the scope of that hook, or let the hook skip this route',
+    this.#give('probe_refused', now, { path, status }, `A hook of your app has answered ${path} with ${status}. If a probe asked, this ` +
+      'instance gets no clients, or is restarted. Register the plugin outside the scope of that hook, or let the hook skip this route',
     hintCommands.probe_refused.replace('PATH', `'${path}'`))
   }
 
-  get #onCloudRun (): boolean { return this.#env.K_SERVICE !== undefined && this.#env.K_SERVICE !== '' }
+  get #onCloudRun (): boolean { return platformKind(this.#env) === 'cloud_run' }
 
-  get #service (): string { return this.#env.K_SERVICE || 'SERVICE' }
+  /** What commands call the service: on Kubernetes its workload. */
+  get #service (): string {
+    const name = platformKind(this.#env) === 'kubernetes' ? workloadName(this.#env) : serviceOf(this.#env).service
+    return name ?? 'SERVICE'
+  }
+
+  #commandFor (hint: Hint): string {
+    return commandFor(hint, platformKind(this.#env))
+  }
+
+  /** Twice as much as there is now, where that is known. */
+  #commandForFull (): string {
+    const { CLOUD_RUN_MAX_INSTANCES: maxInstances } = this.#env
+    const command = this.#commandFor('not_ready_full').replace('maxConnections: 1900', `maxConnections: ${this.#options.maxConnections * 2}`)
+    return Number(maxInstances) > 0 ? command.replace('--max-instances=100', `--max-instances=${Number(maxInstances) * 2}`) : command
+  }
 
   #stalled (now: number, late: number): void {
     this.#stalls = [...this.#stalls.filter(at => now - at < STALLS_WITHIN), now]
@@ -209,10 +202,10 @@ export class Hints {
     this.#stalls = []
   }
 
-  #give (hint: Hint, now: number, details: object, message: string, command: string = hintCommands[hint]): void {
+  #give (hint: Hint, now: number, details: object, message: string, command: string = this.#commandFor(hint)): void {
     if (now - (this.#givenAt.get(hint) ?? -Infinity) < REPEAT_AFTER) return
     this.#givenAt.set(hint, now)
-    this.#logs.hint(hint, command.replace('SERVICE', this.#service), details, message)
+    this.#logs.hint(hint, command.replaceAll('SERVICE', this.#service), details, message)
   }
 }
 

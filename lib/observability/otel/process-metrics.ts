@@ -16,7 +16,7 @@ const NANOSECONDS = 1e9
 export function observeProcess (provider: MeterProvider): () => void {
   const meter = provider.getMeter(SCOPE)
   const eventLoopDelay = meter.createObservableGauge(processMetricNames.eventLoopDelay, { unit: 's', description: 'Event loop delay since the last export, 99th percentile' })
-  const memory = meter.createObservableGauge(processMetricNames.memory, { unit: 'By', description: 'Resident memory of the process' })
+  const memory = meter.createObservableUpDownCounter(processMetricNames.memory, { unit: 'By', description: 'Resident memory of the process' })
   const delays = monitorEventLoopDelay({ resolution: RESOLUTION })
   delays.enable()
   const observe = (result: BatchObservableResult) => {

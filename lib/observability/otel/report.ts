@@ -7,7 +7,7 @@ import type { Logs } from '../logs.ts'
 export const API = '@opentelemetry/api'
 const RESPONSES = 'http.client.response.finish'
 
-const FORBIDDEN_BY_GOOGLE = "permission denied (403). Grant the service's account roles/telemetry.writer and roles/serviceusage.serviceUsageConsumer (gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/telemetry.writer), and run gcloud services enable telemetry.googleapis.com"
+const FORBIDDEN_BY_GOOGLE = "permission denied (403). Grant the service's account roles/telemetry.metricsWriter and roles/serviceusage.serviceUsageConsumer (gcloud projects add-iam-policy-binding PROJECT --member=serviceAccount:ACCOUNT --role=roles/telemetry.metricsWriter), and run gcloud services enable telemetry.googleapis.com"
 
 /** Why metrics do not arrive. */
 type TelemetryCause =
@@ -95,6 +95,7 @@ export function neededPackages (google: boolean): readonly string[] {
 }
 
 export const setupFailure = (error: unknown, packages: readonly string[]): TelemetryFailure => {
+  if (error instanceof CredentialsError) return credentialsFailure(error.message)
   const { code, message } = error as { code?: string, message?: string }
   // An error that comes through a loader in a thread of its own has lost its code.
   const missing = code === 'ERR_MODULE_NOT_FOUND' || /^Cannot find (?:package|module) /.test(message ?? '')
@@ -106,18 +107,21 @@ export const setupFailure = (error: unknown, packages: readonly string[]): Telem
 const NO_WAY_TO_GOOGLE = 'Check the egress of the service: it has to reach Google APIs'
 const NO_COLLECTOR = 'Is the collector running, and does it accept OTLP over HTTP there?'
 
+function credentialsFailure (reason: string): TelemetryFailure {
+  const text = `no Google credentials: ${reason}. On Cloud Run and App Engine, give the service a service account; on GKE, the pod, by ` +
+    'Workload Identity Federation; elsewhere, set GOOGLE_APPLICATION_CREDENTIALS and GOOGLE_CLOUD_PROJECT'
+  return { cause: 'credentials', text }
+}
+
 /** Describes why an export failed, by the status of the last answer, or by the error if there was none. */
 function exportFailure (error: Error | undefined, status: number | undefined, url: string, google: boolean): TelemetryFailure {
   const reason = error?.message ?? 'no reason given'
-  if (error instanceof CredentialsError) {
-    const text = `no Google credentials: ${reason}. On Cloud Run, give the service a service account; elsewhere, set GOOGLE_APPLICATION_CREDENTIALS`
-    return { cause: 'credentials', text }
-  }
+  if (error instanceof CredentialsError) return credentialsFailure(reason)
   if (status === undefined) {
     return { cause: 'no_answer', text: `no answer from ${url} (${reason}). ${google ? NO_WAY_TO_GOOGLE : NO_COLLECTOR}` }
   }
   if (status === 401) {
-    const advice = google ? 'Check the service account of the service' : 'Set OTEL_EXPORTER_OTLP_HEADERS'
+    const advice = google ? 'Check the service account' : 'Set OTEL_EXPORTER_OTLP_HEADERS'
     return { cause: 'unauthenticated', status, text: `${url} does not accept the credentials (401). ${advice}` }
   }
   if (status === 403) return { cause: 'forbidden', status, text: google ? FORBIDDEN_BY_GOOGLE : `${url} denies permission (403)` }

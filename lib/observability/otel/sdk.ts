@@ -1,12 +1,14 @@
 import { metrics } from '@opentelemetry/api'
 import type { MeterProvider } from '@opentelemetry/api'
+import type { MetricReader } from '@opentelemetry/sdk-metrics'
 import type { NodeSDK } from '@opentelemetry/sdk-node'
-import type { CloudRun } from '../../google/cloud-run.ts'
-import { googleHeaders } from '../../google/credentials.ts'
+import { CredentialsError, googleHeaders } from '../../google/credentials.ts'
 import type { GoogleHeaders } from '../../google/credentials.ts'
+import type { Platform } from '../../google/platform.ts'
+import { attributesOf } from '../../google/resource.ts'
 import { registeredProvider } from '../instruments.ts'
-import { settledWithin } from '../../util/timeout.ts'
-import { MIN_INTERVAL, resourceAttributes } from './environment.ts'
+import { settledWithin, withTimeout } from '../../util/timeout.ts'
+import { MIN_INTERVAL } from './environment.ts'
 import type { TelemetrySettings } from './environment.ts'
 import { observeProcess } from './process-metrics.ts'
 import { reported } from './report.ts'
@@ -28,18 +30,25 @@ export type Load = <Name extends keyof Packages>(name: Name) => Promise<Packages
 const MAX_POINTS = 200
 /** Milliseconds for one export with all its attempts. */
 const EXPORT_TIMEOUT = 5_000
+/** Milliseconds for finding the project by the credentials, which may start gcloud. */
+const PROJECT_TIMEOUT = 10_000
+/** What Google makes the label `location` of, which it requires. */
+const LOCATION = ['location', 'cloud.availability_zone', 'cloud.region']
 
 /** An OpenTelemetry SDK of ours that is the global one from `start` to `stop`. */
 export class TelemetrySdk {
   readonly #sdk: NodeSDK
+  readonly #reader: MetricReader
   readonly #url: string
   readonly #interval: number
   readonly #report: TelemetryReport
   #provider: MeterProvider | undefined
   #endProcessMetrics: (() => void) | undefined
+  #exported = false
 
-  constructor (sdk: NodeSDK, url: string, interval: number, report: TelemetryReport) {
+  constructor (sdk: NodeSDK, reader: MetricReader, url: string, interval: number, report: TelemetryReport) {
     this.#sdk = sdk
+    this.#reader = reader
     this.#url = url
     this.#interval = interval
     this.#report = report
@@ -52,6 +61,16 @@ export class TelemetrySdk {
     if (this.#provider === undefined) throw new Error('OpenTelemetry did not accept the SDK. Is there more than one @opentelemetry/api in node_modules? See npm ls @opentelemetry/api')
     this.#endProcessMetrics = observeProcess(this.#provider)
     this.#report.started(this.#url, this.#interval)
+  }
+
+  /**
+   * Exports once, now that an app is bound: its counters are at 0, or close to it. After a whole interval they would
+   * not be, and what they had counted by then would never show as an increase.
+   */
+  exportFirst (): void {
+    if (this.#exported) return
+    this.#exported = true
+    this.#reader.forceFlush().catch(() => {}) // an export that fails is reported where it fails
   }
 
   /** Sends what there is, within `budget` ms. */
@@ -70,14 +89,15 @@ export class TelemetrySdk {
  * or what Google has to know is not known
  */
 export async function createSdk (
-  settings: TelemetrySettings, cloudRun: CloudRun | undefined, load: Load, report: TelemetryReport
+  settings: TelemetrySettings, platform: Platform | undefined, load: Load, report: TelemetryReport
 ): Promise<TelemetrySdk> {
   const { collector, google, interval } = settings
   const url = new URL(collector ?? google).href
   const { NodeSDK } = await load('@opentelemetry/sdk-node')
   const { PeriodicExportingMetricReader } = await load('@opentelemetry/sdk-metrics')
   const { OTLPMetricExporter } = await load('@opentelemetry/exporter-metrics-otlp-proto')
-  const headers = collector === undefined && { headers: await headersFor(cloudRun, load) }
+  const attributes = attributesOf(platform)
+  const headers = collector === undefined && { headers: await identify(attributes, load) }
   const exporter = new OTLPMetricExporter({ url, timeoutMillis: EXPORT_TIMEOUT, ...headers })
   const reader = new PeriodicExportingMetricReader({
     exporter: reported(exporter, url, collector === undefined, report),
@@ -90,14 +110,32 @@ export async function createSdk (
   const nothing = {
     spanProcessors: [], logRecordProcessors: [], instrumentations: [], textMapPropagator: null, contextManager: null as never
   }
-  const resourceDetectors = [{ detect: () => ({ attributes: resourceAttributes(cloudRun) }) }]
+  const resourceDetectors = [{ detect: () => ({ attributes }) }]
   const sdk = new NodeSDK({ ...nothing, metricReaders: [reader], resourceDetectors })
-  return new TelemetrySdk(sdk, url, interval, report)
+  return new TelemetrySdk(sdk, reader, url, interval, report)
 }
 
-async function headersFor (cloudRun: CloudRun | undefined, load: Load): Promise<GoogleHeaders> {
-  if (cloudRun?.project === undefined || cloudRun.region === undefined) {
-    throw new Error('the metadata server does not say which project and region this is. Set OTEL_EXPORTER_OTLP_ENDPOINT to the endpoint of a collector')
+/** Completes the attributes by what Google has to know, and returns the headers by which it takes the metrics. */
+async function identify (attributes: Record<string, string>, load: Load): Promise<GoogleHeaders> {
+  if (!LOCATION.some(name => attributes[name] !== undefined)) {
+    throw new Error('Google has to know the region. On Google Cloud the metadata server did not say it; elsewhere set ' +
+      'OTEL_RESOURCE_ATTRIBUTES=cloud.region=REGION. Or set OTEL_EXPORTER_OTLP_ENDPOINT to the endpoint of a collector')
   }
-  return googleHeaders(await load('google-auth-library'), cloudRun.project)
+  const library = await load('google-auth-library')
+  attributes['gcp.project_id'] ??= await projectOfCredentials(library)
+  return googleHeaders(library, attributes['gcp.project_id'])
+}
+
+/** Off Google Cloud, by application default credentials: those of a person name the project that is billed. */
+async function projectOfCredentials ({ GoogleAuth }: Packages['google-auth-library']): Promise<string> {
+  const auth = new GoogleAuth()
+  const find = async () => {
+    const { quotaProjectId } = await auth.getClient()
+    return quotaProjectId ?? auth.getProjectId()
+  }
+  try {
+    return process.env.GOOGLE_CLOUD_PROJECT || await withTimeout(find(), PROJECT_TIMEOUT, 'Nobody said which project this is')
+  } catch (error) {
+    throw new CredentialsError((error as Error).message, { cause: error })
+  }
 }

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
-import { detectCloudRun } from '../../google/cloud-run.ts'
-import type { CloudRun } from '../../google/cloud-run.ts'
+import { detectPlatform } from '../../google/platform.ts'
+import type { Platform } from '../../google/platform.ts'
 import type { Logs } from '../logs.ts'
 import { telemetrySettings } from './environment.ts'
 import type { TelemetrySettings } from './environment.ts'
@@ -50,9 +50,16 @@ export class Telemetry {
     app.addHook('onListen', async () => {
       await bindToApp()
       this.#timer = setTimeout(() => {
-        observer.bind().then(() => this.start()).then(() => observer.bind()).catch(error => this.#notBound(error))
+        this.#startAndBind(observer).catch(error => this.#notBound(error))
       }, START_DELAY).unref()
     })
+  }
+
+  async #startAndBind (observer: { bind (): Promise<void> }): Promise<void> {
+    await observer.bind()
+    await this.start()
+    await observer.bind()
+    this.#shared?.sdk?.exportFirst()
   }
 
   /** Resolves when an SDK is registered, or when none is wanted or none can be started. Never rejects. */
@@ -62,12 +69,12 @@ export class Telemetry {
     const { registeredProvider } = await import('../instruments.ts')
     if (this.#closed) return
     if (shared === undefined && registeredProvider() !== undefined) return // the app's own
-    const cloudRun = await detectCloudRun()
-    if (this.#closed || !hasTarget(settings, cloudRun)) return
+    const platform = await detectPlatform()
+    if (this.#closed || !hasTarget(settings, platform)) return
     shared ??= { users: new Set(), sdk: undefined, started: undefined }
     shared.users.add(this)
     this.#shared = shared
-    await (shared.started ??= this.#share(shared, settings, cloudRun))
+    await (shared.started ??= this.#share(shared, settings, platform))
   }
 
   /** Leaves the SDK. The last app to close sends the last values and stops it, within `budget` ms. */
@@ -83,15 +90,15 @@ export class Telemetry {
   async #notBound (error: unknown): Promise<void> {
     const settings = telemetrySettings()
     if (REGISTERED in globalThis) this.#report.failed(setupFailure(error, [API]))
-    else if (settings !== undefined && hasTarget(settings, await detectCloudRun())) {
+    else if (settings !== undefined && hasTarget(settings, await detectPlatform())) {
       this.#report.failed(setupFailure(error, neededPackages(settings.collector === undefined)))
     }
   }
 
-  async #share (mine: Shared, settings: TelemetrySettings, cloudRun: CloudRun | undefined): Promise<void> {
+  async #share (mine: Shared, settings: TelemetrySettings, platform: Platform | undefined): Promise<void> {
     const [{ registeredProvider }, { createSdk }] = await Promise.all([import('../instruments.ts'), import('./sdk.ts')])
     try {
-      const sdk = await createSdk(settings, cloudRun, this.#load, this.#report)
+      const sdk = await createSdk(settings, platform, this.#load, this.#report)
       // Meanwhile all apps may have been closed, or the app may have registered its own.
       if (mine.users.size === 0 || registeredProvider() !== undefined) return
       sdk.start()
@@ -103,7 +110,7 @@ export class Telemetry {
   }
 }
 
-/** Whether metrics have somewhere to go: a collector, or Google from Cloud Run. */
-function hasTarget (settings: TelemetrySettings, cloudRun: CloudRun | undefined): boolean {
-  return settings.collector !== undefined || cloudRun !== undefined
+/** Whether metrics have somewhere to go: what the environment names, or Google from Google Cloud. */
+function hasTarget ({ collector, anywhere }: TelemetrySettings, platform: Platform | undefined): boolean {
+  return collector !== undefined || anywhere || platform !== undefined
 }

@@ -1,0 +1,80 @@
+import { REDIS_SHARE } from './assumptions.ts'
+import { count, dollars, percent } from './format.ts'
+import type { Input } from './input.ts'
+import { MAX_SHARDS } from './load.ts'
+import type { Platform } from './platforms.ts'
+import type { Prices } from './prices.ts'
+import type { Settings } from './settings.ts'
+
+interface Planned { input: Input, run: Platform, platforms: readonly Platform[], settings: Settings, prices: Prices }
+
+/** Instances of one revision with Direct VPC that a project may have by default, at least, as users report it. */
+const DIRECT_VPC_QUOTA = 100
+/** Instances of a service. */
+const MOST_INSTANCES = 1_000
+/** Share of the bill above which egress is worth a word. */
+const MUCH = 0.5
+
+export function makeWarnings (planned: Planned): string[] {
+  return [...ofRedis(planned), ...ofInstances(planned), ...ofCost(planned), ...ofPrices(planned)]
+}
+
+function ofRedis ({ run: { redis }, input }: Planned): string[] {
+  const warnings: string[] = []
+  const { load, shards } = redis
+  if (shards === undefined && load.hottestChannel > REDIS_SHARE) {
+    const most = `of a core of Redis, and ${percent(REDIS_SHARE)} is what it should take at the most`
+    warnings.push(`One channel alone takes ${percent(load.hottestChannel)} ${most}. No number of shards helps: publish less often, put several events ` +
+      'into one message, or divide the channel.')
+  } else if (shards === undefined && input.redis === 'valkey') {
+    warnings.push(`Memorystore for Valkey has ${count(MAX_SHARDS)} shards at most, and this takes more. Divide the app: each part has a Redis of its own.`)
+  } else if (shards === undefined) {
+    warnings.push(`One Redis would be ${percent(load.cores)} full. It cannot be sharded: take --redis valkey.`)
+  } else if (shards > 1) {
+    warnings.push(`One Redis does not carry this. It takes a cluster of ${count(shards)} shards (option redis: { rootNodes }), and a client for clusters.`)
+  }
+  if (input.replicas === 0) warnings.push('Without a replica, maintenance or a crash empties Redis: clients are told that they could not recover.')
+  return warnings
+}
+
+function ofInstances ({ run, settings, input }: Planned): string[] {
+  const warnings: string[] = []
+  const { maxInstances } = settings
+  if (run.instances.peak > MOST_INSTANCES) warnings.push(`Cloud Run has ${count(MOST_INSTANCES)} instances of a service at most, and this takes ${count(run.instances.peak)}.`)
+  if (maxInstances > DIRECT_VPC_QUOTA) {
+    warnings.push(`By default a revision may have 100 to 200 instances with Direct VPC, and a region so many vCPU: ask for ${count(maxInstances)} instances before you need them.`)
+  }
+  warnings.push(`A deployment runs old and new instances side by side for up to an hour, until the last old connection has gone: up to ${count(2 * run.instances.peak)} ` +
+    `instances, and ${run.deployment === undefined ? 'an unknown sum' : dollars(Math.max(1, run.deployment))} more each time.`)
+  if (run.instances.limit === 'cpu') {
+    warnings.push(`CPU is full before the connections are: an instance takes ${count(run.instances.perInstance)} of the ${count(input.concurrency * input.target)} that concurrency allows.`)
+  }
+  if (input.tabs > 1) {
+    warnings.push(`Each user has ${count(input.tabs)} connections. One per user, shared between tabs (SharedWorker), would save ${percent(1 - 1 / input.tabs)} of them.`)
+  }
+  return warnings
+}
+
+function ofCost ({ run, input }: Planned): string[] {
+  const warnings: string[] = []
+  const egress = run.parts.find(({ name }) => name === 'egress')!.month
+  if (egress !== undefined && egress > MUCH * run.month) {
+    warnings.push(`Egress is ${percent(egress / run.month)} of the bill: send less, or compress in the app. The instances are not what costs.`)
+  }
+  if (input.average === input.connections) {
+    warnings.push('The mean is taken to be the peak, so nothing scales in: give --average for what a real month costs.')
+  }
+  return warnings
+}
+
+function ofPrices ({ platforms, prices, input }: Planned): string[] {
+  const warnings: string[] = []
+  if (prices.tier === undefined) {
+    warnings.push(`The tier of ${input.region} is not known: Cloud Run's prices are those of tier 2, the dearer one.`)
+  }
+  const unknown = [...new Set(platforms.flatMap(platform => platform.unknown))]
+  if (unknown.length > 0) {
+    warnings.push(`No price is known here for: ${unknown.join(', ')} (shown as -). Sums are without them. --prices takes yours.`)
+  }
+  return warnings
+}

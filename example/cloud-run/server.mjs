@@ -24,7 +24,7 @@ await app.register(fastifyStatic, {
 })
 
 await app.register(cloudRunWebSocket, {
-  maxConnections: Math.floor(Number(CLOUD_RUN_CONCURRENCY) * CONNECTIONS_SHARE),
+  maxConnections: Math.max(1, Math.floor(Number(CLOUD_RUN_CONCURRENCY) * CONNECTIONS_SHARE)),
   // For the official SDKs at /connection/websocket, with tokens that your backend signs with the same secret.
   token: secret ? { secret } : undefined,
   channels: { room: { subscribe: true, history: { size: 100, ttl: '1d' } } },

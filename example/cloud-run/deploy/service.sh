@@ -1,0 +1,95 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2054,SC2154 # commas are for gcloud; the options are set in options.sh
+# The service itself.
+
+# Looks at the service that is there. What would surprise ends the script before anything is made.
+check_service () {
+  local label newest
+  has_service='' previous=''
+  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName)'; then
+    [ -z "$no_traffic" ] || [ -n "$dry_run" ] || die "--no-traffic is for a service that has clients; there is no $service in $region yet"
+    return 0
+  fi
+  has_service=yes
+  IFS='|' read -r label newest previous <<< "$answer"
+  case $label in
+    ''|"$redis") ;;
+    url) is_given --redis || die "$service uses a Redis of its own; add --redis-url-secret NAME, or --redis $redis to make one and use that" ;;
+    *) is_given --redis || [ "$redis" = url ] || die "$service uses --redis $label; add that, or --redis $redis to make one and use that" ;;
+  esac
+  case $no_traffic$newest in
+    yes*|*True*) ;;
+    *) die "clients of $service stay with a revision that traffic.sh chose, so a new one would get none. Use --no-traffic and then traffic.sh" ;;
+  esac
+}
+
+# The variables for another kind of Redis, which the service may have from an earlier run.
+unused () {
+  local name
+  for name in "$@"; do
+    case ",$env_vars,$secret_vars" in *",$name="*) ;; *) printf '%s,' "$name" ;; esac
+  done
+}
+
+deploy () {
+  local command names
+  version_of "$token_secret"
+  secret_vars="${secret_vars}TOKEN_SECRET=$token_secret:$answer"
+  if [ "$redis" = url ]; then
+    version_of "$redis_url_secret"
+    secret_vars="REDIS_URL=$redis_url_secret:$answer,$secret_vars"
+  fi
+  command=(
+    run deploy "$service" "--region=$region" "--source=$context"
+    "--service-account=$service_account" "--build-service-account=projects/$project/serviceAccounts/$build_account"
+    "--timeout=$timeout" "--concurrency=$concurrency" "--min=$min_instances" "--max-instances=$max_instances"
+    "--cpu=$cpu" "--memory=$memory" --no-cpu-throttling --cpu-boost --execution-environment=gen2
+    --port=8080 --no-use-http2 "$affinity"
+    "--network=$network" "--subnet=$subnet" --vpc-egress=private-ranges-only
+    "--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=$timeout,CLOUD_RUN_CONCURRENCY=$concurrency,CLOUD_RUN_MAX_INSTANCES=$max_instances${env_vars:+,$env_vars}"
+    "--update-secrets=$secret_vars"
+    "--update-labels=redis=$redis"
+    --startup-probe=httpGet.path=/ready,periodSeconds=1,timeoutSeconds=1,failureThreshold=180
+    --liveness-probe=httpGet.path=/health,periodSeconds=10,timeoutSeconds=5,failureThreshold=6
+  )
+  if [ -n "$has_service" ]; then
+    names=$(unused REDISHOST REDISPORT REDIS_CA_FILE REDIS_PASSWORD_FILE REDIS_AUTH REDIS_CLUSTER)
+    [ -z "$names" ] || command+=("--remove-env-vars=${names%,}")
+    names=$(unused REDIS_URL /secrets/redis-ca/ca.pem /secrets/redis-password/password)
+    [ -z "$names" ] || command+=("--remove-secrets=${names%,}")
+  fi
+  ! knows --readiness-probe || command+=(--readiness-probe=httpGet.path=/ready,periodSeconds=5,timeoutSeconds=3,failureThreshold=2,successThreshold=1)
+  ! knows --scaling-concurrency-target || command+=(--scaling-concurrency-target=0.9)
+  ! knows --max || command+=("--max=$max_instances")
+  add_access
+  [ -z "$no_traffic" ] || command+=(--no-traffic --tag=canary)
+  patiently run "${command[@]}"
+  # traffic.sh --rollback goes back to it. With --no-traffic it is traffic.sh that knows.
+  [ -z "$previous" ] || [ -n "$no_traffic" ] ||
+    run run services update-traffic "$service" "--region=$region" "--update-tags=previous=$previous"
+}
+
+# Who may connect. Where an organization lets in its own people only, no role can be given to everybody; the check can be turned off.
+# Older gclouds have the flag for a few invited customers.
+add_access () {
+  local by_invitation=
+  case $deploy_help in *'invitation only'*) by_invitation=yes ;; esac
+  if ! knows invoker-iam-check || [ -n "$by_invitation" ]; then
+    [ -n "$private" ] && command+=(--no-allow-unauthenticated) || command+=(--allow-unauthenticated)
+  elif [ -n "$private" ]; then
+    command+=(--invoker-iam-check --no-allow-unauthenticated)
+  else
+    command+=(--no-invoker-iam-check)
+  fi
+}
+
+report () {
+  local url
+  if [ -n "$no_traffic" ]; then
+    url=$(ask run services describe "$service" "--region=$region" '--flatten=status.traffic[]' '--filter=status.traffic.tag=canary' '--format=value(status.traffic.url)')
+    [ -n "$dry_run" ] || printf '%s\n' "Deployed without clients: $url" "Try it there, then: traffic.sh --to 10 --service $service --region $region --project $project"
+  else
+    url=$(ask run services describe "$service" "--region=$region" '--format=value(status.url)')
+    [ -n "$dry_run" ] || echo "Deployed: $url"
+  fi
+}

@@ -1,8 +1,8 @@
 /* eslint no-template-curly-in-string: off -- they are Terraform's expressions */
-import { parse } from '@cdktf/hcl2json'
 import { execFile } from 'node:child_process'
 import { readdirSync, readFileSync } from 'node:fs'
 import { cp, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { basename, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
@@ -10,6 +10,9 @@ import type { Test } from 'tap'
 import { cellsOf } from '../helpers/markdown.ts'
 import { findProgram } from '../helpers/programs.js'
 import { startProviders } from '../helpers/terraform-providers.ts'
+
+// Required, as its types would bring those of browsers into the whole program.
+const { parse } = createRequire(import.meta.url)('@cdktf/hcl2json') as { parse (name: string, text: string): Promise<Block> }
 
 const root = resolve(import.meta.dirname, '../..')
 const module = join(root, 'example/terraform')

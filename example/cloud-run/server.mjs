@@ -4,7 +4,7 @@ import Fastify from 'fastify'
 import cloudRunWebSocket, { cloudLogging } from 'fastify-cloud-run-websocket'
 import { join } from 'node:path'
 
-const { PORT = '8080', CLOUD_RUN_CONCURRENCY = '1000', TOKEN_SECRET: secret } = process.env
+const { PORT = '8080', CLOUD_RUN_CONCURRENCY = '1000', TOKEN_SECRET: secret, TRUSTED_PROXIES = '0', REDIS_READINESS } = process.env
 
 const ROOM = 'room:lobby'
 /** Messages that somebody who comes gets to see. */
@@ -25,6 +25,9 @@ await app.register(fastifyStatic, {
 
 await app.register(cloudRunWebSocket, {
   maxConnections: Math.max(1, Math.floor(Number(CLOUD_RUN_CONCURRENCY) * CONNECTIONS_SHARE)),
+  // Set where a load balancer is in front, and where there are two regions: see ../load-balancer.
+  trustedProxies: Number(TRUSTED_PROXIES),
+  redisReadiness: REDIS_READINESS,
   // For the official SDKs at /connection/websocket, with tokens that your backend signs with the same secret.
   token: secret ? { secret } : undefined,
   channels: { room: { subscribe: true, history: { size: 100, ttl: '1d' } } },

@@ -137,7 +137,7 @@ export class Instance {
   }
 
   #values (at) {
-    let below = 0
+    const below = BOUNDS.map((_, i) => this.#lags.slice(0, i + 1).reduce((sum, count) => sum + count, 0))
     const downtime = this.#outages.reduce((sum, [start, end]) => sum + Math.max(0, Math.min(end, at) - start), 0) / 1_000
     return {
       'websocket.server.connection.active {"websocket.protocol":"json"}': this.open,
@@ -148,8 +148,8 @@ export class Instance {
       'websocket.server.publications.missed {}': this.#missed,
       'websocket.bridge.up {}': this.#isDown(at) ? 0 : 1,
       'websocket.bridge.downtime {}': downtime,
-      ...Object.fromEntries(BOUNDS.map((le, i) => [`websocket.bridge.delivery.lag_bucket {"le":"${le}"}`, below += this.#lags[i]])),
-      'websocket.bridge.delivery.lag_count {}': below
+      ...Object.fromEntries(BOUNDS.map((le, i) => [`websocket.bridge.delivery.lag_bucket {"le":"${le}"}`, below[i]])),
+      'websocket.bridge.delivery.lag_count {}': below.at(-1)
     }
   }
 

@@ -8,7 +8,7 @@ import { Reports } from './fleet-reports.mjs'
 const TICK = 5_000
 const MINUTE = 60_000
 const CONCURRENCY = 1_000
-/** ms that the autoscaler waits before it takes an instance away; and for which an empty one of an old revision stays. */
+/** ms that the autoscaler waits before it takes an instance away; for which an empty one of an old revision stays. */
 const SCALE_IN_AFTER = 10 * MINUTE
 const IDLE = 15 * MINUTE
 /** ms after which the instances of a new revision have started, and it gets the traffic. */

@@ -17,7 +17,10 @@ export function incidentsOf (policy, promql, { from, to, phase = 0 }) {
         now.set(key, pending.get(key) ?? { since: time })
         const one = now.get(key)
         if (time - one.since < durationOf(duration)) continue
-        if (one.incident === undefined) found.push(one.incident = { policy: policy.displayName, condition: displayName, severity: policy.severity, at: time })
+        if (one.incident === undefined) {
+          one.incident = { policy: policy.displayName, condition: displayName, severity: policy.severity, at: time }
+          found.push(one.incident)
+        }
         one.incident.until = time
       }
       pending = now

@@ -116,7 +116,9 @@ const handlers = {
     const [operator, modifier] = children
     const labels = modifier.name === 'AggregateModifier' ? modifier.children[1].children.map(({ text }) => unquoted(text)) : []
     const vector = run(children.at(-1).children[0])
-    if (labels.length === 0) return vector.length === 0 ? [] : [{ labels: {}, value: aggregates[operator.text](vector.map(({ value }) => value)) }]
+    if (labels.length === 0) {
+      return vector.length === 0 ? [] : [{ labels: {}, value: aggregates[operator.text](vector.map(({ value }) => value)) }]
+    }
     const groups = new Map()
     for (const one of vector) {
       const kept = Object.fromEntries(labels.flatMap(label => label in one.labels ? [[label, one.labels[label]]] : []))

@@ -37,11 +37,13 @@ export interface Case extends Partial<Omit<FleetOptions, 'events' | 'minutes'>> 
 }
 
 /** Every incident, and how many minutes after the history it began. */
-export function incidents ({ n, minutes, events = [], before = BEFORE, condition, seed = 1, demand = () => n * 850, ...options }: Case): Array<Incident & { after: number }> {
+export function incidents (one: Case): Array<Incident & { after: number }> {
+  const { n, minutes, events = [], before = BEFORE, condition, seed = 1, demand = () => n * 850, ...options } = one
   const moved = events.map(event => {
     return { ...event, at: event.at + before, ...event.until !== undefined && { until: event.until + before } }
   })
-  const { series, end } = simulate({ seed, minutes: before + minutes, demand: minute => demand(minute - before), events: moved, ...options })
+  const wanted = (minute: number) => demand(minute - before)
+  const { series, end } = simulate({ seed, minutes: before + minutes, demand: wanted, events: moved, ...options })
   const promql = new PromQL(series)
   // Evaluations have a phase of their own too.
   const range = { from: Math.max(10, before) * MINUTE, to: end, phase: seed * 7_919 % MINUTE }

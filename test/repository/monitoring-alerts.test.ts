@@ -25,8 +25,8 @@ t.test('no alert opens on a normal day, with deadlines, deploys, scaling, restar
       { at: 800, kill: n > 1 ? 1 : 0 },
       { at: 900, until: 930, late: 120 }
     ]
-    for (const seed of n === 100 ? [1] : [1, 2, 3]) {
-      t.strictSame(brief(incidents({ n, seed, minutes: n === 100 ? 960 : 1_440, before: 0, demand: day(n), events })), [], `${n} instances, seed ${seed}`)
+    for (const seed of n === 100 ? [1] : [1, 2]) {
+      t.strictSame(brief(incidents({ n, seed, minutes: n === 100 ? 540 : 1_440, before: 0, demand: day(n), events })), [], `${n} instances, seed ${seed}`)
     }
   }
 })
@@ -34,7 +34,7 @@ t.test('no alert opens on a normal day, with deadlines, deploys, scaling, restar
 t.test('no alert opens while the autoscaler fills instances to its target, and follows the demand up and down', async (t) => {
   const sawtooth = (n: number) => (minute: number) => n * 850 * (1 + Math.abs(minute % 120 - 60) / 60)
   for (const n of SIZES) {
-    for (const target of [0.6, 0.9]) t.strictSame(brief(incidents({ n, target, minutes: 240, before: 20, demand: sawtooth(n) })), [], `${n}, ${target}`)
+    for (const target of [0.6, 0.9]) t.strictSame(brief(incidents({ n, target, minutes: 130, before: 10, demand: sawtooth(n) })), [], `${n}, ${target}`)
   }
 })
 
@@ -55,7 +55,7 @@ t.test('a gauge of the last push, which the alert was made of before, pages in s
   const condition = { displayName: 'before', conditionPrometheusQueryLanguage: { query, duration: '60s', evaluationInterval: '30s', disableMetricValidation: true } }
   const policy = { displayName: 'before', severity: 'CRITICAL', documentation: { subject: '', content: '' }, userLabels: {}, alertStrategy: { autoClose: '' }, conditions: [condition] }
   const paged = Array.from({ length: 10 }, (_, seed) => {
-    const { series, end } = simulate({ seed, minutes: 30, demand: () => 85_000, events: [{ at: 15, redis: 20 }] })
+    const { series, end } = simulate({ seed, minutes: 20, demand: () => 85_000, events: [{ at: 15 + seed / 7 % 1, redis: 20 }] })
     return incidentsOf(policy, new PromQL(series), { from: 600_000, to: end }).length > 0
   })
   t.ok(paged.filter(Boolean).length > 3)

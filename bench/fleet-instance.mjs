@@ -1,4 +1,5 @@
 // One instance of a simulated fleet (fleet.mjs): its counters as the plugin has them, from the start at 0.
+import { Details } from './fleet-details.mjs'
 
 export const LIMIT = 950
 export const CAUSES = ['client', 'server', 'deadline', 'drain', 'heartbeat', 'slow', 'policy', 'error', 'abnormal']
@@ -10,6 +11,7 @@ const LATE = 11
 /** ms between two exports, and that a drain takes. */
 const INTERVAL = 60_000
 const DRAIN = 5_000
+const LONGEST = 57 * 60_000
 /** Per second: connections that reach their deadline; and whose clients go, of which some break. */
 const DEADLINES = 1 / (54 * 60)
 const LEAVING = 1 / (40 * 60)
@@ -18,6 +20,7 @@ const BREAKING = 0.12
 export class Instance {
   revision
   open = 0
+  retiredAt
   drainsAt
   endsAt
   emptySince
@@ -34,6 +37,7 @@ export class Instance {
   #missed = 0
   #lags = BOUNDS.map(() => 0)
   #series
+  #details
 
   constructor ({ id, revision, bornAt, random, reports }) {
     this.revision = revision
@@ -45,6 +49,7 @@ export class Instance {
     this.#nextPush = bornAt + 3_000 + INTERVAL + random() * 2_000
     while (this.#nextPush < 0) this.#nextPush += INTERVAL
     this.#skew = (random() - 0.5) * 4_000
+    if (reports.detailed) this.#details = new Details(random)
     this.#series = reports.instance(id, Object.keys(this.#values(0)))
   }
 
@@ -66,6 +71,7 @@ export class Instance {
 
   accept (count) {
     this.#opened += count
+    this.#details?.opened(count)
     this.open += count
     return count
   }
@@ -80,22 +86,28 @@ export class Instance {
 
   /** Noticed at once or within seconds, and so is that it is back. */
   loseRedis (now, duration) {
+    this.#reports.log(now + 2_000, this.#id, 'ERROR', 'bridge.down', 'Redis is away: its connection was closed. Connections stay open, publishing fails')
+    this.#reports.log(now + duration + 2_000, this.#id, 'INFO', 'bridge.up', `Redis is there  away=${duration}`)
     this.#outages.push([now + this.#random() * 5_000, now + duration + this.#random() * 3_000])
   }
 
   drain (at) {
+    this.#reports.log(at, this.#id, 'INFO', 'drain.started', `Closing all WebSocket connections  connections=${this.open} timeout=8000`)
     this.drainsAt = at
     this.endsAt = at + DRAIN
   }
 
   live (now, elapsed, delivered, { lag = 0, missing = 0, breaking = 0 }) {
     const seconds = elapsed / 1_000
-    this.#close('deadline', this.#whole(this.open * DEADLINES * seconds))
+    // Nobody comes to an old revision, so all of its connections have ended after the longest that one can last.
+    const left = (this.retiredAt + LONGEST - now) / 1_000
+    this.#close('deadline', this.#whole(this.open * (this.retiredAt === undefined ? DEADLINES : 1 / Math.max(1, left)) * seconds))
     const leaving = this.#whole(this.open * LEAVING * seconds)
     const broken = this.#whole(leaving * BREAKING)
     this.#close('client', leaving - broken)
     this.#close('abnormal', broken + this.#whole(this.open * breaking * seconds / 60))
     if (this.drainsAt <= now) this.#close('drain', this.open)
+    this.#details?.live(seconds, { open: this.open, delivered, isDown: this.#isDown(now), isDrained: this.drainsAt <= now })
     if (this.#isDown(now)) return
     const arriving = delivered * seconds
     const lost = this.#whole(arriving * missing)
@@ -119,6 +131,7 @@ export class Instance {
     const some = Math.min(count, this.open)
     this.open -= some
     this.#closed[cause] += some
+    this.#details?.closed(cause, some)
     this.#reports.requests('101', some)
   }
 
@@ -128,7 +141,7 @@ export class Instance {
 
   /** At its moment, and once more when it has drained. */
   pushIfDue (now, { late = 0, silent = 0 }) {
-    const isLast = this.endsAt !== undefined && now + 5_000 >= this.endsAt
+    const isLast = this.endsAt <= now
     if (this.#nextPush > now && !isLast) return
     const at = isLast ? now : this.#nextPush
     if (!isLast) this.#nextPush += INTERVAL
@@ -149,7 +162,8 @@ export class Instance {
       'websocket.bridge.up {}': this.#isDown(at) ? 0 : 1,
       'websocket.bridge.downtime {}': downtime,
       ...Object.fromEntries(BOUNDS.map((le, i) => [`websocket.bridge.delivery.lag_bucket {"le":"${le}"}`, below[i]])),
-      'websocket.bridge.delivery.lag_count {}': below.at(-1)
+      'websocket.bridge.delivery.lag_count {}': below.at(-1),
+      ...this.#details?.values(this.open)
     }
   }
 

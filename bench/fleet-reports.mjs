@@ -8,18 +8,22 @@ const REDIS = { monitored_resource: 'redis_instance', instance_id: 'projects/p/l
 /** ms until a sample of Google's own metrics can be seen: two to three minutes. */
 const DELAY = 120_000
 const MINUTE = 60_000
+const CONCURRENCY_BOUNDS = Array.from({ length: 22 }, (_, i) => (i + 1) * 50)
 const MEMORY_BOUNDS = Array.from({ length: 20 }, (_, i) => (i + 1) / 20)
 
 export class Reports {
   series = new Map()
+  detailed
   /** Log entries: `{ time, event, … }`. */
   entries = []
   #random
   #requests = new Map()
   #drained = []
 
-  constructor (random) {
+  /** `detailed`: also what only the dashboard shows. */
+  constructor (random, detailed) {
     this.#random = random
+    this.detailed = detailed
   }
 
   /** Series of an instance, which it pushes together. `keys` are name and attributes. */
@@ -45,18 +49,27 @@ export class Reports {
   }
 
   drained (now, { id }) {
-    this.#drained.push({ id, seconds: 1 + this.#random() * 3 })
-    this.entries.push({ time: now, event: 'drain.finished', instance: id })
+    this.#drained.push({ id, ms: 1_000 + this.#random() * 3_000 })
+    this.log(now, id, 'INFO', 'drain.finished', 'All WebSocket connections are closed')
+  }
+
+  log (time, instance, severity, event, message) {
+    this.entries.push({ time, instance, severity, event, message })
   }
 
   /** What Google's own metrics say of the minute that has ended. */
-  minute (now, { instances, seen }) {
+  minute (now, { instances, open, seen }) {
     for (const [code, count] of this.#requests) {
       this.#sample('run_googleapis_com:request_count', { ...REVISION, response_code: code, response_code_class: `${code[0]}xx` }, now, count, true)
     }
     this.#requests.clear()
     this.#sample('run_googleapis_com:container_instance_count', { ...REVISION, state: 'active' }, now, instances)
     this.#sample('run_googleapis_com:container_billable_instance_time', REVISION, now, instances * 60, true)
+    const concurrency = open / Math.max(1, instances)
+    for (const le of CONCURRENCY_BOUNDS) {
+      const count = concurrency <= le ? instances : 0
+      this.#sample('run_googleapis_com:container_max_request_concurrencies_bucket', { ...REVISION, le: String(le) }, now, count, true)
+    }
     const memory = seen.memory ?? 0.4 + 0.05 * this.#random()
     for (const le of MEMORY_BOUNDS) {
       this.#sample('run_googleapis_com:container_memory_utilizations_bucket', { ...REVISION, le: String(le) }, now, memory <= le ? instances : 0, true)
@@ -69,8 +82,8 @@ export class Reports {
 
   #drains (now) {
     if (this.#drained.length === 0) return
-    for (const le of [1, 2, 3, 4, 5, 8, Infinity]) {
-      const count = this.#drained.filter(({ seconds }) => seconds <= le).length
+    for (const le of [1_000, 2_000, 3_000, 4_000, 5_000, 8_000, Infinity]) {
+      const count = this.#drained.filter(({ ms }) => ms <= le).length
       this.#sample('logging_googleapis_com:user_websocket_drain_duration_bucket', { ...REVISION, le: String(le).replace('Infinity', '+Inf') }, now, count, true)
     }
     this.#sample('logging_googleapis_com:user_websocket_drain_terminated_sum', REVISION, now, 0, true)

@@ -76,15 +76,16 @@ class World {
   tick (now) {
     if (this.#nextRevisionAt <= now) {
       this.#revision++
+      for (const one of this.#instances) if (one.revision < this.#revision) one.retiredAt ??= now
       this.#nextRevisionAt = undefined
     }
     const seen = this.#happening(now)
     for (const one of this.#instances) one.live(now, TICK, this.#delivered(), seen)
     this.#connect(now, seen)
     this.#scale(now)
-    for (const one of this.#instances.filter(one => one.endsAt <= now)) this.reports.drained(now, one)
-    this.#instances = this.#instances.filter(one => one.endsAt === undefined || one.endsAt > now)
     for (const one of this.#instances) one.pushIfDue(now, seen)
+    for (const one of this.#instances.filter(one => one.endsAt <= now)) this.reports.drained(now, one)
+    this.#instances = this.#instances.filter(one => !(one.endsAt <= now))
     if (now % MINUTE === 0) this.reports.minute(now, { instances: this.#instances.length, open: this.#open(), seen })
   }
 

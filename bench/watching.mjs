@@ -1,5 +1,5 @@
-// What one busy instance sends to be watched: metric points of one export, as Google counts them, and the log entries of
-// a connection. For docs/watching-costs.md: `npm run build && node bench/watching.mjs`.
+// What one busy instance sends to be watched: samples of one export, as Google counts them, and the log entries of a
+// connection. For docs/watching-costs.md: `npm run build && node bench/watching.mjs`.
 import { Centrifuge } from 'centrifuge'
 import Fastify from 'fastify'
 import { once } from 'node:events'
@@ -45,9 +45,24 @@ const start = async () => {
 }
 const app = await start()
 const { port } = app.server.address()
-const plain = Array.from({ length: 20 }, () => new WebSocket(`ws://127.0.0.1:${port}/ws`))
+// It publishes too, in the same process and with the same SDK: only what another one has published has a lag.
+const other = await start()
+await wait(3_000) // until the SDK has started: histograms have nothing from before
+/** What Cloud Run's front end adds. */
+const headers = {
+  'x-cloud-trace-context': '105445aa7843bc8bf206b12000100000/1;o=1',
+  'x-forwarded-for': '203.0.113.7',
+  'x-forwarded-proto': 'https',
+  'user-agent': 'Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36'
+}
+class FromFrontEnd extends WebSocket {
+  constructor (url, protocols) {
+    super(url, protocols, { headers })
+  }
+}
+const plain = Array.from({ length: 20 }, () => new FromFrontEnd(`ws://127.0.0.1:${port}/ws`))
 await Promise.all(plain.map(socket => once(socket, 'open')))
-const sdks = Array.from({ length: 20 }, () => new Centrifuge(`ws://127.0.0.1:${port}/connection/websocket`, { websocket: WebSocket }))
+const sdks = Array.from({ length: 20 }, () => new Centrifuge(`ws://127.0.0.1:${port}/connection/websocket`, { websocket: FromFrontEnd }))
 const subscriptions = sdks.map(sdk => {
   const subscription = sdk.newSubscription('room:1')
   subscription.subscribe()
@@ -55,7 +70,11 @@ const subscriptions = sdks.map(sdk => {
   return subscription
 })
 await Promise.all(subscriptions.map(one => one.ready()))
-for (let i = 0; i < 200; i++) await subscriptions[i % 20].publish({ i })
+for (let i = 0; i < 200; i++) {
+  await subscriptions[i % 20].publish({ i })
+  await other.realtime.publish('room:1', { i })
+}
+sdks.slice(0, 5).forEach(sdk => sdk.disconnect())
 plain.slice(0, 10).forEach(socket => socket.close())
 plain.slice(10, 12).forEach(socket => socket.terminate())
 const before = exported.length

@@ -372,6 +372,24 @@ t.test('the evaluator refuses what it does not know', async (t) => {
   t.throws(() => promql.evaluate('stddev({"a"})', 0) && promql.evaluate('-{"a"}', 0))
 })
 
+t.test('the page on costs counts the alerts that there are, and multiplies right', async (t) => {
+  const page = readFileSync(join(root, 'docs/watching-costs.md'), 'utf8').replaceAll('\n', ' ')
+  const selectors = (node: Tree): number => node.name === 'VectorSelector' ? 1 : node.children.reduce((sum, child) => sum + selectors(child), 0)
+  const conditions = alwaysFiles.flatMap(file => (JSON.parse(read(file)) as Policy).conditions)
+  const references = conditions.reduce((sum, condition) => sum + selectors(parse(condition.conditionPrometheusQueryLanguage.query)), 0)
+  t.match(page, `refer to metrics ${references} times in ${conditions.length} conditions`)
+  const minutes = 730 * 60
+  const dollars = (value: number) => value < 1 ? `$${value.toFixed(2)}` : `$${Math.round(value)}`
+  const row = (name: string) => new RegExp(`\\| ${name} \\|(( [^|]* \\|){4})`).exec(page)![1]!.split('|').slice(0, 4).map(cell => cell.trim())
+  const number = (pattern: RegExp) => Number(pattern.exec(page)![1])
+  const samples = number(/that makes (\d+) samples/)
+  t.strictSame(row('metrics'), [1, 100, 278, 417].map(count => dollars(samples * minutes * count * 0.06 / 1e6)))
+  t.equal(row('alerts and objectives')[0], dollars(references * (0.1 + minutes * 0.35 / 1e6)))
+  const bytes = number(/`connection\.opened` \| (\d+)/) + number(/`connection\.closed` \| (\d+)/)
+  const logs = (connections: number) => dollars(Math.max(0, connections * 730 * 60 / 54 * bytes / 2 ** 30 - 50) * 0.5)
+  t.strictSame(row('log entries of the plugin').slice(1), [90_000, 250_200, 250_200].map(logs))
+})
+
 t.test('the picture in the docs is there and small', async (t) => {
   t.ok(statSync(join(folder, 'dashboard.png')).size < 360_000)
   t.ok(readFileSync(join(root, 'docs/operations.md'), 'utf8').includes('(../example/monitoring/dashboard.png)'))

@@ -7,7 +7,6 @@ const GAP = 8
 const HEADER = 62
 export const WIDTH = 48 * COLUMN + GAP
 const COLOURS = ['#1a73e8', '#12b5cb', '#e8710a', '#9334e6', '#e52592', '#7cb342', '#f9ab00', '#5f6368', '#d01884']
-const LEVELS = { 20: 'DEBUG', 30: 'INFO', 40: 'WARNING', 50: 'ERROR' }
 
 /** `evaluate(query, time)` gives `[{ labels, value }]`. */
 export function page ({ dashboard, times, evaluate, entries, incidents }) {
@@ -31,7 +30,7 @@ export function page ({ dashboard, times, evaluate, entries, incidents }) {
     .score { font-size: 30px; margin: 8px 12px; color: #202124 } .score.YELLOW { color: #b06000 } .score.RED { color: #c5221f }
     table { border-collapse: collapse; margin: 4px 12px; font-size: 11px } td { padding: 2px 10px 2px 0; white-space: nowrap; border-bottom: 1px solid #f1f3f4 } .log td { font-family: 'Roboto Mono', 'DejaVu Sans Mono', monospace; font-size: 10px }
     .WARNING { color: #b06000 } .ERROR, .CRITICAL { color: #c5221f }
-  </style><header><h1>${escape(dashboard.displayName)}</h1><p>A run of ${Math.round((times.at(-1) - times[0]) / 1_000)} s on one machine; windows are a twentieth of those in the queries</p></header>${cards.join('')}`
+  </style><header><h1>${escape(dashboard.displayName)}</h1><p>Five hours of a simulated fleet, whose instances push every 60 s; hours and minutes from the left</p></header>${cards.join('')}`
 }
 
 function xyChart ({ dataSets, yAxis, y2Axis, thresholds = [] }, { width, height }, { times, evaluate }) {
@@ -146,10 +145,8 @@ function logsPanel ({ filter }, { height }, { times, entries }) {
   const shown = rows
     .filter(({ event }, i) => rows.slice(0, i).filter(row => row.event === event).length < 3)
     .slice(-Math.floor((height - 40) / 18))
-  const known = new Set(['level', 'time', 'pid', 'hostname', 'msg', 'event', 'instance', 'reqId', 'err'])
-  return `<table class="log">${shown.map(entry => {
-    const fields = Object.entries(entry).filter(([name]) => !known.has(name)).map(([name, value]) => `${name}=${value}`).join(' ')
-    return `<tr><td>${clock(entry.time - times[0])}</td><td class="${LEVELS[entry.level]}">${LEVELS[entry.level]}</td><td>${entry.instance}</td><td>${entry.event}</td><td>${escape(`${entry.msg}  ${fields}`.slice(0, 118))}</td></tr>`
+  return `<table class="log">${shown.map(({ time, severity, instance, event, message }) => {
+    return `<tr><td>${clock(time - times[0])}</td><td class="${severity}">${severity}</td><td>${instance}</td><td>${event}</td><td>${escape(message.slice(0, 110))}</td></tr>`
   }).join('')}</table>`
 }
 
@@ -162,8 +159,8 @@ function timeTicks (times) {
 }
 
 function clock (ms) {
-  const seconds = Math.max(0, Math.round(ms / 1_000))
-  return `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, '0')}`
+  const minutes = Math.max(0, Math.round(ms / 60_000))
+  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, '0')}`
 }
 
 function format (value, unit) {

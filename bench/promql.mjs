@@ -1,28 +1,26 @@
 import { parser } from '@prometheus-io/lezer-promql'
 
-/** ms for which a sample counts as the current one, before `scale`. */
-const LOOKBACK = 60_000
+/** ms for which a sample counts as the current one, as in Cloud Monitoring. */
+const LOOKBACK = 300_000
 const UNITS = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 }
 
 /**
  * As much of PromQL as the dashboard and the alerts use. All else is an error. The samples are in memory, by metric
- * name: `{ labels, samples: [[ms, value]] }`.
+ * name, and seen from when they have arrived. Of a DELTA metric of Cloud Monitoring a sample is what was added.
  */
 export class PromQL {
   #series
-  #scale
   #trees = new Map()
 
-  /** `scale`: what every window is multiplied with, for a run in which time goes faster than in a service. */
-  constructor (series, scale = 1) {
+  constructor (series) {
     this.#series = series
-    this.#scale = scale
   }
 
-  /** `[{ labels, value }]` at that time. */
-  evaluate (query, time) {
-    if (!this.#trees.has(query)) this.#trees.set(query, parse(query))
-    const result = this.#run(this.#trees.get(query), time)
+  /** `[{ labels, value }]` at that time. `interval` is what `${__interval}` stands for. */
+  evaluate (query, time, interval = '60s') {
+    const text = query.replaceAll('${__interval}', interval) // eslint-disable-line no-template-curly-in-string
+    if (!this.#trees.has(text)) this.#trees.set(text, parse(text))
+    const result = this.#run(this.#trees.get(text), time)
     return Array.isArray(result) ? result : [{ labels: {}, value: result }]
   }
 
@@ -34,28 +32,52 @@ export class PromQL {
 
   /** What the selector's series had last. */
   instant (selector, time) {
-    return this.#matching(selector).flatMap(({ labels, samples }) => {
-      const last = samples.findLast(([at]) => at <= time)
-      return last === undefined || last[0] <= time - LOOKBACK * this.#scale ? [] : [{ labels, value: last[1] }]
+    return this.#matching(selector).flatMap(({ labels, times, values, arrivals = times }) => {
+      const last = Math.min(indexAfter(times, time), indexAfter(arrivals, time)) - 1
+      return last < 0 || times[last] <= time - LOOKBACK ? [] : [{ labels, value: values[last] }]
     })
   }
 
   /** What its series had within a window. */
   range (selector, window, time) {
-    const from = time - this.scaled(window)
-    return this.#matching(selector).map(({ labels, samples }) => ({ labels, samples: samples.filter(([at]) => at > from && at <= time) }))
-  }
-
-  /** ms */
-  scaled (duration) {
-    const parts = Array.from(duration.matchAll(/(\d+)(ms|[smhd])/g))
-    return this.#scale * parts.reduce((sum, [, count, unit]) => sum + count * UNITS[unit], 0)
+    const from = time - window
+    return this.#matching(selector).map(({ labels, times, values, arrivals = times, isDelta = false }) => {
+      const first = indexAfter(times, from)
+      const end = Math.max(first, Math.min(indexAfter(times, time), indexAfter(arrivals, time)))
+      return { labels, isDelta, times, values, first, end, count: end - first }
+    })
   }
 
   #matching (selector) {
-    const [{ text: name }, ...matchers] = selector.children[0].children
-    return (this.#series.get(JSON.parse(name)) ?? []).filter(({ labels }) => matchers.every(matcher => matches(matcher, labels)))
+    if (selector.matching === undefined) {
+      const [name, matchers] = partsOf(selector)
+      selector.matching = (this.#series.get(name) ?? []).filter(({ labels }) => matchers.every(matcher => matches(matcher, labels)))
+    }
+    return selector.matching
   }
+}
+
+/** A selector's metric, in braces as `{"a.b"}` or in front of them as `a_b{}`, and its matchers. */
+export function partsOf ({ children }) {
+  const matchers = children.find(({ name }) => name === 'LabelMatchers')?.children ?? []
+  if (children[0].name === 'Identifier') return [children[0].text, matchers]
+  return matchers[0]?.name === 'QuotedLabelName' ? [JSON.parse(matchers[0].text), matchers.slice(1)] : [undefined, matchers]
+}
+
+/** ms */
+export function durationOf (text) {
+  return Array.from(text.matchAll(/(\d+)(ms|[smhd])/g)).reduce((sum, [, count, unit]) => sum + count * UNITS[unit], 0)
+}
+
+/** Index of the first that is greater. */
+function indexAfter (sorted, limit) {
+  let [low, high] = [0, sorted.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (sorted[middle] <= limit) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 /** @returns the tree, each node with its text; @throws where it can not be read to its end. */
@@ -89,26 +111,31 @@ const handlers = {
   ParenExpr: ({ children: [child] }, time, run) => run(child),
   NumberDurationLiteral: ({ text }) => Number(text),
   VectorSelector: (node, time, run, data) => data.instant(node, time),
-  OffsetExpr: ({ children: [child, , offset] }, time, run, data) => run(child, time - data.scaled(offset.text)),
 
   AggregateExpr ({ children }, time, run) {
     const [operator, modifier] = children
     const labels = modifier.name === 'AggregateModifier' ? modifier.children[1].children.map(({ text }) => unquoted(text)) : []
+    const vector = run(children.at(-1).children[0])
+    if (labels.length === 0) {
+      return vector.length === 0 ? [] : [{ labels: {}, value: aggregates[operator.text](vector.map(({ value }) => value)) }]
+    }
     const groups = new Map()
-    for (const one of run(children.at(-1).children[0])) {
+    for (const one of vector) {
       const kept = Object.fromEntries(labels.flatMap(label => label in one.labels ? [[label, one.labels[label]]] : []))
-      const group = groups.get(key(kept)) ?? { labels: kept, values: [] }
-      groups.set(key(kept), group)
-      group.values.push(one.value)
+      const text = key(kept)
+      if (!groups.has(text)) groups.set(text, { labels: kept, values: [] })
+      groups.get(text).values.push(one.value)
     }
     return Array.from(groups.values(), ({ labels, values }) => ({ labels, value: aggregates[operator.text](values) }))
   },
 
   FunctionCall ({ children: [name, { children: args }] }, time, run, data) {
     if (name.text in overWindow) {
-      const [selector, window] = args[0].children
-      return data.range(selector, window.text, time).flatMap(({ labels, samples }) => {
-        return samples.length < 2 ? [] : [{ labels, value: overWindow[name.text](samples, time - data.scaled(window.text), time) }]
+      const [selector, range] = args[0].children
+      const window = range.window ??= durationOf(range.text)
+      return data.range(selector, window, time).flatMap(samples => {
+        const { least, of } = overWindow[samples.isDelta && name.text in overDeltas ? overDeltas[name.text] : name.text]
+        return samples.count < least ? [] : [{ labels: samples.labels, value: of(samples, time - window, time) }]
       })
     }
     return functions[name.text](...args.map(arg => run(arg)))
@@ -137,7 +164,8 @@ function combine (vector, other, apply) {
 }
 
 function key (labels) {
-  return JSON.stringify(Object.entries(labels).sort())
+  const entries = Object.entries(labels)
+  return entries.length > 1 ? JSON.stringify(entries.sort()) : entries.join()
 }
 
 const sum = values => values.reduce((total, value) => total + value, 0)
@@ -155,6 +183,7 @@ const operators = {
   '*': (a, b) => a * b,
   '/': (a, b) => a / b,
   '>': (a, b) => a > b,
+  '>=': (a, b) => a >= b,
   '<': (a, b) => a < b
 }
 
@@ -170,29 +199,49 @@ function without (vector, other) {
 }
 
 /** What a counter has grown by, resets included. */
-function growth (samples) {
-  return samples.reduce((total, [, value], i) => i === 0 ? 0 : total + (value < samples[i - 1][1] ? value : value - samples[i - 1][1]), 0)
+function growth ({ values, first, end }) {
+  let total = 0
+  for (let i = first + 1; i < end; i++) total += values[i] < values[i - 1] ? values[i] : values[i] - values[i - 1]
+  return total
 }
 
 /**
- * Extends a change to the ends of the window as Prometheus does it: where samples reach near enough, and for a counter
+ * Extends the growth of a counter to the ends of the window as Prometheus does it: where samples reach near enough, and
  * not to before it was zero.
  */
-function extrapolated (change, samples, from, to, isCounter) {
-  const [[firstAt, first], [lastAt]] = [samples[0], samples.at(-1)]
-  const sampled = lastAt - firstAt
-  const between = sampled / (samples.length - 1)
-  const zeroAt = isCounter && change > 0 ? sampled * first / change : Infinity
+function increase (samples, from, to) {
+  const { times, values, first, end, count } = samples
+  const change = growth(samples)
+  const sampled = times[end - 1] - times[first]
+  const between = sampled / (count - 1)
+  const zeroAt = change > 0 ? sampled * values[first] / change : Infinity
   const beyond = gap => gap < between * 1.1 ? gap : between / 2
-  return change * (sampled + Math.min(beyond(firstAt - from), zeroAt) + beyond(to - lastAt)) / sampled
+  return change * (sampled + Math.min(beyond(times[first] - from), zeroAt) + beyond(to - times[end - 1])) / sampled
 }
 
-const increase = (samples, from, to) => extrapolated(growth(samples), samples, from, to, true)
-const overWindow = {
-  increase,
-  rate: (samples, from, to) => increase(samples, from, to) / (to - from) * 1_000,
-  delta: (samples, from, to) => extrapolated(samples.at(-1)[1] - samples[0][1], samples, from, to, false)
+function added ({ values, first, end }) {
+  let total = 0
+  for (let i = first; i < end; i++) total += values[i]
+  return total
 }
+
+function highest ({ values, first, end }) {
+  let most = -Infinity
+  for (let i = first; i < end; i++) most = Math.max(most, values[i])
+  return most
+}
+
+/** Functions over a window, and how many samples they need there at least. */
+const overWindow = {
+  increase: { least: 2, of: increase },
+  rate: { least: 2, of: (samples, from, to) => increase(samples, from, to) / (to - from) * 1_000 },
+  sum_over_time: { least: 1, of: added },
+  count_over_time: { least: 1, of: ({ count }) => count },
+  max_over_time: { least: 1, of: highest },
+  'rate of deltas': { least: 1, of: (samples, from, to) => added(samples) / (to - from) * 1_000 }
+}
+/** What takes the place of a function where every sample says what was added since the one before it. */
+const overDeltas = { increase: 'sum_over_time', rate: 'rate of deltas' }
 
 const functions = {
   vector: value => [{ labels: {}, value }],

@@ -1,18 +1,28 @@
 #!/usr/bin/env bash
-# Brings the dashboard, the alert policies and the service level objective into a project: creates what is missing, updates what is there.
+# Brings the dashboard, the alert policies, the log-based metrics and the service level objectives into a project:
+# creates what is missing, updates what is there. Needs gcloud and curl.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 api=https://monitoring.googleapis.com/v3
+# What is there is found by this label, the service's and the alert's, and never by a display name.
+made_by=fastify-cloud-run-websocket
 
 usage () {
   cat <<END
-usage: apply.sh --project PROJECT --service SERVICE [--notification-channel CHANNEL]... [--runbook URL] [--dry-run]
+usage: apply.sh --project PROJECT --service SERVICE [--notification-channel CHANNEL]... [--valkey INSTANCE] [--redis INSTANCE]
+                [--uptime HOST] [--runbook URL] [--region REGION] [--cluster NAME] [--dry-run]
 
   --project               the project whose metrics these are
   --service               the Cloud Run service, which is the label "job" of its metrics
   --notification-channel  gets the alerts: projects/PROJECT/notificationChannels/ID; repeat it for more.
                           Without one a policy keeps the channels it has
-  --runbook               where you publish runbook.md; the alerts link to it
+  --valkey --redis        the instance of Memorystore for Valkey, or for Redis: with alerts on its memory and CPU
+  --uptime                the host whose /health Google is to probe every minute, with an alert
+  --runbook               where you publish runbook.md: the alerts link to it.
+                          Without it an alert contains its section of the runbook
+  --region                fills in REGION in the runbook
+  --cluster               the label "cluster" of the metrics: __run__, which is Cloud Run, unless given.
+                          Elsewhere there are no log-based metrics, and no objective on availability
   --dry-run               calls nothing: renders the files into a new folder and prints every command
 END
 }
@@ -23,34 +33,81 @@ stop () {
   exit 2
 }
 
-project='' service='' channels='' runbook=example/monitoring/runbook.md dry=false
+give_up () {
+  echo "apply.sh: $1" >&2
+  exit 1
+}
+
+project='' service='' channels='' valkey='' redis='' uptime='' runbook='' region=REGION cluster=__run__ dry=false
 while [ $# -gt 0 ]; do
   case $1 in
     --dry-run) dry=true; shift; continue ;;
     --help) usage; exit ;;
-    --project|--service|--notification-channel|--runbook) [ $# -gt 1 ] || stop "$1 needs a value" ;;
+    --project|--service|--notification-channel|--valkey|--redis|--uptime|--runbook|--region|--cluster) [ $# -gt 1 ] || stop "$1 needs a value" ;;
     *) stop "unknown option $1" ;;
   esac
   case $1 in
     --project) project=$2 ;;
     --service) service=$2 ;;
     --notification-channel) channels=${channels:+$channels,}$2 ;;
+    --valkey) valkey=$2 ;;
+    --redis) redis=$2 ;;
+    --uptime) uptime=$2 ;;
     --runbook) runbook=$2 ;;
+    --region) region=$2 ;;
+    --cluster) cluster=$2 ;;
   esac
   shift 2
 done
+name_form='^[a-z][a-z0-9-]*$'
 [[ $project =~ ^[a-z][a-z0-9.:-]*$ ]] || stop '--project must be the id of a project'
-[[ $service =~ ^[a-z][a-z0-9-]*$ ]] || stop '--service must be the name of a Cloud Run service'
-[[ $runbook != *[\|\&\\\"]* ]] || stop '--runbook must be a URL without | & \ and "'
+[[ $service =~ $name_form ]] || stop '--service must be the name of a Cloud Run service'
+[[ -z $valkey || $valkey =~ $name_form ]] || stop '--valkey must be the name of an instance'
+[[ -z $redis || $redis =~ $name_form ]] || stop '--redis must be the name of an instance'
+[[ -z $uptime || $uptime =~ ^[a-z0-9.-]+$ ]] || stop '--uptime must be a host, such as chat.example.com'
+[[ $region =~ ^[A-Za-z0-9-]+$ ]] || stop '--region must be a region'
+[[ $cluster =~ ^[A-Za-z0-9_-]+$ ]] || stop '--cluster must be the name of a cluster'
+[[ -z $runbook || ( $runbook =~ ^https?:// && $runbook != *[\|\&\\\"\ ]* ) ]] || stop '--runbook must be a URL, without | & \ and "'
+
+# Whatever can be known to be missing is found before anything is made.
+if ! $dry; then
+  command -v gcloud > /dev/null || give_up 'gcloud is not on the PATH'
+  command -v curl > /dev/null || give_up 'curl is not on the PATH'
+  gcloud monitoring policies --help > /dev/null 2>&1 || give_up 'this gcloud has no "gcloud monitoring policies". Update it: gcloud components update'
+fi
 
 rendered=$(mktemp -d)
 if $dry; then echo "# the files: $rendered"; else trap 'rm -rf "$rendered"' EXIT; fi
-mkdir "$rendered/alerts"
-for file in dashboard.json service.json slo.json alerts/; do
-  for path in "$here/$file"*; do
-    [ -f "$path" ] && sed -e "s|\${SERVICE}|$service|g" -e "s|\${RUNBOOK}|$runbook|g" "$path" > "$rendered/${path#"$here/"}"
-  done
-done
+
+# The section of the runbook with this anchor, as the inside of a JSON string. Its links to other sections lead nowhere in an alert.
+section () {
+  awk -v wanted="$1" '
+    /^## / { title = substr($0, 4); anchor = tolower(title); gsub(/\./, "", anchor); gsub(/ /, "-", anchor); inside = anchor == wanted; next }
+    inside { print }' "$here/runbook.md" |
+    sed -E -e 's/\[([^]]+)\]\(#[^)]*\)/\1/g' -e "s/(^|[^A-Z_])SERVICE/\1$service/g" -e "s/(^|[^A-Z_])REGION/\1$region/g" -e "s/(^|[^A-Z_])REDIS([^A-Z_]|$)/\1${valkey:-${redis:-REDIS}}\2/g" \
+      -e 's/\\/\\\\/g' -e 's/"/\\"/g' |
+    awk 'NR > 1 || $0 != "" { printf "%s\\n", $0 }'
+}
+
+render () {
+  local target=$rendered/$1 anchor text
+  mkdir -p "$(dirname "$target")"
+  sed -e "s|\${SERVICE}|$service|g" -e "s|\${CLUSTER}|$cluster|g" -e "s|\${VALKEY}|$valkey|g" -e "s|\${REDIS}|$redis|g" -e "s|\${HOST}|$uptime|g" "$here/$1" > "$target"
+  # shellcheck disable=SC2016 # the file has this text
+  anchor=$(sed -n 's/.*(${RUNBOOK}#\([^)]*\)).*/\1/p' "$target")
+  [ -n "$anchor" ] || return 0
+  if [ -n "$runbook" ]; then
+    sed -i.bak "s|\${RUNBOOK}|$runbook|g" "$target"
+    rm "$target.bak"
+    return
+  fi
+  text=$(section "$anchor")
+  TEXT=$text awk '
+    BEGIN { start = "What to look at and what to do: [runbook](${RUNBOOK}#" }
+    (at = index($0, start)) { rest = substr($0, at + length(start)); $0 = substr($0, 1, at - 1) ENVIRON["TEXT"] substr(rest, index(rest, ")") + 1) }
+    { print }' "$target" > "$target.new"
+  mv "$target.new" "$target"
+}
 
 # Prints a command as it could be typed, and runs it unless this is a dry run.
 run () {
@@ -59,53 +116,83 @@ run () {
   $dry || "$@"
 }
 
-# The first line of what a command prints, as `found`; of a dry run a word that stands for it, as it could be either.
+# What a command prints, as `found`; of a dry run nothing.
 look_up () {
-  found=$1
-  shift
   printf '%q ' "$@"
   echo
-  $dry && return
-  found=$("$@")
-  found=${found%%$'\n'*}
+  found=''
+  $dry || found=$("$@")
 }
 
 either () {
   ! $dry || echo "# $1"
 }
 
-display_name () {
-  sed -n 's/^  "displayName": "\(.*\)",$/\1/p' "$1"
+# The line of `found` whose columns from the second on are these, without them.
+line_of () {
+  local columns
+  columns=$(printf '\t%s' "$@")
+  awk -F '\t' -v columns="$columns" -v count=$# '
+    { own = ""; for (i = 2; i <= count + 1; i++) own = own "\t" $i; if (own == columns) { line = $1; for (i = count + 2; i <= NF; i++) line = line "\t" $i; print line } }' <<< "$found"
 }
 
 apply_dashboard () {
-  local file=$rendered/dashboard.json found name etag
-  look_up DASHBOARD gcloud monitoring dashboards list --project "$project" --filter "displayName=\"$(display_name "$file")\"" --format 'value(name,etag)'
-  read -r name etag <<< "$found"
+  local file=$rendered/dashboard.json line name etag
+  look_up gcloud monitoring dashboards list --project "$project" --format 'value(name,labels.service,labels.made-by,etag)'
+  line=$(line_of "$service" "$made_by")
+  [ "$(wc -l <<< "$line")" -eq 1 ] || give_up "there are several dashboards with the labels service=$service and made-by=$made_by: delete all but one"
+  IFS=$'\t' read -r name etag <<< "$line"
+  if $dry; then name=DASHBOARD; fi
   if [ -z "$name" ] || $dry; then
-    either 'where it found nothing'
+    either 'where none has the labels of this one'
     run gcloud monitoring dashboards create --project "$project" --config-from-file "$file"
   fi
   [ -n "$name" ] || return 0
-  either 'where it found one, whose etag goes into the file'
+  either 'where one has, whose etag goes into the file'
   # The etag says which version is meant: somebody else's change in between is an error, not lost.
   $dry || sed -i.bak "1s|{|{ \"etag\": \"$etag\",|" "$file"
   run gcloud monitoring dashboards update "$name" --project "$project" --config-from-file "$file"
 }
 
+silent=0
 apply_policy () {
-  local file=$1 found name kept
-  look_up POLICY gcloud monitoring policies list --project "$project" --filter "displayName=\"$(display_name "$file")\"" --format 'value(name,notificationChannels.list())'
-  read -r name kept <<< "$found"
+  local file=$1 alert line name kept
+  alert=$(basename "$file" .json)
+  line=$(line_of "$service" "$made_by" "$alert")
+  [ "$(wc -l <<< "$line")" -eq 1 ] || give_up "there are several policies with the labels service=$service, made-by=$made_by and alert=$alert: delete all but one"
+  IFS=$'\t' read -r name kept <<< "$line"
+  if $dry; then name=POLICY; fi
   if [ -z "$name" ] || $dry; then
-    either 'where it found nothing'
+    either 'where none has the labels of this one'
     run gcloud monitoring policies create --project "$project" --policy-from-file "$file" ${channels:+--notification-channels "$channels"}
   fi
-  [ -n "$name" ] || return 0
-  either 'where it found one'
   # The file replaces the policy, its channels included: without new ones it keeps those it has.
   kept=${channels:-$kept}
+  [ -n "$kept" ] || silent=$((silent + 1))
+  [ -n "$name" ] || return 0
+  either 'where one has'
   run gcloud monitoring policies update "$name" --project "$project" --policy-from-file "$file" ${kept:+--set-notification-channels "$kept"}
+}
+
+# They are the same for all services of a project: their filters name none.
+apply_log_metric () {
+  local file=$1 name
+  name=$(basename "$file" .json)
+  if ! grep -qFx "$name" <<< "$found"; then
+    either 'where it is missing'
+    run gcloud logging metrics create "$name" --project "$project" --config-from-file "$file"
+  fi
+  if grep -qFx "$name" <<< "$found" || $dry; then
+    either 'where it is there'
+    run gcloud logging metrics update "$name" --project "$project" --config-from-file "$file"
+  fi
+}
+
+apply_uptime () {
+  look_up gcloud monitoring uptime list-configs --project "$project" --format 'value(name,userLabels.service,userLabels.made-by,monitoredResource.labels.host)'
+  [ -z "$(line_of "$service" "$made_by" "$uptime")" ] || return 0
+  either 'where none has the labels of this one'
+  run gcloud monitoring uptime create "$service: /health" --project "$project" --resource-type uptime-url --resource-labels "host=$uptime,project_id=$project" --protocol https --path /health --period 1 --user-labels "service=$service,made-by=$made_by"
 }
 
 # gcloud knows no services and objectives. The token goes through stdin: arguments are for everybody to see.
@@ -132,11 +219,31 @@ apply_resource () {
     either 'where it answers 200'
     send PATCH "$collection/$id" "$file"
   fi
-  case $status in 200|404|'') ;; *) echo "apply.sh: it answered $status" >&2; return 1 ;; esac
+  case $status in 200|404|'') ;; *) give_up "it answered $status" ;; esac
 }
 
+for path in "$here"/dashboard.json "$here"/service.json "$here"/slo-*.json "$here"/alerts/*.json "$here"/log-metrics/*.json; do render "${path#"$here/"}"; done
+[ -z "$valkey" ] || render optional/memorystore-valkey.json
+[ -z "$redis" ] || render optional/memorystore-redis.json
+[ -z "$uptime" ] || render optional/uptime.json
+[ "$cluster" = __run__ ] || rm -r "$rendered/log-metrics" "$rendered/slo-availability.json"
+
+# First what others refer to.
+if [ -d "$rendered/log-metrics" ]; then
+  look_up gcloud logging metrics list --project "$project" --format 'value(name)'
+  for file in "$rendered"/log-metrics/*.json; do apply_log_metric "$file"; done
+fi
+[ -z "$uptime" ] || apply_uptime
 apply_dashboard
-for file in "$rendered"/alerts/*.json; do apply_policy "$file"; done
+look_up gcloud monitoring policies list --project "$project" --format 'value(name,userLabels.service,userLabels.made-by,userLabels.alert,notificationChannels.list())'
+for file in "$rendered"/alerts/*.json "$rendered"/optional/*.json; do [ ! -f "$file" ] || apply_policy "$file"; done
 $dry || token=$(gcloud auth print-access-token)
-apply_resource "$api/projects/$project/services" service_id "$service-websocket" "$rendered/service.json"
-apply_resource "$api/projects/$project/services/$service-websocket/serviceLevelObjectives" service_level_objective_id delivery "$rendered/slo.json"
+services=$api/projects/$project/services
+apply_resource "$services" service_id "$service-websocket" "$rendered/service.json"
+for file in "$rendered"/slo-*.json; do
+  id=${file##*/slo-}
+  apply_resource "$services/$service-websocket/serviceLevelObjectives" service_level_objective_id "${id%.json}" "$file"
+done
+
+[ "$silent" -eq 0 ] || $dry || echo "apply.sh: $silent alerts notify nobody. Name a channel: --notification-channel projects/$project/notificationChannels/ID (gcloud beta monitoring channels list --project $project)" >&2
+[ -n "$valkey$redis" ] || echo 'apply.sh: nothing watches the memory of Redis. With Memorystore: --valkey INSTANCE or --redis INSTANCE' >&2

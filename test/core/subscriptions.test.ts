@@ -16,7 +16,7 @@ async function setUp (t: Test) {
   for (const connection of connections) await connection.subscribe('room:1')
   const present = async () => (await app.realtime.presence('room:1')).map(({ client }) => client).sort()
   t.equal((await present()).length, 2)
-  const ready = async () => (await app.inject('/ready')).statusCode === 200
+  const ready = async () => (await app.inject('/ready')).json().redis === 'up'
   const kill = async () => {
     await redis.kill()
     await until(async () => !await ready(), 'Redis is away')

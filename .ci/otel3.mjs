@@ -76,7 +76,7 @@ async function use (redis, here, there, collect) {
   await there.realtime.publish('chat:1', 'from another instance')
   await delivered
   redis.kill()
-  await until(async () => (await here.inject('/ready')).statusCode === 503)
+  await until(async () => (await here.inject('/ready')).json().redis === 'down')
   await assert.rejects(here.realtime.publish('chat:1', 'x'))
   await collect()
   await Promise.all([here.close(), there.close()])

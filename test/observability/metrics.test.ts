@@ -309,7 +309,7 @@ t.test('downtime grows while Redis is down, and is that of the app that is worst
   const first = await until(downtime, 'it counts')
   await until(async () => await downtime() > first, 'it grows')
   await redis.restart()
-  await until(async () => (await Promise.all([a, b].map(({ app }) => app.inject('/ready')))).every(({ statusCode }) => statusCode === 200), 'both are up')
+  await until(async () => (await Promise.all([a, b].map(({ app }) => app.inject('/ready')))).every(ready => ready.json().redis === 'up'), 'both are up')
   const after = await downtime()
   t.ok(after <= (performance.now() - startedAt) / 1_000, 'two apps that are down for a second are one second')
   t.equal(await downtime(), after, 'and then it stands')

@@ -525,7 +525,7 @@ t.test('apply.sh says when nobody is notified, and when Redis is not watched', a
   const { state, apply } = fakes(t)
   const { code, stderr } = await apply(ARGS)
   t.equal(code, 0)
-  t.match(stderr, `${alwaysFiles.length} alerts notify nobody. Name a channel: --notification-channel`)
+  t.match(stderr, `${alwaysFiles.length} alerts notify nobody. Add a notification channel: --notification-channel`)
   t.match(stderr, /nothing watches the memory of Redis/)
   t.strictSame(readdirSync(state).filter(file => /policy-(memorystore|uptime)/.test(file)), [])
 })

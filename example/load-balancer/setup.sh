@@ -62,7 +62,7 @@ case $requests_per_minute in ''|*[!0-9]*|0*|????????*) die "--requests-per-minut
 several=
 case $regions in *,*) several=yes ;; esac
 
-# Nobody is there to answer a question.
+# Nobody can answer a prompt.
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
 [ -n "$dry_run" ] || command -v gcloud > /dev/null || die 'gcloud is missing; install it as in https://cloud.google.com/sdk/docs/install, then: gcloud auth login'
 [ -n "$project" ] || project=$(gcloud config get-value project 2> /dev/null) || true
@@ -87,7 +87,7 @@ run () {
   [ -n "$dry_run" ] || gcloud "$@" "--project=$project"
 }
 
-# Prints what gcloud answers. In a dry run that is nothing.
+# Prints the output of gcloud, or nothing in a dry run.
 ask () {
   show gcloud "$@"
   [ -n "$dry_run" ] || gcloud "$@" "--project=$project"

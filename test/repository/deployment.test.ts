@@ -367,10 +367,10 @@ t.test('deploy.sh says what is missing and what to do, before it makes anything'
   const otherProject = await gcloud.run(script, [], { env: { GOOGLE_CLOUD_PROJECT: 'other' } })
   t.match(otherProject, { code: 1, stderr: 'deploy.sh: there is no project other, or no access to it' })
   const withoutSubnet = await gcloud.run(script, [...demo, '--subnet', 'gone'])
-  const useSubnet = 'deploy.sh: there is no subnet gone in europe-west1; use --network and --subnet, or make one'
+  const useSubnet = 'deploy.sh: there is no subnet gone in europe-west1; use --network and --subnet, or create one'
   t.match(withoutSubnet, { code: 1, stderr: useSubnet })
   const firstCanary = await gcloud.run(script, [...demo, '--no-traffic'])
-  t.match(firstCanary, { code: 1, stderr: /--no-traffic is for a service that has clients; there is no chat in europe-west1 yet/ })
+  t.match(firstCanary, { code: 1, stderr: /--no-traffic is for an existing service; there is no chat in europe-west1 yet/ })
   gcloud.set('billing', 'False ')
   const withoutBilling = await gcloud.run(script, demo)
   t.match(withoutBilling, { code: 1, stderr: /the project demo has no billing: gcloud billing projects link demo --billing-account=ID/ })
@@ -380,7 +380,7 @@ t.test('deploy.sh says what is missing and what to do, before it makes anything'
   t.match(denied, { code: 1, stderr: /PERMISSION_DENIED: not for you/ }, 'a Redis that gcloud may not read can exist all the same')
   gcloud.forget('denied')
   gcloud.forget('billing')
-  t.match(await gcloud.run(script, [...demo, '--budget', '10']), { code: 1, stderr: /--budget needs the right to see the billing account of demo/ })
+  t.match(await gcloud.run(script, [...demo, '--budget', '10']), { code: 1, stderr: /--budget needs permission to see the billing account of demo/ })
   t.strictSame(made(gcloud), [])
   t.match(await gcloud.run(script, demo), { code: 0, stderr: /cannot see whether demo has billing/ })
 })
@@ -398,7 +398,7 @@ t.test('a subnet has room for two fleets of --max-instances, or the script says 
     const args = [...demo, '--subnet', 'run', '--max-instances', instances]
     gcloud.set('compute networks subnets run', `default ${range}`)
     const small = await gcloud.run(script, args)
-    t.match(small, { code: 1, stderr: `too small for --max-instances ${instances}, which needs /${needs}. Make one` })
+    t.match(small, { code: 1, stderr: `too small for --max-instances ${instances}, which needs /${needs}. Create one` })
     t.match(small.stderr, `gcloud compute networks subnets create chat-run --network=default --region=europe-west1 --range=10.8.0.0/${needs} --project=demo`)
     t.strictSame(made(gcloud), [])
     gcloud.set('compute networks subnets run', `default 10.8.0.0/${needs}`)

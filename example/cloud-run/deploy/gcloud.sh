@@ -11,7 +11,7 @@ say () {
   echo "$script: $*" >&2
 }
 
-# Nobody is there to answer a question.
+# Nobody can answer a prompt.
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
 # Commands are shown on the script's output even when a function's output is captured.
 exec 3>&1
@@ -74,7 +74,7 @@ patiently () {
   "$@"
 }
 
-# Prints what gcloud answers. In a dry run that is nothing.
+# Prints the output of gcloud, or nothing in a dry run.
 ask () {
   show gcloud "$@" "--project=$project"
   [ -n "$dry_run" ] || gcloud "$@" "--project=$project"

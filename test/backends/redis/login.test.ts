@@ -159,5 +159,5 @@ t.test('a password that is wanted, and not given, is told with where to put it',
   await refusedFor(redis.url, {}, /^NOAUTH .*\. Give the option redis a password, or a credentialsProvider: iamCredentials\(\) or fileCredentials\(\)$/)
   await refusedFor(undefined, { REDIS_URL: redis.url }, /^NOAUTH .*\. Set REDIS_PASSWORD_FILE, or REDIS_AUTH=iam, or put a password into REDIS_URL$/)
   await refusedFor(undefined, { REDISHOST: '127.0.0.1', REDISPORT: String(redis.port) }, /put a password into REDIS_URL, in place of REDISHOST$/)
-  await refusedFor(undefined, { REDIS_URL: `redis://:hush@127.0.0.1:${redis.port}` }, /^WRONGPASS .*\. The password was that of REDIS_URL\. Is it the one/)
+  await refusedFor(undefined, { REDIS_URL: `redis://:hush@127.0.0.1:${redis.port}` }, /^WRONGPASS .*\. The password was that of REDIS_URL\. Is it the current password/)
 })

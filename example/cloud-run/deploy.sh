@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034,SC2154 # its parts use what is set here, and the other way round
-# Deploys this folder to Cloud Run, with a Redis that joins its instances. What is there already stays as it is: run it again to deploy a change.
+# Deploys this folder to Cloud Run, with a Redis that connects its instances. It keeps what exists: run it again to deploy a change.
 set -euo pipefail
 
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -20,7 +20,7 @@ token_secret=$service-token-secret
 service_account=$service-run@$project.iam.gserviceaccount.com
 build_account=$service-build@$project.iam.gserviceaccount.com
 
-# Everything that will be needed is looked at before anything is made. To turn on an API makes and costs nothing.
+# Check everything before creating anything. Turning on an API creates nothing and costs nothing.
 check_gcloud
 check_package
 check_project
@@ -30,7 +30,7 @@ check_service
 check_redis
 check_budget
 
-# First the accounts and roles, as it takes minutes until Google knows them everywhere. Making Redis takes minutes, too.
+# Accounts and roles come first: they take minutes to become known everywhere, and so does creating Redis.
 create_account "$service_account" "$service: runs the service"
 create_account "$build_account" "$service: builds the image"
 grant projects "$project" roles/run.builder "$build_account"

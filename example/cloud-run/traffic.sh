@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # shellcheck disable=SC2034,SC2154 # deploy/gcloud.sh uses what is set here, and the other way round
-# Moves new connections of a service to the revision that deploy.sh --no-traffic made, in steps, and back.
+# Moves new connections of a service, in steps, to the revision that deploy.sh --no-traffic created, or back.
 set -euo pipefail
 
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -21,14 +21,14 @@ usage () {
 Usage: traffic.sh --to PERCENT [options]
        traffic.sh --rollback [options]
 
-Moves new connections to the revision that deploy.sh --no-traffic made (its tag is "canary"), or back. Open connections stay where they are.
+Moves new connections to the revision that deploy.sh --no-traffic created (its tag is "canary"), or back. Open connections stay where they are.
 
-  --to PERCENT         of new connections go to the canary, 1 to 100; with 100 it is no canary any more
-  --rollback           all new connections go to the revision before it (its tag is "previous")
+  --to PERCENT         share of new connections for the canary, 1 to 100; 100 ends the canary
+  --rollback           send all new connections to the previous revision (its tag is "previous")
   --revision NAME      roll back to this revision
   --project ID         Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT, else the one gcloud is set to)
-  --region REGION      of the service (default: $region)
-  --service NAME       (default: $service)
+  --region REGION      region of the service (default: $region)
+  --service NAME       name of the service (default: $service)
   --dry-run            print every command, and run none
   --help               print this
 END
@@ -44,7 +44,7 @@ while [ $# -gt 0 ]; do
       [ -n "${2:-}" ] || die "$1 needs a value"
       printf -v "${1#--}" %s "$2"
       shift ;;
-    *) die "unknown option $1; --help lists those there are" ;;
+    *) die "unknown option $1; --help lists all options" ;;
   esac
   shift
 done
@@ -57,7 +57,7 @@ else
 fi
 begin
 
-# Sets newest, canary and previous (revisions), and stable: that with the most connections but for the canary.
+# Sets newest, canary and previous (revisions), and stable: the revision with the largest share, apart from the canary.
 look_at_traffic () {
   local latest name percent tag most=0
   newest='' canary='' previous='' stable=''
@@ -89,19 +89,19 @@ if [ -n "$rollback" ]; then
     update+=(--to-tags=previous=100)
   fi
 else
-  [ -n "$canary" ] || die 'no revision has the tag "canary"; make one: deploy.sh --no-traffic'
-  # If all went to the canary already, or were sent there otherwise, the earlier one is still known.
+  [ -n "$canary" ] || die 'no revision has the tag "canary"; create one: deploy.sh --no-traffic'
+  # If the canary already has all connections, the tag "previous" stays as it is.
   [ -z "$stable" ] || update+=("--update-tags=previous=$stable")
   if [ "$to" -lt 100 ]; then
     update+=("--to-tags=canary=$to")
   else
-    [ "$newest" = "$canary" ] || die "$newest is newer than the canary ($canary); make a canary of what is to run: deploy.sh --no-traffic"
+    [ "$newest" = "$canary" ] || die "$newest is newer than the canary ($canary); create a canary of the version that you want: deploy.sh --no-traffic"
     # From here on the next deploy.sh reaches all clients again.
     update+=(--to-latest --remove-tags=canary)
   fi
 fi
 run "${update[@]}"
 [ -n "$dry_run" ] || cat <<END
-Done. Open connections stay where they are, for up to an hour: until the plugin closes them at 51 to 57 minutes, and their clients connect
+Done. Open connections stay where they are, for up to an hour: the plugin closes each at an age of 51 to 57 minutes, and its client connects
 again. Until then both revisions have instances, addresses in the subnet, and connections to Redis.
 END

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts Google's external Application Load Balancer and Cloud Armor in front of a Cloud Run service. What is there already stays as it is.
+# Puts Google's external Application Load Balancer and Cloud Armor in front of a Cloud Run service. It keeps what exists.
 set -euo pipefail
 
 project=${GOOGLE_CLOUD_PROJECT:-}
@@ -15,17 +15,17 @@ usage () {
   cat <<END
 Usage: setup.sh --domain DOMAIN [options]
 
-Puts an external Application Load Balancer with Cloud Armor in front of a service that runs on Cloud Run in one region or
-more. Running it again makes nothing twice. Once the certificate of the domain is active, it closes the service's own
-address: then clients can come through the load balancer only.
+Puts an external Application Load Balancer with Cloud Armor in front of a Cloud Run service in one or more regions.
+It can be run again: it creates nothing twice. Once the certificate of the domain is active, it closes the service's own
+address, so that clients can only connect through the load balancer.
 
-  --domain DOMAIN          of the certificate, such as chat.example.com
+  --domain DOMAIN          domain of the certificate, such as chat.example.com
   --project ID             Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT, else the one gcloud is set to)
-  --service NAME           of the Cloud Run service, the same in each region (default: $service)
-  --regions REGION,REGION  where it runs (default: $regions)
-  --name NAME              of everything that is made (default: the service's name)
-  --requests-per-minute N  that one address may send; a whole company may be behind one (default: $requests_per_minute)
-  --shared-redis           all regions use one Redis, so an instance without it stays ready: no region is better off
+  --service NAME           name of the Cloud Run service, the same in each region (default: $service)
+  --regions REGION,REGION  regions where it runs (default: $regions)
+  --name NAME              name of everything that is created (default: the service's name)
+  --requests-per-minute N  limit for one address; a whole company may share one (default: $requests_per_minute)
+  --shared-redis           all regions use one Redis, so an instance that loses it stays ready
   --dry-run                print every command as for an empty project, and run none
   --help                   print this
 END
@@ -47,28 +47,28 @@ while [ $# -gt 0 ]; do
       option=${1#--}
       printf -v "${option//-/_}" %s "$2"
       shift ;;
-    *) die "unknown option $1; --help lists those there are" ;;
+    *) die "unknown option $1; --help lists all options" ;;
   esac
   shift
 done
 
 [[ $domain =~ ^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z]{2,}$ ]] || die "--domain must be a domain like chat.example.com, not '$domain'"
 [[ $service =~ ^[a-z][a-z0-9-]*[a-z0-9]$ ]] || die "--service must be the name of a Cloud Run service, not $service"
-[[ $regions =~ ^[a-z]+-[a-z]+[0-9]+(,[a-z]+-[a-z]+[0-9]+)*$ ]] || die "--regions must be regions with commas in between, not $regions"
+[[ $regions =~ ^[a-z]+-[a-z]+[0-9]+(,[a-z]+-[a-z]+[0-9]+)*$ ]] || die "--regions must be regions separated by commas, not $regions"
 name=${name:-$service}
-[[ $name =~ ^[a-z][a-z0-9-]{0,51}[a-z0-9]$ ]] || die "--name must be 2 to 53 small letters, digits and -, not $name"
+[[ $name =~ ^[a-z][a-z0-9-]{0,51}[a-z0-9]$ ]] || die "--name must be 2 to 53 lowercase letters, digits and -, not $name"
 case $requests_per_minute in ''|*[!0-9]*|0*|????????*) die "--requests-per-minute must be a whole number from 1 to 1000000, not $requests_per_minute" ;; esac
 [ "$requests_per_minute" -le 1000000 ] || die "--requests-per-minute must be a whole number from 1 to 1000000, not $requests_per_minute"
 several=
 case $regions in *,*) several=yes ;; esac
 
-# Nobody is there to answer a question.
+# Nobody can answer a prompt.
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
 [ -n "$dry_run" ] || command -v gcloud > /dev/null || die 'gcloud is missing; install it as in https://cloud.google.com/sdk/docs/install, then: gcloud auth login'
 [ -n "$project" ] || project=$(gcloud config get-value project 2> /dev/null) || true
 [ -n "$project" ] || die 'no project; use --project ID, or: gcloud config set project ID'
 
-# Commands are shown on the script's output also where a function's output is taken.
+# Commands are shown on the script's output even when a function's output is captured.
 exec 3>&1
 
 # Shows a command as it can be typed.
@@ -87,13 +87,13 @@ run () {
   [ -n "$dry_run" ] || gcloud "$@" "--project=$project"
 }
 
-# Prints what gcloud answers. In a dry run that is nothing.
+# Prints the output of gcloud, or nothing in a dry run.
 ask () {
   show gcloud "$@"
   [ -n "$dry_run" ] || gcloud "$@" "--project=$project"
 }
 
-# Whether a describe finds its object. Anything else than "not found", a missing permission for example, ends the script.
+# Whether a describe finds its object. Any error other than "not found", such as a missing permission, ends the script.
 exists () {
   local output
   show gcloud "$@"
@@ -110,16 +110,16 @@ create () {
   exists compute "$collection" describe "$object" --global || run compute "$collection" create "$object" --global "$@"
 }
 
-# Without a service there is nothing to put it in front of. Of several regions, Cloud Run knows the health only with these two.
+# The service has to exist. With several regions, Cloud Run knows their health only with these two settings.
 need_service () {
   local found
   exists run services describe "$service" "--region=$1" || [ -n "$dry_run" ] ||
-    die "there is no service $service in $1; deploy it first, or name others with --service and --regions"
+    die "there is no service $service in $1; deploy it first, or use --service and --regions"
   [ -n "$several" ] || return 0
   found=$(ask run services describe "$service" "--region=$1" --format=yaml)
   [ -n "$dry_run" ] && return
-  case $found in *readinessProbe:*) ;; *) die "the service $service in $1 has no readiness probe, so a region that fails would keep its clients; deploy it with deploy.sh" ;; esac
-  case $found in *"minScale: '"[1-9]*) ;; *) die "the service $service in $1 may have no instance, and then no health; then: gcloud run services update $service --region=$1 --min=1" ;; esac
+  case $found in *readinessProbe:*) ;; *) die "the service $service in $1 has no readiness probe, so clients would stay in a region that fails; deploy it with deploy.sh" ;; esac
+  case $found in *"minScale: '"[1-9]*) ;; *) die "the service $service in $1 may scale to zero, and then Cloud Run does not know the region's health. To change that: gcloud run services update $service --region=$1 --min=1" ;; esac
 }
 
 enable_compute () {
@@ -128,7 +128,7 @@ enable_compute () {
   [ -n "$enabled" ] || run services enable compute.googleapis.com
 }
 
-# One address may send so many requests. What is sent over an open WebSocket is none.
+# Limits the requests of one address. Messages on an open WebSocket do not count.
 limit_requests () {
   local rules verb rule=(
     --src-ip-ranges='*' --action=throttle "--rate-limit-threshold-count=$requests_per_minute" --rate-limit-threshold-interval-sec=60
@@ -145,7 +145,7 @@ limit_requests () {
   run compute security-policies rules "$verb" 1000 "--security-policy=$name" "${rule[@]}"
 }
 
-# No timeout: a serverless backend takes none.
+# No timeout: a serverless backend does not accept one.
 create_backend () {
   local region policy groups
   create backend-services "$name" --load-balancing-scheme=EXTERNAL_MANAGED
@@ -176,7 +176,7 @@ create_https () {
   create forwarding-rules "$name-https" --load-balancing-scheme=EXTERNAL_MANAGED "--address=$name" "--target-https-proxy=$name" --ports=443
 }
 
-# HTTP is told to come back with HTTPS.
+# HTTP is redirected to HTTPS.
 create_redirect () {
   local map="{\"name\":\"$name-redirect\",\"defaultUrlRedirect\":{\"httpsRedirect\":true,\"redirectResponseCode\":\"MOVED_PERMANENTLY_DEFAULT\"}}"
   if ! exists compute url-maps describe "$name-redirect" --global; then
@@ -187,7 +187,7 @@ create_redirect () {
   create forwarding-rules "$name-http" --load-balancing-scheme=EXTERNAL_MANAGED "--address=$name" "--target-http-proxy=$name-redirect" --ports=80
 }
 
-# Both at once. While the service has an address of its own, clients that use it could forge theirs if the app trusted a proxy.
+# Both at once: as long as clients can use the service's own address, they could forge theirs if the app trusted a proxy.
 close_service () {
   local region env=TRUSTED_PROXIES=1
   [ -z "$several" ] || [ -n "$shared_redis" ] || env=$env,REDIS_READINESS=always
@@ -196,7 +196,7 @@ close_service () {
   done
 }
 
-trap '[ $? -eq 0 ] || echo "setup.sh: stopped. What was made stays; run it again to go on." >&2' EXIT
+trap '[ $? -eq 0 ] || echo "setup.sh: stopped. What was created stays. Run it again to continue." >&2' EXIT
 
 for region in ${regions//,/ }; do need_service "$region"; done
 enable_compute
@@ -211,6 +211,6 @@ status=$(ask compute ssl-certificates describe "$name" --global --format='value(
 case $dry_run$status in
   yes|ACTIVE) close_service; [ -n "$dry_run" ] || echo "Ready: https://$domain" ;;
   *)
-    echo "The certificate is $status. Make an A record that leads $domain to $address. It then takes minutes to hours until the certificate is ACTIVE."
-    echo "Then run this again. Until then clients use the service's own address, as before." ;;
+    echo "The certificate is $status. Create an A record that points $domain to $address. Then it takes minutes to hours until the certificate is ACTIVE."
+    echo "Run this again when it is. Until then clients keep using the service's own address." ;;
 esac

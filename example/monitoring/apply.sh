@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Brings the dashboard, the alert policies, the log-based metrics and the service level objectives into a project:
-# creates what is missing, updates what is there. Needs gcloud and curl.
+# Applies the dashboard, the alert policies, the log-based metrics and the service level objectives to a project:
+# creates what is missing, updates what exists. Needs gcloud and curl.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 api=https://monitoring.googleapis.com/v3
-# What is there is found by this label, the service's and the alert's, and never by a display name.
+# Existing resources are found by this label and those of the service and the alert, never by a display name.
 made_by=fastify-cloud-run-websocket
 
 usage () {
@@ -16,14 +16,14 @@ usage: apply.sh --project PROJECT --service SERVICE [--notification-channel CHAN
   --service               the Cloud Run service, which is the label "job" of its metrics
   --notification-channel  gets the alerts: projects/PROJECT/notificationChannels/ID; repeat it for more.
                           Without one a policy keeps the channels it has
-  --valkey --redis        the instance of Memorystore for Valkey, or for Redis: with alerts on its memory and CPU
-  --uptime                the host whose /health Google is to probe every minute, with an alert
+  --valkey --redis        the instance of Memorystore for Valkey, or for Redis: adds alerts on its memory and CPU
+  --uptime                the host whose /health Google probes every minute: adds an alert
   --runbook               where you publish runbook.md: the alerts link to it.
                           Without it an alert contains its section of the runbook
   --region                fills in REGION in the runbook
-  --cluster               the label "cluster" of the metrics: __run__, which is Cloud Run, unless given.
-                          Elsewhere there are no log-based metrics, and no objective on availability
-  --dry-run               calls nothing: renders the files into a new folder and prints every command
+  --cluster               the label "cluster" of the metrics (default: __run__, which is Cloud Run).
+                          Other values leave out the log-based metrics and the objective on availability
+  --dry-run               renders the files into a new folder, prints every command, and runs none
 END
 }
 
@@ -69,7 +69,7 @@ name_form='^[a-z][a-z0-9-]*$'
 [[ $cluster =~ ^[A-Za-z0-9_-]+$ ]] || stop '--cluster must be the name of a cluster'
 [[ -z $runbook || ( $runbook =~ ^https?:// && $runbook != *[\|\&\\\"\ ]* ) ]] || stop '--runbook must be a URL, without | & \ and "'
 
-# Whatever can be known to be missing is found before anything is made.
+# Check requirements before creating anything.
 if ! $dry; then
   command -v gcloud > /dev/null || give_up 'gcloud is not on the PATH'
   command -v curl > /dev/null || give_up 'curl is not on the PATH'
@@ -116,7 +116,7 @@ run () {
   $dry || "$@"
 }
 
-# What a command prints, as `found`; of a dry run nothing.
+# Sets `found` to the output of a command, or to nothing in a dry run.
 look_up () {
   printf '%q ' "$@"
   echo
@@ -149,7 +149,7 @@ apply_dashboard () {
   fi
   [ -n "$name" ] || return 0
   either 'where one has, whose etag goes into the file'
-  # The etag says which version is meant: somebody else's change in between is an error, not lost.
+  # With the etag, a change that somebody else made in between is an error, and is not lost.
   $dry || sed -i.bak "1s|{|{ \"etag\": \"$etag\",|" "$file"
   run gcloud monitoring dashboards update "$name" --project "$project" --config-from-file "$file"
 }
@@ -166,7 +166,7 @@ apply_policy () {
     either 'where none has the labels of this one'
     run gcloud monitoring policies create --project "$project" --policy-from-file "$file" ${channels:+--notification-channels "$channels"}
   fi
-  # The file replaces the policy, its channels included: without new ones it keeps those it has.
+  # The file replaces the policy, including its channels. Without new channels, keep the existing ones.
   kept=${channels:-$kept}
   [ -n "$kept" ] || silent=$((silent + 1))
   [ -n "$name" ] || return 0
@@ -174,7 +174,7 @@ apply_policy () {
   run gcloud monitoring policies update "$name" --project "$project" --policy-from-file "$file" ${kept:+--set-notification-channels "$kept"}
 }
 
-# They are the same for all services of a project: their filters name none.
+# Log metrics are shared by all services of a project: their filters name no service.
 apply_log_metric () {
   local file=$1 name
   name=$(basename "$file" .json)
@@ -195,7 +195,7 @@ apply_uptime () {
   run gcloud monitoring uptime create "$service: /health" --project "$project" --resource-type uptime-url --resource-labels "host=$uptime,project_id=$project" --protocol https --path /health --period 1 --user-labels "service=$service,made-by=$made_by"
 }
 
-# gcloud knows no services and objectives. The token goes through stdin: arguments are for everybody to see.
+# gcloud has no commands for services and objectives. The token goes through stdin, because anyone can see arguments.
 call () {
   printf 'header = "Authorization: Bearer %s"\n' "$token" | curl --config - --silent --show-error --header "x-goog-user-project: $project" --header 'content-type: application/json' "$@"
 }
@@ -219,7 +219,7 @@ apply_resource () {
     either 'where it answers 200'
     send PATCH "$collection/$id" "$file"
   fi
-  case $status in 200|404|'') ;; *) give_up "it answered $status" ;; esac
+  case $status in 200|404|'') ;; *) give_up "the Monitoring API answered $status" ;; esac
 }
 
 for path in "$here"/dashboard.json "$here"/service.json "$here"/slo-*.json "$here"/alerts/*.json "$here"/log-metrics/*.json; do render "${path#"$here/"}"; done
@@ -228,7 +228,7 @@ for path in "$here"/dashboard.json "$here"/service.json "$here"/slo-*.json "$her
 [ -z "$uptime" ] || render optional/uptime.json
 [ "$cluster" = __run__ ] || rm -r "$rendered/log-metrics" "$rendered/slo-availability.json"
 
-# First what others refer to.
+# Resources that others refer to come first.
 if [ -d "$rendered/log-metrics" ]; then
   look_up gcloud logging metrics list --project "$project" --format 'value(name)'
   for file in "$rendered"/log-metrics/*.json; do apply_log_metric "$file"; done
@@ -245,5 +245,5 @@ for file in "$rendered"/slo-*.json; do
   apply_resource "$services/$service-websocket/serviceLevelObjectives" service_level_objective_id "${id%.json}" "$file"
 done
 
-[ "$silent" -eq 0 ] || $dry || echo "apply.sh: $silent alerts notify nobody. Name a channel: --notification-channel projects/$project/notificationChannels/ID (gcloud beta monitoring channels list --project $project)" >&2
-[ -n "$valkey$redis" ] || echo 'apply.sh: nothing watches the memory of Redis. With Memorystore: --valkey INSTANCE or --redis INSTANCE' >&2
+[ "$silent" -eq 0 ] || $dry || echo "apply.sh: $silent alerts notify nobody. Add a notification channel: --notification-channel projects/$project/notificationChannels/ID (gcloud beta monitoring channels list --project $project)" >&2
+[ -n "$valkey$redis" ] || echo 'apply.sh: nothing watches the memory of Redis. For Memorystore, add --valkey INSTANCE or --redis INSTANCE' >&2

@@ -1,4 +1,4 @@
-# The service runs as this account, which may do nothing else.
+# The service runs as this account, which has no other rights.
 resource "google_service_account" "run" {
   account_id   = "${var.service}-run"
   display_name = "${var.service}: runs the service"
@@ -11,7 +11,7 @@ resource "google_project_iam_member" "run" {
     # Metrics, through the Telemetry API. Log entries on stdout need no role.
     "roles/telemetry.metricsWriter",
     "roles/serviceusage.serviceUsageConsumer",
-    # Redis takes access tokens of this account.
+    # Redis accepts access tokens of this account.
     "roles/memorystore.dbConnectionUser"
   ])
 

@@ -22,13 +22,13 @@ resource "google_billing_budget" "this" {
     }
   }
 
-  # Before it is spent.
+  # Alerts come before the budget is spent.
   threshold_rules {
     threshold_percent = 1
     spend_basis       = "FORECASTED_SPEND"
   }
 
-  # Without it only the administrators of the billing account get a mail.
+  # Without channels, only the administrators of the billing account get mail.
   dynamic "all_updates_rule" {
     for_each = length(var.notification_channels) == 0 ? [] : [var.notification_channels]
 

@@ -1,4 +1,4 @@
-# Global external Application Load Balancer, if there is a domain. A record of the domain has to lead to its address.
+# Global external Application Load Balancer, if there is a domain. An A record of the domain has to point to its address.
 locals {
   with_load_balancer = var.domain == null ? 0 : 1
 }
@@ -28,7 +28,7 @@ resource "google_compute_security_policy" "this" {
 
   name = var.service
 
-  # Only requests are counted. What is sent over an open WebSocket is none.
+  # Only requests are counted. Messages on an open WebSocket are not.
   rule {
     description = "one address"
     priority    = 1000
@@ -71,7 +71,7 @@ resource "google_compute_security_policy" "this" {
   depends_on = [google_project_service.apis]
 }
 
-# Without timeout_sec: a serverless backend takes none, and Cloud Run's own limit of an hour stays.
+# No timeout_sec: a serverless backend does not accept one, and Cloud Run's own limit of an hour applies.
 resource "google_compute_backend_service" "this" {
   count = local.with_load_balancer
 

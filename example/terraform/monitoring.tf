@@ -1,4 +1,4 @@
-# Dashboard, alerts, log metrics and objectives are the files of example/monitoring, which apply.sh brings to Google as
+# Dashboard, alerts, log metrics and objectives are the files of example/monitoring, which apply.sh sends to Google as
 # they are. Here each field of a file becomes the argument of the same name.
 locals {
   monitoring = coalesce(var.monitoring_folder, "${path.module}/../monitoring")
@@ -15,7 +15,7 @@ locals {
     "$${HOST}", local.host)
   }
 
-  # Of the optional ones those for what is made here.
+  # Of the optional alerts, only those for what this module creates.
   alerts = { for name, text in local.monitoring_files : trimsuffix(basename(name), ".json") => jsondecode(text)
     if dirname(name) == "alerts" || contains(["optional/memorystore-valkey.json", "optional/uptime.json"], name)
   }
@@ -162,7 +162,7 @@ resource "google_monitoring_slo" "this" {
   }
 }
 
-# Google asks from several places whether the service answers.
+# Google probes from several places whether the service answers.
 resource "google_monitoring_uptime_check_config" "this" {
   display_name = "${var.service}: /health"
   timeout      = "10s"
@@ -332,6 +332,6 @@ resource "google_monitoring_alert_policy" "this" {
     }
   }
 
-  # They may ask for a log metric or an objective.
+  # They may refer to a log metric or an objective.
   depends_on = [google_logging_metric.this, google_monitoring_slo.this]
 }

@@ -3,7 +3,7 @@ locals {
   # an hour beside the new ones: four for each. Google keeps four of each subnet for itself.
   run_prefix = min(26, 32 - ceil(log(4 * var.max_instances + 4, 2)))
 
-  # A sixteenth of the range for each region, so that the subnet of its instances can grow where it is.
+  # Each region gets a sixteenth of the range, so that the subnet of its instances can grow in place.
   region_ranges = { for i, region in var.regions : region => cidrsubnet(var.address_range, 4, i) }
   region_prefix = tonumber(split("/", var.address_range)[1]) + 4
   run_ranges    = { for region, range in local.region_ranges : region => cidrsubnet(range, local.run_prefix - local.region_prefix, 0) }
@@ -38,7 +38,7 @@ resource "google_compute_subnetwork" "redis" {
   ip_cidr_range = each.value
 }
 
-# Lets Memorystore make its endpoints in that subnet.
+# Lets Memorystore create its endpoints in that subnet.
 resource "google_network_connectivity_service_connection_policy" "redis" {
   for_each = local.redis_ranges
 

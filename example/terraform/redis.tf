@@ -1,9 +1,9 @@
 locals {
-  # For each region the one whose Redis it uses.
+  # For each region, the region whose Redis it uses.
   redis_of = { for region in var.regions : region => coalesce(var.redis_region, region) }
 }
 
-# Memorystore for Valkey joins the instances.
+# Memorystore for Valkey connects the instances.
 resource "google_memorystore_instance" "redis" {
   for_each = toset(values(local.redis_of))
 

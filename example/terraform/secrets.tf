@@ -1,4 +1,4 @@
-# The value is made when it is needed, and reaches neither a plan nor a state.
+# The value is generated when it is needed, and is in no plan and no state.
 ephemeral "random_password" "token" {
   length  = 43
   special = false
@@ -19,7 +19,7 @@ resource "google_secret_manager_secret_version" "token" {
   secret                 = google_secret_manager_secret.token.id
   secret_data_wo         = ephemeral.random_password.token.result
   secret_data_wo_version = var.token_secret_version
-  # Instances of the revision before may still start with it.
+  # Instances of the previous revision may still start with it.
   deletion_policy = "ABANDON"
 
   lifecycle {

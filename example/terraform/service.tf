@@ -28,7 +28,7 @@ resource "google_cloud_run_v2_service" "this" {
   deletion_protection = var.deletion_protection
   # Browsers have no Google identity. Users log in to the app.
   invoker_iam_disabled = true
-  # Who could go around the load balancer would go around Cloud Armor, and could forge an address.
+  # Clients that bypass the load balancer would bypass Cloud Armor, and could forge their address.
   ingress = var.domain == null ? "INGRESS_TRAFFIC_ALL" : "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER"
 
   # For all revisions together: a rollout does not keep more instances than this.
@@ -70,7 +70,7 @@ resource "google_cloud_run_v2_service" "this" {
       }
 
       resources {
-        # Heartbeat, metrics and the link to Redis go on without connections. An instance with one is billed anyway.
+        # Heartbeat, metrics and Redis keep working without connections. An instance with connections is billed anyway.
         cpu_idle          = false
         startup_cpu_boost = true
         limits = {
@@ -169,6 +169,6 @@ resource "google_cloud_run_v2_service" "this" {
     }
   }
 
-  # An instance that starts before it may read its secrets or log in to Redis is a failed deployment.
+  # A deployment fails if an instance starts before it may read its secrets and log in to Redis.
   depends_on = [google_project_iam_member.run, google_secret_manager_secret_iam_member.run]
 }

@@ -15,12 +15,12 @@ variable "service" {
 
   validation {
     condition     = can(regex("^[a-z][a-z0-9-]{0,22}[a-z0-9]$", var.service))
-    error_message = "service must be 2 to 24 small letters, digits and -: names of service accounts have at most 30 characters."
+    error_message = "service must be 2 to 24 lowercase letters, digits and -: names of service accounts have at most 30 characters."
   }
 }
 
 variable "regions" {
-  description = "Where the service runs. Append to it only: a region's place decides its addresses."
+  description = "Regions of the service. Only append to this list: a region's place in it decides its addresses."
   type        = list(string)
   default     = ["us-central1"]
 
@@ -35,30 +35,30 @@ variable "regions" {
 }
 
 variable "domain" {
-  description = "Domain of an external load balancer with Cloud Armor, such as chat.example.com. Null makes none: clients use the service's run.app address."
+  description = "Domain of an external load balancer with Cloud Armor, such as chat.example.com. With null there is none, and clients use the service's run.app address."
   type        = string
   default     = null
 }
 
 variable "requests_per_minute" {
-  description = "What Cloud Armor lets one address send. A whole company may be behind one address, and comes back at once."
+  description = "Requests that Cloud Armor allows from one address. A whole company may share one address, and reconnect at once."
   type        = number
   default     = 6000
 }
 
 variable "min_instances" {
-  description = "Instances of a region that are always there."
+  description = "Instances per region that always run."
   type        = number
   default     = 1
 
   validation {
     condition     = var.min_instances >= (length(var.regions) == 1 ? 0 : 1) && var.min_instances <= var.max_instances
-    error_message = "min_instances must not be more than max_instances, and with several regions at least 1: without an instance Cloud Run knows no health."
+    error_message = "min_instances must not be more than max_instances, and with several regions at least 1: without an instance Cloud Run cannot know a region's health."
   }
 }
 
 variable "max_instances" {
-  description = "Instances of a region at the most. They limit the bill, and decide the size of the subnet."
+  description = "Maximum of instances per region. It limits the bill, and decides the size of the subnet."
   type        = number
   default     = 100
 
@@ -81,7 +81,7 @@ variable "memory" {
 }
 
 variable "concurrency" {
-  description = "Requests of an instance, and so its connections."
+  description = "Concurrent requests per instance, and so connections."
   type        = number
   default     = 1000
 
@@ -120,7 +120,7 @@ variable "env" {
 }
 
 variable "canary_percent" {
-  description = "Share of the new clients that the newest revision gets. Below 100, stable_revisions must say who gets the rest. 0 takes it back."
+  description = "Share of the new clients that the newest revision gets. Below 100, stable_revisions must say which revisions get the rest. 0 rolls back."
   type        = number
   default     = 100
 
@@ -131,7 +131,7 @@ variable "canary_percent" {
 }
 
 variable "stable_revisions" {
-  description = "For each region the revision that keeps the other clients during a canary, such as { us-central1 = \"chat-00041-abc\" }."
+  description = "For each region, the revision that gets the other clients during a canary, such as { us-central1 = \"chat-00041-abc\" }."
   type        = map(string)
   default     = {}
 }
@@ -148,7 +148,7 @@ variable "address_range" {
 }
 
 variable "redis_region" {
-  description = "One region whose Redis all regions use, so that they share their channels. Null gives each region a Redis of its own."
+  description = "One region whose Redis all regions use, so that they share channels. With null each region has its own Redis."
   type        = string
   default     = null
 
@@ -171,31 +171,31 @@ variable "redis_node_type" {
 }
 
 variable "redis_replicas" {
-  description = "Replicas of each shard. With none, maintenance or a crash empties Redis."
+  description = "Replicas of each shard. Without one, maintenance or a crash empties Redis."
   type        = number
   default     = 1
 }
 
 variable "redis_shards" {
-  description = "Shards of a Valkey in cluster mode. Null means cluster mode off: one node and its replicas. It cannot be changed in place."
+  description = "Shards of Valkey in cluster mode. Null turns cluster mode off: one node and its replicas. It cannot be changed in place."
   type        = number
   default     = null
 }
 
 variable "token_secret_version" {
-  description = "Raise it to make a new secret for the tokens of SDK clients. Tokens that were signed with the old one are then refused."
+  description = "Increase it to create a new secret for the tokens of SDK clients. Tokens signed with the old one are then refused."
   type        = number
   default     = 1
 }
 
 variable "monitoring_folder" {
-  description = "Folder with the dashboard, alerts, log metrics and objectives. Null is the folder monitoring beside this one."
+  description = "Folder with the dashboard, alerts, log metrics and objectives. Null means the folder monitoring beside this one."
   type        = string
   default     = null
 }
 
 variable "notification_channels" {
-  description = "Who gets the alerts: projects/PROJECT/notificationChannels/ID. Without one nobody is told."
+  description = "Notification channels for the alerts: projects/PROJECT/notificationChannels/ID. Without one nobody is notified."
   type        = list(string)
   default     = []
 }
@@ -211,13 +211,13 @@ variable "runbook" {
 }
 
 variable "billing_account" {
-  description = "ID of the billing account that gets the budget, such as 012345-567890-ABCDEF. Null makes no budget."
+  description = "ID of the billing account that gets the budget, such as 012345-567890-ABCDEF. With null there is no budget."
   type        = string
   default     = null
 }
 
 variable "monthly_budget" {
-  description = "What the project may cost in a month, in the billing account's currency. Alerts come at half, nine tenths and all of it."
+  description = "Monthly budget of the project, in the billing account's currency. Alerts come at 50, 90 and 100% of it."
   type        = number
   default     = 500
 }

@@ -1,5 +1,5 @@
 terraform {
-  # Values that reach no state (ephemeral, write-only) came with 1.11.
+  # Ephemeral and write-only values, which are not in the state, need 1.11.
   required_version = ">= 1.11"
 
   required_providers {
@@ -7,7 +7,7 @@ terraform {
       source  = "hashicorp/google"
       version = ">= 7.46, < 8.0"
     }
-    # Only for the service: its scaling target is not in the other one yet.
+    # Only for the service: the other provider does not have its scaling target yet.
     google-beta = {
       source  = "hashicorp/google-beta"
       version = ">= 7.46, < 8.0"
@@ -21,7 +21,7 @@ terraform {
 
 provider "google" {
   project = var.project
-  # Budgets are an API that asks who pays for the calls.
+  # The budget API requires a project that pays for the calls.
   billing_project       = var.project
   user_project_override = true
 }

@@ -9,10 +9,10 @@ const commands: Readonly<Record<string, () => Promise<Command>>> = {
 
 const USAGE = `Usage: fastify-cloud-run-websocket COMMAND [options]
 
-  plan   what a service needs and costs on Cloud Run, GKE and App Engine
-  load   connects clients to a service of yours, and measures what arrives
+  plan   calculates what a service needs and costs on Cloud Run, GKE and App Engine
+  load   connects clients to your service, and measures what arrives
 
-COMMAND --help lists its options.
+Use COMMAND --help for the options of a command.
 `
 
 /** Runs a command. Resolves to the exit code: 0, or 1 if it failed, or 2 for wrong arguments. */
@@ -23,7 +23,7 @@ export async function run ([name, ...args]: readonly string[], terminal: Termina
     return name === undefined ? 2 : 0
   }
   try {
-    if (!Object.hasOwn(commands, name)) throw new UsageError(`unknown command ${name}. There are ${Object.keys(commands).join(' and ')}`)
+    if (!Object.hasOwn(commands, name)) throw new UsageError(`unknown command ${name}. The commands are ${Object.keys(commands).join(' and ')}`)
     return await (await commands[name]!())(args, terminal)
   } catch (error) {
     if (!(error instanceof UsageError)) throw error

@@ -8,9 +8,9 @@ import type { RedisSource } from './redis-source.ts'
 
 const nameOf = (variable: string) => `redis (env ${variable})`
 
-/** Settings that say nothing without an address. */
+/** Settings that have no meaning without an address. */
 const SETTINGS = ['REDIS_CA_FILE', 'REDIS_PASSWORD_FILE', 'REDIS_AUTH', 'REDIS_CLUSTER'] as const
-const ADDRESS = 'an address as well, in REDIS_URL or REDISHOST: without one there is no Redis'
+const ADDRESS = 'an address as well, in REDIS_URL or REDISHOST: without an address the app does not use Redis'
 
 interface Address {
   readonly from: 'REDIS_URL' | 'REDISHOST'

@@ -43,7 +43,7 @@ t.test('it finds what comes twice', async (t) => {
   const url = await startScripted(t, answering((publication, number) => number === 3 ? [publication, publication] : publication))
   const { code, report } = await runLoad(url, ...ONE)
   t.equal(code, 1)
-  t.strictSame(report.problems, ['1 deliveries came twice'])
+  t.strictSame(report.problems, ['1 deliveries were duplicated'])
   t.equal(report.deliveries.received, report.publications.sent)
 })
 
@@ -57,7 +57,7 @@ t.test('it finds what is lost, and what comes after something that was sent late
   const { code, report } = await runLoad(url, ...ONE)
   t.equal(code, 1)
   t.match(report.deliveries, { lost: 1, outOfOrder: 1, duplicated: 0 })
-  t.strictSame(report.problems, ['1 deliveries were lost', '1 deliveries came in the wrong order'])
+  t.strictSame(report.problems, ['1 deliveries were lost', '1 deliveries were out of order'])
   t.equal((await runLoad(url, ...ONE, '--max-lost', '1')).report.problems.includes('1 deliveries were lost'), false)
 })
 
@@ -67,7 +67,7 @@ t.test('it finds offsets that do not follow each other', async (t) => {
     return command.subscribe === undefined ? base(command, ...rest) : { id: command.id, subscribe: { recoverable: true, offset: 0, epoch: '' } }
   })
   const { report } = await runLoad(url, ...ONE)
-  t.strictSame(report.problems, ['1 offsets did not follow the one before'])
+  t.strictSame(report.problems, ['1 offsets did not follow the previous one'])
 })
 
 t.test('it answers pings, and takes what is not for it', async (t) => {

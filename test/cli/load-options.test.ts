@@ -79,24 +79,24 @@ t.test('wrong arguments are named, with what is allowed', async (t) => {
   const wrong: Array<[string[], RegExp]> = [
     [[], /^load needs --url/],
     [['wss://chat.example.com'], /Unexpected argument/],
-    [['--url', 'chat.example.com'], /^--url is 'chat.example.com'. It has to be a URL that starts with ws:/],
+    [['--url', 'chat.example.com'], /^--url is 'chat.example.com'. It must be a URL that starts with ws:/],
     [['--url', 'ftp://chat.example.com'], /^--url is/],
-    [['--url', 'wss://me:secret@chat.example.com'], /^--url must not hold a password/],
-    [[...URL_ARGS, '--path', 'ws'], /^--path is 'ws'. It has to be a path that starts with/],
-    [[...URL_ARGS, '--protocol', 'mqtt'], /^--protocol is 'mqtt'. It has to be sdk or plain/],
-    [[...URL_ARGS, '--connections', '0'], /^--connections is '0'. It has to be a whole number from 1 to 20000/],
+    [['--url', 'wss://me:secret@chat.example.com'], /^--url must not contain a user or a password/],
+    [[...URL_ARGS, '--path', 'ws'], /^--path is 'ws'. It must be a path that starts with/],
+    [[...URL_ARGS, '--protocol', 'mqtt'], /^--protocol is 'mqtt'. It must be sdk or plain/],
+    [[...URL_ARGS, '--connections', '0'], /^--connections is '0'. It must be a whole number from 1 to 20000/],
     [[...URL_ARGS, '--connections', '20001'], /^--connections/],
     [[...URL_ARGS, '--publish', '1.5'], /^--publish/],
-    [[...URL_ARGS, '--duration', '61m'], /^--duration is '61m'. It has to be a duration from 1000 ms to 60 min/],
+    [[...URL_ARGS, '--duration', '61m'], /^--duration is '61m'. It must be a duration from 1000 ms to 60 min/],
     [[...URL_ARGS, '--ramp', 'soon'], /^--ramp/],
-    [[...URL_ARGS, '--channel-prefix', 'load'], /^--channel-prefix is 'load'. It has to be a namespace and a colon/],
-    [[...URL_ARGS, '--channels', '2', '--subscriptions', '3'], /^--subscriptions is '3'. It has to be at most --channels, which is 2/],
-    [[...URL_ARGS, '--header', 'no colon'], /^--header has to be 'name: value'/],
+    [[...URL_ARGS, '--channel-prefix', 'load'], /^--channel-prefix is 'load'. It must be a namespace and a colon/],
+    [[...URL_ARGS, '--channels', '2', '--subscriptions', '3'], /^--subscriptions is '3'. It must be at most --channels, which is 2/],
+    [[...URL_ARGS, '--header', 'no colon'], /^--header must be 'name: value'/],
     [[...URL_ARGS, '--header', 'a: b\r\nc: d'], /^--header/],
-    [[...URL_ARGS, '--token', 'a', '--token-secret', SECRET], /^give one of --token/],
-    [[...URL_ARGS, '--token-secret', 'short'], /^the secret of tokens has 5 bytes/],
+    [[...URL_ARGS, '--token', 'a', '--token-secret', SECRET], /^use only one of --token/],
+    [[...URL_ARGS, '--token-secret', 'short'], /^the token secret has 5 bytes/],
     [[...URL_ARGS, '--token-secret-file', '/nowhere'], /^--token-secret-file: .*ENOENT/],
-    [[...URL_ARGS, '--token-claims', '[]'], /^--token-claims is '\[\]'. It has to be a JSON object/],
+    [[...URL_ARGS, '--token-claims', '[]'], /^--token-claims is '\[\]'. It must be a JSON object/],
     [[...URL_ARGS, '--token-claims', '{'], /^--token-claims/],
     [[...URL_ARGS, '--connection', '5'], /^unknown option --connection. Did you mean --connections\?$/],
     [[...URL_ARGS, '--something-else', '5'], /something-else.*See load --help/s]
@@ -125,12 +125,12 @@ t.test('more upgrades a minute than the plugin takes by default get a warning', 
   const text = (...args: string[]) => announcement(readOptions([...URL_ARGS, ...args])!)
   t.equal(text('--connections', '7000'), 'Connecting 7000 sdk clients to wss://chat.example.com/connection/websocket within 88 s,' +
     ' then 10 publications of 128 bytes a second for 60 s.\n')
-  t.match(text('--connections', '7000', '--ramp', '10s'), /\nWarning: 7000 upgrades in a minute come from one address[^]*429/)
-  t.match(text('--connections', '20000', '--ramp', '2m'), /Warning: 10000 upgrades/)
+  t.match(text('--connections', '7000', '--ramp', '10s'), /\nWarning: one address sends 7000 upgrades in a minute[^]*429/)
+  t.match(text('--connections', '20000', '--ramp', '2m'), /Warning: one address sends 10000 upgrades/)
 })
 
 t.test('more connections than the process may have open are refused before the first one', async (t) => {
-  t.throws(() => checkFiles(1_000, 1_024), Object.assign(new UsageError(), { message: /^1000 connections need 1064 open files, and this process may have 1024/ }))
+  t.throws(() => checkFiles(1_000, 1_024), Object.assign(new UsageError(), { message: /^1000 connections need 1064 open files, but this process may have only 1024/ }))
   t.doesNotThrow(() => checkFiles(960, 1_024))
   t.doesNotThrow(() => checkFiles(1_000, undefined))
   t.ok(openFileLimit() === undefined || openFileLimit()! > 0)

@@ -39,10 +39,10 @@ t.test('it is read on light and on dark pages', async (t) => {
 t.test('more connections than the axis has make it longer, and what is unknown is named', async (t) => {
   const shown = texts(draw('--connections 400000 --region asia-northeast1'))
   t.ok(shown.includes('400,000'))
-  t.ok(shown.some(text => text.startsWith('Without Redis, egress, load balancer, instances: no price is known')))
+  t.ok(shown.some(text => text.startsWith('Without Redis, egress, load balancer, instances: the price is unknown')))
   const svg = drawPlan(planOf('', { prices: { logGib: 1 } }), new Prices('us-central1', { prices: { logGib: 1 } }))
   t.ok(texts(svg).some(text => text.includes('(prices.json), 1 of them replaced; ')))
-  t.ok(texts(draw('--average 50%')).some(text => text.endsWith('5,000 open as a mean.')))
+  t.ok(texts(draw('--average 50%')).some(text => text.endsWith('5,000 open on average.')))
 })
 
 t.test('axes have round steps, and end above the greatest value', async (t) => {

@@ -57,7 +57,7 @@ t.test('where CPU is full before the connections are, instances take fewer of th
   t.equal(instances.limit, 'cpu')
   t.ok(instances.perInstance < 900)
   t.ok(cores <= 0.6)
-  t.ok(made.warnings.some(warning => warning.startsWith('CPU is full before')))
+  t.ok(made.warnings.some(warning => warning.startsWith('CPU is the limit')))
   t.equal(platform(planOf('--connections 100 --messages 100000 --channel-size all')).instances.perInstance, 1, 'never fewer than one')
 })
 
@@ -151,12 +151,12 @@ t.test('what is worth a warning has one', async (t) => {
     const { warnings } = planOf(args)
     for (const start of starts) t.ok(warnings.some(warning => warning.startsWith(start)), `${args}: ${start}`)
   }
-  has('--connections 250000', 'One Redis does not carry this', 'By default a revision may have 100 to 200', 'A deployment runs', 'The mean is taken')
-  has('--connections 2000000', 'Cloud Run has 1,000 instances')
+  has('--connections 250000', 'One Redis is not enough', 'By default a revision may have 100 to 200', 'A deployment runs', 'Without --average')
+  has('--connections 2000000', 'Cloud Run allows 1,000 instances')
   has('--connections 250000 --redis redis', 'One Redis would be')
   has('--connections 10000000 --messages-each 4', 'Memorystore for Valkey has 250 shards at most')
   has('--replicas 0', 'Without a replica')
-  has('--users 10000 --tabs 10', 'Each user has 10 connections. One per user, shared between tabs (SharedWorker), would save 90 % of them.')
+  has('--users 10000 --tabs 10', 'Each user has 10 connections. One connection per user, shared between tabs (SharedWorker), would save 90% of them.')
   has('--channel-size all --messages 10 --connections 100000', 'Egress is ')
 })
 

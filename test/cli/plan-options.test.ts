@@ -46,7 +46,7 @@ t.test('every option has a default', async (t) => {
   })
 })
 
-t.test('the mean is a number or a share of the peak', async (t) => {
+t.test('the average is a number or a percentage of the peak', async (t) => {
   t.equal(inputOf('--connections', '5000', '--average', '40%').average, 2_000)
   t.equal(inputOf('--connections', '5000', '--average', '40').average, 40)
 })
@@ -70,7 +70,7 @@ t.test('a wrong value is an error that says what is allowed', async (t) => {
     [['--connections', '1.5'], /^--connections is "1\.5"\. Allowed: a whole number/],
     [['--connections', ''], /^--connections is ""\. Allowed: a whole number/],
     [['--tabs', 'two'], '--tabs is "two". Allowed: a whole number from 1'],
-    [['--average', '0'], '--average is "0". Allowed: a number up to that of the connections, or a share of it such as 40%'],
+    [['--average', '0'], '--average is "0". Allowed: a number up to that of the connections, or a percentage of it such as 40%'],
     [['--average', '101%'], /^--average is "101%"/],
     [['--average', 'half'], /^--average is "half"/],
     [['--messages', '-1'], /^plan: Option '--messages' argument is ambiguous/],

@@ -34,7 +34,7 @@ t.test('the other figures of the page are those of the model', async (t) => {
   const deployment = (args: string) => `$${platform(planOf(args)).deployment!.toFixed(2)}`
   t.ok(page.includes(`${deployment('--connections 20000 --average 40%')} in the example, ${deployment('--connections 250000')} with 250,000 connections`))
   t.match(platform(planOf('--users 20000 --tabs 10')).instances, { peak: 223 })
-  t.match(page, /a fleet of 223 instances instead of\n {2}23/)
+  t.match(page, /takes 223 instances instead of\s+23/)
 })
 
 t.test("the guide's instances come out with the prices on the page", async (t) => {

@@ -29,8 +29,8 @@ t.test('--help lists every option with its default, and plans nothing', async (t
   const { code, stdout } = await runPlan('--help')
   t.equal(code, 0)
   t.equal(stdout, usage())
-  t.match(stdout, /--connections N +open at once, at the peak \(10000\)/)
-  t.match(stdout, /--users N +people at the peak, instead of --connections\n/)
+  t.match(stdout, /--connections N +connections open at once at the peak \(10000\)/)
+  t.match(stdout, /--users N +users at the peak, instead of --connections\n/)
   t.strictSame(stdout.split('\n').filter(line => line.length > 130), [])
 })
 
@@ -76,11 +76,11 @@ t.test('a file of prices that is not one is refused, with what is allowed', asyn
   const wrong: [string, RegExp][] = [
     ['{', /mine\.json is not JSON: /],
     ['[]', /is not an object\. It has \{ "prices": \{ NAME: dollars \}/],
-    ['{"price":{}}', /has the key price\. It has/],
-    ['{"prices":1}', /has prices that are no object\. It has/],
-    ['{"prices":{"runCpu":1}}', new RegExp(`has the price runCpu\\. There are ${priceNames.join(', ')}$`)],
-    ['{"prices":{"logGib":"1"}}', /has logGib: "1"\. A number of dollars, 0 or more, is allowed/],
-    ['{"fixed":{"support":-1}}', /has support: -1\. A number/]
+    ['{"price":{}}', /has an unknown key, price\. It has/],
+    ['{"prices":1}', /has prices that is not an object\. It has/],
+    ['{"prices":{"runCpu":1}}', new RegExp(`has an unknown price, runCpu\\. The prices are ${priceNames.join(', ')}$`)],
+    ['{"prices":{"logGib":"1"}}', /has logGib: "1"\. It has to be a number of dollars, 0 or more/],
+    ['{"fixed":{"support":-1}}', /has support: -1\. It has/]
   ]
   for (const [text, message] of wrong) {
     const directory = t.testdir({ 'mine.json': text })

@@ -26,7 +26,7 @@ t.test('an unknown command is an error that names the known ones', async (t) => 
   for (const name of ['plna', 'toString']) {
     const one = terminal()
     t.equal(await run([name], one), 2)
-    t.strictSame(one.written, { stdout: '', stderr: `fastify-cloud-run-websocket: unknown command ${name}. There are plan and load\n` })
+    t.strictSame(one.written, { stdout: '', stderr: `fastify-cloud-run-websocket: unknown command ${name}. The commands are plan and load\n` })
   }
 })
 

@@ -17,7 +17,7 @@ async function twoRegions (t: Test, urls: [string, string]) {
   const balancer = await startBalancer(t, [first.url])
   const client = sdkClient(t, balancer.url, 'json')
   const room = client.subscribe('room:1')
-  const { keepUp } = await importBlock(t, 'docs/regions.md', 'fail-over')
+  const { keepUp } = await importBlock(t, 'docs/regions.md', 'failover')
   let loads = 0
   keepUp(room.sub, () => { loads++ })
   await room.subscribed()
@@ -55,9 +55,9 @@ t.test('two regions with a Redis each are two worlds, and a client that fails ov
   await room.subscribed(2)
   t.match(room.events.subscribed[1], { wasRecovering: true, recovered: false })
   await until(() => loads() === 1, 'the app loads again')
-  await second.publish('room:1', 'after the fail-over')
+  await second.publish('room:1', 'after the failover')
   await room.arrived(3)
-  t.equal(room.data.at(-1), 'after the fail-over')
+  t.equal(room.data.at(-1), 'after the failover')
 
   await t.test('and once more when it goes back', async (t) => {
     cut()
@@ -65,7 +65,7 @@ t.test('two regions with a Redis each are two worlds, and a client that fails ov
     await room.subscribed(3)
     t.match(room.events.subscribed[2], { wasRecovering: true, recovered: false })
     await until(() => loads() === 2, 'the app loads again')
-    t.strictSame(room.data, ['in the first', 'in the first again', 'after the fail-over'], 'nothing came twice')
+    t.strictSame(room.data, ['in the first', 'in the first again', 'after the failover'], 'nothing came twice')
   })
 })
 

@@ -68,8 +68,8 @@ async function pack (folder: string, name: string): Promise<string> {
 /** What a list in a flag such as --update-env-vars has. */
 const listOf = (calls: string[][], flag: string) => flagsOf(calls).find(word => word.startsWith(`--${flag}=`))?.slice(flag.length + 3).split(',') ?? []
 
-const LIMIT = 'deploy.sh: one Redis carries about 72 full instances of a chat at 60 % of a core, and 109 at all of it; ' +
-  '--max-instances is 100. Beyond that: --cluster-mode\n'
+const LIMIT = 'deploy.sh: one Redis serves about 72 full instances of a chat at 60% of a core, and 109 at 100%; ' +
+  '--max-instances is 100. Use --cluster-mode for more\n'
 
 t.setTimeout(120_000)
 
@@ -172,7 +172,7 @@ for (const redis of ['valkey', 'redis']) {
       // Up to the member, which tells two grants of one role apart, or the first flag.
       gcloud.set('denied', step.replace(/(--condition| --display| --replication).*/, '').trimEnd())
       const stopped = await gcloud.run(script, args)
-      t.match(stopped, { code: 1, stderr: /PERMISSION_DENIED: not for you[^]*run it again to go on/ }, step)
+      t.match(stopped, { code: 1, stderr: /PERMISSION_DENIED: not for you[^]*Run it again to continue/ }, step)
       gcloud.forget('denied')
       const again = await gcloud.run(script, args)
       t.equal(again.code, 0, again.stderr)
@@ -181,7 +181,7 @@ for (const redis of ['valkey', 'redis']) {
   })
 }
 
-t.test('a run waits for a Redis that is still being made, and takes no address that is empty', async (t) => {
+t.test('a run waits for a Redis that is still being created, and accepts no empty address', async (t) => {
   for (const [redis, kind] of [['valkey', 'memorystore'], ['redis', 'redis']]) {
     const gcloud = await fakeGcloud(t)
     const args = [...demo, '--redis', redis!]
@@ -192,12 +192,12 @@ t.test('a run waits for a Redis that is still being made, and takes no address t
     gcloud.set('creating', '4')
     const waited = await gcloud.run(script, args)
     t.equal(waited.code, 0, waited.stderr)
-    t.match(waited.stderr, `waiting for chat-${redis}, which is being made`)
+    t.match(waited.stderr, `waiting for chat-${redis}, which is being created`)
     t.equal(gcloud.get('slept').split('\n').length - 1, 3)
     t.ok(listOf(gcloud.calls(), 'update-env-vars').includes('REDISHOST=10.0.0.3'))
 
     gcloud.set('creating', '200')
-    t.match(await gcloud.run(script, args), { code: 1, stderr: /is still being made after half an hour/ })
+    t.match(await gcloud.run(script, args), { code: 1, stderr: /is still being created after half an hour/ })
     gcloud.set('creating', '0')
     gcloud.set(`${kind} instances chat-${redis}`, redis === 'valkey' ? 'ACTIVE|CLUSTER_DISABLED|IAM_AUTH|SERVER_AUTHENTICATION|1|1|STANDARD_SMALL|' : 'READY|||DISABLED|True|BASIC|1|default')
     gcloud.set('endpoints', '')
@@ -235,7 +235,7 @@ t.test('what is refused for a role that is new is tried once more', async (t) =>
     const { code, stderr } = await gcloud.run(script, demo)
     t.equal(code, 0, stderr)
     t.match(stderr, denial)
-    t.match(stderr, /trying once more in two minutes/)
+    t.match(stderr, /trying again in two minutes/)
     t.equal(gcloud.get('slept'), '120\n')
   }
   const gcloud = await fakeGcloud(t)
@@ -324,11 +324,11 @@ t.test('Memorystore for Redis: with a replica, its password as a file, and with 
   ])
 })
 
-t.test('a Redis that is there already is used by the URL in its secret, at one version for all instances', async (t) => {
+t.test('an existing Redis is used by the URL in its secret, at one version for all instances', async (t) => {
   const gcloud = await fakeGcloud(t)
   const args = [...demo, '--redis-url-secret', 'redis']
   const without = await gcloud.run(script, args)
-  t.match(without, { code: 1, stderr: /there is no secret redis with a version. Make it: printf %s REDIS_URL \| gcloud secrets create redis/ })
+  t.match(without, { code: 1, stderr: /there is no secret redis with a version. Create it: printf %s REDIS_URL \| gcloud secrets create redis/ })
   t.strictSame(made(gcloud), [])
   gcloud.set('secrets redis', 'redis://10.1.1.1')
   gcloud.set('versions redis', 'v\nv\nv\n')
@@ -345,8 +345,8 @@ t.test('an older gcloud deploys without what it does not know, and says what tha
   gcloud.set('help', '--max-instances=N --[no-]invoker-iam-check is available by invitation only.')
   const { code, stderr } = await gcloud.run(script, demo)
   t.equal(code, 0, stderr)
-  t.match(stderr, /knows no --readiness-probe, so instances that are full or draining.*gcloud components update/)
-  t.match(stderr, /knows no --scaling-concurrency-target.*filled to 60 %/)
+  t.match(stderr, /knows no --readiness-probe, so full and draining instances.*gcloud components update/)
+  t.match(stderr, /knows no --scaling-concurrency-target.*filled to 60%/)
   const flags = flagsOf(gcloud.calls())
   t.notOk(flags.some(flag => /^--(readiness-probe|scaling|max=|no-invoker)/.test(flag)))
   t.ok(['--max-instances=100', '--allow-unauthenticated'].every(flag => flags.includes(flag)))
@@ -367,10 +367,10 @@ t.test('deploy.sh says what is missing and what to do, before it makes anything'
   const otherProject = await gcloud.run(script, [], { env: { GOOGLE_CLOUD_PROJECT: 'other' } })
   t.match(otherProject, { code: 1, stderr: 'deploy.sh: there is no project other, or no access to it' })
   const withoutSubnet = await gcloud.run(script, [...demo, '--subnet', 'gone'])
-  const useSubnet = 'deploy.sh: there is no subnet gone in europe-west1; use --network and --subnet, or make one'
+  const useSubnet = 'deploy.sh: there is no subnet gone in europe-west1; use --network and --subnet, or create one'
   t.match(withoutSubnet, { code: 1, stderr: useSubnet })
   const firstCanary = await gcloud.run(script, [...demo, '--no-traffic'])
-  t.match(firstCanary, { code: 1, stderr: /--no-traffic is for a service that has clients; there is no chat in europe-west1 yet/ })
+  t.match(firstCanary, { code: 1, stderr: /--no-traffic is for an existing service; there is no chat in europe-west1 yet/ })
   gcloud.set('billing', 'False ')
   const withoutBilling = await gcloud.run(script, demo)
   t.match(withoutBilling, { code: 1, stderr: /the project demo has no billing: gcloud billing projects link demo --billing-account=ID/ })
@@ -380,9 +380,9 @@ t.test('deploy.sh says what is missing and what to do, before it makes anything'
   t.match(denied, { code: 1, stderr: /PERMISSION_DENIED: not for you/ }, 'a Redis that gcloud may not read can exist all the same')
   gcloud.forget('denied')
   gcloud.forget('billing')
-  t.match(await gcloud.run(script, [...demo, '--budget', '10']), { code: 1, stderr: /--budget needs the right to see the billing account of demo/ })
+  t.match(await gcloud.run(script, [...demo, '--budget', '10']), { code: 1, stderr: /--budget needs permission to see the billing account of demo/ })
   t.strictSame(made(gcloud), [])
-  t.match(await gcloud.run(script, demo), { code: 0, stderr: /whether demo has billing could not be seen/ })
+  t.match(await gcloud.run(script, demo), { code: 0, stderr: /cannot see whether demo has billing/ })
 })
 
 t.test('a subnet has room for two fleets of --max-instances, or the script says which would have', async (t) => {
@@ -398,7 +398,7 @@ t.test('a subnet has room for two fleets of --max-instances, or the script says 
     const args = [...demo, '--subnet', 'run', '--max-instances', instances]
     gcloud.set('compute networks subnets run', `default ${range}`)
     const small = await gcloud.run(script, args)
-    t.match(small, { code: 1, stderr: `too small for --max-instances ${instances}, which needs /${needs}. Make one` })
+    t.match(small, { code: 1, stderr: `too small for --max-instances ${instances}, which needs /${needs}. Create one` })
     t.match(small.stderr, `gcloud compute networks subnets create chat-run --network=default --region=europe-west1 --range=10.8.0.0/${needs} --project=demo`)
     t.strictSame(made(gcloud), [])
     gcloud.set('compute networks subnets run', `default 10.8.0.0/${needs}`)
@@ -407,20 +407,20 @@ t.test('a subnet has room for two fleets of --max-instances, or the script says 
   }
   const gcloud = await fakeGcloud(t)
   gcloud.set('compute networks subnets run', 'vpc 10.8.0.0/20')
-  t.match(await gcloud.run(script, [...demo, '--subnet', 'run']), { code: 1, stderr: /the subnet run is one of the network vpc, not of default/ })
+  t.match(await gcloud.run(script, [...demo, '--subnet', 'run']), { code: 1, stderr: /the subnet run belongs to the network vpc, not to default/ })
 })
 
-t.test('an option that can have no effect on what is there already stops the run', async (t) => {
+t.test('an option that cannot change what exists stops the run', async (t) => {
   const again = 'Use another --service, or delete it first'
   const cases: Array<[redis: string, kind: string, row: string, args: string[], message: string]> = [
     ['valkey', 'memorystore', 'ACTIVE|CLUSTER_DISABLED|IAM_AUTH|SERVER_AUTHENTICATION|1||STANDARD_SMALL|default', ['--redis-replicas', '1'],
-      '--redis-replicas 1 has no effect on chat-valkey, which is there already and has 0. Change it: gcloud memorystore instances update chat-valkey --location=europe-west1 --project=demo --replica-count=1'],
+      '--redis-replicas 1 has no effect on chat-valkey, which already exists and has 0. Change it: gcloud memorystore instances update chat-valkey --location=europe-west1 --project=demo --replica-count=1'],
     ['valkey', 'memorystore', 'ACTIVE|CLUSTER_DISABLED|IAM_AUTH|SERVER_AUTHENTICATION|1|1|STANDARD_SMALL|default', ['--cluster-mode'], again],
     ['valkey', 'memorystore', 'ACTIVE|CLUSTER|IAM_AUTH|SERVER_AUTHENTICATION|3|1|STANDARD_SMALL|default', ['--cluster-mode', '--redis-shards', '4'], '--shard-count=4'],
     ['valkey', 'memorystore', 'ACTIVE|CLUSTER|IAM_AUTH|SERVER_AUTHENTICATION|3|1|STANDARD_SMALL|default', ['--redis-node', 'highmem-medium'], '--node-type=highmem-medium'],
     ['valkey', 'memorystore', 'ACTIVE|CLUSTER|IAM_AUTH|SERVER_AUTHENTICATION|3|1|STANDARD_SMALL|vpc', ['--network', 'default'], again],
     ['redis', 'redis', 'READY|10.0.0.3|6379|DISABLED|True|BASIC|1|default', ['--redis-tier', 'standard'],
-      '--redis-tier standard has no effect on chat-redis, which is there already and has basic. Use another --service'],
+      '--redis-tier standard has no effect on chat-redis, which already exists and has basic. Use another --service'],
     ['redis', 'redis', 'READY|10.0.0.3|6379|DISABLED|True|BASIC|1|default', ['--redis-size', '5'], 'gcloud redis instances update chat-redis --region=europe-west1 --size=5'],
     ['redis', 'redis', 'READY|10.0.0.3|6379|DISABLED|True|BASIC|1|default', ['--redis-tls'], again]
   ]
@@ -438,7 +438,7 @@ t.test('an option that can have no effect on what is there already stops the run
   gcloud.set('budgets', 'other in demo|100|b-0\nchat in demo|200|b-7')
   t.match(await gcloud.run(script, [...demo, '--budget', '300']), {
     code: 1,
-    stderr: /--budget 300 has no effect: there is a budget of 200. Change it: gcloud billing budgets update b-7 --billing-account=01AB-02CD --budget-amount=300/
+    stderr: /--budget 300 has no effect: there is already a budget of 200. Change it: gcloud billing budgets update b-7 --billing-account=01AB-02CD --budget-amount=300/
   })
   t.strictSame(made(gcloud), [])
 })
@@ -446,9 +446,9 @@ t.test('an option that can have no effect on what is there already stops the run
 t.test('a service moves to another kind of Redis only if it is asked to', async (t) => {
   const gcloud = await fakeGcloud(t)
   gcloud.set('service chat', 'redis|True')
-  t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat uses --redis redis; add that, or --redis valkey to make one and use that/ })
+  t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat uses --redis redis; add that, or --redis valkey to create a new one/ })
   gcloud.set('service chat', 'url|True')
-  t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat uses a Redis of its own; add --redis-url-secret NAME, or --redis valkey/ })
+  t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat uses your own Redis; add --redis-url-secret NAME, or --redis valkey/ })
   t.strictSame(made(gcloud), [])
   t.equal((await gcloud.run(script, [...demo, '--redis', 'valkey'])).code, 0)
   t.ok(listOf(gcloud.calls(), 'remove-secrets').includes('REDIS_URL'))
@@ -458,7 +458,7 @@ t.test('what npm does not have is seen before anything is made, and can be broug
   const gcloud = await fakeGcloud(t)
   gcloud.forget('npm')
   const without = await gcloud.run(script, demo)
-  t.match(without, { code: 1, stderr: /npm has no fastify-cloud-run-websocket@\^0\.1\.0, so the image could not be built.*--package FILE.*npm error 404/ })
+  t.match(without, { code: 1, stderr: /npm has no fastify-cloud-run-websocket@\^0\.1\.0, so the image cannot be built.*--package FILE.*npm error 404/ })
   t.equal(gcloud.get('npm calls'), 'view fastify-cloud-run-websocket@^0.1.0 version\n')
   t.strictSame(changes(gcloud.calls()), [])
 
@@ -474,7 +474,7 @@ t.test('what npm does not have is seen before anything is made, and can be broug
   const before = readdirSync(source)
   const { code, stdout, stderr } = await gcloud.run(script, [...demo, '--source', source, '--package', file])
   t.equal(code, 0, stderr)
-  t.match(stderr, /the versions are those of package.json, not of package-lock.json/)
+  t.match(stderr, /npm takes versions from package.json, not from package-lock.json/)
   t.match(stdout, `# CONTEXT: a copy of ${source} that installs ${file}`)
   const context = gcloud.get('context').trim().split('\n')
   t.ok(['Dockerfile', 'server.mjs', 'public', '.dockerignore', 'fastify-cloud-run-websocket.tgz'].every(name => context.includes(name)))
@@ -489,7 +489,7 @@ t.test('what npm does not have is seen before anything is made, and can be broug
 
   const wrong: Array<[file: string, message: string]> = [
     [join(folder, 'gone.tgz'), 'there is no file'], [await pack(folder, 'other'), 'is not fastify-cloud-run-websocket'],
-    [join(source, 'Dockerfile'), 'is no package; make it with npm pack']
+    [join(source, 'Dockerfile'), 'is not a package; create it with npm pack']
   ]
   for (const [name, message] of wrong) {
     const { code, stderr } = await gcloud.run(script, [...demo, '--package', name])
@@ -510,7 +510,7 @@ t.test('a canary gets no clients but those of its own URL; nothing is deployed p
   t.ok(['--no-traffic', '--tag=canary'].every(flag => flagsOf(gcloud.calls()).includes(flag)))
   t.match(stdout, /^Deployed without clients: https:\/\/canary---chat.example\nTry it there, then: traffic.sh --to 10 --service chat/m)
   const before = made(gcloud).length
-  t.match(await gcloud.run(script, demo), { code: 1, stderr: /clients of chat stay with a revision that traffic.sh chose.*--no-traffic/ })
+  t.match(await gcloud.run(script, demo), { code: 1, stderr: /traffic.sh has pinned chat to a revision.*--no-traffic/ })
   t.equal(made(gcloud).length, before)
   t.equal((await gcloud.run(script, [...demo, '--no-traffic'])).code, 0)
 })
@@ -536,7 +536,7 @@ t.test('traffic.sh moves new connections in steps and back, and says what open o
   t.strictSame((await step(['c-2|c-2|100|canary'], '--to', '50')).changed, [`${update} --to-tags=canary=50`])
 
   t.match(await step(canary, '--rollback'), { code: 1, changed: [], stderr: /no revision has the tag "previous". Choose one: gcloud run revisions list/ })
-  t.match(await step(['c-1|c-1|100|'], '--to', '10'), { code: 1, changed: [], stderr: /no revision has the tag "canary"; make one: deploy.sh --no-traffic/ })
+  t.match(await step(['c-1|c-1|100|'], '--to', '10'), { code: 1, changed: [], stderr: /no revision has the tag "canary"; create one: deploy.sh --no-traffic/ })
   t.match(await step(['c-3|c-1|100|', 'c-3|c-2||canary'], '--to', '100'), { code: 1, changed: [], stderr: /c-3 is newer than the canary \(c-2\)/ })
   gcloud.set('denied', 'run services update-traffic')
   t.match(await step(canary, '--to', '10'), { code: 1, said: '', stderr: /not for you/ })
@@ -547,7 +547,7 @@ t.test('traffic.sh moves new connections in steps and back, and says what open o
   const wrong: Array<[string[], string]> = [
     [[], 'use --to PERCENT or --rollback; --help explains them'], [['--to', '101'], '--to must be a whole number from 1 to 100, not 101'],
     [['--to', '0'], '--to must be a whole number from 1 to 100, not 0'], [['--to', '5', '--rollback'], '--to and --rollback exclude each other'],
-    [['--to', '5', '--revision', 'x'], '--revision is for --rollback'], [['--too'], 'unknown option --too; --help lists those there are']
+    [['--to', '5', '--revision', 'x'], '--revision is for --rollback'], [['--too'], 'unknown option --too; --help lists all options']
   ]
   for (const [args, message] of wrong) {
     t.strictSame(await gcloud.run(trafficScript, args), { code: 1, stdout: '', stderr: `traffic.sh: ${message}\n` })
@@ -561,7 +561,7 @@ t.test('traffic.sh moves new connections in steps and back, and says what open o
 t.test('a wrong option stops before anything is asked or made', async (t) => {
   const gcloud = await fakeGcloud(t)
   const wrong: Array<[string[], string]> = [
-    [['--regoin', 'x'], 'unknown option --regoin; --help lists those there are'],
+    [['--regoin', 'x'], 'unknown option --regoin; --help lists all options'],
     [['--role'], '--role needs a value'],
     [['--timeout', '3601'], '--timeout must be a whole number from 1 to 3600, not 3601'],
     [['--concurrency=many'], '--concurrency must be a whole number from 2 to 1000, not many'],
@@ -575,9 +575,9 @@ t.test('a wrong option stops before anything is asked or made', async (t) => {
     [['--redis', 'redis', '--cluster-mode'], '--cluster-mode is for --redis valkey'],
     [['--redis-shards', '3'], '--redis-shards is for --cluster-mode'],
     [['--redis-node', 'huge'], '--redis-node must be shared-core-nano, standard-small, highmem-medium or highmem-xlarge, not huge'],
-    [['--redis-url-secret', 'x', '--redis', 'redis'], '--redis is for a Redis that is made, not for --redis-url-secret'],
+    [['--redis-url-secret', 'x', '--redis', 'redis'], '--redis is for a new Redis, and cannot be used with --redis-url-secret'],
     [['--budget', '1.5'], '--budget must be a whole amount in the currency of the billing account, not 1.5'],
-    [['--service', 'Chat'], '--service must be 2 to 24 small letters, digits and -, not Chat'],
+    [['--service', 'Chat'], '--service must be 2 to 24 lowercase letters, digits and -, not Chat'],
     [['--source', '/nowhere'], 'there is no Dockerfile in /nowhere']
   ]
   const runs = await Promise.all(wrong.map(([args]) => gcloud.run(script, args)))

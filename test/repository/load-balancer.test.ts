@@ -48,7 +48,7 @@ t.test("the first run makes everything, and leaves the service's own address ope
   const first = await gcloud.run(demo)
   t.equal(first.code, 0, first.stderr)
   t.strictSame(changes(gcloud.calls()), made)
-  t.match(first.stdout, /^The certificate is PROVISIONING\. Make an A record that leads chat\.example\.com to 203\.0\.113\.7\./m)
+  t.match(first.stdout, /^The certificate is PROVISIONING\. Create an A record that points chat\.example\.com to 203\.0\.113\.7\./m)
   t.strictSame(gcloud.state()['url-maps/chat-redirect'], {
     name: 'chat-redirect',
     defaultUrlRedirect: { httpsRedirect: true, redirectResponseCode: 'MOVED_PERMANENTLY_DEFAULT' }
@@ -83,13 +83,13 @@ t.test("the first run makes everything, and leaves the service's own address ope
   })
 })
 
-t.test('a run that was broken off goes on where it stopped', async (t) => {
+t.test('an interrupted run continues where it stopped', async (t) => {
   const gcloud = await computeGcloud(t, script, regions)
   for (const call of ['compute security-policies rules create', 'compute backend-services update', 'compute url-maps import']) {
     gcloud.change(state => { state.denied = { call } })
     const { code, stderr } = await gcloud.run(demo)
     t.equal(code, 1)
-    t.match(stderr, /PERMISSION_DENIED: not for you[^]*run it again to go on/)
+    t.match(stderr, /PERMISSION_DENIED: not for you[^]*Run it again to continue/)
   }
   gcloud.change(state => { delete state.denied })
   const { code, stderr } = await gcloud.run(demo)
@@ -129,13 +129,13 @@ t.test('setup.sh says what is missing and what to do, before anything is made', 
     t.equal(code, 1)
     t.match(stderr, expected)
   }
-  await says(demo, 'setup.sh: there is no service chat in europe-west1; deploy it first, or name others with --service and --regions')
+  await says(demo, 'setup.sh: there is no service chat in europe-west1; deploy it first, or use --service and --regions')
   await says(demo, 'setup.sh: gcloud is missing; install it as in https://', { installed: false })
   await says(demo.slice(2), 'setup.sh: no project; use --project ID, or: gcloud config set project ID')
   gcloud.change(state => { state['run/europe-west1'] = { yaml: "run.googleapis.com/minScale: '1'" } })
   await says(demo, /the service chat in europe-west1 has no readiness probe/)
   gcloud.change(state => { state['run/europe-west1'] = { yaml: "run.googleapis.com/minScale: '0'\nreadinessProbe:" } })
-  await says(demo, /europe-west1 may have no instance, and then no health; then: gcloud run services update chat --region=europe-west1 --min=1/)
+  await says(demo, /europe-west1 may scale to zero, and then Cloud Run does not know the region's health. To change that: gcloud run services update chat --region=europe-west1 --min=1/)
   t.strictSame(changes(gcloud.calls()).filter(call => !call.startsWith('config')), [])
 })
 
@@ -143,10 +143,10 @@ t.test('a wrong option stops before anything is asked', async (t) => {
   const gcloud = await computeGcloud(t, script, [])
   const wrong: Array<[string[], string]> = [
     [[], "--domain must be a domain like chat.example.com, not ''"],
-    [['--domian', 'x'], 'unknown option --domian; --help lists those there are'],
+    [['--domian', 'x'], 'unknown option --domian; --help lists all options'],
     [['--domain'], '--domain needs a value'],
-    [[...demo, '--regions', 'us-central1 europe-west1'], '--regions must be regions with commas in between, not us-central1 europe-west1'],
-    [[...demo, '--name', 'Chat'], '--name must be 2 to 53 small letters, digits and -, not Chat'],
+    [[...demo, '--regions', 'us-central1 europe-west1'], '--regions must be regions separated by commas, not us-central1 europe-west1'],
+    [[...demo, '--name', 'Chat'], '--name must be 2 to 53 lowercase letters, digits and -, not Chat'],
     [[...demo, '--service', 'a b'], '--service must be the name of a Cloud Run service, not a b'],
     [[...demo, '--requests-per-minute', '0'], '--requests-per-minute must be a whole number from 1 to 1000000, not 0'],
     [[...demo, '--requests-per-minute', '1000001'], '--requests-per-minute must be a whole number from 1 to 1000000, not 1000001']

@@ -38,7 +38,7 @@ t.test('no alert opens while the autoscaler fills instances to its target, and f
   }
 })
 
-t.test('no alert opens in a planned fail-over of Redis of up to 30 s', async (t) => {
+t.test('no alert opens in a planned failover of Redis of up to 30 s', async (t) => {
   for (const n of SIZES) {
     for (const redis of [5, 10, 20, 30]) {
       const opened: string[] = []
@@ -50,7 +50,7 @@ t.test('no alert opens in a planned fail-over of Redis of up to 30 s', async (t)
   }
 })
 
-t.test('a gauge of the last push, which the alert was made of before, pages in such a fail-over', async (t) => {
+t.test('a gauge of the last push, which the alert was made of before, pages in such a failover', async (t) => {
   const query = 'min by (location) ({"websocket.bridge.up"}) < 1'
   const condition = { displayName: 'before', conditionPrometheusQueryLanguage: { query, duration: '60s', evaluationInterval: '30s', disableMetricValidation: true } }
   const policy = { displayName: 'before', severity: 'CRITICAL', documentation: { subject: '', content: '' }, userLabels: {}, alertStrategy: { autoClose: '' }, conditions: [condition] }

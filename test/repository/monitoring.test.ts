@@ -321,9 +321,9 @@ t.test('every alert has its section in the runbook, and every link in the runboo
   t.strictSame(others, [], 'no section is of an alert that is gone')
 })
 
-t.test('the runbook does not send anybody to a time-out that Google refuses', async (t) => {
+t.test('the runbook does not send anybody to a timeout that Google refuses', async (t) => {
   t.notMatch(runbook, /backend service must be 3600/)
-  t.match(runbook, /its time-out for a serverless backend is 60 minutes and cannot\s+be changed/i)
+  t.match(runbook, /its timeout\s+for\s+a\s+serverless\s+backend\s+is\s+60\s+minutes\s+and\s+cannot\s+be\s+changed/i)
 })
 
 t.test('the burn rates of the alerts are those of the objectives', async (t) => {
@@ -382,7 +382,7 @@ t.test('the page on costs counts the alerts that there are, and multiplies right
   const dollars = (value: number) => value < 1 ? `$${value.toFixed(2)}` : `$${Math.round(value)}`
   const row = (name: string) => new RegExp(`\\| ${name} \\|(( [^|]* \\|){4})`).exec(page)![1]!.split('|').slice(0, 4).map(cell => cell.trim())
   const number = (pattern: RegExp) => Number(pattern.exec(page)![1])
-  const samples = number(/that makes (\d+) samples/)
+  const samples = number(/which makes (\d+) samples/)
   t.strictSame(row('metrics'), [1, 100, 278, 417].map(count => dollars(samples * minutes * count * 0.06 / 1e6)))
   t.equal(row('alerts and objectives')[0], dollars(references * (0.1 + minutes * 0.35 / 1e6)))
   const bytes = number(/`connection\.opened` \| (\d+)/) + number(/`connection\.closed` \| (\d+)/)
@@ -525,7 +525,7 @@ t.test('apply.sh says when nobody is notified, and when Redis is not watched', a
   const { state, apply } = fakes(t)
   const { code, stderr } = await apply(ARGS)
   t.equal(code, 0)
-  t.match(stderr, `${alwaysFiles.length} alerts notify nobody. Name a channel: --notification-channel`)
+  t.match(stderr, `${alwaysFiles.length} alerts notify nobody. Add a notification channel: --notification-channel`)
   t.match(stderr, /nothing watches the memory of Redis/)
   t.strictSame(readdirSync(state).filter(file => /policy-(memorystore|uptime)/.test(file)), [])
 })

@@ -314,7 +314,7 @@ t.test('what cannot work is refused before anything is planned', { skip: without
     [{ concurrency: 1 }, /2 to 1000/],
     [{ timeout: 3601 }, /1 to 3600/],
     [{ redis_region: 'europe-west1' }, /must be one of regions/],
-    [{ service: 'Chat' }, /small letters/],
+    [{ service: 'Chat' }, /lowercase letters/],
     [{ canary_percent: 5 }, /stable_revisions must name a revision/],
     [{ concurrency_target: 1 }, /0\.1 to 0\.95/],
     [{ address_range: '10.0.0.0/16' }, /at most 14/],

@@ -15,8 +15,8 @@ grant () {
     patiently run "$1" add-iam-policy-binding "$2" "--member=serviceAccount:$4" "--role=$3" --condition=None > /dev/null
 }
 
-# keep_secret NAME VALUE [once]: its newest version has this value; with "once" it keeps the value that it has. To make a secret takes two
-# steps, and a run may have stopped in between: then there is a secret without a version.
+# keep_secret NAME VALUE [once]: its newest version has this value; with "once" it keeps an existing value. Creating a secret takes two
+# steps. If a run stopped in between, the secret has no version.
 keep_secret () {
   if look secrets describe "$1"; then
     if look secrets versions access latest "--secret=$1"; then
@@ -28,12 +28,12 @@ keep_secret () {
   fi
 }
 
-# Tokens that were signed with it must stay valid: it is made once.
+# Tokens signed with it must stay valid, so it is created once.
 keep_token_secret () {
   keep_secret "$service-token-secret" "$(head -c 32 /dev/urandom | base64)" once
 }
 
-# The number of the newest version of a secret goes to $answer. A variable of the environment is read when an instance starts: with :latest, instances of one revision
+# Sets $answer to the newest version of a secret. An environment variable is read when an instance starts: with :latest, instances of one revision
 # could have different values.
 version_of () {
   look secrets versions describe latest "--secret=$1" '--format=value(name.basename())' || answer=1

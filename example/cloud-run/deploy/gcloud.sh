@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2034,SC2154 # project, dry_run and script are set where this file is used
-# How commands are shown and run.
+# Shows and runs commands.
 
 die () {
   echo "$script: $*" >&2
@@ -11,12 +11,12 @@ say () {
   echo "$script: $*" >&2
 }
 
-# Nobody is there to answer a question.
+# Nobody can answer a prompt.
 export CLOUDSDK_CORE_DISABLE_PROMPTS=1
-# Commands are shown on the script's output also where a function's output is taken.
+# Commands are shown on the script's output even when a function's output is captured.
 exec 3>&1
 
-# Which project, and a folder for what is needed meanwhile.
+# Determines the project, and creates a temporary folder.
 begin () {
   if [ -z "$dry_run" ]; then
     command -v gcloud > /dev/null || die 'gcloud is missing; install it as in https://cloud.google.com/sdk/docs/install, then: gcloud auth login'
@@ -29,7 +29,7 @@ begin () {
 
 finish () {
   rm -rf "$tmp"
-  [ "$1" -eq 0 ] || [ "$script" != deploy.sh ] || say 'stopped. What was made stays; run it again to go on.'
+  [ "$1" -eq 0 ] || [ "$script" != deploy.sh ] || say 'stopped. What was created stays. Run it again to continue.'
 }
 
 # Shows a command as it can be typed.
@@ -51,7 +51,7 @@ run () {
   [ -n "$dry_run" ] || gcloud "$@" "--project=$project"
 }
 
-# Likewise, with a secret on its input: on a command line others could read it.
+# The same, with a secret on stdin: others could read it on a command line.
 run_with () {
   local secret=$1
   shift
@@ -61,7 +61,7 @@ run_with () {
   [ -n "$dry_run" ] || printf %s "$secret" | gcloud "$@" "--project=$project"
 }
 
-# Tries once more, somewhat later, what was refused for a right: Google needs minutes to make new roles known everywhere.
+# Retries once, two minutes later, if a permission is missing: new roles take minutes to be known everywhere.
 patiently () {
   [ -z "$dry_run" ] || { "$@"; return; }
   if { "$@" 2>&1 >&5 | tee "$tmp/errors" >&2; } 5>&1; then return; fi
@@ -69,18 +69,18 @@ patiently () {
     *PERMISSION_DENIED*|*'does not have'*|*ermission*denied*|*'ervice account'*'does not exist'*) ;;
     *) return 1 ;;
   esac
-  say 'new roles are not known everywhere at once; trying once more in two minutes'
+  say 'new roles take a few minutes to be known everywhere; trying again in two minutes'
   sleep 120
   "$@"
 }
 
-# Prints what gcloud answers. In a dry run that is nothing.
+# Prints the output of gcloud, or nothing in a dry run.
 ask () {
   show gcloud "$@" "--project=$project"
   [ -n "$dry_run" ] || gcloud "$@" "--project=$project"
 }
 
-# Whether there is what a command looks for; its output is then in $answer. Anything else than "not found", such as a missing permission,
+# Whether a command finds its object; its output is then in $answer. Any error other than "not found", such as a missing permission,
 # ends the script.
 look () {
   show gcloud "$@" "--project=$project"
@@ -99,6 +99,6 @@ has_line () {
 # whole NAME VALUE MIN MAX
 whole () {
   case $2 in ''|*[!0-9]*) die "$1 must be a whole number from $3 to $4, not $2" ;; esac
-  # Longer ones are too large for a shell's numbers.
+  # Longer numbers are too large for the shell.
   if [ "${#2}" -gt 9 ] || [ "$2" -lt "$3" ] || [ "$2" -gt "$4" ]; then die "$1 must be a whole number from $3 to $4, not $2"; fi
 }

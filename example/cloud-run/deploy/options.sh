@@ -32,43 +32,43 @@ private=
 affinity=--no-session-affinity
 no_traffic=
 dry_run=
-# The options that were given, as opposed to defaults.
+# The options that were given explicitly.
 given=' '
 
 usage () {
   cat <<END
 Usage: deploy.sh [options]
 
-Deploys a folder to Cloud Run with a Memorystore for Valkey, and whatever they need. Running it again makes nothing twice.
+Deploys a folder to Cloud Run with a Memorystore for Valkey, and everything they need. It can be run again, and creates nothing twice.
 
   --project ID         Google Cloud project (default: \$GOOGLE_CLOUD_PROJECT, else the one gcloud is set to)
-  --region REGION      where all of it is (default: $region)
-  --service NAME       of the service; the names of all else begin with it (default: $service)
-  --source FOLDER      with a Dockerfile (default: the folder of this script)
-  --package FILE       install fastify-cloud-run-websocket from this file, made by npm pack, and not from the registry
+  --region REGION      region of the service and of Redis (default: $region)
+  --service NAME       name of the service; the names of everything else begin with it (default: $service)
+  --source FOLDER      folder to deploy, with a Dockerfile (default: the folder of this script)
+  --package FILE       install fastify-cloud-run-websocket from this file, made by npm pack, instead of from the registry
   --network NAME       VPC network of Redis (default: $network)
-  --subnet NAME        of that network; it needs 4 addresses for each of --max-instances (default: $subnet)
-  --min-instances N    that are always there (default: $min_instances)
-  --max-instances N    (default: $max_instances)
+  --subnet NAME        subnet of that network; it needs 4 addresses for each of --max-instances (default: $subnet)
+  --min-instances N    instances that always run (default: $min_instances)
+  --max-instances N    most instances that may run (default: $max_instances)
   --cpu N              vCPUs of an instance; Node uses little more than one (default: $cpu)
-  --memory SIZE        of an instance (default: $memory)
-  --concurrency N      requests, and so connections, of an instance, 2 to 1000 (default: $concurrency)
-  --timeout SECONDS    after which Cloud Run ends a request, and so a connection, 3600 at the most (default: $timeout)
+  --memory SIZE        memory of an instance (default: $memory)
+  --concurrency N      requests, and so connections, per instance, 2 to 1000 (default: $concurrency)
+  --timeout SECONDS    time after which Cloud Run ends a request, and so a connection, at most 3600 (default: $timeout)
   --redis KIND         valkey: Memorystore for Valkey, or redis: Memorystore for Redis (default: $redis)
-  --redis-replicas N   valkey: of each node, 0 to 5; one of them takes over (default: $redis_replicas)
-  --redis-node TYPE    valkey: shared-core-nano, standard-small, highmem-medium or highmem-xlarge (default: $redis_node)
+  --redis-replicas N   valkey: replicas of each node, 0 to 5, for failover (default: $redis_replicas)
+  --redis-node TYPE    valkey: size of a node: shared-core-nano, standard-small, highmem-medium or highmem-xlarge (default: $redis_node)
   --cluster-mode       valkey: with several shards
-  --redis-shards N     valkey with --cluster-mode (default: $redis_shards)
-  --redis-tier TIER    redis: standard, with a replica that takes over, or basic (default: $redis_tier)
-  --redis-size GIB     redis (default: $redis_size)
+  --redis-shards N     valkey with --cluster-mode: number of shards (default: $redis_shards)
+  --redis-tier TIER    redis: standard, with a replica for failover, or basic (default: $redis_tier)
+  --redis-size GIB     redis: memory (default: $redis_size)
   --redis-tls          redis: encrypt the traffic; valkey always does
   --redis-url-secret NAME
-                       make no Redis: its URL is in this secret
-  --budget AMOUNT      mail to the billing account's administrators at 50, 90 and 100 % of this much a month for the project
-  --role ROLE          one more role that the service has in the project, such as roles/logging.logWriter
+                       use an existing Redis, whose URL is in this secret
+  --budget AMOUNT      monthly budget of the project; mails the billing account's administrators at 50, 90 and 100% of it
+  --role ROLE          another role for the service in the project, such as roles/logging.logWriter
   --private            only callers with the role roles/run.invoker may connect
-  --session-affinity   send clients back to their instance, even if it is full or draining; see docs/deploying.md first
-  --no-traffic         make a revision that gets no clients but those of its own URL; traffic.sh then moves them
+  --session-affinity   send clients back to their instance, even if it is full or draining; read docs/deploying.md first
+  --no-traffic         create a revision that gets only the clients of its own URL; then move clients with traffic.sh
   --dry-run            print every command as for an empty project, and run none
   --help               print this
 END
@@ -93,7 +93,7 @@ parse_options () {
         given="$given$1 "
         [ "$1" != --role ] || roles="$roles $role"
         shift ;;
-      *) die "unknown option $1; --help lists those there are" ;;
+      *) die "unknown option $1; --help lists all options" ;;
     esac
     shift
   done
@@ -114,12 +114,12 @@ only_for () {
 check_options () {
   whole --min-instances "$min_instances" 0 1000
   whole --max-instances "$max_instances" 1 1000
-  # With one, a connection would leave no room for anything else.
+  # With 1, a connection would leave no room for anything else.
   whole --concurrency "$concurrency" 2 1000
   whole --timeout "$timeout" 1 3600
   [ "$min_instances" -le "$max_instances" ] || die "--min-instances ($min_instances) must not be more than --max-instances ($max_instances)"
   # Names of service accounts have at most 30 characters.
-  [[ $service =~ ^[a-z][a-z0-9-]{0,22}[a-z0-9]$ ]] || die "--service must be 2 to 24 small letters, digits and -, not $service"
+  [[ $service =~ ^[a-z][a-z0-9-]{0,22}[a-z0-9]$ ]] || die "--service must be 2 to 24 lowercase letters, digits and -, not $service"
   [ -f "$source/Dockerfile" ] || die "there is no Dockerfile in $source"
   [ -z "$budget" ] || [[ $budget =~ ^[1-9][0-9]{0,8}$ ]] || die "--budget must be a whole amount in the currency of the billing account, not $budget"
   check_redis_options
@@ -127,7 +127,7 @@ check_options () {
 
 check_redis_options () {
   if is_given --redis-url-secret; then
-    only_for 'a Redis that is made, not for --redis-url-secret' --redis --redis-replicas --redis-node --cluster-mode --redis-shards --redis-tier --redis-size --redis-tls
+    only_for 'a new Redis, and cannot be used with --redis-url-secret' --redis --redis-replicas --redis-node --cluster-mode --redis-shards --redis-tier --redis-size --redis-tls
     redis=url
     return
   fi

@@ -1,16 +1,16 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # the options are set in options.sh
-# The npm package of the plugin, and the folder that Cloud Build gets.
+# The plugin's npm package, and the folder for Cloud Build.
 
 PACKAGE=fastify-cloud-run-websocket
 DEPENDENCY="\"$PACKAGE\": *\"([^\"]+)\""
 
-# Cloud Build installs what package.json names. If that cannot be had, better to know now than after Redis was made.
+# Cloud Build installs what package.json names. Check now, before Redis is created, that it is available.
 check_package () {
   local manifest spec
   if [ -n "$package" ]; then
-    [ -f "$package" ] || die "there is no file $package; make it with npm pack"
-    manifest=$(tar -xzOf "$package" package/package.json 2> /dev/null) || die "$package is no package; make it with npm pack"
+    [ -f "$package" ] || die "there is no file $package; create it with npm pack"
+    manifest=$(tar -xzOf "$package" package/package.json 2> /dev/null) || die "$package is not a package; create it with npm pack"
     case $manifest in *"\"name\": \"$PACKAGE\""*) ;; *) die "$package is not $PACKAGE" ;; esac
     case $(<"$source/Dockerfile") in *.tgz*) ;; *) die "the Dockerfile in $source does not copy $PACKAGE.tgz before it installs; add it there: COPY package.json $PACKAGE.tgz ./" ;; esac
     requested_version > /dev/null || die "there is no $PACKAGE in the dependencies of $source/package.json"
@@ -20,12 +20,12 @@ check_package () {
   spec=$(requested_version) || return 0
   case $spec in file:*|*/*) return 0 ;; esac
   if [ -z "$dry_run" ] && ! command -v npm > /dev/null; then
-    say "npm is missing, so it was not looked whether $PACKAGE@$spec can be had"
+    say "npm is missing, so nobody checked whether $PACKAGE@$spec is available"
     return 0
   fi
   show npm view "$PACKAGE@$spec" version
   [ -n "$dry_run" ] || [ -n "$(npm view "$PACKAGE@$spec" version 2> "$tmp/errors")" ] ||
-    die "npm has no $PACKAGE@$spec, so the image could not be built. Make a package of it (npm pack, in its repository) and use --package FILE. npm says: $(<"$tmp/errors")"
+    die "npm has no $PACKAGE@$spec, so the image cannot be built. Create a package (npm pack, in the plugin's repository) and use --package FILE. npm says: $(<"$tmp/errors")"
 }
 
 # The version that package.json asks for.
@@ -55,5 +55,5 @@ build_context () {
   printf '%s"%s": "file:%s.tgz"%s\n' "${manifest%%"$found"*}" "$PACKAGE" "$PACKAGE" "${manifest#*"$found"}" > "$context/package.json"
   # It names the package of the registry.
   rm -f "$context/package-lock.json"
-  [ ! -f "$source/package-lock.json" ] || say 'with --package the versions are those of package.json, not of package-lock.json'
+  [ ! -f "$source/package-lock.json" ] || say 'with --package, npm takes versions from package.json, not from package-lock.json'
 }

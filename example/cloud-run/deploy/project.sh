@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154,SC2034 # the options are set in options.sh, and other parts use what is set here
-# What has to be there: a gcloud that is new enough, a project with billing, APIs, a subnet.
+# Requirements: a recent gcloud, a project with billing, APIs, a subnet.
 
-# The flags of older ones were never looked at.
+# Flags of older versions were never checked.
 OLDEST_GCLOUD=528
 
 check_gcloud () {
@@ -13,11 +13,11 @@ check_gcloud () {
     *) [ "${version%%.*}" -ge "$OLDEST_GCLOUD" ] || die "gcloud $version is too old; this needs $OLDEST_GCLOUD or newer: gcloud components update" ;;
   esac
   deploy_help=$(ask run deploy --help)
-  knows --readiness-probe || say 'this gcloud knows no --readiness-probe, so instances that are full or draining get new connections too. Then: gcloud components update'
-  knows --scaling-concurrency-target || say 'this gcloud knows no --scaling-concurrency-target (587 does), so instances are filled to 60 % and not to 90 %: half as many again are needed, and paid. Then: gcloud components update'
+  knows --readiness-probe || say 'this gcloud knows no --readiness-probe, so full and draining instances also get new connections. To change that: gcloud components update'
+  knows --scaling-concurrency-target || say 'this gcloud knows no --scaling-concurrency-target (587 does), so instances are filled to 60% instead of 90%: you need, and pay for, 50% more instances. To change that: gcloud components update'
 }
 
-# Whether `gcloud run deploy` has a flag. A dry run supposes the newest gcloud.
+# Whether `gcloud run deploy` has a flag. A dry run assumes the newest gcloud.
 knows () {
   case $dry_run$deploy_help in yes*|*"$1"[!a-z-]*) return 0 ;; esac
   return 1
@@ -33,7 +33,7 @@ check_project () {
     billing_account=${billing#* }
   else
     billing_account=
-    say "whether $project has billing could not be seen. If it has none, what follows will be refused"
+    say "cannot see whether $project has billing. Without billing, the next steps will fail"
   fi
 }
 
@@ -59,12 +59,12 @@ check_subnet () {
   while [ $((1 << (32 - prefix))) -lt "$addresses" ]; do prefix=$((prefix - 1)); done
   local create="gcloud compute networks subnets create $service-run --network=$network --region=$region --range=10.8.0.0/$prefix --project=$project"
   if ! look compute networks subnets describe "$subnet" "--region=$region" '--format=value[separator=" "](network.basename(),ipCidrRange)'; then
-    [ -n "$dry_run" ] || die "there is no subnet $subnet in $region; use --network and --subnet, or make one, with a range that is free there: $create"
+    [ -n "$dry_run" ] || die "there is no subnet $subnet in $region; use --network and --subnet, or create one with a free range: $create"
     return 0
   fi
   read -r of range <<< "$answer"
-  [ "$of" = "$network" ] || die "the subnet $subnet is one of the network $of, not of $network; use --network and --subnet"
-  [ "${range##*/}" -le "$prefix" ] || die "the subnet $subnet ($range) is too small for --max-instances $max_instances, which needs /$prefix. Make one, with a range that is free there, and use --subnet $service-run: $create"
+  [ "$of" = "$network" ] || die "the subnet $subnet belongs to the network $of, not to $network; use --network and --subnet"
+  [ "${range##*/}" -le "$prefix" ] || die "the subnet $subnet ($range) is too small for --max-instances $max_instances, which needs /$prefix. Create one with a free range, and use --subnet $service-run: $create"
 }
 
 check_budget () {
@@ -72,13 +72,13 @@ check_budget () {
   has_budget=
   [ -n "$budget" ] || return 0
   [ -z "$dry_run" ] || { billing_account=BILLING_ACCOUNT; return 0; }
-  [ -n "$billing_account" ] || die "--budget needs the right to see the billing account of $project"
+  [ -n "$billing_account" ] || die "--budget needs permission to see the billing account of $project"
   budgets=$(ask billing budgets list "--billing-account=$billing_account" '--format=value[separator="|"](displayName,amount.specifiedAmount.units,name.basename())')
   while IFS= read -r line; do
     case $line in "$service in $project|"*) has_budget=${line#*|} ;; esac
   done <<< "$budgets"
   [ -z "$has_budget" ] || [ "${has_budget%|*}" = "$budget" ] ||
-    die "--budget $budget has no effect: there is a budget of ${has_budget%|*}. Change it: gcloud billing budgets update ${has_budget#*|} --billing-account=$billing_account --budget-amount=$budget"
+    die "--budget $budget has no effect: there is already a budget of ${has_budget%|*}. Change it: gcloud billing budgets update ${has_budget#*|} --billing-account=$billing_account --budget-amount=$budget"
 }
 
 create_budget () {

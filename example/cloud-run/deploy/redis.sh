@@ -1,15 +1,15 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154,SC2034 # the options are set in options.sh, and other parts use what is set here
-# Redis: what joins the instances. Memorystore for Valkey, Memorystore for Redis, or one that is there already.
+# Redis, which connects the instances: Memorystore for Valkey, Memorystore for Redis, or an existing one.
 
-# A chat in rooms of 50, at 950 connections an instance, takes 60 % of a core of Redis at so many instances, and all of it at so many
+# A chat in rooms of 50, with 950 connections per instance, uses 60% of a core of Redis at the first number of instances, and all of it at the second
 # (bench/README.md, "Where one core is full").
 INSTANCES_AT_60_PERCENT=72
 INSTANCES_AT_100_PERCENT=109
 
-# differs OPTION WANTED PRESENT ADVICE: an option that can have no effect on what is there already ends the script.
+# differs OPTION WANTED PRESENT ADVICE: ends the script if an option cannot change what exists.
 differs () {
-  ! is_given "$1" || [ "$2" = "$3" ] || die "$1 $2 has no effect on $instance, which is there already and has $3. $4"
+  ! is_given "$1" || [ "$2" = "$3" ] || die "$1 $2 has no effect on $instance, which already exists and has $3. $4"
 }
 
 # Asks for the settings of the instance.
@@ -25,17 +25,17 @@ check_redis () {
   has_redis=
   if [ "$redis" = url ]; then
     look secrets versions describe latest "--secret=$redis_url_secret" '--format=value(name.basename())' || [ -n "$dry_run" ] ||
-      die "there is no secret $redis_url_secret with a version. Make it: printf %s REDIS_URL | gcloud secrets create $redis_url_secret --replication-policy=automatic --data-file=- --project=$project"
+      die "there is no secret $redis_url_secret with a version. Create it: printf %s REDIS_URL | gcloud secrets create $redis_url_secret --replication-policy=automatic --data-file=- --project=$project"
     return
   fi
   [ -n "$cluster_mode" ] || [ "$max_instances" -le "$INSTANCES_AT_60_PERCENT" ] ||
-    say "one Redis carries about $INSTANCES_AT_60_PERCENT full instances of a chat at 60 % of a core, and $INSTANCES_AT_100_PERCENT at all of it; --max-instances is $max_instances. Beyond that: --cluster-mode"
+    say "one Redis serves about $INSTANCES_AT_60_PERCENT full instances of a chat at 60% of a core, and $INSTANCES_AT_100_PERCENT at 100%; --max-instances is $max_instances. Use --cluster-mode for more"
   if ! look_at_redis; then
     [ "$redis" = redis ] || roles="$roles roles/memorystore.dbConnectionUser"
     return
   fi
   has_redis=yes
-  local again="Use another --service, or delete it first, with all that is in it."
+  local again="Use another --service, or delete it first, with all its data."
   case $redis in
     valkey)
       IFS='|' read -r _ mode auth _ shards replicas node of <<< "$answer"
@@ -52,11 +52,11 @@ check_redis () {
       [ -z "$redis_tls" ] || differs --redis-tls yes "$([ "$tls" = SERVER_AUTHENTICATION ] && echo yes || echo no)" "$again"
       differs --redis-size "$redis_size" "$size" "Change it: gcloud redis instances update $instance --region=$region --size=$redis_size --project=$project" ;;
   esac
-  # While it is being made, Valkey has no network yet.
+  # Valkey has no network until it has been created.
   [ -z "$of" ] || differs --network "$network" "$of" "$again"
 }
 
-# What Valkey needs to get an address in a network. A network has one of it in a region.
+# Valkey needs this policy to get an address in a network. A network has one per region.
 create_policy () {
   local policies
   policies=$(ask network-connectivity service-connection-policies list "--region=$region" '--format=value[separator=" "](network.basename(),serviceClass)')
@@ -81,8 +81,8 @@ create_redis () {
     "--endpoints=[{\"connections\":[{\"pscAutoConnection\":{\"network\":\"projects/$project/global/networks/$network\",\"projectId\":\"$project\"}}]}]"
 }
 
-# Sets host, port, and what it needs: redis_tls, redis_auth (iam, password or nothing), cluster_mode. An earlier run may have been broken
-# off while it was being made: it has no address then.
+# Sets host, port, redis_tls, redis_auth (iam, password or nothing) and cluster_mode. If an earlier run was interrupted during creation,
+# the instance has no address yet.
 wait_for_redis () {
   local state mode auth tls tries=0
   host=ADDRESS port=PORT
@@ -92,10 +92,10 @@ wait_for_redis () {
     case $state in
       CREATING)
         tries=$((tries + 1))
-        [ "$tries" -le 90 ] || die "$instance is still being made after half an hour; look at it in the console, then run this again"
-        [ "$tries" -gt 1 ] || say "waiting for $instance, which is being made"
+        [ "$tries" -le 90 ] || die "$instance is still being created after half an hour; look at it in the console, then run this again"
+        [ "$tries" -gt 1 ] || say "waiting for $instance, which is being created"
         sleep 20 ;;
-      DELETING) die "$instance is being deleted; run this again when it is gone" ;;
+      DELETING) die "$instance is being deleted; run this again once it is deleted" ;;
       *) break ;;
     esac
   done
@@ -115,7 +115,7 @@ wait_for_redis () {
   [ "${host:+$port}" ] || die "$instance has no address; look at it in the console, then run this again"
 }
 
-# The address of a cluster is where the nodes can be asked for; without cluster mode it is the primary, whichever node that is.
+# The address of a cluster is its discovery endpoint. Without cluster mode it is the address of the primary, whichever node that is.
 address_of_valkey () {
   local type address its_port kind=PRIMARY
   [ -z "$cluster_mode" ] || kind=DISCOVERY

@@ -2,24 +2,24 @@
 # shellcheck disable=SC2054,SC2154 # commas are for gcloud; the options are set in options.sh
 # The service itself.
 
-# Looks at the service that is there. What would surprise ends the script before anything is made.
+# Checks the existing service. Ends the script before anything is created if the result would be a surprise.
 check_service () {
   local label newest
   has_service='' previous=''
   if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName)'; then
-    [ -z "$no_traffic" ] || [ -n "$dry_run" ] || die "--no-traffic is for a service that has clients; there is no $service in $region yet"
+    [ -z "$no_traffic" ] || [ -n "$dry_run" ] || die "--no-traffic is for an existing service; there is no $service in $region yet"
     return 0
   fi
   has_service=yes
   IFS='|' read -r label newest previous <<< "$answer"
   case $label in
     ''|"$redis") ;;
-    url) is_given --redis || die "$service uses a Redis of its own; add --redis-url-secret NAME, or --redis $redis to make one and use that" ;;
-    *) is_given --redis || [ "$redis" = url ] || die "$service uses --redis $label; add that, or --redis $redis to make one and use that" ;;
+    url) is_given --redis || die "$service uses your own Redis; add --redis-url-secret NAME, or --redis $redis to create a new one" ;;
+    *) is_given --redis || [ "$redis" = url ] || die "$service uses --redis $label; add that, or --redis $redis to create a new one" ;;
   esac
   case $no_traffic$newest in
     yes*|*True*) ;;
-    *) die "clients of $service stay with a revision that traffic.sh chose, so a new one would get none. Use --no-traffic and then traffic.sh" ;;
+    *) die "traffic.sh has pinned $service to a revision, so a new one would get no clients. Use --no-traffic, and then traffic.sh" ;;
   esac
 }
 
@@ -64,12 +64,12 @@ deploy () {
   add_access
   [ -z "$no_traffic" ] || command+=(--no-traffic --tag=canary)
   patiently run "${command[@]}"
-  # traffic.sh --rollback goes back to it. With --no-traffic it is traffic.sh that knows.
+  # traffic.sh --rollback goes back to it. With --no-traffic, traffic.sh sets the tag.
   [ -z "$previous" ] || [ -n "$no_traffic" ] ||
     run run services update-traffic "$service" "--region=$region" "--update-tags=previous=$previous"
 }
 
-# Who may connect. Where an organization lets in its own people only, no role can be given to everybody; the check can be turned off.
+# Who may connect. If an organization policy admits only its own members, no role can be given to everyone, but the check can be turned off.
 # Older gclouds have the flag for a few invited customers.
 add_access () {
   local by_invitation=

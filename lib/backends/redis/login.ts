@@ -39,7 +39,7 @@ export class Login {
       return `${text}. ${advice}`
     }
     if (!REFUSED.test(reason)) return reason
-    if (origin !== IAM_ORIGIN) return `${text}. The password was that of ${origin}. Is it the one that Redis takes now?`
+    if (origin !== IAM_ORIGIN) return `${text}. The password was that of ${origin}. Is it the current password of Redis?`
     return `${text}. The password was ${origin} (${from === undefined ? 'iamCredentials()' : 'REDIS_AUTH=iam'}), fetched for this attempt. ${IAM_ADVICE}`
   }
 

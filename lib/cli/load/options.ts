@@ -113,11 +113,11 @@ function parsed (args: readonly string[]): Values {
 
 /** There is no default, and no environment variable is read: traffic goes only where its sender has said. */
 function address (value: string | undefined, path: string, override: boolean): string {
-  if (value === undefined) throw new UsageError('load needs --url, the address of a service of your own, such as wss://chat.example.com')
+  if (value === undefined) throw new UsageError('load needs --url, the address of your own service, such as wss://chat.example.com')
   const scheme = URL.canParse(value) ? SCHEMES[new URL(value).protocol] : undefined
   if (scheme === undefined) throw wrong('url', value, 'a URL that starts with ws://, wss://, http:// or https://')
   const url = new URL(value)
-  if (url.username !== '' || url.password !== '') throw new UsageError("--url must not hold a password. Use --header 'authorization: …'")
+  if (url.username !== '' || url.password !== '') throw new UsageError("--url must not contain a user or a password. Use --header 'authorization: …'")
   if (!path.startsWith('/')) throw wrong('path', path, "a path that starts with '/'")
   url.hash = ''
   const { pathname, search } = url
@@ -132,18 +132,18 @@ function channelPrefix (value: string): string {
 
 function header (value: string): [string, string] {
   const [, name, content] = HEADER.exec(value) ?? []
-  if (name === undefined || content === undefined) throw new UsageError("--header has to be 'name: value', such as 'cookie: session=1'")
+  if (name === undefined || content === undefined) throw new UsageError("--header must be 'name: value', such as 'cookie: session=1'")
   return [name, content]
 }
 
 function tokenOptions (values: Values): Pick<LoadOptions, 'token' | 'tokenSecret' | 'tokenClaims'> {
   const { token, 'token-secret': secret, 'token-secret-file': file, 'token-claims': claims } = values
   if ([token, secret, file].filter(value => value !== undefined).length > 1) {
-    throw new UsageError('give one of --token, --token-secret and --token-secret-file')
+    throw new UsageError('use only one of --token, --token-secret and --token-secret-file')
   }
   const tokenSecret = file === undefined ? secret : secretFrom(file)
   if (tokenSecret !== undefined && Buffer.byteLength(tokenSecret) < LIMITS.minSecret) {
-    throw new UsageError(`the secret of tokens has ${Buffer.byteLength(tokenSecret)} bytes; the plugin takes none below ${LIMITS.minSecret}`)
+    throw new UsageError(`the token secret has ${Buffer.byteLength(tokenSecret)} bytes; the plugin needs at least ${LIMITS.minSecret}`)
   }
   return { token, tokenSecret, tokenClaims: object('token-claims', claims) }
 }
@@ -180,5 +180,5 @@ function duration (name: string, value: string, min: number, max: number): numbe
 }
 
 function wrong (name: string, value: string, allowed: string): UsageError {
-  return new UsageError(`--${name} is '${value}'. It has to be ${allowed}`)
+  return new UsageError(`--${name} is '${value}'. It must be ${allowed}`)
 }

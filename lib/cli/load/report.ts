@@ -121,17 +121,17 @@ function problemsOf ({ interrupted, connections, subscriptions, publications, de
   const { lost, duplicated, outOfOrder, wrongOffsets, received, latency: { p99 } } = deliveries
   const problems: Array<[boolean, string]> = [
     [connections.opened < connections.asked * MIN_OPENED, `${connections.asked - connections.opened} of ${connections.asked} clients never connected`],
-    [connections.gone > 0, `${connections.gone} clients were sent away for good`],
-    [isAny(subscriptions.errors), 'subscriptions were refused: is the namespace in the option channels, with subscribe: true?'],
+    [connections.gone > 0, `${connections.gone} clients were told not to reconnect`],
+    [isAny(subscriptions.errors), 'subscriptions were refused: does the option channels have the namespace, with subscribe: true?'],
     [isAny(publications.errors), 'publications were refused: does the namespace have publish: true, and do the limits allow the rate?'],
     [options.publish > 0 && publications.sent === 0 && !interrupted, 'nothing was published'],
     [publications.sent > 0 && received === 0, options.protocol === 'plain'
       ? 'nothing came back: onMessage has to send each message back, or publish it'
       : 'nothing was delivered'],
     [lost > options.maxLost, `${lost} deliveries were lost`],
-    [duplicated > 0, `${duplicated} deliveries came twice`],
-    [outOfOrder > 0, `${outOfOrder} deliveries came in the wrong order`],
-    [wrongOffsets > 0, `${wrongOffsets} offsets did not follow the one before`],
+    [duplicated > 0, `${duplicated} deliveries were duplicated`],
+    [outOfOrder > 0, `${outOfOrder} deliveries were out of order`],
+    [wrongOffsets > 0, `${wrongOffsets} offsets did not follow the previous one`],
     [p99 !== undefined && options.maxP99 !== undefined && p99 > options.maxP99, `the 99th percentile of latency is ${p99} ms, above ${options.maxP99} ms`]
   ]
   return problems.filter(([holds]) => holds).map(([, text]) => text)

@@ -18,7 +18,7 @@ export function table (report: Report): string {
     row('closed by', reasons(connections.closed)),
     row('reconnects', connections.reconnects),
     row('time away', times(connections.awayTime)),
-    row('sent away for good', connections.gone),
+    row('told not to reconnect', connections.gone),
     ...report.protocol === 'plain'
       ? []
       : [
@@ -56,7 +56,7 @@ export function table (report: Report): string {
   ].join('\n')
 }
 
-const SATURATED = 'This process was the limit: its timers were late. The latencies are its own. Use several processes or a larger machine.'
+const SATURATED = 'This process was the limit: its timers were late, so the latencies say little about the service. Use several processes or a larger machine.'
 
 function row (name: string, value: string | number): string {
   return `  ${name.padEnd(WIDTH)}${value}`

@@ -25,33 +25,33 @@ export const LIMITS = {
 
 export const USAGE = `Usage: fastify-cloud-run-websocket load --url URL [options]
 
-Connects clients to a service of your own, lets them publish, and measures what arrives.
-Aim it at nothing that is not yours. Redirects are not followed.
+Connects clients to your own service, lets them publish, and measures what arrives.
+Use it only against your own services. It follows no redirects.
 
   --url URL                 ws://, wss://, http:// or https://; required
-  --path PATH               route, where the URL has none
+  --path PATH               route, if the URL has none
                             (/connection/websocket, or /ws with --protocol plain)
-  --protocol sdk|plain      what the clients speak (sdk)
-  --connections N           clients, at most ${LIMITS.connections} (${DEFAULTS.connections})
-  --ramp DURATION           time over which they connect (${LIMITS.defaultConnectsPerSecond} a second)
+  --protocol sdk|plain      protocol of the clients (sdk)
+  --connections N           number of clients, at most ${LIMITS.connections} (${DEFAULTS.connections})
+  --ramp DURATION           time in which all clients connect (${LIMITS.defaultConnectsPerSecond} a second)
   --duration DURATION       time of traffic after the ramp, at most 60m (${DEFAULTS.duration})
-  --channels N              channels of all clients together (${DEFAULTS.channels})
+  --channels N              channels in total (${DEFAULTS.channels})
   --channel-prefix PREFIX   namespace of these channels (${DEFAULTS.channelPrefix})
   --subscriptions N         channels of each client, at most ${LIMITS.subscriptions} (${DEFAULTS.subscriptions})
-  --publish RATE            publications a second, of all clients together, at most ${LIMITS.publish} (${DEFAULTS.publish})
-  --size BYTES              bytes of a publication, ${LIMITS.minSize} to ${LIMITS.size} (${DEFAULTS.size})
+  --publish RATE            publications a second, all clients together, at most ${LIMITS.publish} (${DEFAULTS.publish})
+  --size BYTES              size of a publication, ${LIMITS.minSize} to ${LIMITS.size} (${DEFAULTS.size})
   --token JWT               token of every SDK client
   --token-secret SECRET     signs a token for each SDK client (HS256)
-  --token-secret-file FILE  the same; others on the machine cannot read the secret
-  --token-claims JSON       claims of these tokens besides sub, iat and exp
+  --token-secret-file FILE  the same, without showing the secret to other users of the machine
+  --token-claims JSON       more claims for these tokens, besides sub, iat and exp
   --header 'NAME: VALUE'    header of every upgrade; may be repeated
   --origin ORIGIN           Origin of every upgrade, as a browser sends it (none)
-  --max-lost N              lost deliveries that are no failure (0)
-  --max-p99 DURATION        longest 99th percentile of latency that is no failure (any)
-  --json                    the report as one line of JSON
-  --seed N                  makes the delays before reconnecting the same again
+  --max-lost N              lost deliveries that are allowed (0)
+  --max-p99 DURATION        99th percentile of latency that is allowed (any)
+  --json                    print the report as one line of JSON
+  --seed N                  makes the delays before reconnects repeatable
 
-A duration is '250ms', '30s' or '5m'. Ctrl-C ends the run early, with its report.
-Exit code: 0 if all is well, 1 if something was lost, came twice, in the wrong order or
-too late, or if more than 1 % of the clients did not connect; 2 for wrong arguments.
+A duration looks like '250ms', '30s' or '5m'. Ctrl-C ends the run early, and prints the report.
+Exit code: 0 if all is well; 1 if something was lost, duplicated, out of order or too
+late, or if more than 1% of the clients did not connect; 2 for wrong arguments.
 `

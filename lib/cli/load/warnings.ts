@@ -17,7 +17,7 @@ export function openFileLimit (): number | undefined {
 /** @throws UsageError if the sockets would not fit into the limit */
 export function checkFiles (connections: number, limit: number | undefined): void {
   if (limit === undefined || connections + SPARE_FILES <= limit) return
-  throw new UsageError(`${connections} connections need ${connections + SPARE_FILES} open files, and this process may have ${limit}.` +
+  throw new UsageError(`${connections} connections need ${connections + SPARE_FILES} open files, but this process may have only ${limit}.` +
     ` Raise the limit ('ulimit -n ${connections + SPARE_FILES}'), or use several processes`)
 }
 
@@ -27,8 +27,8 @@ export function announcement ({ url, protocol, connections, ramp, duration, publ
     ` of ${size} bytes a second for ${duration / 1_000} s.`]
   const inOneMinute = connections * Math.min(1, MINUTE / ramp)
   if (inOneMinute > UPGRADES_PER_MINUTE) {
-    lines.push(`Warning: ${Math.round(inOneMinute)} upgrades in a minute come from one address. The plugin's default limit is` +
-      ` ${UPGRADES_PER_MINUTE}; the rest gets 429. Use a longer --ramp, several addresses, or raise rateLimit.connections.`)
+    lines.push(`Warning: one address sends ${Math.round(inOneMinute)} upgrades in a minute. The plugin's default limit is` +
+      ` ${UPGRADES_PER_MINUTE}; the others get 429. Use a longer --ramp or several addresses, or raise rateLimit.connections.`)
   }
   return `${lines.join('\n')}\n`
 }

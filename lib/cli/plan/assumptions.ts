@@ -4,7 +4,7 @@
 export const CLOUD_RUN_TIMEOUT = 3_600
 /** GKE behind an external load balancer closes a connection after 24 hours. */
 export const GKE_TIMEOUT = 24 * 3_600
-/** The plugin closes connections after 95 % of it, less up to a tenth. */
+/** The plugin closes connections after 95% of it, less up to a tenth. */
 export const AGE_SHARE = 0.95 * 0.95
 
 /** Share of a core above which Cloud Run starts instances, and pods are started here. A process has one core. */

@@ -25,7 +25,7 @@ const partColours = ['blue', 'teal', 'green', 'orange', 'pink', 'purple', 'gold'
 export function drawPlan (plan: Plan, prices: Prices): string {
   const most = Math.max(MOST_CONNECTIONS, plan.input.connections)
   const curves = costCurves(plan.input, prices, POINTS.map(share => Math.round(share * most)))
-  const title = `Cost a month of ${count(plan.input.connections)} WebSocket connections on Google Cloud`
+  const title = `Monthly cost of ${count(plan.input.connections)} WebSocket connections on Google Cloud`
   return element('svg', { xmlns: 'http://www.w3.org/2000/svg', viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: 'img', 'aria-label': title }, [
     '',
     style,
@@ -108,10 +108,10 @@ function drawBars ({ platforms, input }: Plan): string[] {
 
 function caption ({ prices: { region, first, last, overridden }, platforms, input }: Plan): string[] {
   const unknown = [...new Set(platforms.flatMap(platform => platform.unknown))]
-  const mean = input.average === input.connections ? 'open all month' : `${count(input.average)} open as a mean`
+  const mean = input.average === input.connections ? 'open all month' : `${count(input.average)} open on average`
   const lines = [
     `Google's list prices for ${region} as public pages had them from ${first} to ${last} (prices.json)${overridden.length > 0 ? `, ${overridden.length} of them replaced` : ''}; ${mean}.`,
-    unknown.length > 0 ? `Without ${unknown.join(', ')}: no price is known for this region.` : 'Dotted: 10,000 and 50,000 connections, where the stages of the migration path meet.'
+    unknown.length > 0 ? `Without ${unknown.join(', ')}: the price is unknown in this region.` : 'Dotted: 10,000 and 50,000 connections, where the stages of the migration path meet.'
   ]
   return lines.map((text, i) => label(24, HEIGHT - 36 + i * 19, text, { class: 'quiet' }))
 }

@@ -14,7 +14,7 @@ export interface Decision {
 
 /** Minutes after which Cloud Run ends every connection. */
 const LONGEST = 60
-/** Where Cloud Run wants optimising, and where it gets too dear. */
+/** Above the first, Cloud Run needs tuning. Above the second, it is too expensive. */
 export const SMALL = 10_000
 export const LARGE = 50_000
 /** Mean over peak below which a load is called bursty. */
@@ -23,12 +23,12 @@ const BURSTY = 0.5
 export function decide (input: Input): Decision {
   const traffic = input.traffic === 'unknown' && input.average <= BURSTY * input.connections ? 'bursty' : input.traffic
   const rules: [boolean, Reason['platform'], string][] = [
-    [input.lifetime > LONGEST, 'gke', `Cloud Run ends every connection after ${LONGEST} minutes, and yours have to last ${input.lifetime}.`],
-    [input.connections > LARGE, 'gke', `Above ${n(LARGE)} connections, instances that never idle cost more than nodes and the work they make.`],
+    [input.lifetime > LONGEST, 'gke', `Cloud Run ends every connection after ${LONGEST} minutes, and yours have to stay open for ${input.lifetime}.`],
+    [input.connections > LARGE, 'gke', `Above ${n(LARGE)} connections, instances that are never idle cost more than nodes and the work of running them.`],
     [traffic === 'bursty', 'cloud-run', 'The load is bursty: Cloud Run adds and removes instances by itself, within seconds.'],
-    [!input.kubernetes, 'cloud-run', 'Your team does not run Kubernetes: a cluster is work that no line of this bill shows.'],
-    [traffic === 'steady', 'gke', 'The load is steady: nodes can be bought for it, for a year or on Spot.'],
-    [input.connections <= SMALL, 'cloud-run', `Up to ${n(SMALL)} connections, Cloud Run as it is deployed is enough.`],
+    [!input.kubernetes, 'cloud-run', 'Your team does not run Kubernetes. A cluster takes work that this bill does not show.'],
+    [traffic === 'steady', 'gke', 'The load is steady, so nodes can be reserved for a year, or run on Spot.'],
+    [input.connections <= SMALL, 'cloud-run', `Up to ${n(SMALL)} connections, Cloud Run with the deployed settings is enough.`],
     [input.connections > SMALL && input.connections <= LARGE, 'cloud-run',
       `Between ${n(SMALL)} and ${n(LARGE)} connections, Cloud Run is enough with a scaling target of 0.9.`]
   ]

@@ -17,7 +17,7 @@ export function dollars (amount: number | undefined): string {
 /** `$0.0123`. */
 export const smallDollars = (amount: number) => `$${amount < 0.1 ? amount.toPrecision(3) : amount.toFixed(3)}`
 
-export const percent = (share: number) => `${rate(100 * share)} %`
+export const percent = (share: number) => `${rate(100 * share)}%`
 
 /** Columns as wide as their widest cell: the first to the left, the others to the right. */
 export function table (rows: readonly (readonly string[])[]): string {

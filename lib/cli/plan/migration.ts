@@ -26,19 +26,19 @@ export function migrationPath (input: Input, prices: Prices): Stage[] {
       name: 'up to 10,000',
       connections: SMALL,
       here: connections <= SMALL,
-      what: 'Cloud Run as deployed. Watch the bill and the fill of the instances.'
+      what: 'Cloud Run as deployed. Watch the bill, and how full the instances are.'
     },
     {
       name: '10,000 to 50,000',
       connections: LARGE,
       here: connections > SMALL && connections <= LARGE,
-      what: 'Cloud Run with a scaling target of 0.9, Redis sized for the peak, log entries sampled or left out. Try GKE with a part of the clients.'
+      what: 'Cloud Run with a scaling target of 0.9, Redis sized for the peak, and fewer log entries. Try GKE with a small share of the clients.'
     },
     {
       name: 'above 50,000',
       connections: Math.max(ABOVE, connections),
       here: connections > LARGE,
-      what: 'GKE beside Cloud Run on the same Redis, then clients by DNS or load balancer weight. Both speak to each other all the time.'
+      what: 'GKE beside Cloud Run on the same Redis. Then move clients by DNS or load balancer weights. Clients on both platforms share channels all the time.'
     }
   ]
   return stages.map(stage => ({ ...stage, ...figures(scaled(input, stage.connections), prices) }))

@@ -6,38 +6,38 @@ import type { Input } from './input.ts'
 interface Valued { unit: string, default: string, is: string }
 
 const valued = {
-  connections: { unit: 'N', default: '10000', is: 'open at once, at the peak' },
-  average: { unit: 'N|N%', default: '100%', is: 'open at once, as a mean over the month; instances scale in when fewer are open' },
-  users: { unit: 'N', default: '', is: 'people at the peak, instead of --connections' },
-  tabs: { unit: 'N', default: '1', is: 'connections of each of them: tabs and devices' },
-  'messages-each': { unit: 'N', default: '2', is: 'published per minute for each open connection' },
-  messages: { unit: 'N', default: '', is: 'published per second in all, at the peak, instead of --messages-each' },
-  'channel-size': { unit: 'N|all', default: '50', is: 'connections that get each message: those in its channel' },
+  connections: { unit: 'N', default: '10000', is: 'connections open at once at the peak' },
+  average: { unit: 'N|N%', default: '100%', is: 'connections open on average over the month; instances scale in when fewer are open' },
+  users: { unit: 'N', default: '', is: 'users at the peak, instead of --connections' },
+  tabs: { unit: 'N', default: '1', is: 'connections of each user: tabs and devices' },
+  'messages-each': { unit: 'N', default: '2', is: 'messages published per minute for each open connection' },
+  messages: { unit: 'N', default: '', is: 'messages published per second in total at the peak, instead of --messages-each' },
+  'channel-size': { unit: 'N|all', default: '50', is: 'connections in a channel, which get each of its messages' },
   channels: { unit: 'N', default: '1', is: 'channels that each connection is in' },
-  size: { unit: 'BYTES', default: '200', is: 'of a message' },
+  size: { unit: 'BYTES', default: '200', is: 'size of a message' },
   history: { unit: 'N', default: '100', is: 'publications that each channel keeps; 0 for none' },
-  region: { unit: 'REGION', default: 'us-central1', is: 'of the service and of Redis' },
-  target: { unit: 'SHARE', default: '0.9', is: 'of the concurrency to which Cloud Run fills an instance; 0.6 if it is not set' },
-  concurrency: { unit: 'N', default: '1000', is: 'requests at once of a Cloud Run instance' },
+  region: { unit: 'REGION', default: 'us-central1', is: 'region of the service and of Redis' },
+  target: { unit: 'SHARE', default: '0.9', is: "share of the concurrency to which Cloud Run fills an instance; Cloud Run's own default is 0.6" },
+  concurrency: { unit: 'N', default: '1000', is: 'concurrent requests of a Cloud Run instance' },
   'per-instance': { unit: 'N', default: '', is: 'connections of a Cloud Run instance, whatever --target and CPU say' },
-  vcpu: { unit: 'N', default: '1', is: 'of an instance or pod' },
-  memory: { unit: 'GIB', default: '1', is: 'of an instance or pod' },
-  'min-instances': { unit: 'N', default: '1', is: 'that Cloud Run keeps without clients' },
-  redis: { unit: 'valkey|redis', default: 'valkey', is: 'Memorystore for Valkey, or for Redis' },
-  replicas: { unit: 'N', default: '1', is: 'of each shard of Redis' },
-  lifetime: { unit: 'MINUTES', default: '60', is: 'that a connection has to be able to stay open' },
-  traffic: { unit: 'steady|bursty', default: '', is: 'for the decision; bursty if the mean is at most half the peak' },
-  prices: { unit: 'FILE', default: '', is: 'prices of yours, in JSON' },
-  svg: { unit: 'FILE', default: '', is: 'where to write the charts' }
+  vcpu: { unit: 'N', default: '1', is: 'vCPUs of an instance or pod' },
+  memory: { unit: 'GIB', default: '1', is: 'memory of an instance or pod' },
+  'min-instances': { unit: 'N', default: '1', is: 'instances that Cloud Run keeps without clients' },
+  redis: { unit: 'valkey|redis', default: 'valkey', is: 'Memorystore for Valkey, or Memorystore for Redis' },
+  replicas: { unit: 'N', default: '1', is: 'replicas of each shard of Redis' },
+  lifetime: { unit: 'MINUTES', default: '60', is: 'how long a connection must be able to stay open' },
+  traffic: { unit: 'steady|bursty', default: '', is: 'kind of load, for the decision; bursty if the average is at most half the peak' },
+  prices: { unit: 'FILE', default: '', is: 'JSON file with your own prices' },
+  svg: { unit: 'FILE', default: '', is: 'file to write the charts to' }
 } as const satisfies Record<string, Valued>
 
 const switches = {
-  presence: 'channels say who is in them',
+  presence: 'channels have presence',
   sdk: "clients use Centrifugal's SDKs",
   kubernetes: 'your team runs Kubernetes',
-  'load-balancer': 'there is one in front of Cloud Run',
-  json: 'prints the plan as JSON',
-  help: 'prints this'
+  'load-balancer': 'there is a load balancer in front of Cloud Run',
+  json: 'print the plan as JSON',
+  help: 'print this help'
 } as const
 
 type ValuedName = keyof typeof valued
@@ -59,7 +59,7 @@ export function usage (): string {
   const width = Math.max(...rows.map(([option]) => option!.length))
   return `Usage: fastify-cloud-run-websocket plan [options]
 
-What a service needs and costs a month on Cloud Run, GKE and App Engine. It asks nobody: prices are in a file with dates.
+Calculates what a service needs and costs a month on Cloud Run, GKE and App Engine. Works offline: prices come from a dated file.
 
 ${rows.map(([option, is]) => `  ${option!.padEnd(width)}  ${is}`).join('\n')}
 `
@@ -70,7 +70,7 @@ export function parseOptions (args: readonly string[]): Options {
   const values = new Values(read(args))
   const tabs = values.number('tabs', whole(1))
   const users = values.optional('users', whole(1))
-  if (users !== undefined && values.has('connections')) throw new UsageError('--users and --connections exclude each other: users times tabs are the connections')
+  if (users !== undefined && values.has('connections')) throw new UsageError('--users and --connections exclude each other: the connections are users times tabs')
   const connections = users === undefined ? values.number('connections', whole(1, 10_000_000)) : users * tabs
   if (values.has('messages') && values.has('messages-each')) throw new UsageError('--messages and --messages-each exclude each other')
   const input: Input = {
@@ -131,7 +131,7 @@ const wrong = (name: string, value: string, allowed: string) => new UsageError(`
 function averageOf (text: string, connections: number): number {
   const [, digits = '', sign] = /^(\d+(?:\.\d+)?)(%?)$/.exec(text) ?? []
   const number = sign === '%' ? Number(digits) / 100 * connections : Number(digits)
-  if (digits === '' || number === 0 || number > connections) throw wrong('average', text, 'a number up to that of the connections, or a share of it such as 40%')
+  if (digits === '' || number === 0 || number > connections) throw wrong('average', text, 'a number up to that of the connections, or a percentage of it such as 40%')
   return number
 }
 

@@ -34,7 +34,7 @@ export const HOURS = 730
 /** The prices of one region, in US dollars. */
 export class Prices {
   readonly region: string
-  /** Of Cloud Run. undefined: it is not known, and tier 2, the dearer one, is taken. */
+  /** Of Cloud Run. undefined: it is not known, and tier 2, the more expensive one, is assumed. */
   readonly tier: 1 | 2 | undefined
   readonly fixed: Readonly<Record<string, number>>
   readonly #override: Partial<Record<PriceName, number>>
@@ -87,11 +87,11 @@ export function parseOverride (text: string, name: string): Override {
   const allowed = 'It has { "prices": { NAME: dollars }, "fixed": { "what it is": dollars a month } }'
   if (!isObject(data)) throw wrong(`is not an object. ${allowed}`)
   for (const [key, amounts] of Object.entries(data)) {
-    if (key !== 'prices' && key !== 'fixed') throw wrong(`has the key ${key}. ${allowed}`)
-    if (!isObject(amounts)) throw wrong(`has ${key} that are no object. ${allowed}`)
+    if (key !== 'prices' && key !== 'fixed') throw wrong(`has an unknown key, ${key}. ${allowed}`)
+    if (!isObject(amounts)) throw wrong(`has ${key} that is not an object. ${allowed}`)
     for (const [part, amount] of Object.entries(amounts)) {
-      if (key === 'prices' && !Object.hasOwn(entries, part)) throw wrong(`has the price ${part}. There are ${priceNames.join(', ')}`)
-      if (typeof amount !== 'number' || !(amount >= 0)) throw wrong(`has ${part}: ${JSON.stringify(amount)}. A number of dollars, 0 or more, is allowed`)
+      if (key === 'prices' && !Object.hasOwn(entries, part)) throw wrong(`has an unknown price, ${part}. The prices are ${priceNames.join(', ')}`)
+      if (typeof amount !== 'number' || !(amount >= 0)) throw wrong(`has ${part}: ${JSON.stringify(amount)}. It has to be a number of dollars, 0 or more`)
     }
   }
   return data

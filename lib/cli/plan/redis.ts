@@ -27,7 +27,7 @@ export interface Redis {
     hottestChannel: number
     memoryBytes: number
   }
-  /** Connections at which one core would be 60 % full, and full, all else growing with them. */
+  /** Connections at which one core would be 60% full, and full, all else growing with them. */
   oneCore: { at60Percent: number, full: number }
   month: number | undefined
 }

@@ -10,7 +10,7 @@ export function report (plan: Plan): string {
 
 function what ({ input }: Plan): string {
   const { connections, average, messages, channelSize, size, region } = input
-  const mean = average === connections ? 'all month' : `${count(average)} as a mean over the month`
+  const mean = average === connections ? 'all month' : `${count(average)} on average over the month`
   const channel = channelSize === Infinity ? 'all connections' : counted(channelSize, 'connection')
   return wrap(`${counted(connections, 'connection')} (${mean}) in ${region}; ${rate(messages)} messages/s of ${count(size)} bytes, each to ${channel}`, '')
 }
@@ -21,8 +21,8 @@ function decision ({ decision: { platform, reasons, saving } }: Plan): string {
   const lines = reasons.map(reason => wrap(reason.text, `  ${reason.platform === platform ? '+' : '-'} `))
   if (saving !== undefined) {
     lines.push(saving >= 0
-      ? `    GKE would cost ${dollars(saving)} a month less, without the people who run it.`
-      : `    GKE would cost ${dollars(-saving)} a month more, without the people who run it.`)
+      ? `    GKE would cost ${dollars(saving)} less a month, not counting the people who run it.`
+      : `    GKE would cost ${dollars(-saving)} more a month, not counting the people who run it.`)
   }
   return [`DECISION: ${names[platform]}`, ...lines].join('\n')
 }
@@ -33,10 +33,10 @@ function cloudRun ({ platforms, settings, input }: Plan): string {
   return `CLOUD RUN
 ${table([
   ['instances at the peak', count(instances.peak)],
-  ['as a mean', count(instances.mean)],
-  ['connections of each', `${count(instances.perInstance)} of ${count(input.concurrency)}`],
-  ['CPU of each at the peak, at most', `${percent(cores)} of a core`],
-  ['memory of each, without your app', `${count(memory / 2 ** 20)} MiB`],
+  ['instances on average', count(instances.mean)],
+  ['connections per instance', `${count(instances.perInstance)} of ${count(input.concurrency)}`],
+  ['CPU per instance at the peak, at most', `${percent(cores)} of a core`],
+  ['memory per instance, without your app', `${count(memory / 2 ** 20)} MiB`],
   ['maxConnections', count(settings.maxConnections)],
   ['subnet', `/${prefix} or larger (${count(addresses)} addresses)`],
   ['a deployment costs, at most', deployment === undefined ? '-' : `$${deployment.toFixed(2)}`]
@@ -48,18 +48,18 @@ ${table([
 function redis ({ platforms, model }: Plan): string {
   const { product, nodeType, shards, replicas, load, oneCore }: Redis = platforms[0]!.redis
   const size = shards === undefined ? '-' : `${count(shards)} x ${nodeType}, ${replicas === 0 ? 'no replica' : `${counted(replicas, 'replica')} each`}`
-  return `REDIS of Cloud Run, by the model
+  return `REDIS for Cloud Run, from the model
 ${table([
   ['product', product],
   ['size', size],
   ['commands/s', rate(load.commands)],
   ['messages/s to instances', rate(load.messages)],
   ['CPU, of one core', `${percent(load.coresAtBest)} to ${percent(load.cores)}`],
-  ['keys and links', `${count(load.memoryBytes / 2 ** 20)} MiB`],
-  ['one core is 60 % full at', `${count(oneCore.at60Percent)} connections`],
-  ['and full at', `${count(oneCore.full)} connections`]
+  ['memory for keys and links', `${count(load.memoryBytes / 2 ** 20)} MiB`],
+  ['one core is 60% full at', `${count(oneCore.at60Percent)} connections`],
+  ['one core is full at', `${count(oneCore.full)} connections`]
 ])}
-${wrap(`What a command and a delivery cost was measured on ${model.date} (${model.machine}).`, '  ')}`
+${wrap(`Costs per command and per delivery were measured on ${model.date} (${model.machine}).`, '  ')}`
 }
 
 /** Names of the parts of all platforms, in their order. */
@@ -81,7 +81,7 @@ ${table([
   ['', ...platforms.map(({ name }) => name)],
   ['instances or pods (on nodes)', ...platforms.map(counts)],
   ...partNames(platforms).map(name => [name, ...platforms.map(platform => cell(platform, name))]),
-  ['all', ...platforms.map(total)],
+  ['total', ...platforms.map(total)],
   ['per connection', ...platforms.map(({ perConnection }) => smallDollars(perConnection))]
 ])}`
 }
@@ -101,5 +101,5 @@ function warnings ({ warnings }: Plan): string {
 
 function sources ({ prices: { first, last, overridden } }: Plan): string {
   const own = overridden.length === 0 ? '' : ` Yours: ${overridden.join(', ')}.`
-  return wrap(`Prices were read from ${first} to ${last}; look at Google's own before you decide.${own}`, '')
+  return wrap(`Prices were read between ${first} and ${last}. Check Google's own before you decide.${own}`, '')
 }

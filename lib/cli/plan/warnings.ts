@@ -23,34 +23,34 @@ function ofRedis ({ run: { redis }, input }: Planned): string[] {
   const warnings: string[] = []
   const { load, shards } = redis
   if (shards === undefined && load.hottestChannel > REDIS_SHARE) {
-    const most = `of a core of Redis, and ${percent(REDIS_SHARE)} is what it should take at the most`
-    warnings.push(`One channel alone takes ${percent(load.hottestChannel)} ${most}. No number of shards helps: publish less often, put several events ` +
-      'into one message, or divide the channel.')
+    const most = `of a core of Redis. It should take ${percent(REDIS_SHARE)} at most`
+    warnings.push(`One channel alone takes ${percent(load.hottestChannel)} ${most}. More shards do not help. Publish less often, put several events ` +
+      'into one message, or split the channel.')
   } else if (shards === undefined && input.redis === 'valkey') {
-    warnings.push(`Memorystore for Valkey has ${count(MAX_SHARDS)} shards at most, and this takes more. Divide the app: each part has a Redis of its own.`)
+    warnings.push(`Memorystore for Valkey has ${count(MAX_SHARDS)} shards at most, and this needs more. Split the app into parts with one Redis each.`)
   } else if (shards === undefined) {
-    warnings.push(`One Redis would be ${percent(load.cores)} full. It cannot be sharded: take --redis valkey.`)
+    warnings.push(`One Redis would be ${percent(load.cores)} full. It cannot be sharded. Use --redis valkey.`)
   } else if (shards > 1) {
-    warnings.push(`One Redis does not carry this. It takes a cluster of ${count(shards)} shards (option redis: { rootNodes }), and a client for clusters.`)
+    warnings.push(`One Redis is not enough. This needs a cluster of ${count(shards)} shards (option redis: { rootNodes }, or REDIS_CLUSTER=true).`)
   }
-  if (input.replicas === 0) warnings.push('Without a replica, maintenance or a crash empties Redis: clients are told that they could not recover.')
+  if (input.replicas === 0) warnings.push('Without a replica, maintenance or a crash empties Redis. Clients are then told that they could not recover.')
   return warnings
 }
 
 function ofInstances ({ run, settings, input }: Planned): string[] {
   const warnings: string[] = []
   const { maxInstances } = settings
-  if (run.instances.peak > MOST_INSTANCES) warnings.push(`Cloud Run has ${count(MOST_INSTANCES)} instances of a service at most, and this takes ${count(run.instances.peak)}.`)
+  if (run.instances.peak > MOST_INSTANCES) warnings.push(`Cloud Run allows ${count(MOST_INSTANCES)} instances per service, and this needs ${count(run.instances.peak)}.`)
   if (maxInstances > DIRECT_VPC_QUOTA) {
-    warnings.push(`By default a revision may have 100 to 200 instances with Direct VPC, and a region so many vCPU: ask for ${count(maxInstances)} instances before you need them.`)
+    warnings.push(`By default a revision may have 100 to 200 instances with Direct VPC, and each region has a quota of vCPUs. Ask for ${count(maxInstances)} instances before you need them.`)
   }
-  warnings.push(`A deployment runs old and new instances side by side for up to an hour, until the last old connection has gone: up to ${count(2 * run.instances.peak)} ` +
+  warnings.push(`A deployment runs old and new instances side by side for up to an hour, until the last old connection ends: up to ${count(2 * run.instances.peak)} ` +
     `instances, and ${run.deployment === undefined ? 'an unknown sum' : dollars(Math.max(1, run.deployment))} more each time.`)
   if (run.instances.limit === 'cpu') {
-    warnings.push(`CPU is full before the connections are: an instance takes ${count(run.instances.perInstance)} of the ${count(input.concurrency * input.target)} that concurrency allows.`)
+    warnings.push(`CPU is the limit: an instance handles ${count(run.instances.perInstance)} of the ${count(input.concurrency * input.target)} connections that its concurrency allows.`)
   }
   if (input.tabs > 1) {
-    warnings.push(`Each user has ${count(input.tabs)} connections. One per user, shared between tabs (SharedWorker), would save ${percent(1 - 1 / input.tabs)} of them.`)
+    warnings.push(`Each user has ${count(input.tabs)} connections. One connection per user, shared between tabs (SharedWorker), would save ${percent(1 - 1 / input.tabs)} of them.`)
   }
   return warnings
 }
@@ -59,10 +59,10 @@ function ofCost ({ run, input }: Planned): string[] {
   const warnings: string[] = []
   const egress = run.parts.find(({ name }) => name === 'egress')!.month
   if (egress !== undefined && egress > MUCH * run.month) {
-    warnings.push(`Egress is ${percent(egress / run.month)} of the bill: send less, or compress in the app. The instances are not what costs.`)
+    warnings.push(`Egress is ${percent(egress / run.month)} of the bill, more than everything else together. Send less, or compress data in your app.`)
   }
   if (input.average === input.connections) {
-    warnings.push('The mean is taken to be the peak, so nothing scales in: give --average for what a real month costs.')
+    warnings.push('Without --average, the peak is assumed to last all month. Set it to see what a real month costs.')
   }
   return warnings
 }
@@ -70,11 +70,11 @@ function ofCost ({ run, input }: Planned): string[] {
 function ofPrices ({ platforms, prices, input }: Planned): string[] {
   const warnings: string[] = []
   if (prices.tier === undefined) {
-    warnings.push(`The tier of ${input.region} is not known: Cloud Run's prices are those of tier 2, the dearer one.`)
+    warnings.push(`The tier of ${input.region} is not known. Cloud Run's prices are those of tier 2, the more expensive one.`)
   }
   const unknown = [...new Set(platforms.flatMap(platform => platform.unknown))]
   if (unknown.length > 0) {
-    warnings.push(`No price is known here for: ${unknown.join(', ')} (shown as -). Sums are without them. --prices takes yours.`)
+    warnings.push(`No price is known here for: ${unknown.join(', ')} (shown as -). The sums leave it out. Use --prices to add your own.`)
   }
   return warnings
 }

@@ -45,7 +45,7 @@ async function rotates (t: Test, redis: RedisOption, { path, setUser, killAll }:
   t.strictSame(listener.states.map(({ up }) => up), [true])
   await killAll()
   await until(() => listener.reasons.length > 0, 'the old password is refused', 30_000)
-  t.match(listener.reasons, [`WRONGPASS invalid username-password pair or user is disabled. The password was that of the file ${path}. Is it the one that Redis takes now?`])
+  t.match(listener.reasons, [`WRONGPASS invalid username-password pair or user is disabled. The password was that of the file ${path}. Is it the current password of Redis?`])
   await writeFile(path, 'second')
   await publishAll(publisher, 41, 60)
   await listener.arrived('room', 60)
@@ -142,7 +142,7 @@ t.test('a login that is refused at the start says where the password comes from,
   const cluster = { rootNodes, defaults: login }
   for (const options of [{ ...login, socket: { port: redis.port } }, cluster, createCluster(cluster)]) {
     const node = await startNode(t, options as RedisOption, randomPrefix())
-    const reason = /^WRONGPASS .*\. The password was that of the option redis\. Is it the one that Redis takes now\?$/
+    const reason = /^WRONGPASS .*\. The password was that of the option redis\. Is it the current password of Redis\?$/
     await until(() => node.publish('room', 1).catch(({ cause }) => reason.test(cause.message)), 'the reason is told', 30_000)
     t.match([...node.states.map(({ reason }) => reason), ...node.reasons].at(-1), reason)
     t.notMatch(JSON.stringify([node.states, node.reasons]), /hush/)
@@ -159,5 +159,5 @@ t.test('a password that is wanted, and not given, is told with where to put it',
   await refusedFor(redis.url, {}, /^NOAUTH .*\. Give the option redis a password, or a credentialsProvider: iamCredentials\(\) or fileCredentials\(\)$/)
   await refusedFor(undefined, { REDIS_URL: redis.url }, /^NOAUTH .*\. Set REDIS_PASSWORD_FILE, or REDIS_AUTH=iam, or put a password into REDIS_URL$/)
   await refusedFor(undefined, { REDISHOST: '127.0.0.1', REDISPORT: String(redis.port) }, /put a password into REDIS_URL, in place of REDISHOST$/)
-  await refusedFor(undefined, { REDIS_URL: `redis://:hush@127.0.0.1:${redis.port}` }, /^WRONGPASS .*\. The password was that of REDIS_URL\. Is it the one/)
+  await refusedFor(undefined, { REDIS_URL: `redis://:hush@127.0.0.1:${redis.port}` }, /^WRONGPASS .*\. The password was that of REDIS_URL\. Is it the current password/)
 })

@@ -3,6 +3,7 @@ import { checkClose } from '../model/close-codes.ts'
 import { encodePayload, newPublication } from '../model/publication.ts'
 import type { Publication } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
+import { RecentTexts } from '../util/recent-texts.ts'
 import type { Connection } from './connection.ts'
 import type { Connections } from './connections.ts'
 
@@ -26,6 +27,7 @@ export class Control implements ChannelListener {
   readonly #observer: Observer
   #listening: Promise<void> | undefined
   #listens = false
+  readonly #refusals = new RecentTexts()
 
   constructor (instance: string, broker: Broker, connections: Connections, observer: Observer) {
     this.#instance = instance
@@ -43,9 +45,16 @@ export class Control implements ChannelListener {
   listen (): Promise<void> {
     this.#listening ??= this.#broker.subscribe(CONTROL_CHANNEL, true, this).then(() => { this.#listens = true }, (error: unknown) => {
       this.#listening = undefined
+      this.#refused(error as Error)
       throw error
     })
     return this.#listening
+  }
+
+  /** While Redis is down, `brokerDown` has said why. Else nobody would know why this instance is not ready. */
+  #refused ({ message, cause }: Error): void {
+    const reason = cause instanceof Error ? cause.message : message
+    if (this.#broker.up && this.#refusals.isNew(reason, Date.now())) this.#observer.brokerRefuses(reason)
   }
 
   /** Resolves when the command is stored: every living instance gets it. */

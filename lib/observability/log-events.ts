@@ -15,6 +15,7 @@ export const logEvents = {
   'drain.finished': 'info',
   'bridge.down': 'error',
   'bridge.up': 'info',
+  'redis.refused': 'error',
   'publications.missed': 'warn',
   'keys.failed': 'error',
   'keys.restored': 'info',

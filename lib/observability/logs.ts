@@ -152,7 +152,7 @@ export class Logs {
   }
 
   bridgeDown (reason: string): void {
-    this.#write('bridge.down', { reason }, `${whatFailed(reason)}: ${reason.replace(/\.+$/, '')}. Connections stay open, and publishing fails`)
+    this.#write('bridge.down', { reason }, `${whatFailed(reason)}: ${reason.replace(/[.?]+$/, '')}. Connections stay open, and publishing fails`)
   }
 
   /** `downtime`: ms; 0 at the start. */
@@ -171,6 +171,12 @@ export class Logs {
 
   keysRestored (url: string): void {
     this.#write('keys.restored', { url }, `The keys that verify tokens were fetched from ${url} again`)
+  }
+
+  /** Redis is up, and refuses what every instance needs from the start. */
+  redisRefused (reason: string): void {
+    const advice = REFUSAL_ADVICE.find(([pattern]) => pattern.test(reason))?.[1] ?? ''
+    this.#write('redis.refused', { reason }, `Redis is up and refuses commands: ${reason}. ${advice}This instance is not ready`)
   }
 
   controlFailed (command: string, err: unknown): void {
@@ -231,9 +237,16 @@ export class Logs {
 }
 
 /** Redis may be up, and refuse. */
+/** What to do about replies of Redis. */
+const REFUSAL_ADVICE: ReadonlyArray<readonly [RegExp, string]> = [
+  [/^MOVED/, 'It is a cluster: set REDIS_CLUSTER=true, or give the option redis { rootNodes }. '],
+  [/^OOM/, 'It is full and must not evict: give it more memory, or keep less history. ']
+]
+
 function whatFailed (reason: string): string {
   if (/^NOAUTH/.test(reason)) return 'Redis requires a password, and none is set'
   if (/^(WRONGPASS|ERR invalid password|ERR AUTH|ERR Client sent AUTH)/.test(reason)) return 'Redis refused the password'
+  if (/^no (password|Google access token) for Redis/.test(reason)) return 'Redis cannot be logged in to'
   return /^the Redis user lacks rights/.test(reason) ? 'Redis refused commands' : 'Redis is down'
 }
 

@@ -193,6 +193,11 @@ export class Observer {
     this.#logs.bridgeDown(reason)
   }
 
+  /** Redis is up, and refuses what every instance needs from the start. */
+  brokerRefuses (reason: string): void {
+    this.#logs.redisRefused(reason)
+  }
+
   brokerUp (): void {
     this.#metrics.brokerUp(performance.now())
     this.#logs.bridgeUp(this.#downSince === 0 ? 0 : Date.now() - this.#downSince)

@@ -22,6 +22,9 @@ interface Address {
   readonly database: number
 }
 
+/** Stands for one that is wrong. No other setting contradicts it. */
+const UNKNOWN_ADDRESS: Address = { from: 'REDISHOST', host: '', port: 0, tls: true, username: '', password: '', database: 0 }
+
 /**
  * Redis as the environment describes it: REDIS_URL, else REDISHOST and REDISPORT as in Google's guides, else none; with
  * REDIS_CA_FILE, REDIS_PASSWORD_FILE, REDIS_AUTH and REDIS_CLUSTER.
@@ -29,8 +32,10 @@ interface Address {
  */
 export function redisFromEnvironment (env: NodeJS.ProcessEnv): RedisSource | undefined {
   const problems = new Problems()
-  const address = problems.attempt(() => addressOf(env))
-  problems.throwIfAny()
+  const named = env.REDIS_URL || env.REDISHOST
+  const given = problems.attempt(() => addressOf(env))
+  // A wrong address does not hide what else is wrong.
+  const address = given ?? (named ? UNKNOWN_ADDRESS : undefined)
   if (address === undefined) {
     for (const variable of SETTINGS) if (env[variable] && env[variable] !== 'false') problems.add(invalidOption(nameOf(variable), 'a value', ADDRESS))
     problems.throwIfAny()
@@ -57,7 +62,7 @@ function addressOf (env: NodeJS.ProcessEnv): Address | undefined {
   if (env.REDIS_URL) return fromUrl(env.REDIS_URL)
   if (!env.REDISHOST) return undefined
   const port = env.REDISPORT || '6379'
-  if (!/^\d+$/.test(port)) throw invalid(nameOf('REDISPORT'), port, 'a port number')
+  if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535) throw invalid(nameOf('REDISPORT'), port, 'a port number, 1 to 65535')
   return { from: 'REDISHOST', host: env.REDISHOST, port: Number(port), tls: false, username: '', password: '', database: 0 }
 }
 
@@ -65,7 +70,7 @@ function fromUrl (value: string): Address {
   const name = nameOf('REDIS_URL')
   const { protocol, hostname, port, username, password, pathname } = new URL(checkUrl(value, name))
   const database = Number(pathname.slice(1))
-  if (!Number.isInteger(database)) throw invalid(name, value, 'a URL whose path is empty, or the number of a database')
+  if (!/^\/?\d*$/.test(pathname)) throw invalid(name, value, 'a URL whose path is empty, or the number of a database')
   return {
     from: 'REDIS_URL',
     host: hostname.replace(/^\[(.*)\]$/, '$1') || 'localhost', // an IPv6 address has brackets
@@ -92,14 +97,18 @@ interface Login {
 }
 
 function loginOf ({ REDIS_AUTH: auth, REDIS_PASSWORD_FILE: path }: NodeJS.ProcessEnv, { username, password }: Address): Login {
-  if (auth && auth !== 'iam') throw invalidOption(nameOf('REDIS_AUTH'), 'another value', "'iam', or nothing")
-  const ways = [password && 'a password in REDIS_URL', path && 'REDIS_PASSWORD_FILE', auth && 'REDIS_AUTH=iam'].filter(Boolean)
-  if (ways.length > 1) throw invalidOption(nameOf(auth ? 'REDIS_AUTH' : 'REDIS_PASSWORD_FILE'), ways.join(' and '), 'one of them: they contradict each other')
-  if (auth && username) throw invalidOption(nameOf('REDIS_AUTH'), 'a user in REDIS_URL', 'a URL without one: the service account is the user')
+  const problems = new Problems()
+  const wrongAuth = (got: string, expected: string) => problems.add(invalidOption(nameOf('REDIS_AUTH'), got, expected))
+  const ways = [password && 'a password in REDIS_URL', path && 'REDIS_PASSWORD_FILE', auth === 'iam' && 'REDIS_AUTH=iam'].filter(Boolean)
+  const name = nameOf('REDIS_PASSWORD_FILE')
+  if (auth && auth !== 'iam') wrongAuth('another value', "'iam', or nothing")
+  if (auth === 'iam' && username) wrongAuth('a user in REDIS_URL', 'a URL without one: the service account is the user')
+  if (ways.length > 1) {
+    problems.add(invalidOption(auth === 'iam' ? nameOf('REDIS_AUTH') : name, ways.join(' and '), 'one of them: they contradict each other'))
+  } else if (path) problems.attempt(() => readNamedFile(path, name, 'the path of a file that holds the password of Redis'))
+  problems.throwIfAny()
   if (auth) return { iam: true }
   if (!path) return { ...(username && { username }), ...(password && { password }) }
-  const name = nameOf('REDIS_PASSWORD_FILE')
-  readNamedFile(path, name, 'the path of a file that holds the password of Redis')
   return { credentialsProvider: passwordFile(path, username || DEFAULT_USER, `the file ${path} (REDIS_PASSWORD_FILE)`) }
 }
 

@@ -21,10 +21,16 @@ export function fileCredentials (path: string, username: string = DEFAULT_USER):
 }
 
 export function passwordFile (path: string, username: string, origin: string): RedisCredentials {
+  let reading: Promise<string> | undefined
+  // Attempts share one read: a mount that hangs must not take all threads of the file system.
+  const read = () => {
+    reading ??= readFile(path, 'utf8').finally(() => { reading = undefined })
+    return reading
+  }
   const credentials = async () => {
     let text: string
     try {
-      text = await readFile(path, 'utf8')
+      text = await read()
     } catch (error) {
       throw new Error(`no password for Redis: ${origin} cannot be read (${(error as NodeJS.ErrnoException).code})`, { cause: error })
     }

@@ -30,11 +30,11 @@ function newLog () {
 }
 
 /** Hints by themselves, and the names of those that were given. */
-function newHints (options: Options = {}, env: NodeJS.ProcessEnv = { K_SERVICE: 'chat' }) {
+function newHints (options: Options = {}, env: NodeJS.ProcessEnv = { K_SERVICE: 'chat' }, redis: NodeJS.ProcessEnv = {}) {
   const given: Entry[] = []
   const log = { warn: (fields: Entry, msg: string) => given.push({ ...fields, msg }) } as never
   const logs = new Logs({ log, cloud: false, close: async () => {} }, resolveOptions({}, {}).logging)
-  return { hints: new Hints(resolveOptions(options, {}), logs, env), given, names: () => given.map(({ hint }) => hint) }
+  return { hints: new Hints(resolveOptions(options, redis), logs, env), given, names: () => given.map(({ hint }) => hint) }
 }
 
 const end = (cause: End['cause']): End => ({ code: 1006, reason: '', cause })
@@ -52,6 +52,21 @@ t.test('on Cloud Run a service without Redis, or with too little concurrency, ge
     { severity: 'WARNING', hint: 'concurrency', command: 'gcloud run services update chat --concurrency=1000', concurrency: 80, maxConnections: 950 }
   ])
   t.equal(hints().length, 2)
+})
+
+t.test('a Google access token that goes to Redis without TLS gets a hint at the start', async t => {
+  const hinted = (env: NodeJS.ProcessEnv) => {
+    const { given, hints } = newHints({}, {}, env)
+    hints.started(0)
+    return given
+  }
+  const iam = { REDIS_AUTH: 'iam' }
+  const unsafe = { hint: 'iam_without_tls', command: 'REDIS_CA_FILE=/secrets/redis-ca/ca.pem' }
+  t.match(hinted({ ...iam, REDISHOST: 'a' }), [unsafe])
+  t.match(hinted({ ...iam, REDIS_URL: 'redis://a', REDIS_CLUSTER: 'true' }), [unsafe])
+  t.strictSame(hinted({ ...iam, REDIS_URL: 'rediss://a' }), [])
+  t.strictSame(hinted({ ...iam, REDIS_URL: 'rediss://a', REDIS_CLUSTER: 'true' }), [])
+  t.strictSame(hinted({ REDIS_URL: 'redis://a' }), [])
 })
 
 t.test('on Cloud Run a trustProxy that is wrong there gets a hint at the start', async t => {

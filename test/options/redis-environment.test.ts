@@ -20,6 +20,8 @@ t.test('Redis is at REDIS_URL, or else at REDISHOST and REDISPORT', async (t) =>
   t.strictSame(from({ REDISHOST: 'b' }), { kind: 'standalone', options: at('b', 6379), from: 'REDISHOST' })
   t.strictSame(from({ REDISHOST: 'b', REDISPORT: '7000' }), { kind: 'standalone', options: at('b', 7000), from: 'REDISHOST' })
   refused(t, { REDISHOST: 'b', REDISPORT: 'tcp://b' }, /env REDISPORT.*a port number/)
+  for (const REDISPORT of ['0', '65536', '99999999']) refused(t, { REDISHOST: 'b', REDISPORT }, /env REDISPORT.*a port number, 1 to 65535/)
+  for (const path of ['-1', '1e3', '0x10', '1/2']) refused(t, { REDIS_URL: `redis://a/${path}` }, /env REDIS_URL.*the number of a database/)
   refused(t, { REDIS_URL: 'b' }, /env REDIS_URL.*a URL that starts with/)
   refused(t, { REDIS_URL: 'redis://a/news' }, /env REDIS_URL.*the number of a database/)
   refused(t, { REDIS_URL: 'redis://:50%hush@a' }, /env REDIS_URL.*percent-encoded(?!.*hush)/)
@@ -101,4 +103,6 @@ t.test('settings without an address are refused, or the instances would not be j
 t.test('one error names all that is wrong', async (t) => {
   refused(t, { REDIS_URL: 'redis://:hush@a/1', REDIS_CA_FILE: '/nowhere', REDIS_AUTH: 'iam', REDIS_CLUSTER: 'true' },
     /^3 options are wrong:[^]*REDIS_CA_FILE[^]*REDIS_AUTH[^]*REDIS_CLUSTER/)
+  refused(t, { REDISHOST: 'a', REDISPORT: 'b', REDIS_CA_FILE: '/nowhere', REDIS_CLUSTER: 'yes', REDIS_AUTH: 'password', REDIS_PASSWORD_FILE: '/nowhere' },
+    /^5 options are wrong:[^]*REDISPORT[^]*REDIS_CA_FILE[^]*REDIS_AUTH[^]*REDIS_PASSWORD_FILE[^]*REDIS_CLUSTER/)
 })

@@ -12,6 +12,7 @@ import type { FeedOwner } from './feed.ts'
 import { RedisHistory } from './history.ts'
 import type { RedisKeys } from './keys.ts'
 import { KnownPositions } from './known-positions.ts'
+import { NOT_CONNECTED_YET } from './link.ts'
 import { needsSomebody } from './login.ts'
 import { Repairs } from './repairs.ts'
 import { runScript } from './script-runner.ts'
@@ -28,6 +29,7 @@ const POSITION_CHECK = 30_000
 const EPOCH_INTERVAL = 10_000
 /** Channels whose `Outgoing` is kept. */
 const MAX_OUTGOING = 10_000
+const MAX_TOLD = 10
 
 /** A channel without history that this instance publishes to. */
 interface Outgoing {
@@ -59,7 +61,7 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
   #checking: NodeJS.Timeout | undefined
   #listener: BrokerListener | undefined
   #up = false
-  /** The reasons that were told since it went down. */
+  /** The reasons that were told since it went down; as they may come from the server, not without end. */
   readonly #told = new Set<string>()
   #closed = false
   #started: () => void = () => {}
@@ -181,7 +183,9 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
    */
   #tellNewReason (): void {
     const reason = this.#reason
-    if (this.#told.size === 0 || this.#told.has(reason) || !needsSomebody(reason)) return
+    if (this.#told.size === 0 || this.#told.size >= MAX_TOLD || this.#told.has(reason)) return
+    const nothingTold = this.#told.size === 1 && this.#told.has(NOT_CONNECTED_YET)
+    if (!nothingTold && !needsSomebody(reason)) return
     this.#told.add(reason)
     this.#listener?.stillDown?.(reason)
   }

@@ -5,7 +5,7 @@ import type { RedisArgument, RedisCommands } from './commands.ts'
 import { closeWithin, describeError, newCluster, reconnectDelay } from './client.ts'
 import type { RedisClient, RedisCluster } from './client.ts'
 import type { RedisKeys } from './keys.ts'
-import { reconnect, watchAnswers } from './link.ts'
+import { NOT_CONNECTED_YET, reconnect, watchAnswers } from './link.ts'
 import { Login } from './login.ts'
 import { requireRights } from './rights.ts'
 import { loadScripts } from './scripts.ts'
@@ -14,7 +14,7 @@ import type { RedisSource } from '../../options/redis-source.ts'
 /** Sends each command to the node that owns its key. */
 export class ClusterCommands implements RedisCommands {
   readonly publishCommand = 'SPUBLISH'
-  reason = 'not connected yet'
+  reason = NOT_CONNECTED_YET
   readonly login: Login
   readonly #cluster: RedisCluster
   readonly #keys: RedisKeys

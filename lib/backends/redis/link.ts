@@ -18,6 +18,9 @@ export interface RedisLinkListener {
   unusable? (reason: string): void
 }
 
+/** The reason until the first attempt to connect has failed. */
+export const NOT_CONNECTED_YET = 'not connected yet'
+
 /** Gives a connection up and opens it again. Every failure is an 'error' event, too. */
 export function reconnect (client: RedisClient): void {
   client.destroy()
@@ -45,7 +48,7 @@ export function watchAnswers (client: RedisClient, silent: () => void): void {
  */
 export class RedisLink {
   /** Why the link is not ready. */
-  reason = 'not connected yet'
+  reason = NOT_CONNECTED_YET
   readonly #endpoint: Endpoint
   #listener: RedisLinkListener | undefined
   #client: RedisClient | undefined

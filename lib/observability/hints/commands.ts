@@ -7,6 +7,7 @@ import type { PlatformKind } from '../../google/platform.ts'
 export const hintCommands = {
   open_path: 'app.register(cloudRunWebSocket, { path: false })',
   no_redis: 'gcloud run services update SERVICE --update-env-vars=REDIS_URL=redis://HOST:6379',
+  iam_without_tls: 'REDIS_CA_FILE=/secrets/redis-ca/ca.pem',
   concurrency: 'gcloud run services update SERVICE --concurrency=1000',
   request_timeout: 'gcloud run services update SERVICE --timeout=3600',
   cpu_throttling: 'gcloud run services update SERVICE --no-cpu-throttling',

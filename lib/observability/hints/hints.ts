@@ -63,7 +63,17 @@ export class Hints {
       this.#give('open_path', now, { path }, `Anybody can connect to ${path} and reach your handlers: the option token guards only ` +
         'the SDK route. Set authenticate to say who may connect, or leave this route out')
     }
+    this.#checkIam(now)
     if (this.#onCloudRun) this.#startedOnCloudRun(now)
+  }
+
+  #checkIam (now: number): void {
+    const { redis } = this.#options
+    if (redis === undefined || !('iam' in redis)) return
+    const { socket } = (redis.kind === 'cluster' ? redis.options.defaults : redis.options) ?? {}
+    if (socket !== undefined && 'tls' in socket) return
+    this.#give('iam_without_tls', now, {}, 'REDIS_AUTH=iam sends the access token of the service account to Redis without TLS. Whoever reads ' +
+      'it can use the rights of that account for an hour. Name the CA of Redis, or use a REDIS_URL that starts with rediss://')
   }
 
   #startedOnCloudRun (now: number): void {

@@ -1,0 +1,45 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { startApp } from '../helpers/app.ts'
+import { collectLog } from '../helpers/log.ts'
+import { randomPrefix } from '../helpers/prefix.ts'
+import { startRedis, startRedisCluster } from '../helpers/redis.ts'
+import { until } from '../helpers/until.ts'
+
+t.setTimeout(120_000)
+
+/** Why an instance is not ready though Redis is up: what the log says, and how often it said it. */
+async function refusal (t: Test, url: string) {
+  const { logger, entries } = collectLog()
+  const { app } = await startApp(t, { redis: url, keyPrefix: randomPrefix() }, { logger })
+  const refusals = () => entries.filter(({ event }) => event === 'redis.refused')
+  const entry = await until(() => refusals()[0]!, 'the log says why', 30_000)
+  const ready = await app.inject('/ready')
+  t.equal(ready.statusCode, 503)
+  t.match(ready.json(), { reasons: ['redis'], redis: 'up' })
+  t.equal(refusals().length, 1)
+  return entry
+}
+
+t.test('a Redis that is full, and must not evict, is named in the log: the instance would not be ready without a reason', async (t) => {
+  const redis = await startRedis(t, { args: ['--maxmemory', '1', '--maxmemory-policy', 'noeviction'] })
+  t.match(await refusal(t, redis.url), { level: 50, reason: /^OOM/, msg: /^Redis is up and refuses commands: OOM .*give it more memory.*This instance is not ready$/ })
+})
+
+t.test('a cluster that is taken for one server is named in the log', async (t) => {
+  const { nodes } = await startRedisCluster(t)
+  const entries = await Promise.all(nodes.map(({ url }) => firstRefusal(t, url)))
+  const moved = entries.filter(entry => entry !== undefined)
+  t.ok(moved.length >= 2, 'one of the three may have the slot of the commands')
+  for (const entry of moved) t.match(entry, { reason: /^MOVED/, msg: /REDIS_CLUSTER=true/ })
+})
+
+/** undefined if the instance is ready. */
+async function firstRefusal (t: Test, url: string) {
+  const { logger, entries } = collectLog()
+  const { app } = await startApp(t, { redis: url, keyPrefix: randomPrefix() }, { logger })
+  const refused = () => entries.find(({ event }) => event === 'redis.refused')
+  const ready = async () => (await app.inject('/ready')).statusCode === 200
+  await until(async () => refused() !== undefined || await ready(), 'it is ready, or says why not', 30_000)
+  return refused()
+}

@@ -1,5 +1,9 @@
+import { execFile } from 'node:child_process'
 import dns from 'node:dns'
+import { once } from 'node:events'
 import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { promisify } from 'node:util'
 import t from 'tap'
 import { detectPlatform, platformKind, serviceOf, workloadOf } from '../../lib/google/platform.ts'
 import { attributesOf, resourceAttributes } from '../../lib/google/resource.ts'
@@ -74,9 +78,10 @@ t.test('on GKE the cluster, location, project, namespace and pod are known', asy
   t.match(bare, { name: 'gke', namespace: undefined, pod: undefined }, 'the namespace is read from the token of the service account, which is not mounted here')
 })
 
-t.test('a Kubernetes that is not Google\'s is found out after one question, or ten where nobody answers', async (t) => {
+t.test('a Kubernetes that is not Google\'s is found out after one question, and asked no more', async (t) => {
   const metadata = await startMetadataServer(t)
   t.equal(await detectPlatform({ ...kubernetes, ...metadata.env }), undefined, 'on Compute Engine there is a metadata server, but no cluster')
+  t.equal(await detectPlatform({ ...kubernetes, ...metadata.env }), undefined)
   t.strictSame(metadata.asked, ['/instance/attributes/cluster-name'])
   t.equal(await detectPlatform({ ...kubernetes, GCE_METADATA_HOST: '127.0.0.1:1' }, 1), undefined)
   const { lookup } = dns
@@ -90,11 +95,22 @@ t.test('a Kubernetes that is not Google\'s is found out after one question, or t
   t.equal(lookups, 1, 'a name that is not known will not be known in a second')
 })
 
+t.test('one deadline holds for all questions, and nobody waits for it twice', async (t) => {
+  const metadata = await startMetadataServer(t)
+  metadata.values['/instance/attributes/cluster-name'] = 'hang'
+  const asked = () => metadata.asked.length
+  t.equal(await detectPlatform({ ...kubernetes, ...metadata.env }, 100), undefined)
+  t.ok(asked() <= 2, 'a second has no room for a third question: one may take 800 ms')
+  const before = asked()
+  t.equal(await detectPlatform({ ...kubernetes, ...metadata.env }, 100), undefined)
+  t.equal(asked(), before)
+})
+
 t.test("GKE's metadata server may start after the pod has", async (t) => {
   const port = await freePort()
   const server = createServer((request, response) => response.end(request.url!.endsWith('cluster-name') ? 'main' : ''))
   t.teardown(() => { server.close() })
-  const detected = detectPlatform({ ...kubernetes, GCE_METADATA_HOST: `127.0.0.1:${port}` }, 20)
+  const detected = detectPlatform({ ...kubernetes, GCE_METADATA_HOST: `127.0.0.1:${port}` }, 100)
   setImmediate(() => server.listen(port, '127.0.0.1'))
   t.match(await detected, { name: 'gke', cluster: 'main', location: undefined })
 })
@@ -166,6 +182,25 @@ t.test('each platform has the attributes of which Google makes location, cluster
     'service.version': 'v2',
     'service.instance.id': 'aef-1'
   })
+})
+
+t.test("a process waits for the attributes of its SDK while GKE's metadata server is not up", async (t) => {
+  let up = false
+  const server = createServer(({ socket, url }, response) => {
+    if (up) return response.end(url!.endsWith('cluster-name') ? 'main' : '')
+    up = true
+    socket.destroy()
+  })
+  t.teardown(() => { server.close() })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const { K_SERVICE, GAE_SERVICE, ...inherited } = process.env
+  const env = { ...inherited, KUBERNETES_SERVICE_HOST: '10.0.0.1', GCE_METADATA_HOST: `127.0.0.1:${port}` }
+  const url = new URL('../../lib/google/resource.ts', import.meta.url).href
+  const script = `const { resourceAttributes } = await import('${url}'); console.log((await resourceAttributes())['k8s.cluster.name'])`
+  const run = promisify(execFile)(process.execPath, [...process.execArgv, '--input-type=module', '--eval', script], { env })
+  t.match(await run, { stdout: 'main\n' })
 })
 
 t.test("an app's own SDK gets the same attributes", async (t) => {

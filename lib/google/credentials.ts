@@ -13,14 +13,22 @@ export const IAM_ORIGIN = 'a Google access token'
 export type GoogleHeaders = () => Promise<Record<string, string>>
 
 /**
+ * The library asks once whether there is a metadata server, and keeps the answer for the life of the process, and of
+ * each GoogleAuth. GKE's comes up after the pod, so it has to ask anew.
+ */
+function newAuth ({ GoogleAuth, gcpMetadata }: typeof import('google-auth-library'), projectId: string) {
+  gcpMetadata.resetIsAvailableCache()
+  return new GoogleAuth({ scopes: SCOPE, projectId })
+}
+
+/**
  * By application default credentials. The library keeps a token until it is about to expire; without the project it
  * would start gcloud to ask.
  */
-export function googleHeaders ({ GoogleAuth }: typeof import('google-auth-library'), projectId: string): GoogleHeaders {
-  const auth = new GoogleAuth({ scopes: SCOPE, projectId })
+export function googleHeaders (library: typeof import('google-auth-library'), projectId: string): GoogleHeaders {
   let client: AuthClient | undefined
   const headers = async () => {
-    client ??= await auth.getClient()
+    client ??= await newAuth(library, projectId).getClient()
     return Object.fromEntries((await client.getRequestHeaders()).entries())
   }
   return async () => {
@@ -48,9 +56,9 @@ export function iamCredentials (): RedisCredentials {
 
 export function tokenCredentials (load: () => Promise<typeof import('google-auth-library')>): RedisCredentials {
   const newToken = async () => {
-    const { GoogleAuth } = await load()
+    const library = await load()
     // A new one each time: it would keep a token that Redis has just refused. Google does not look at the project.
-    return new GoogleAuth({ scopes: SCOPE, projectId: 'any' }).getAccessToken()
+    return newAuth(library, 'any').getAccessToken()
   }
   const credentials = async () => {
     try {

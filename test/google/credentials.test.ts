@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { iamCredentials } from '../../index.ts'
-import { tokenCredentials } from '../../lib/google/credentials.ts'
+import { googleHeaders, tokenCredentials } from '../../lib/google/credentials.ts'
 import { setEnvironment } from '../helpers/environment.ts'
 import { collectLog } from '../helpers/log.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
@@ -70,6 +70,26 @@ t.test('a package that is missing, or no credentials, is a reason that says what
   t.match(message, /^no Google access token for Redis: .*\. On Google Cloud, give the service a service account; elsewhere, set GOOGLE_APPLICATION_CREDENTIALS$/)
   metadata.values['/instance/service-accounts/default/token'] = 'hang'
   await t.rejects(iamCredentials().credentials(), { message: /none within 3 s/ })
+})
+
+t.test('a metadata server that was not there at first is found later', async (t) => {
+  const library = await import('google-auth-library')
+  const { gcpMetadata } = library
+  gcpMetadata.setGCPResidency(false) // on a machine of Google's the library would take the server for granted
+  t.teardown(() => {
+    gcpMetadata.setGCPResidency(null)
+    gcpMetadata.resetIsAvailableCache()
+  })
+  const { env, values } = await startGoogle(t)
+  values['/instance'] = values['/instance/'] = 'attributes/' // by which the library sees that it is there
+  const { credentials } = iamCredentials()
+  const headers = googleHeaders(library, 'project-1')
+  setEnvironment(t, { METADATA_SERVER_DETECTION: undefined, GCE_METADATA_HOST: '127.0.0.1:1' })
+  await t.rejects(credentials(), { message: /^no Google access token for Redis/ })
+  await t.rejects(headers())
+  setEnvironment(t, { GCE_METADATA_HOST: env.GCE_METADATA_HOST })
+  t.match(await headers(), { authorization: /^Bearer token-/ })
+  t.match(await credentials(), { password: /^token-/ })
 })
 
 t.test('every connection has a new token, and an instance that is refused one mends itself: SDK clients see no gap', async (t) => {

@@ -8,7 +8,8 @@ export interface StartEntry {
 }
 
 /** Describes what the plugin does with these options. `prefix`: that of the scope, which starts all routes. */
-export function startEntry ({ path, sdkPath, healthPath, readyPath, redis, allowedOrigins }: ResolvedOptions, prefix: string): StartEntry {
+export function startEntry (options: ResolvedOptions, prefix: string): StartEntry {
+  const { path, sdkPath, healthPath, readyPath, redis, allowedOrigins, maxConnections } = options
   const at = (paths: readonly (string | false)[]) => paths.filter(one => one !== false).map(one => prefix + one)
   const webSockets = at([path, sdkPath])
   const address = redis === undefined || redis.kind === 'memory' ? undefined : redisAddress(redis)
@@ -22,7 +23,8 @@ export function startEntry ({ path, sdkPath, healthPath, readyPath, redis, allow
     broker: address === undefined ? 'memory' : 'redis',
     ...(address !== undefined && { redis: address }),
     routes: [...webSockets, ...at([healthPath, readyPath])],
-    origins
+    origins,
+    maxConnections
   }
   return { fields, text: parts.join('; ') }
 }

@@ -9,22 +9,23 @@ const entryOf = (options: Options, prefix = '') => startEntry(resolveOptions(opt
 
 t.test('one entry at the start says which broker, which routes and which origins', async (t) => {
   const { logger, entries } = collectLog()
-  await startApp(t, { redis: false }, { logger })
+  await startApp(t, { redis: false, maxConnections: 77 }, { logger })
   const started = entries.filter(({ event }) => event === 'plugin.started')
   t.match(started, [{
     level: 30,
     broker: 'memory',
     routes: ['/ws', '/connection/websocket', '/health', '/ready'],
     origins: 'same-host',
+    maxConnections: 77,
     msg: 'WebSockets at /ws and /connection/websocket; in-process broker: instances are not joined; browsers may connect from the same host'
   }])
   t.equal(started.length, 1)
 })
 
 t.test('Redis is named without credentials', async (t) => {
-  const { fields, text } = entryOf({ redis: 'redis://ada:hush@10.0.0.3:6380', path: false, allowedOrigins: '*' }, '/api')
+  const { fields, text } = entryOf({ redis: 'redis://ada:hush@10.0.0.3:6380', path: false, allowedOrigins: '*', maxConnections: 950 }, '/api')
   t.strictSame(fields, {
-    broker: 'redis', redis: '10.0.0.3:6380', routes: ['/api/connection/websocket', '/api/health', '/api/ready'], origins: '*'
+    broker: 'redis', redis: '10.0.0.3:6380', routes: ['/api/connection/websocket', '/api/health', '/api/ready'], origins: '*', maxConnections: 950
   })
   t.equal(text, 'WebSockets at /api/connection/websocket; instances are joined by Redis at 10.0.0.3:6380; browsers may connect from anywhere')
 })
@@ -34,6 +35,6 @@ t.test('origins are listed, and an app without WebSocket routes is told so', asy
     fields: { origins: ['https://a.example', '/\\.b\\.example$/'] }, text: /browsers may connect from https:\/\/a\.example, \/\\\.b\\\.example\$\/$/
   })
   t.match(entryOf({ allowedOrigins: [] }), { text: /browsers may connect from nowhere$/ })
-  const headless = entryOf({ path: false, sdkPath: false, healthPath: false, readyPath: false })
-  t.strictSame(headless, { fields: { broker: 'memory', routes: [], origins: 'same-host' }, text: 'No WebSocket route; in-process broker: instances are not joined' })
+  const headless = entryOf({ path: false, sdkPath: false, healthPath: false, readyPath: false, maxConnections: 1 })
+  t.strictSame(headless, { fields: { broker: 'memory', routes: [], origins: 'same-host', maxConnections: 1 }, text: 'No WebSocket route; in-process broker: instances are not joined' })
 })

@@ -36,7 +36,7 @@ type Kept = typeof kept[number]
 /** Instruments that are read on collection: those, and gauges. */
 type ObservableName = Kept | 'limit' | 'up'
 
-/** Value of one instrument in one app. */
+/** Value of one instrument in one app. The downtime is in whole ms: their sums are exact, so that none ever decreases. */
 export type Sample = readonly [instrument: ObservableName, value: number, attributes?: Attributes]
 
 /** One app. */
@@ -95,8 +95,17 @@ export class Instruments {
   }
 
   remove (source: Source): void {
-    if (!this.#sources.delete(source)) return
-    this.#closed = total([...this.#closed, ...source.samples().filter(([instrument]) => kept.includes(instrument as Kept))])
+    if (!this.#sources.has(source)) return
+    const before = this.#openSamples()
+    this.#sources.delete(source)
+    const last = source.samples().filter(([instrument]) => kept.includes(instrument as Kept) && instrument !== 'downtime')
+    // The downtime of those that stay may be part of it, and must not count twice.
+    const downtime = downtimeOf(before) - downtimeOf(this.#openSamples())
+    this.#closed = total([...this.#closed, ...last, ['downtime', downtime]])
+  }
+
+  #openSamples (): readonly Sample[] {
+    return total(Array.from(this.#sources, source => source.samples()).flat(), merges)
   }
 
   /** Reads the last app once more before it is removed. An SDK goes on exporting the value that it read last. */
@@ -106,9 +115,8 @@ export class Instruments {
 
   // Several apps in a process share the series. An SDK would keep the value of the last one only.
   readonly #observe = (result: BatchObservableResult): void => {
-    const samples = Array.from(this.#sources, source => source.samples()).flat()
-    for (const [instrument, value, attributes] of total([...this.#closed, ...samples])) {
-      result.observe(this.#observables[instrument], value, attributes)
+    for (const [instrument, value, attributes] of total([...this.#closed, ...this.#openSamples()])) {
+      result.observe(this.#observables[instrument], instrument === 'downtime' ? value / 1_000 : value, attributes)
     }
     if (this.#sources.size === 0) queueMicrotask(() => this.#forget()) // later: the SDK is iterating over its callbacks
   }
@@ -139,11 +147,17 @@ function createObservables (meter: Meter): Record<ObservableName, Observable> {
   }
 }
 
-/** How samples of several apps in this process are merged: the instance is as badly off as its worst app. */
-const merges: { readonly [name in ObservableName]?: (a: number, b: number) => number } = { up: Math.min, downtime: Math.max }
+type Merges = { readonly [name in ObservableName]?: (a: number, b: number) => number }
+
+/** How samples of open apps in this process are merged: the instance is as badly off as its worst app. */
+const merges: Merges = { up: Math.min, downtime: Math.max }
+
+function downtimeOf (samples: readonly Sample[]): number {
+  return samples.find(([instrument]) => instrument === 'downtime')?.[1] ?? 0
+}
 
 /** Merges samples of the same instrument and attributes: by their sum, unless `merges` says otherwise. */
-function total (samples: readonly Sample[]): readonly Sample[] {
+function total (samples: readonly Sample[], merges: Merges = {}): readonly Sample[] {
   const totals = new Map<string, Sample>()
   for (const [instrument, value, attributes = {}] of samples) {
     const key = JSON.stringify([instrument, attributes])

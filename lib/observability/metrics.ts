@@ -27,9 +27,6 @@ interface Measured {
 
 const PROTOCOLS = ['plain', 'json', 'protobuf'] as const
 
-/** ms by which the clocks of two instances may differ without notice. */
-const CLOCK_TOLERANCE = 5
-
 class Traffic {
   connections = 0
   messagesIn = 0
@@ -68,6 +65,8 @@ export class Metrics {
   /** ms for which the broker was down before it was up again, and the time in ms since which it is down now. */
   #downBefore = 0
   #downSince: number | undefined
+  /** Time in ms of the start, until the broker is up for the first time. */
+  #startedAt: number | undefined = performance.now()
   /** Traffic of connections that have ended. */
   readonly #ended = { plain: new Traffic(), json: new Traffic(), protobuf: new Traffic() }
 
@@ -116,14 +115,17 @@ export class Metrics {
     this.#recoveries[recovered ? 'recovered' : 'unrecovered']++
   }
 
-  /** `now`: `performance.now()`. Told again while the broker is down, it goes on counting. */
+  /**
+   * `now`: `performance.now()`. Told again while the broker is down, it goes on counting. A broker that was never up is
+   * told only after a while, and was down before.
+   */
   brokerDown (now: number): void {
-    this.#downSince ??= now
+    this.#downSince ??= this.#startedAt ?? now
   }
 
   brokerUp (now: number): void {
     this.#downBefore = this.#downtime(now)
-    this.#downSince = undefined
+    this.#downSince = this.#startedAt = undefined
   }
 
   missed (count: number): void {
@@ -136,11 +138,11 @@ export class Metrics {
   }
 
   /**
-   * `lag`: ms. Clocks of two instances differ a little, so a lag just below 0 is recorded as 0. One far below 0 says
-   * nothing of the delivery, and as 0 it would make an instance whose clock is wrong look perfect.
+   * `lag`: ms. Below 0 it is recorded as 0: clocks of two instances differ. If those were left out, only the slow ones
+   * would remain of an instance whose clock is behind.
    */
   delivered (lag: number): void {
-    if (lag >= -CLOCK_TOLERANCE) this.#instruments?.deliveryLag.record(Math.max(0, lag) / 1_000)
+    this.#instruments?.deliveryLag.record(Math.max(0, lag) / 1_000)
   }
 
   /** `duration`: ms. */
@@ -152,7 +154,7 @@ export class Metrics {
   samples (): readonly Sample[] {
     const samples: Sample[] = [
       ['missed', this.#missed],
-      ['downtime', this.#downtime(performance.now()) / 1_000],
+      ['downtime', Math.floor(this.#downtime(performance.now()))],
       ...byAttribute('closed', 'websocket.close.cause', this.#causes),
       ...byAttribute('rejected', 'error.type', this.#rejected),
       ...byAttribute('recoveries', 'websocket.recovery.outcome', this.#recoveries),

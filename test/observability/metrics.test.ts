@@ -6,10 +6,12 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { Options } from '../../index.ts'
-import { metricNames } from '../../lib/observability/instruments.ts'
+import { metricNames, registeredInstruments } from '../../lib/observability/instruments.ts'
+import type { Sample } from '../../lib/observability/instruments.ts'
 import { Metrics } from '../../lib/observability/metrics.ts'
 import { startApp } from '../helpers/app.ts'
 import { exportedMetric, shapesOf } from '../helpers/metric-shapes.ts'
+import { freePort } from '../helpers/free-port.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
 import { command, startRedis } from '../helpers/redis.ts'
@@ -317,13 +319,38 @@ t.test('downtime grows while Redis is down, and is that of the app that is worst
   t.equal(await downtime(), after, 'it stays when they are closed')
 })
 
-t.test('a lag far below zero is a wrong clock, and not recorded', async (t) => {
+t.test('the downtime of an app that is closed is added to that of later ones, and counts once for those that were down with it', async (t) => {
+  const collect = startSdk(t)
+  const downtime = async () => points((await collect()).get(metricNames.downtime))['']!
+  const instruments = registeredInstruments()!
+  const appThatIsDown = (seconds: number) => {
+    const app = { seconds, samples: (): Sample[] => [['downtime', app.seconds * 1_000]] }
+    instruments.add(app)
+    return app
+  }
+  const first = appThatIsDown(10)
+  instruments.remove(first)
+  const next = appThatIsDown(2)
+  t.equal(await downtime(), 12)
+  const other = appThatIsDown(1)
+  t.equal(await downtime(), 12, 'of those that are open the one that is worst off')
+  instruments.remove(next)
+  t.equal(await downtime(), 12, 'it does not jump when one is closed')
+  other.seconds = 4
+  t.equal(await downtime(), 15)
+})
+
+t.test('an app that never had Redis was down since its start', async (t) => {
+  const collect = startSdk(t)
+  await startApp(t, { redis: `redis://127.0.0.1:${await freePort()}`, keyPrefix: randomPrefix() })
+  t.ok(points((await collect()).get(metricNames.downtime))['']! > 1, 'its start has waited for Redis')
+})
+
+t.test('of a lag below zero it is recorded that there was one, as zero: to leave some out would leave the slow ones', async (t) => {
   const collect = startSdk(t)
   const metrics = new Metrics()
   await metrics.bind()
-  for (const lag of [-5.1, -1_000]) metrics.delivered(lag)
-  t.equal((await collect()).get(metricNames.deliveryLag), undefined)
-  for (const lag of [-5, -1, 0, 3]) metrics.delivered(lag)
+  for (const lag of [-1_000, -1, 0, 3]) metrics.delivered(lag)
   const lags = (await collect()).get(metricNames.deliveryLag)!.dataPoints[0]!.value as Histogram
   t.match(lags, { count: 4, min: 0, max: 0.003 })
 })

@@ -14,7 +14,7 @@ export interface Decision {
 
 /** Minutes after which Cloud Run ends every connection. */
 const LONGEST = 60
-/** Where Cloud Run wants optimising, and where it gets too dear. */
+/** Where Cloud Run wants optimising, and where what GKE saves is worth the work that it makes. */
 export const SMALL = 10_000
 export const LARGE = 50_000
 /** Mean over peak below which a load is called bursty. */
@@ -24,13 +24,13 @@ export function decide (input: Input): Decision {
   const traffic = input.traffic === 'unknown' && input.average <= BURSTY * input.connections ? 'bursty' : input.traffic
   const rules: [boolean, Reason['platform'], string][] = [
     [input.lifetime > LONGEST, 'gke', `Cloud Run ends every connection after ${LONGEST} minutes, and yours have to last ${input.lifetime}.`],
-    [input.connections > LARGE, 'gke', `Above ${n(LARGE)} connections, instances that never idle cost more than nodes and the work they make.`],
+    [input.connections > LARGE, 'gke', `Above ${n(LARGE)} connections, what GKE saves is worth the work that a cluster makes.`],
     [traffic === 'bursty', 'cloud-run', 'The load is bursty: Cloud Run adds and removes instances by itself, within seconds.'],
     [!input.kubernetes, 'cloud-run', 'Your team does not run Kubernetes: a cluster is work that no line of this bill shows.'],
     [traffic === 'steady', 'gke', 'The load is steady: nodes can be bought for it, for a year or on Spot.'],
     [input.connections <= SMALL, 'cloud-run', `Up to ${n(SMALL)} connections, Cloud Run as it is deployed is enough.`],
     [input.connections > SMALL && input.connections <= LARGE, 'cloud-run',
-      `Between ${n(SMALL)} and ${n(LARGE)} connections, Cloud Run is enough with a scaling target of 0.9.`]
+      `Between ${n(SMALL)} and ${n(LARGE)} connections, Cloud Run is enough, with Redis sized for the peak.`]
   ]
   const reasons = rules.filter(([applies]) => applies).map(([, platform, text]) => ({ platform, text }))
   return { platform: reasons[0]!.platform, reasons }

@@ -26,13 +26,13 @@ export function migrationPath (input: Input, prices: Prices): Stage[] {
       name: 'up to 10,000',
       connections: SMALL,
       here: connections <= SMALL,
-      what: 'Cloud Run as deployed. Watch the bill and the fill of the instances.'
+      what: 'Cloud Run as deployed, with a scaling target of 0.9. Watch the bill and the fill of the instances.'
     },
     {
       name: '10,000 to 50,000',
       connections: LARGE,
       here: connections > SMALL && connections <= LARGE,
-      what: 'Cloud Run with a scaling target of 0.9, Redis sized for the peak, log entries sampled or left out. Try GKE with a part of the clients.'
+      what: 'Redis sized for the peak, log entries sampled or left out. Try GKE with a part of the clients.'
     },
     {
       name: 'above 50,000',

@@ -1,8 +1,10 @@
 // What one busy instance sends to be watched: samples of one export, as Google counts them, and the log entries of a
-// connection. For docs/watching-costs.md: `npm run build && node bench/watching.mjs`.
+// connection. For the command `plan` and docs/watching-costs.md:
+// `npm run build && node bench/watching.mjs > lib/cli/plan/watching.json`. The buckets differ a little from run to run.
 import { Centrifuge } from 'centrifuge'
 import Fastify from 'fastify'
 import { once } from 'node:events'
+import { availableParallelism, cpus } from 'node:os'
 import { createServer } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { setTimeout as wait } from 'node:timers/promises'
@@ -85,10 +87,19 @@ const numbers = metrics.flatMap(({ gauge, sum }) => (gauge ?? sum)?.points ?? []
 const histograms = metrics.flatMap(({ histogram }) => histogram?.points ?? [])
 const buckets = histograms.map(({ bucketCounts = [] }) => bucketCounts.filter(count => count > 0).length)
 const samples = numbers + histograms.length * 2 + buckets.reduce((sum, count) => sum + count, 0)
-console.log(`one export: ${numbers} numbers, ${histograms.length} histograms with ${buckets.join(' ')} buckets in use; ${samples} samples`)
-for (const pattern of ['connection.opened', 'connection.closed', 'incoming request']) {
-  const some = lines.filter(line => line.includes(pattern))
-  console.log(`${pattern}: ${some.length} entries, ${Math.round(some.reduce((sum, line) => sum + Buffer.byteLength(line), 0) / some.length)} bytes each`)
+const bytesOf = text => {
+  const some = lines.filter(line => line.includes(text))
+  return Math.round(some.reduce((sum, line) => sum + Buffer.byteLength(line), 0) / some.length)
 }
+console.log(JSON.stringify({
+  date: new Date().toISOString().slice(0, 10),
+  machine: `${availableParallelism()} cores, ${cpus()[0]?.model ?? 'unknown'}; Node.js ${process.versions.node}`,
+  source: 'node bench/watching.mjs',
+  numbers,
+  histograms: histograms.length,
+  buckets: buckets.reduce((sum, count) => sum + count, 0),
+  samples,
+  entryBytes: { opened: bytesOf('connection.opened'), closed: bytesOf('connection.closed'), request: bytesOf('incoming request') }
+}, undefined, 2))
 sdks.forEach(sdk => sdk.disconnect())
 process.exit(await redis.stop())

@@ -36,7 +36,7 @@ type Kept = typeof kept[number]
 /** Instruments that are read on collection: those, and gauges. */
 type ObservableName = Kept | 'limit' | 'up'
 
-/** Value of one instrument in one app. The downtime is in whole ms: their sums are exact, so that none ever decreases. */
+/** Value of one instrument in one app. The downtime is in whole ms: their sums are exact, so none ever decreases. */
 export type Sample = readonly [instrument: ObservableName, value: number, attributes?: Attributes]
 
 /** One app. */

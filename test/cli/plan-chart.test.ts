@@ -36,6 +36,18 @@ t.test('it is read on light and on dark pages', async (t) => {
   t.match(svg, /prefers-color-scheme: dark/)
 })
 
+t.test('each line, and each part of the bars, has a colour of its own', async (t) => {
+  const svg = draw('--connections 20000')
+  const values = (css: string) => Object.fromEntries(Array.from(css.matchAll(/--(\w+): (#\w+)/g), ([, name, value]) => [name, value]))
+  const [light, dark] = svg.split('@media').map(values)
+  const used = [
+    ...Array.from(svg.matchAll(/<polyline [^>]*stroke="var\(--(\w+)\)"/g), ([, name]) => name!),
+    ...Array.from(svg.matchAll(/<rect [^>]*width="12" height="12" fill="var\(--(\w+)\)"/g), ([, name]) => name!)
+  ]
+  t.equal(used.length, 4 + 7)
+  for (const colours of [light!, dark!]) t.equal(new Set(used.map(name => colours[name])).size, used.length)
+})
+
 t.test('more connections than the axis has make it longer, and what is unknown is named', async (t) => {
   const shown = texts(draw('--connections 400000 --region asia-northeast1'))
   t.ok(shown.includes('400,000'))

@@ -7,6 +7,7 @@ import { parseOverride, Prices, priceNames } from '../../lib/cli/plan/prices.ts'
 import { carried, shardsNeeded } from '../../lib/cli/plan/load.ts'
 import prices from '../../lib/cli/plan/prices.json' with { type: 'json' }
 import costs from '../../lib/cli/plan/unit-costs.json' with { type: 'json' }
+import watching from '../../lib/cli/plan/watching.json' with { type: 'json' }
 import { month, planOf, platform } from '../helpers/plan.ts'
 
 const read = (file: string) => readFileSync(new URL(`../../${file}`, import.meta.url), 'utf8')
@@ -92,8 +93,10 @@ t.test('a channel that no shard carries is a warning, and its Redis has no price
 
 t.test('the settings fit the peak', async (t) => {
   const { settings } = planOf(`--connections 72000 ${QUIET}`)
-  t.match(settings, { maxInstances: 100, maxConnections: 950, subnet: { prefix: 23, addresses: 400 } })
-  t.ok(settings.flags.includes('--max=100'))
+  t.match(settings, { maxInstances: 160, maxConnections: 950, subnet: { prefix: 22, addresses: 640 } }, 'twice the 80 of the peak, as docs/rollouts.md says')
+  t.ok(settings.flags.includes('--max=160'))
+  t.ok(settings.flags.some(flag => flag.endsWith('CLOUD_RUN_MAX_INSTANCES=160')))
+  t.equal(planOf(`--connections 720000 ${QUIET}`).settings.maxInstances, 1_000, 'a service has no more')
   t.match(planOf(`--connections 10 ${QUIET}`).settings, { maxInstances: 2, subnet: { prefix: 26 } })
   t.match(planOf('--connections 9000 --concurrency 500 --region asia-northeast1').settings, { maxConnections: 475, flags: ['--region=asia-northeast1'] })
 })
@@ -152,7 +155,8 @@ t.test('what is worth a warning has one', async (t) => {
     for (const start of starts) t.ok(warnings.some(warning => warning.startsWith(start)), `${args}: ${start}`)
   }
   has('--connections 250000', 'One Redis is not enough', 'By default a revision may have 100 to 200', 'A deployment runs', 'Without --average')
-  has('--connections 2000000', 'Cloud Run allows 1,000 instances')
+  has('--connections 600000', 'Cloud Run allows 1,000 instances per service. This needs 667 at the peak, and up to 1,334 during')
+  has('--target 0.6', 'deploy.sh sets a scaling target of 0.9, and this plan has 0.6')
   has('--connections 250000 --redis redis', 'One Redis would be')
   has('--connections 10000000 --messages-each 4', 'Memorystore for Valkey has 250 shards at most')
   has('--replicas 0', 'Without a replica')
@@ -171,8 +175,10 @@ t.test('egress gets cheaper by the TiB', async (t) => {
 
 t.test('logs and samples cost what the connections and instances write', async (t) => {
   const made = planOf(`--connections 250000 --target 0.6 ${QUIET}`)
-  t.equal(Math.round(month(made, 'metrics')!), 157)
-  t.ok(Math.abs(month(made, 'logs')! - (470 + 226 - 50) * 0.5) < 1, 'GiB of the entries of 202 million connections, and of their requests')
+  t.equal(month(made, 'metrics')!.toFixed(2), (417 * watching.samples * 730 * 60 * 0.06 / 1e6).toFixed(2))
+  const { opened, closed, request } = watching.entryBytes
+  const gib = 250_000 * 730 * 60 / 54.15 * (opened + closed + request + 1_200) / 2 ** 30
+  t.ok(Math.abs(month(made, 'logs')! - (gib - 50) * 0.5) < 0.01, 'three entries of 202 million connections, and one for each request')
   t.equal(month(planOf('--connections 100'), 'logs'), 0, '50 GiB are free')
   t.ok(month(made, 'logs', 'gke')! < month(made, 'logs')!, 'connections live longer there')
 })
@@ -185,9 +191,9 @@ t.test('a load balancer in front of Cloud Run costs what it costs in front of GK
 })
 
 t.test('pods are on nodes that hold them', async (t) => {
-  t.match(platform(planOf(`--connections 60000 ${QUIET}`), 'gke'), { instances: { peak: 10 }, nodes: 4 })
-  t.match(platform(planOf('--connections 100'), 'gke'), { instances: { peak: 2 }, nodes: 2 })
-  t.match(platform(planOf(`--connections 60000 --vcpu 8 ${QUIET}`), 'gke'), { nodes: 10 })
+  t.match(platform(planOf(`--connections 28000 ${QUIET}`), 'gke'), { instances: { perInstance: 2_800, peak: 10 }, nodes: 4 })
+  t.match(platform(planOf('--connections 100'), 'gke'), { instances: { peak: 3 }, nodes: 2 })
+  t.match(platform(planOf(`--connections 28000 --vcpu 8 ${QUIET}`), 'gke'), { nodes: 10 })
 })
 
 t.test('every price says of what, when and from where', async (t) => {

@@ -77,6 +77,7 @@ t.test('a wrong value is an error that says what is allowed', async (t) => {
     [['--messages=-1'], '--messages is "-1". Allowed: a number from 0'],
     [['--messages', 'Infinity'], /^--messages is "Infinity"/],
     [['--channel-size', 'some'], '--channel-size is "some". Allowed: a whole number from 1, or all'],
+    [['--concurrency', '1'], '--concurrency is "1". Allowed: a whole number from 2 to 1000'],
     [['--target', '1'], '--target is "1". Allowed: a number from 0.1 to 0.95'],
     [['--vcpu', '3'], '--vcpu is "3". Allowed: 1, 2, 4, 6 or 8'],
     [['--region', 'Belgium'], '--region is "Belgium". Allowed: a region, such as europe-west1'],

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import t from 'tap'
+import { dollars } from '../../lib/cli/plan/format.ts'
 import { usage } from '../../lib/cli/plan/options.ts'
 import { priceNames } from '../../lib/cli/plan/prices.ts'
 import { run } from '../../lib/cli/run.ts'
@@ -17,12 +18,12 @@ t.test('without options it plans ten thousand connections', async (t) => {
   t.equal(stderr, '')
   t.match(stdout, /^10,000 connections \(all month\) in us-central1; 333 messages\/s of 200 bytes, each to 50 connections\n/)
   for (const part of ['DECISION: Cloud Run', 'CLOUD RUN', 'REDIS', 'COST in US dollars a month', 'MIGRATION PATH', 'WARNINGS']) t.match(stdout, `\n${part}`)
-  t.match(stdout, /--scaling-concurrency-target=0\.9/)
+  t.match(stdout, '  example/cloud-run/deploy.sh --project PROJECT \\\n')
 })
 
-t.test('the report fits a terminal, but for the flags', async (t) => {
+t.test('the report fits a terminal', async (t) => {
   const { stdout } = await runPlan('--connections', '200000', '--tabs', '4', '--replicas', '0')
-  t.strictSame(stdout.split('\n').filter(line => line.length > 104 && !line.startsWith('    --')), [])
+  t.strictSame(stdout.split('\n').filter(line => line.length > 104), [])
 })
 
 t.test('--help lists every option with its default, and plans nothing', async (t) => {
@@ -64,6 +65,13 @@ t.test('--prices replaces prices and adds parts', async (t) => {
   const { stdout } = await runPlan('--prices', join(directory, 'mine.json'))
   t.match(stdout, /\n {2}support +\$100 +\$100 +\$100 +\$100 +\$100\n/)
   t.match(stdout, /Yours:\s+runVcpuSecond\.\n$/)
+})
+
+t.test('a free tier of nothing is $0, and not $-0', async (t) => {
+  const directory = t.testdir({ 'mine.json': JSON.stringify({ prices: { runFree: 0 } }) })
+  const { stdout } = await runPlan('--prices', join(directory, 'mine.json'))
+  t.match(stdout, /\n {2}free tier +\$0\n/)
+  t.equal(dollars(-0.4), '$0')
 })
 
 t.test('a file that cannot be read or written is an error that says so', async (t) => {

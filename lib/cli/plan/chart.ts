@@ -19,7 +19,8 @@ const STAGES = [10_000, 50_000]
 
 const lineColours: Partial<Record<PlatformId, string>> = { 'cloud-run': 'blue', gke: 'green', 'gke-spot': 'teal', 'app-engine': 'orange' }
 const DASHED: PlatformId = 'gke-spot'
-const partColours = ['blue', 'teal', 'green', 'orange', 'pink', 'purple', 'gold', 'grey']
+/** None of those of the lines: one colour means one thing. */
+const partColours = ['purple', 'grey', 'gold', 'red', 'olive', 'pink', 'brown', 'slate']
 
 /** Two charts, one above the other: cost by connections, and the parts of the cost. */
 export function drawPlan (plan: Plan, prices: Prices): string {

@@ -10,7 +10,7 @@ export const counted = (number: number, noun: string) => `${count(number)} ${nou
 /** `$12,345`, and `-` for what is not known. */
 export function dollars (amount: number | undefined): string {
   if (amount === undefined) return '-'
-  const rounded = Math.round(amount)
+  const rounded = Math.round(amount) + 0 // never -0
   return rounded < 0 ? `-$${count(-rounded)}` : `$${count(rounded)}`
 }
 

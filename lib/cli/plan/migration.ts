@@ -26,13 +26,13 @@ export function migrationPath (input: Input, prices: Prices): Stage[] {
       name: 'up to 10,000',
       connections: SMALL,
       here: connections <= SMALL,
-      what: 'Cloud Run as deployed. Watch the bill, and how full the instances are.'
+      what: 'Cloud Run as deployed, with a scaling target of 0.9. Watch the bill, and how full the instances are.'
     },
     {
       name: '10,000 to 50,000',
       connections: LARGE,
       here: connections > SMALL && connections <= LARGE,
-      what: 'Cloud Run with a scaling target of 0.9, Redis sized for the peak, and fewer log entries. Try GKE with a small share of the clients.'
+      what: 'Redis sized for the peak, and fewer log entries. Try GKE with a small share of the clients.'
     },
     {
       name: 'above 50,000',

@@ -85,7 +85,7 @@ export function parseOptions (args: readonly string[]): Options {
     sdk: values.is('sdk'),
     region: values.matching('region', /^[a-z]+-[a-z]+\d+$/, 'a region, such as europe-west1'),
     target: values.number('target', between(0.1, 0.95)),
-    concurrency: values.number('concurrency', whole(1, 1_000)),
+    concurrency: values.number('concurrency', whole(2, 1_000)),
     perInstance: values.optional('per-instance', whole(1, 1_000)),
     vcpu: values.number('vcpu', { allowed: '1, 2, 4, 6 or 8', fits: number => [1, 2, 4, 6, 8].includes(number) }),
     memory: values.number('memory', between(0.5, 32)),

@@ -28,7 +28,7 @@ export function egressPrice (gib: number, prices: Prices): number | undefined {
   }, 0)
 }
 
-/** Two entries of the plugin for each connection, and one of the platform for the request. */
+/** Of each connection: two entries of the plugin, Fastify's for its upgrade, and the platform's for the request. */
 export function logs ({ comings }: Traffic, prices: Prices, { requests }: { requests: boolean }): Part {
   const bytes = LOG_BYTES + (requests ? REQUEST_LOG_BYTES : 0)
   return { name: 'logs', month: prices.times('logGib', Math.max(0, gibPerMonth(comings * bytes) - FREE_LOGS)) }

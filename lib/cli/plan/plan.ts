@@ -29,7 +29,7 @@ export interface Plan {
 export function makePlan (input: Input, prices: Prices): Plan {
   const platforms = makePlatforms(input, prices)
   const run = platforms[0]!
-  const settings = makeSettings(input, run.instances)
+  const settings = makeSettings(input, run)
   return {
     version: 1,
     input,

@@ -1,6 +1,6 @@
 import { appOf } from './app.ts'
 import {
-  AGE_SHARE, CLOUD_RUN_TIMEOUT, FLEX_DISK, GKE_TIMEOUT, NODE_MEMORY, NODE_VCPU, OVERLAP, POD_CONNECTIONS, POD_TARGET
+  AGE_SHARE, CLOUD_RUN_TIMEOUT, FLEX, NODE_MEMORY, NODE_VCPU, OVERLAP, POD, SET_AGE_SHARE
 } from './assumptions.ts'
 import { countInstances, instanceLoad, instanceMemory } from './instances.ts'
 import type { Instances } from './instances.ts'
@@ -50,7 +50,7 @@ interface Kind {
 }
 
 const REQUEST_AGE = CLOUD_RUN_TIMEOUT * AGE_SHARE
-const POD_AGE = GKE_TIMEOUT * AGE_SHARE
+const POD_AGE = POD.maxAge * SET_AGE_SHARE
 
 export function makePlatforms (input: Input, prices: Prices): Platform[] {
   return [cloudRun(input, prices), ...gke(input, prices), appEngine(input, prices)].map(kind => makePlatform(input, prices, kind))
@@ -90,7 +90,7 @@ function makePlatform (input: Input, prices: Prices, { id, name, age, requestLog
 
 function cloudRun (input: Input, prices: Prices): Kind {
   const instances = countInstances(input, {
-    connections: Math.floor(input.concurrency * input.target),
+    connections: Math.max(1, Math.floor(input.concurrency * input.target)),
     exactly: input.perInstance,
     least: input.minInstances,
     age: REQUEST_AGE
@@ -117,13 +117,13 @@ function freeTier (perHour: number | undefined, prices: Prices): Part {
   return { name: 'free tier', month: perHour === undefined || free === undefined ? undefined : -Math.min(free, perHour * HOURS) }
 }
 
-/** Two pods at least, on two nodes: one of each may go at any time. */
-const LEAST_PODS = 2
+/** A node may go at any time. */
+const LEAST_NODES = 2
 
 function gke (input: Input, prices: Prices): Kind[] {
-  const instances = countPods(input)
+  const instances = countInstances(input, { connections: POD.target, least: POD.least, age: POD_AGE })
   const perNode = Math.max(1, Math.floor(Math.min(NODE_VCPU / input.vcpu, NODE_MEMORY / input.memory)))
-  const nodesFor = (pods: number) => Math.max(LEAST_PODS, Math.ceil(pods / perNode))
+  const nodesFor = (pods: number) => Math.max(LEAST_NODES, Math.ceil(pods / perNode))
   const cluster: Part = { name: 'cluster', month: prices.times('gkeClusterHour', HOURS) }
   const common = {
     age: POD_AGE,
@@ -146,7 +146,7 @@ function gke (input: Input, prices: Prices): Kind[] {
 }
 
 function appEngine (input: Input, prices: Prices): Kind {
-  const instances = countInstances(input, { connections: POD_CONNECTIONS * POD_TARGET, least: 1, age: REQUEST_AGE })
+  const instances = countInstances(input, { connections: FLEX.target, least: FLEX.least, age: REQUEST_AGE })
   return {
     id: 'app-engine',
     name: 'App Engine flexible',
@@ -156,13 +156,9 @@ function appEngine (input: Input, prices: Prices): Kind {
     redis: sizeRedis(input, instances, REQUEST_AGE, prices),
     hour: count => sum([
       prices.times('flexVcpuHour', count * input.vcpu),
-      prices.times('flexGibHour', count * input.memory),
-      prices.times('flexDiskGib', count * FLEX_DISK / HOURS)
+      prices.times('flexGibHour', count * Math.max(input.memory, FLEX.memory)),
+      prices.times('flexDiskGib', count * FLEX.disk / HOURS)
     ]),
     extra: () => []
   }
-}
-
-function countPods (input: Input): Instances {
-  return countInstances(input, { connections: POD_CONNECTIONS * POD_TARGET, least: LEAST_PODS, age: POD_AGE })
 }

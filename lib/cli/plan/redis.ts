@@ -12,6 +12,8 @@ import costs from './unit-costs.json' with { type: 'json' }
 export interface Redis {
   product: string
   nodeType: string | undefined
+  /** Of Memorystore for Redis, whose nodes have no types. */
+  gib: number | undefined
   /** undefined: no number of shards is enough. */
   shards: number | undefined
   replicas: number
@@ -63,26 +65,26 @@ export function sizeRedis (input: Input, instances: Instances, age: number, pric
   }
 }
 
-type Choice = Pick<Redis, 'product' | 'nodeType' | 'shards' | 'month'>
+type Choice = Pick<Redis, 'product' | 'nodeType' | 'gib' | 'shards' | 'month'>
 
 function chooseValkey (input: Input, memory: number, shards: number | undefined, prices: Prices): Choice {
   const product = shards === 1 ? 'Memorystore for Valkey, cluster mode disabled' : 'Memorystore for Valkey, cluster'
-  if (shards === undefined) return { product, nodeType: undefined, shards, month: undefined }
+  if (shards === undefined) return { product, nodeType: undefined, gib: undefined, shards, month: undefined }
   const largest = NODES.at(-1)!
   const node = NODES.find(({ bytes }) => memory / shards <= bytes * VALKEY_WRITABLE) ?? largest
   const needed = Math.max(shards, Math.ceil(memory / (node.bytes * VALKEY_WRITABLE)))
-  if (needed > MAX_SHARDS) return { product, nodeType: undefined, shards: undefined, month: undefined }
+  if (needed > MAX_SHARDS) return { product, nodeType: undefined, gib: undefined, shards: undefined, month: undefined }
   const month = prices.times(node.price, needed * (1 + input.replicas) * HOURS)
-  return { product: needed === 1 ? product : 'Memorystore for Valkey, cluster', nodeType: node.type, shards: needed, month }
+  return { product: needed === 1 ? product : 'Memorystore for Valkey, cluster', nodeType: node.type, gib: undefined, shards: needed, month }
 }
 
 /** Has no shards. With a replica it is the Standard tier, whose price is not known. */
 function chooseRedis ({ replicas }: Input, memory: number, shards: number | undefined, prices: Prices): Choice {
   const gib = Math.max(1, Math.ceil(memory / GIB))
   const product = `Memorystore for Redis, ${replicas === 0 ? 'Basic' : 'Standard'} tier`
-  if (shards !== 1) return { product, nodeType: undefined, shards: undefined, month: undefined }
+  if (shards !== 1) return { product, nodeType: undefined, gib: undefined, shards: undefined, month: undefined }
   const known = replicas === 0 && gib <= BASIC_GIB
-  return { product, nodeType: `${gib} GiB`, shards, month: known ? prices.times('redisBasicGibHour', gib * HOURS) : undefined }
+  return { product, nodeType: `${gib} GiB`, gib, shards, month: known ? prices.times('redisBasicGibHour', gib * HOURS) : undefined }
 }
 
 function oneCore (input: Input, { perInstance }: Instances, age: number): Redis['oneCore'] {

@@ -15,6 +15,8 @@ function what ({ input }: Plan): string {
   return wrap(`${counted(connections, 'connection')} (${mean}) in ${region}; ${rate(messages)} messages/s of ${count(size)} bytes, each to ${channel}`, '')
 }
 
+const OPTIONS_A_LINE = 4
+
 const names = { 'cloud-run': 'Cloud Run', gke: 'GKE' } as const
 
 function decision ({ decision: { platform, reasons, saving } }: Plan): string {
@@ -42,7 +44,13 @@ ${table([
   ['a deployment costs, at most', deployment === undefined ? '-' : `$${deployment.toFixed(2)}`]
 ])}
 
-  gcloud run deploy SERVICE ${settings.flags.map(flag => `\\\n    ${flag}`).join(' ')}`
+  ${command(settings.deploy)}`
+}
+
+/** One line of a shell, broken after every fourth option. */
+function command (options: readonly string[]): string {
+  const lines = Array.from({ length: Math.ceil(options.length / OPTIONS_A_LINE) }, (_, i) => options.slice(i * OPTIONS_A_LINE, (i + 1) * OPTIONS_A_LINE).join(' '))
+  return ['example/cloud-run/deploy.sh --project PROJECT', ...lines].join(' \\\n    ')
 }
 
 function redis ({ platforms, model }: Plan): string {

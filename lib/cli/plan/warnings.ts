@@ -1,4 +1,4 @@
-import { REDIS_SHARE } from './assumptions.ts'
+import { FLEETS, MOST_INSTANCES, REDIS_SHARE, SCRIPT_TARGET } from './assumptions.ts'
 import { count, dollars, percent } from './format.ts'
 import type { Input } from './input.ts'
 import { MAX_SHARDS } from './load.ts'
@@ -10,8 +10,6 @@ interface Planned { input: Input, run: Platform, platforms: readonly Platform[],
 
 /** Instances of one revision with Direct VPC that a project may have by default, at least, as users report it. */
 const DIRECT_VPC_QUOTA = 100
-/** Instances of a service. */
-const MOST_INSTANCES = 1_000
 /** Share of the bill above which egress is worth a word. */
 const MUCH = 0.5
 
@@ -31,7 +29,7 @@ function ofRedis ({ run: { redis }, input }: Planned): string[] {
   } else if (shards === undefined) {
     warnings.push(`One Redis would be ${percent(load.cores)} full. It cannot be sharded. Use --redis valkey.`)
   } else if (shards > 1) {
-    warnings.push(`One Redis is not enough. This needs a cluster of ${count(shards)} shards (option redis: { rootNodes }, or REDIS_CLUSTER=true).`)
+    warnings.push(`One Redis is not enough. This needs a cluster of ${count(shards)} shards (deploy.sh --cluster-mode, which sets REDIS_CLUSTER=true).`)
   }
   if (input.replicas === 0) warnings.push('Without a replica, maintenance or a crash empties Redis. Clients are then told that they could not recover.')
   return warnings
@@ -40,11 +38,17 @@ function ofRedis ({ run: { redis }, input }: Planned): string[] {
 function ofInstances ({ run, settings, input }: Planned): string[] {
   const warnings: string[] = []
   const { maxInstances } = settings
-  if (run.instances.peak > MOST_INSTANCES) warnings.push(`Cloud Run allows ${count(MOST_INSTANCES)} instances per service, and this needs ${count(run.instances.peak)}.`)
+  const both = FLEETS * run.instances.peak
+  if (both > MOST_INSTANCES) {
+    warnings.push(`Cloud Run allows ${count(MOST_INSTANCES)} instances per service. This needs ${count(run.instances.peak)} at the peak, and up to ${count(both)} during a deployment.`)
+  }
+  if (input.target !== SCRIPT_TARGET) {
+    warnings.push(`deploy.sh sets a scaling target of ${SCRIPT_TARGET}, and this plan has ${input.target}: change the flag in deploy/service.sh.`)
+  }
   if (maxInstances > DIRECT_VPC_QUOTA) {
     warnings.push(`By default a revision may have 100 to 200 instances with Direct VPC, and each region has a quota of vCPUs. Ask for ${count(maxInstances)} instances before you need them.`)
   }
-  warnings.push(`A deployment runs old and new instances side by side for up to an hour, until the last old connection ends: up to ${count(2 * run.instances.peak)} ` +
+  warnings.push(`A deployment runs old and new instances side by side for up to an hour, until the last old connection ends: up to ${count(both)} ` +
     `instances, and ${run.deployment === undefined ? 'an unknown sum' : dollars(Math.max(1, run.deployment))} more each time.`)
   if (run.instances.limit === 'cpu') {
     warnings.push(`CPU is the limit: an instance handles ${count(run.instances.perInstance)} of the ${count(input.concurrency * input.target)} connections that its concurrency allows.`)

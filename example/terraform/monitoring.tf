@@ -3,7 +3,8 @@
 locals {
   monitoring = coalesce(var.monitoring_folder, "${path.module}/../monitoring")
   # Cloud Run gives every service this address in each region. Behind a load balancer it is closed.
-  host = coalesce(var.domain, "${var.service}-${data.google_project.this.number}.${var.regions[0]}.run.app")
+  uptime_check = coalesce(var.uptime_check, var.domain == null)
+  host         = coalesce(var.domain, "${var.service}-${data.google_project.this.number}.${var.regions[0]}.run.app")
 
   # Other words in ${}, such as ${__interval}, are Google's.
   monitoring_files = { for name in fileset(local.monitoring, "**/*.json") : name => replace(replace(replace(replace(replace(
@@ -17,7 +18,7 @@ locals {
 
   # Of the optional alerts, only those for what this module creates.
   alerts = { for name, text in local.monitoring_files : trimsuffix(basename(name), ".json") => jsondecode(text)
-    if dirname(name) == "alerts" || contains(["optional/memorystore-valkey.json", "optional/uptime.json"], name)
+    if dirname(name) == "alerts" || name == "optional/memorystore-valkey.json" || (name == "optional/uptime.json" && local.uptime_check)
   }
   log_metrics       = { for name, text in local.monitoring_files : trimsuffix(basename(name), ".json") => jsondecode(text) if dirname(name) == "log-metrics" }
   objectives        = { for name, text in local.monitoring_files : trimprefix(trimsuffix(name, ".json"), "slo-") => jsondecode(text) if startswith(name, "slo") }
@@ -164,6 +165,8 @@ resource "google_monitoring_slo" "this" {
 
 # Google probes from several places whether the service answers.
 resource "google_monitoring_uptime_check_config" "this" {
+  count = local.uptime_check ? 1 : 0
+
   display_name = "${var.service}: /health"
   timeout      = "10s"
   period       = "60s"

@@ -33,7 +33,7 @@ locals {
   # Where an app connects: in cluster mode the endpoint that tells it all nodes, otherwise the node that takes writes.
   redis_endpoints = { for region, redis in google_memorystore_instance.redis : region => one([
     for connection in flatten(redis.endpoints[*].connections[*].psc_auto_connection) : connection
-    if contains(["CONNECTION_TYPE_DISCOVERY", "CONNECTION_TYPE_PRIMARY"], connection.connection_type)
+    if connection.connection_type == (var.redis_shards == null ? "CONNECTION_TYPE_PRIMARY" : "CONNECTION_TYPE_DISCOVERY")
   ]) }
   redis_urls = { for region, endpoint in local.redis_endpoints : region => "rediss://${endpoint.ip_address}:${endpoint.port}" }
   # Public certificates, no secrets. A CA that is about to take over is among them.

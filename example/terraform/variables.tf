@@ -210,6 +210,12 @@ variable "runbook" {
   }
 }
 
+variable "uptime_check" {
+  description = "Whether Google checks /health from outside, and an alert pages if it fails. With null: without a domain. With a domain, set it when the certificate is active."
+  type        = bool
+  default     = null
+}
+
 variable "billing_account" {
   description = "ID of the billing account that gets the budget, such as 012345-567890-ABCDEF. With null there is no budget."
   type        = string

@@ -264,7 +264,7 @@ t.test('each platform has its own command, with what is known filled in', async 
       'gcloud run services update chat --no-cpu-throttling --cpu=2',
       'gcloud run services update chat --network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only',
       'gcloud run services update chat --memory=1Gi',
-      'gcloud run services update chat --max-instances=200'],
+      'gcloud run services update chat --max=200 --max-instances=200'],
     [{ K_SERVICE: 'chat' }, '--timeout', '--cpu', '--network', '--memory', '--max-instances=100'],
     [pod, 'gcpbackendpolicy chat ', 'deployment/chat --requests=cpu=2', 'networkpolicy', 'deployment/chat --requests=memory=2Gi', 'hpa chat '],
     [{ GAE_SERVICE: 'chat' }, "requestTimeout: '120s'", 'cpu: 2', 'subnetwork_name', 'memory_gb: 2', 'max_num_instances: 100'],

@@ -131,10 +131,11 @@ t.test('Redis going away and coming back is logged once each, and what was lost'
   const options: Options = { redis: redis.url, keyPrefix: prefix, channels: { chat: { history: { size: 5, ttl: '1m' } } } }
   const { app, url } = await startApp(t, options, { logger })
   t.match(await of('bridge.up'), { level: 30, away: 0 })
-  await connect(t, `${url}/ws`)
+  const client = await connect(t, `${url}/ws`)
   const [connection] = app.realtime.connections
   await connection!.subscribe('chat:1')
   await app.realtime.publish('chat:1', 1)
+  t.equal(await client.next(), '1', 'Pub/Sub has delivered it: what it has not when Redis dies is lost, too')
   entries.length = 0
   await redis.kill()
   t.match(await of('bridge.down'), { level: 50, reason: /.+/, msg: /Redis is down: .*[^.]\. Connections stay open/ })

@@ -263,8 +263,9 @@ t.test('subnets have four addresses for each instance, and grow where they are',
 
 t.test('an instance gets the address and the CA of its Redis, and the options that its surroundings ask for', { skip: withoutTerraform }, async (t) => {
   const connection = (type: string, ip: string) => ({ psc_auto_connection: [{ connection_type: type, ip_address: ip, port: 6379 }] })
+  // A cluster may list its primaries besides where it is discovered.
   const redis = (ip: string, type: string, ...cas: string[]) => ({
-    endpoints: [{ connections: [connection('CONNECTION_TYPE_READER', '10.9.9.9'), connection(type, ip)] }],
+    endpoints: [{ connections: [connection('CONNECTION_TYPE_READER', '10.9.9.9'), connection(type, ip), ...type === 'CONNECTION_TYPE_DISCOVERY' ? [connection('CONNECTION_TYPE_PRIMARY', '10.9.9.8')] : []] }],
     managed_server_ca: [{ ca_certs: cas.map(ca => ({ certificates: [ca] })) }]
   })
   const always = {

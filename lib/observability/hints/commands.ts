@@ -14,7 +14,7 @@ export const hintCommands = {
   dead_connections: 'gcloud run services update SERVICE --no-cpu-throttling --cpu=2',
   not_ready_redis: 'gcloud run services update SERVICE --network=NETWORK --subnet=SUBNET --vpc-egress=private-ranges-only',
   not_ready_memory: 'gcloud run services update SERVICE --memory=1Gi',
-  not_ready_full: 'gcloud run services update SERVICE --max-instances=100',
+  not_ready_full: 'gcloud run services update SERVICE --max=100 --max-instances=100',
   trust_proxy: 'app.register(cloudRunWebSocket, { trustedProxies: 1 })',
   trusted_proxies: "app.register(cloudRunWebSocket, { trustedProxies: request => String(request.headers['x-real-ip']) })",
   websocket_bounds: 'app.register(websocket, { options: { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1_024 } })',

@@ -201,7 +201,7 @@ export class Hints {
   #commandForFull (): string {
     const { CLOUD_RUN_MAX_INSTANCES: maxInstances } = this.#env
     const command = this.#commandFor('not_ready_full').replace('maxConnections: 1900', `maxConnections: ${this.#options.maxConnections * 2}`)
-    return Number(maxInstances) > 0 ? command.replace('--max-instances=100', `--max-instances=${Number(maxInstances) * 2}`) : command
+    return Number(maxInstances) > 0 ? command.replaceAll('=100', `=${Number(maxInstances) * 2}`) : command
   }
 
   #stalled (now: number, late: number): void {

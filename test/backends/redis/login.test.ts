@@ -161,9 +161,3 @@ t.test('a password that is wanted, and not given, is told with where to put it',
   await refusedFor(undefined, { REDISHOST: '127.0.0.1', REDISPORT: String(redis.port) }, /put a password into REDIS_URL, in place of REDISHOST$/)
   await refusedFor(undefined, { REDIS_URL: `redis://:hush@127.0.0.1:${redis.port}` }, /^WRONGPASS .*\. The password was that of REDIS_URL\. Is it the current password/)
 })
-
-t.test('TLS to a server that speaks none is told as soon as the first attempt has failed', async (t) => {
-  const redis = await startRedis(t)
-  const node = await startNode(t, `rediss://127.0.0.1:${redis.port}`, randomPrefix())
-  await until(() => [...node.states.map(({ reason }) => reason), ...node.reasons].some(reason => /timeout|SSL|TLS|socket/i.test(reason ?? '')), 'the reason', 30_000)
-})

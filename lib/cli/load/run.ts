@@ -14,7 +14,7 @@ import { Tally } from './tally.ts'
 import { tokensFor } from './tokens.ts'
 
 const SECOND = 1_000
-/** Milliseconds after the ramp that the last clients have to connect: their timeouts, which are checked each second, come first. */
+/** Milliseconds after the ramp that the last clients have to connect: longer than their timeouts, checked each second. */
 const CONNECT_GRACE = CONNECT_TIMEOUT + 2 * SECOND
 /** Milliseconds after the traffic for clients to come back and recover: longer than any delay before a reconnect. */
 const SETTLE = 30_000

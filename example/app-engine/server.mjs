@@ -7,6 +7,9 @@ const { PORT = '8080', MAX_CONNECTIONS = '1500', TRUSTED_PROXIES = '2', GOOGLE_C
 
 const ROOM = 'room:lobby'
 
+/** Clients of `npx fastify-cloud-run-websocket load`, with tokens that only the holder of the secret can sign. */
+const isLoadClient = ({ user }) => user.startsWith('load-')
+
 const app = Fastify({ logger: cloudLogging() })
 
 await app.register(cloudRunWebSocket, {
@@ -19,7 +22,10 @@ await app.register(cloudRunWebSocket, {
   shutdown: { timeout: '25s' },
   // For the official SDKs at /connection/websocket, with tokens that your backend signs with the same secret.
   token: name ? { secret: await readSecret(name) } : undefined,
-  channels: { room: { subscribe: true, history: { size: 100, ttl: '1d' } } },
+  channels: {
+    room: { subscribe: true, history: { size: 100, ttl: '1d' } },
+    load: { subscribe: isLoadClient, publish: isLoadClient, history: { size: 1_000, ttl: '5m' } }
+  },
 
   async onConnect (connection) {
     await connection.subscribe(ROOM)

@@ -12,6 +12,9 @@ const SHOWN = 50
 /** Of the requests that the service lets an instance have; the rest is left for pages and probes. */
 const CONNECTIONS_SHARE = 0.95
 
+/** Clients of `npx fastify-cloud-run-websocket load`, with tokens that only the holder of the secret can sign. */
+const isLoadClient = ({ user }) => user.startsWith('load-')
+
 const app = Fastify({ logger: cloudLogging() })
 
 await app.register(fastifyStatic, {
@@ -30,7 +33,10 @@ await app.register(cloudRunWebSocket, {
   redisReadiness: REDIS_READINESS,
   // For the official SDKs at /connection/websocket, with tokens that your backend signs with the same secret.
   token: secret ? { secret } : undefined,
-  channels: { room: { subscribe: true, history: { size: 100, ttl: '1d' } } },
+  channels: {
+    room: { subscribe: true, history: { size: 100, ttl: '1d' } },
+    load: { subscribe: isLoadClient, publish: isLoadClient, history: { size: 1_000, ttl: '5m' } }
+  },
 
   async onConnect (connection) {
     const { publications, offset, epoch } = await app.realtime.history(ROOM, { limit: SHOWN, reverse: true })

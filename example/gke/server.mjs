@@ -6,6 +6,9 @@ const { PORT = '8080', MAX_CONNECTIONS = '4000', SHUTDOWN_TIMEOUT = '90s', TOKEN
 
 const ROOM = 'room:lobby'
 
+/** Clients of `npx fastify-cloud-run-websocket load`, with tokens that only the holder of the secret can sign. */
+const isLoadClient = ({ user }) => user.startsWith('load-')
+
 const app = Fastify({ logger: cloudLogging() })
 
 await app.register(cloudRunWebSocket, {
@@ -20,7 +23,10 @@ await app.register(cloudRunWebSocket, {
   shutdown: { timeout: SHUTDOWN_TIMEOUT },
   // For the official SDKs at /connection/websocket, with tokens that your backend signs with the same secret.
   token: secret ? { secret } : undefined,
-  channels: { room: { subscribe: true, history: { size: 100, ttl: '1d' } } },
+  channels: {
+    room: { subscribe: true, history: { size: 100, ttl: '1d' } },
+    load: { subscribe: isLoadClient, publish: isLoadClient, history: { size: 1_000, ttl: '5m' } }
+  },
 
   async onConnect (connection) {
     await connection.subscribe(ROOM)

@@ -29,7 +29,7 @@ t.test('ranges hold what a set would hold', async (t) => {
     }
     const content = Array.from(ranges).flatMap(([start, end]) => Array.from({ length: end - start }, (_, i) => start + i))
     const [from, to] = [below(40), below(40)]
-    const same = JSON.stringify(content) === JSON.stringify(Array.from(set).sort((a, b) => a - b)) && ranges.size === set.size &&
+    const same = JSON.stringify(content) === JSON.stringify(Array.from(set).sort((a, b) => a - b)) &&
       ranges.count(from, to) === Array.from(set).filter(number => number >= from && number < to).length &&
       Array.from({ length: 42 }, (_, i) => ranges.has(i) === set.has(i)).every(Boolean)
     if (!same) t.fail(`round ${round}`)

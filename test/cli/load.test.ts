@@ -11,7 +11,7 @@ import { startApp } from '../helpers/app.ts'
 import { startBalancer } from '../helpers/balancer.ts'
 import { connectionsOf } from '../helpers/connections.ts'
 import { freePort } from '../helpers/free-port.ts'
-import { fakeTerminal, runLoad } from '../helpers/load.ts'
+import { fakeTerminal, runLoad, startScripted } from '../helpers/load.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { until } from '../helpers/until.ts'
@@ -302,6 +302,30 @@ t.test('Ctrl-C ends a run early, with its report', async (t) => {
   t.equal(code, 0)
   t.match(await stdout, /ended early[^]*connected +3 of 3[^]*lost +0\n[^]*\nOK\n$/)
   t.match(await stderr, `Connecting 3 sdk clients to ${url}/connection/websocket`)
+})
+
+t.test('a run goes on without those who read its progress', async (t) => {
+  const { url } = await startApp(t, { redis: false, channels: { load: open } })
+  const child = spawn(process.execPath, ['--import=tsx', 'cli.ts', 'load', '--url', url, '--connections', '2', '--ramp', '1ms', '--duration', '1s'], {
+    cwd: new URL('../..', import.meta.url), stdio: ['ignore', 'pipe', 'pipe']
+  })
+  t.teardown(() => child.kill('SIGKILL'))
+  child.stderr.destroy()
+  const stdout = text(child.stdout)
+  t.strictSame(await once(child, 'exit'), [0, null])
+  t.match(await stdout, /\nOK\n$/)
+})
+
+t.test('a server that never answers is named, and so is why', async (t) => {
+  const url = await startScripted(t, () => undefined)
+  // The run's clock goes in steps, between which the sockets have their turn.
+  let now = 0
+  t.intercept(performance, 'now', { value: () => now })
+  const clock = setInterval(() => { now += 200 }, 20)
+  t.teardown(() => clearInterval(clock))
+  const { code, report } = await runLoad(url, '--connections', '3')
+  t.equal(code, 1)
+  t.match(report.connections, { opened: 0, failed: { 'connect timeout': 3 } })
 })
 
 t.test('on a terminal the progress is one line that changes', async (t) => {

@@ -1,4 +1,6 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
 import { promisify } from 'node:util'
 import t from 'tap'
 import { run } from '../../lib/cli/run.ts'
@@ -29,6 +31,16 @@ t.test('an unknown command is an error that names the known ones', async (t) => 
     t.strictSame(one.written, { stdout: '', stderr: `fastify-cloud-run-websocket: unknown command ${name}. The commands are plan and load\n` })
   }
 })
+
+for (const args of [['--help'], ['plan', '--help']]) {
+  t.test(`a reader that goes away is no error: ${args.join(' ')}`, async (t) => {
+    const child = spawn(process.execPath, ['--import=tsx', 'cli.ts', ...args], { cwd: new URL('../..', import.meta.url), stdio: ['ignore', 'pipe', 'pipe'] })
+    child.stdout.destroy()
+    const errors = text(child.stderr)
+    t.strictSame(await once(child, 'exit'), [0, null])
+    t.equal(await errors, '')
+  })
+}
 
 t.test('the program runs', async (t) => {
   const { stdout } = await promisify(execFile)(process.execPath, ['--import=tsx', 'cli.ts', '--help'], { cwd: new URL('../..', import.meta.url) })

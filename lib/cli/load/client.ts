@@ -22,7 +22,10 @@ export interface Run {
 const MIN_DELAY = 500
 const MAX_DELAY = 20_000
 /** Milliseconds until a connection has to be ready for use. */
-const CONNECT_TIMEOUT = 10_000
+export const CONNECT_TIMEOUT = 10_000
+/** Bytes that wait for a server that does not read: on one connection, and on all together. */
+const MAX_BUFFERED = 4e6
+const MAX_BUFFERED_OF_ALL = 256e6
 /** The code of a close without a frame. */
 const ABNORMAL = 1006
 /** Codes of RFC 6455 that tell a client that the same would happen again. */
@@ -54,6 +57,12 @@ export abstract class Client {
 
   get ready (): boolean {
     return this.#ready
+  }
+
+  /** Whether the server reads what it is sent. Otherwise this process would have to keep it. */
+  protected get flows (): boolean {
+    const limit = Math.min(MAX_BUFFERED, MAX_BUFFERED_OF_ALL / this.run.options.connections)
+    return this.#socket !== undefined && this.#socket.bufferedAmount < limit
   }
 
   /** Whether this client can send publications of this stream now. */

@@ -68,6 +68,8 @@ const ROUTES = { sdk: '/connection/websocket', plain: '/ws' }
 const SCHEMES: Readonly<Record<string, string>> = { 'ws:': 'ws:', 'wss:': 'wss:', 'http:': 'ws:', 'https:': 'wss:' }
 /** A header's name, as HTTP allows it (RFC 9110, 5.6.2), and its value. */
 const HEADER = /^([\w!#$%&'*+.^`|~-]+):[ \t]*([\t\x20-\x7e]*)$/
+/** Headers that frame the upgrade: with others, Node throws or the server hangs up. */
+const OWN_HEADER = /^(?:connection|upgrade|content-length|transfer-encoding|trailer|expect|sec-websocket-.*)$/i
 
 /** Reads the arguments; undefined if they ask for help. @throws UsageError */
 export function readOptions (args: readonly string[]): LoadOptions | undefined {
@@ -92,7 +94,7 @@ export function readOptions (args: readonly string[]): LoadOptions | undefined {
     publish: count('publish', values.publish, 0, LIMITS.publish),
     size: count('size', values.size, LIMITS.minSize, LIMITS.size),
     headers: Object.fromEntries(values.header.map(header)),
-    origin: values.origin,
+    origin: values.origin === undefined ? undefined : origin(values.origin),
     ...tokenOptions(values),
     maxLost: count('max-lost', values['max-lost'], 0, Number.MAX_SAFE_INTEGER),
     maxP99: values['max-p99'] === undefined ? undefined : duration('max-p99', values['max-p99'], 1, LIMITS.duration),
@@ -118,7 +120,7 @@ function address (value: string | undefined, path: string, override: boolean): s
   if (scheme === undefined) throw wrong('url', value, 'a URL that starts with ws://, wss://, http:// or https://')
   const url = new URL(value)
   if (url.username !== '' || url.password !== '') throw new UsageError("--url must not contain a user or a password. Use --header 'authorization: …'")
-  if (!path.startsWith('/')) throw wrong('path', path, "a path that starts with '/'")
+  if (!/^\/[^#]*$/.test(path)) throw wrong('path', path, "a path that starts with '/' and has no '#'")
   url.hash = ''
   const { pathname, search } = url
   const route = override || pathname === '/' ? path : pathname
@@ -130,9 +132,15 @@ function channelPrefix (value: string): string {
   throw wrong('channel-prefix', value, "a namespace and a colon, such as 'load:'")
 }
 
+function origin (value: string): string {
+  if (/^[\x21-\x7e]+$/.test(value)) return value
+  throw wrong('origin', value, "an origin as browsers send it, such as 'https://chat.example.com' (other letters in Punycode)")
+}
+
 function header (value: string): [string, string] {
   const [, name, content] = HEADER.exec(value) ?? []
   if (name === undefined || content === undefined) throw new UsageError("--header must be 'name: value', such as 'cookie: session=1'")
+  if (OWN_HEADER.test(name)) throw new UsageError(`--header must not set ${name}: the upgrade has its own`)
   return [name, content]
 }
 

@@ -1,3 +1,5 @@
+import type { Stream } from './stream.ts'
+
 /** What a publication of a run says. */
 export interface Stamp {
   /** The run that sent it: channels may have other traffic. */
@@ -17,10 +19,16 @@ export function payload ({ run, stream, number, settled, at }: Stamp, size: numb
   return `${text}${'x'.repeat(Math.max(0, size - text.length - 2))}"}`
 }
 
-/** Reads parsed data; undefined if it is not from a run. */
+/** Reads parsed data, which anybody may have sent; undefined if it is not from a run. */
 export function stampOf (data: unknown): Stamp | undefined {
   const load: unknown = Object(data).load
   if (!Array.isArray(load) || load.length !== 5) return undefined
   const [run, stream, number, settled, at] = load
-  return { run, stream, number, settled, at }
+  const isWhole = [stream, number, settled].every(value => Number.isSafeInteger(value) && value >= 0)
+  return isWhole && Number.isFinite(at) && settled <= number ? { run, stream, number, settled, at } : undefined
+}
+
+/** Whether a run has sent this in one of its streams: nobody else knows which numbers it has used. */
+export function isOf (stamp: Stamp, run: string, { index, next }: Stream): boolean {
+  return stamp.run === run && stamp.stream === index && stamp.number < next
 }

@@ -1,6 +1,6 @@
 import { Client, isTerminalForPlain } from './client.ts'
 import type { Run } from './client.ts'
-import { payload, stampOf } from './payload.ts'
+import { isOf, payload, stampOf } from './payload.ts'
 import { Receiver } from './receiver.ts'
 import type { Stream } from './stream.ts'
 
@@ -18,7 +18,7 @@ export class PlainClient extends Client {
   }
 
   override mayPublish (): boolean {
-    return this.ready
+    return this.ready && this.flows
   }
 
   override publish (stream: Stream): void {
@@ -42,7 +42,7 @@ export class PlainClient extends Client {
       return
     }
     tally.took(performance.now() - stamp.at, false)
-    if (stamp.stream === receiver.stream.index) tally.arrived(receiver.take(stamp.number, stamp.settled))
+    if (isOf(stamp, id, receiver.stream)) tally.arrived(receiver.take(stamp.number, stamp.settled))
     else tally.foreign++
   }
 

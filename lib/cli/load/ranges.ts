@@ -2,12 +2,6 @@
 export class Ranges {
   readonly #starts: number[] = []
   readonly #ends: number[] = []
-  #size = 0
-
-  /** How many numbers are in it. */
-  get size (): number {
-    return this.#size
-  }
 
   /** Adds the numbers from `start` up to, but without, `end`. None of them is in it yet. */
   add (start: number, end: number): void {
@@ -15,7 +9,6 @@ export class Ranges {
     const i = this.#indexAfter(start)
     const joinsLeft = i > 0 && this.#ends[i - 1] === start
     const joinsRight = this.#starts[i] === end
-    this.#size += end - start
     if (joinsLeft && joinsRight) {
       this.#ends[i - 1] = this.#ends[i]!
       this.#starts.splice(i, 1)
@@ -43,7 +36,6 @@ export class Ranges {
     const start = this.#starts[i]!
     this.#starts.splice(i, 1)
     this.#ends.splice(i, 1)
-    this.#size -= end - start
     this.add(start, number)
     this.add(number + 1, end)
     return true

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { CONNECT_TIMEOUT } from './client.ts'
 import type { Client, Run } from './client.ts'
 import type { LoadOptions } from './options.ts'
 import { OpenSamples } from './open-samples.ts'
@@ -13,8 +14,8 @@ import { Tally } from './tally.ts'
 import { tokensFor } from './tokens.ts'
 
 const SECOND = 1_000
-/** Milliseconds after the ramp that the last clients have to connect. */
-const CONNECT_GRACE = 10_000
+/** Milliseconds after the ramp that the last clients have to connect: longer than their timeouts. */
+const CONNECT_GRACE = CONNECT_TIMEOUT + 2 * SECOND
 /** Milliseconds after the traffic for clients to come back and recover: longer than any delay before a reconnect. */
 const SETTLE = 30_000
 /** Milliseconds without a delivery after which the rest counts as lost, if all clients are back. */

@@ -33,7 +33,7 @@ export class SdkClient extends Client {
   }
 
   override mayPublish ({ name }: Stream): boolean {
-    return this.ready && this.subscriptions.get(name)?.active === true
+    return this.ready && this.subscriptions.get(name)?.active === true && this.flows
   }
 
   override publish (stream: Stream): void {
@@ -59,7 +59,9 @@ export class SdkClient extends Client {
 
   protected override onMessage (text: string): void {
     if (this.ready) this.expectWithin(this.#silence)
-    for (const reply of this.#repliesIn(text)) {
+    const replies = repliesIn(text)
+    if (replies === undefined) return this.giveUp('what the server sends is not the protocol of the SDKs')
+    for (const reply of replies) {
       if (reply.push !== undefined) this.#push(reply.push)
       else if (reply.id !== undefined) this.#answered(reply.id, reply)
       else if (this.#answersPings) this.send('{}')
@@ -83,15 +85,6 @@ export class SdkClient extends Client {
 
   protected override isFinal (code: number): boolean {
     return isTerminal(code)
-  }
-
-  #repliesIn (text: string): Reply[] {
-    try {
-      return repliesIn(text)
-    } catch {
-      this.giveUp('what the server sends is not the protocol of the SDKs')
-      return []
-    }
   }
 
   #command (waiting: Waiting, request: string): string {
@@ -158,14 +151,14 @@ export class SdkClient extends Client {
     })
   }
 
-  #push ({ channel, pub, unsubscribe }: Push): void {
+  #push ({ channel = '', pub, unsubscribe }: Push): void {
     const subscription = this.subscriptions.get(channel)
     if (subscription === undefined) { // the app has subscribed the client to more
       if (pub !== undefined) this.run.tally.foreign++
     } else if (pub !== undefined) {
       subscription.take(pub)
     } else if (unsubscribe !== undefined) {
-      this.run.tally.unsubscribed.add(wordsOf({ code: unsubscribe.code, message: unsubscribe.reason }))
+      this.run.tally.unsubscribed.add(wordsOf({ code: unsubscribe.code, message: unsubscribe.reason ?? '' }))
       subscription.active = false
       if (unsubscribe.code < RESUBSCRIBE) subscription.end()
       else this.#subscribeLater(subscription)

@@ -1,4 +1,4 @@
-import { stampOf } from './payload.ts'
+import { isOf, stampOf } from './payload.ts'
 import { Receiver } from './receiver.ts'
 import type { Publication, SubscribeResult } from './sdk-wire.ts'
 import type { Stream } from './stream.ts'
@@ -50,7 +50,7 @@ export class SdkSubscription {
       if (epoch !== undefined) this.#epoch = epoch
     }
     const stamp = stampOf(data)
-    if (stamp?.run !== this.#run || stamp.stream !== this.stream.index) {
+    if (stamp === undefined || !isOf(stamp, this.#run, this.stream)) {
       this.#tally.foreign++
       return
     }

@@ -29,7 +29,7 @@ export class Tally {
 
   sent = 0
   acknowledged = 0
-  /** Were due, but no client was connected that could send them. */
+  /** Were due, but every client that could send them was away, or its server did not read. */
   unsent = 0
   /** The connection closed before the answer came. */
   unanswered = 0

@@ -29,6 +29,7 @@ budget=
 roles='roles/telemetry.metricsWriter roles/serviceusage.serviceUsageConsumer'
 role=
 private=
+public=
 affinity=--no-session-affinity
 no_traffic=
 dry_run=
@@ -67,6 +68,7 @@ Deploys a folder to Cloud Run with a Memorystore for Valkey, and everything they
   --budget AMOUNT      monthly budget of the project; mails the billing account's administrators at 50, 90 and 100% of it
   --role ROLE          another role for the service in the project, such as roles/logging.logWriter
   --private            only callers with the role roles/run.invoker may connect
+  --public             open a private service to everybody; a new service is open anyway
   --session-affinity   send clients back to their instance, even if it is full or draining; read docs/deploying.md first
   --no-traffic         create a revision that gets only the clients of its own URL; then move clients with traffic.sh
   --dry-run            print every command as for an empty project, and run none
@@ -81,6 +83,7 @@ parse_options () {
       --help|-h) usage; exit ;;
       --dry-run) dry_run=yes ;;
       --private) private=yes ;;
+      --public) public=yes ;;
       --session-affinity) affinity=--session-affinity ;;
       --no-traffic) no_traffic=yes ;;
       --cluster-mode) cluster_mode=yes; given="$given$1 " ;;
@@ -112,6 +115,7 @@ only_for () {
 }
 
 check_options () {
+  [ -z "$private" ] || [ -z "$public" ] || die '--private and --public exclude each other'
   whole --min-instances "$min_instances" 0 1000
   whole --max-instances "$max_instances" 1 1000
   # With 1, a connection would leave no room for anything else.

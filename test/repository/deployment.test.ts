@@ -462,9 +462,9 @@ t.test('an option that cannot change what exists stops the run', async (t) => {
 
 t.test('a service moves to another kind of Redis only if it is asked to', async (t) => {
   const gcloud = await fakeGcloud(t)
-  gcloud.set('service chat', 'redis|True')
+  gcloud.set('service chat', 'redis|True||public')
   t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat uses --redis redis; add that, or --redis valkey to create a new one/ })
-  gcloud.set('service chat', 'url|True')
+  gcloud.set('service chat', 'url|True||public')
   t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat uses your own Redis; add --redis-url-secret NAME, or --redis valkey/ })
   t.strictSame(made(gcloud), [])
   t.equal((await gcloud.run(script, [...demo, '--redis', 'valkey'])).code, 0)
@@ -484,6 +484,17 @@ t.test('a private service is opened to everybody only if that is asked for', asy
   gcloud.set('help', '--max-instances=N --[no-]invoker-iam-check is available by invitation only.')
   t.equal((await gcloud.run(script, [...demo, '--private'])).code, 0, 'what is open may be closed')
   t.ok(['--invoker-iam-check', '--no-allow-unauthenticated'].every(flag => flagsOf(gcloud.calls()).includes(flag)))
+})
+
+t.test('a service of somebody else is replaced only if that is asked for', async (t) => {
+  const gcloud = await fakeGcloud(t)
+  gcloud.set('service chat', '|True|chat-00001')
+  t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat exists, but without the label.*--adopt to replace it/ })
+  t.match(await gcloud.run(script, [...demo, '--adopt']), { code: 1, stderr: /nobody can see whether chat is private; add --private or --public/ })
+  t.strictSame(made(gcloud), [])
+  const { code, stderr } = await gcloud.run(script, [...demo, '--adopt', '--public'])
+  t.equal(code, 0, stderr)
+  t.equal((await gcloud.run(script, demo)).code, 0, 'from then on it has the labels')
 })
 
 t.test('what npm does not have is seen before anything is made, and can be brought as a file', async (t) => {
@@ -536,7 +547,7 @@ t.test('what npm does not have is seen before anything is made, and can be broug
 
 t.test('a canary gets no clients but those of its own URL; nothing is deployed past a choice of traffic.sh', async (t) => {
   const gcloud = await fakeGcloud(t)
-  gcloud.set('service chat', 'valkey|True|chat-00001')
+  gcloud.set('service chat', 'valkey|True|chat-00001|public')
   const { code, stdout, stderr } = await gcloud.run(script, [...demo, '--no-traffic'])
   t.equal(code, 0, stderr)
   t.ok(['--no-traffic', '--tag=canary'].every(flag => flagsOf(gcloud.calls()).includes(flag)))
@@ -595,6 +606,8 @@ t.test('a wrong option stops before anything is asked or made', async (t) => {
   const wrong: Array<[string[], string]> = [
     [['--regoin', 'x'], 'unknown option --regoin; --help lists all options'],
     [['--role'], '--role needs a value'],
+    [['--cpu', '0.5'], '--cpu must be 1, 2, 4, 6 or 8, not 0.5'],
+    [['--memory', 'lots'], '--memory must be a size such as 512Mi or 1Gi, not lots'],
     [['--private', '--public'], '--private and --public exclude each other'],
     [['--timeout', '3601'], '--timeout must be a whole number from 1 to 3600, not 3601'],
     [['--concurrency=many'], '--concurrency must be a whole number from 2 to 1000, not many'],

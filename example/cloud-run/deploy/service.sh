@@ -12,11 +12,14 @@ check_service () {
   fi
   has_service=yes
   IFS='|' read -r label newest previous access <<< "$answer"
+  [ "$label" ] || [ -n "$adopt" ] ||
+    die "$service exists, but without the label that deploy.sh gives (an earlier deploy.sh gave none). Use another --service, or --adopt to replace it"
   case $label in
     ''|"$redis") ;;
     url) is_given --redis || die "$service uses your own Redis; add --redis-url-secret NAME, or --redis $redis to create a new one" ;;
     *) is_given --redis || [ "$redis" = url ] || die "$service uses --redis $label; add that, or --redis $redis to create a new one" ;;
   esac
+  [ -n "$access$private$public" ] || die "nobody can see whether $service is private; add --private or --public"
   [ "$access" != private ] || [ -n "$private$public" ] ||
     die "$service is private; add --private, or --public to open it to everybody"
   case $no_traffic$newest in

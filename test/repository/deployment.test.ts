@@ -488,13 +488,25 @@ t.test('a private service is opened to everybody only if that is asked for', asy
 
 t.test('a service of somebody else is replaced only if that is asked for', async (t) => {
   const gcloud = await fakeGcloud(t)
-  gcloud.set('service chat', '|True|chat-00001')
+  gcloud.set('service chat', '|True|chat-00001||1000m|512Mi|80|300')
   t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat exists, but without the label.*--adopt to replace it/ })
   t.match(await gcloud.run(script, [...demo, '--adopt']), { code: 1, stderr: /nobody can see whether chat is private; add --private or --public/ })
   t.strictSame(made(gcloud), [])
   const { code, stderr } = await gcloud.run(script, [...demo, '--adopt', '--public'])
   t.equal(code, 0, stderr)
+  t.ok(['--timeout=3600', '--concurrency=1000'].every(flag => flagsOf(gcloud.calls()).includes(flag)), 'with our settings')
   t.equal((await gcloud.run(script, demo)).code, 0, 'from then on it has the labels')
+})
+
+t.test('a rerun keeps what was changed at the service, unless the option is given', async (t) => {
+  const gcloud = await fakeGcloud(t)
+  gcloud.set('service chat', 'valkey|True|chat-00001|public|2000m|2Gi|500|1800')
+  const { code, stderr } = await gcloud.run(script, [...demo, '--timeout', '3600'])
+  t.equal(code, 0, stderr)
+  t.match(stderr, /keeping --memory=2Gi, which the service has/)
+  const kept = ['--cpu=2', '--memory=2Gi', '--concurrency=500', '--timeout=3600']
+  t.strictSame(kept.filter(flag => !flagsOf(gcloud.calls()).includes(flag)), [])
+  t.ok(listOf(gcloud.calls(), 'update-env-vars').includes('CLOUD_RUN_CONCURRENCY=500'))
 })
 
 t.test('what npm does not have is seen before anything is made, and can be brought as a file', async (t) => {

@@ -4,14 +4,14 @@
 
 # Checks the existing service. Ends the script before anything is created if the result would be a surprise.
 check_service () {
-  local label newest access
+  local label newest access has_cpu has_memory has_concurrency has_timeout
   has_service='' previous=''
-  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName,metadata.labels.access)'; then
+  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName,metadata.labels.access,spec.template.spec.containers[0].resources.limits.cpu,spec.template.spec.containers[0].resources.limits.memory,spec.template.spec.containerConcurrency,spec.template.spec.timeoutSeconds)'; then
     [ -z "$no_traffic" ] || [ -n "$dry_run" ] || die "--no-traffic is for an existing service; there is no $service in $region yet"
     return 0
   fi
   has_service=yes
-  IFS='|' read -r label newest previous access <<< "$answer"
+  IFS='|' read -r label newest previous access has_cpu has_memory has_concurrency has_timeout <<< "$answer"
   [ "$label" ] || [ -n "$adopt" ] ||
     die "$service exists, but without the label that deploy.sh gives (an earlier deploy.sh gave none). Use another --service, or --adopt to replace it"
   case $label in
@@ -26,6 +26,22 @@ check_service () {
     yes*|*True*) ;;
     *) die "traffic.sh has pinned $service to a revision, so a new one would get no clients. Use --no-traffic, and then traffic.sh" ;;
   esac
+  # A service of somebody else has settings that were not made for WebSockets.
+  [ "$label" ] || return 0
+  # Cloud Run also writes 1 as 1000m.
+  keep --cpu "${has_cpu%000m}"
+  keep --memory "$has_memory"
+  keep --concurrency "$has_concurrency"
+  keep --timeout "$has_timeout"
+}
+
+# keep OPTION PRESENT: what somebody has changed at the service stays, unless the option is given.
+keep () {
+  local name=${1#--}
+  if [ -n "$2" ] && [ "$2" != "${!name}" ] && ! is_given "$1"; then
+    say "keeping $1=$2, which the service has"
+    printf -v "$name" %s "$2"
+  fi
 }
 
 # The variables for another kind of Redis, which the service may have from an earlier run.

@@ -14,8 +14,9 @@ parse_options "$@"
 check_options
 begin
 instance=$service-$redis
-ca_secret=$service-redis-ca
-password_secret=$service-redis-password
+# A Redis belongs to a region, and so do its certificates and its password. The secret of the tokens is the same in all regions.
+ca_secret=$service-redis-ca-$region
+password_secret=$service-redis-password-$region
 token_secret=$service-token-secret
 service_account=$service-run@$project.iam.gserviceaccount.com
 build_account=$service-build@$project.iam.gserviceaccount.com

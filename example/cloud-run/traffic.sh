@@ -41,7 +41,7 @@ while [ $# -gt 0 ]; do
     --rollback) rollback=yes ;;
     --*=*) set -- "${1%%=*}" "${1#*=}" "${@:2}"; continue ;;
     --to|--revision|--project|--region|--service)
-      [ -n "${2:-}" ] || die "$1 needs a value"
+      case ${2:-} in ''|--*) die "$1 needs a value" ;; esac
       printf -v "${1#--}" %s "$2"
       shift ;;
     *) die "unknown option $1; --help lists all options" ;;

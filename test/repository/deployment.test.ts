@@ -98,9 +98,9 @@ t.test('the first run makes everything, with no more rights than it takes, and d
       '--node-type=standard-small --engine-version=VALKEY_8_0 --authorization-mode=iam-auth ' +
       '--transit-encryption-mode=server-authentication --endpoints=[{"connections":[{"pscAutoConnection":' +
       '{"network":"projects/demo/global/networks/default","projectId":"demo"}}]}]',
-    'secrets create chat-redis-ca --replication-policy=automatic --data-file=-',
+    'secrets create chat-redis-ca-europe-west1 --replication-policy=automatic --data-file=-',
     'secrets create chat-token-secret --replication-policy=automatic --data-file=-',
-    `secrets add-iam-policy-binding chat-redis-ca --member=${account} --role=roles/secretmanager.secretAccessor --condition=None`,
+    `secrets add-iam-policy-binding chat-redis-ca-europe-west1 --member=${account} --role=roles/secretmanager.secretAccessor --condition=None`,
     `secrets add-iam-policy-binding chat-token-secret --member=${account} --role=roles/secretmanager.secretAccessor --condition=None`
   ])
   t.ok(firstCalls.every(call => call.includes('--project=demo')), 'no command depends on what gcloud is set to')
@@ -117,8 +117,8 @@ t.test('the service gets every setting that WebSockets need', async (t) => {
     '--network=default', '--subnet=default', '--vpc-egress=private-ranges-only',
     '--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=3600,CLOUD_RUN_CONCURRENCY=1000,CLOUD_RUN_MAX_INSTANCES=100,' +
       'REDISHOST=10.0.0.3,REDISPORT=6379,REDIS_CA_FILE=/secrets/redis-ca/ca.pem,REDIS_AUTH=iam',
-    '--update-secrets=/secrets/redis-ca/ca.pem=chat-redis-ca:latest,TOKEN_SECRET=chat-token-secret:1',
-    '--update-labels=redis=valkey',
+    '--update-secrets=/secrets/redis-ca/ca.pem=chat-redis-ca-europe-west1:latest,TOKEN_SECRET=chat-token-secret:1',
+    '--update-labels=redis=valkey,access=public',
     '--startup-probe=httpGet.path=/ready,periodSeconds=1,timeoutSeconds=1,failureThreshold=180',
     '--liveness-probe=httpGet.path=/health,periodSeconds=10,timeoutSeconds=5,failureThreshold=6',
     '--readiness-probe=httpGet.path=/ready,periodSeconds=5,timeoutSeconds=3,failureThreshold=2,successThreshold=1',
@@ -132,7 +132,7 @@ t.test('the secrets are in Secret Manager, and in no command', async (t) => {
   const { stdout, stderr, code } = await gcloud.run(script, [...demo, '--redis', 'redis'])
   t.equal(code, 0, stderr)
   const token = gcloud.get('secrets chat-token-secret')
-  t.equal(gcloud.get('secrets chat-redis-password'), '9f2c1d6e-0a5b')
+  t.equal(gcloud.get('secrets chat-redis-password-europe-west1'), '9f2c1d6e-0a5b')
   t.equal(Buffer.from(token, 'base64').length, 32)
   const shown = stdout + stderr + gcloud.calls().join('\n')
   t.strictSame([token, '9f2c1d6e-0a5b'].filter(secret => shown.includes(secret)), [])
@@ -155,9 +155,26 @@ t.test('the second run makes nothing twice, and deploys again', async (t) => {
   t.strictSame(listOf(gcloud.calls(), 'remove-secrets'), ['REDIS_URL', '/secrets/redis-password/password'])
 
   gcloud.set('ca', 'another certificate')
-  const added = ['secrets versions add chat-redis-ca', ...redeployed]
+  const added = ['secrets versions add chat-redis-ca-europe-west1', ...redeployed]
   t.strictSame(await run(), { code: 0, stderr: LIMIT, made: added }, 'new certificates of Google are a new version')
-  t.equal(gcloud.get('secrets chat-redis-ca'), 'another certificate')
+  t.equal(gcloud.get('secrets chat-redis-ca-europe-west1'), 'another certificate')
+})
+
+t.test('a second region has the certificates and the password of its own Redis', async (t) => {
+  for (const [redis, kept] of [['valkey', 'ca'], ['redis', 'password']]) {
+    const gcloud = await fakeGcloud(t)
+    const run = (region: string) => gcloud.run(script, ['--project', 'demo', '--region', region, '--redis', redis!])
+    t.equal((await run('europe-west1')).code, 0)
+    const before = gcloud.get(`secrets chat-redis-${kept}-europe-west1`)
+    t.ok(before.length > 0)
+    gcloud.set('ca', 'certificate of the other region')
+    gcloud.set('auth', 'password of the other region')
+    t.equal((await run('us-central1')).code, 0)
+    t.equal(gcloud.get(`secrets chat-redis-${kept}-europe-west1`), before, 'the first region keeps its own')
+    t.match(gcloud.get(`secrets chat-redis-${kept}-us-central1`), 'of the other region')
+    t.match(listOf(gcloud.calls(), 'update-secrets')[0], `chat-redis-${kept}-us-central1:latest`)
+    t.ok(listOf(gcloud.calls(), 'update-secrets').includes('TOKEN_SECRET=chat-token-secret:1'), 'tokens are valid in both')
+  }
 })
 
 for (const redis of ['valkey', 'redis']) {
@@ -210,7 +227,7 @@ t.test('a run waits for a Redis that is still being created, and accepts no empt
 })
 
 t.test('a secret that was left without a version gets one', async (t) => {
-  for (const secret of ['chat-redis-ca', 'chat-token-secret']) {
+  for (const secret of ['chat-redis-ca-europe-west1', 'chat-token-secret']) {
     const gcloud = await fakeGcloud(t)
     gcloud.set('half', secret)
     t.match(await gcloud.run(script, demo), { code: 1, stderr: /the network is gone/ })
@@ -225,7 +242,7 @@ t.test('a secret that was left without a version gets one', async (t) => {
 t.test('what is refused for a role that is new is tried once more', async (t) => {
   for (const [step, denial] of [
     ['run deploy chat', 'PERMISSION_DENIED: build account'],
-    ['run deploy chat', 'Permission denied on secret: chat-redis-ca'],
+    ['run deploy chat', 'Permission denied on secret: chat-redis-ca-europe-west1'],
     ['projects add-iam-policy-binding', 'INVALID_ARGUMENT: Service account chat-build does not exist.']
   ]) {
     const gcloud = await fakeGcloud(t)
@@ -310,7 +327,7 @@ t.test('Memorystore for Redis: with a replica, its password as a file, and with 
     'REDISHOST=10.0.0.3', 'REDISPORT=6379', 'REDIS_PASSWORD_FILE=/secrets/redis-password/password'
   ])
   t.strictSame(listOf(gcloud.calls(), 'update-secrets'), [
-    '/secrets/redis-password/password=chat-redis-password:latest', 'TOKEN_SECRET=chat-token-secret:1'
+    '/secrets/redis-password/password=chat-redis-password-europe-west1:latest', 'TOKEN_SECRET=chat-token-secret:1'
   ])
 
   const other = await fakeGcloud(t)
@@ -320,7 +337,7 @@ t.test('Memorystore for Redis: with a replica, its password as a file, and with 
     `${create} --tier=basic --size=5 --redis-version=redis_7_2 --enable-auth --transit-encryption-mode=server-authentication`))
   t.ok(listOf(other.calls(), 'update-env-vars').includes('REDIS_CA_FILE=/secrets/redis-ca/ca.pem'))
   t.strictSame(listOf(other.calls(), 'update-secrets').slice(0, 2), [
-    '/secrets/redis-ca/ca.pem=chat-redis-ca:latest', '/secrets/redis-password/password=chat-redis-password:latest'
+    '/secrets/redis-ca/ca.pem=chat-redis-ca-europe-west1:latest', '/secrets/redis-password/password=chat-redis-password-europe-west1:latest'
   ])
 })
 
@@ -445,13 +462,51 @@ t.test('an option that cannot change what exists stops the run', async (t) => {
 
 t.test('a service moves to another kind of Redis only if it is asked to', async (t) => {
   const gcloud = await fakeGcloud(t)
-  gcloud.set('service chat', 'redis|True')
+  gcloud.set('service chat', 'redis|True||public')
   t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat uses --redis redis; add that, or --redis valkey to create a new one/ })
-  gcloud.set('service chat', 'url|True')
+  gcloud.set('service chat', 'url|True||public')
   t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat uses your own Redis; add --redis-url-secret NAME, or --redis valkey/ })
   t.strictSame(made(gcloud), [])
   t.equal((await gcloud.run(script, [...demo, '--redis', 'valkey'])).code, 0)
   t.ok(listOf(gcloud.calls(), 'remove-secrets').includes('REDIS_URL'))
+})
+
+t.test('a private service is opened to everybody only if that is asked for', async (t) => {
+  const gcloud = await fakeGcloud(t)
+  t.equal((await gcloud.run(script, [...demo, '--private'])).code, 0)
+  const before = made(gcloud).length
+  t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat is private; add --private, or --public to open it to everybody/ })
+  t.equal(made(gcloud).length, before)
+  t.equal((await gcloud.run(script, [...demo, '--private'])).code, 0)
+  t.ok(flagsOf(gcloud.calls()).includes('--invoker-iam-check'))
+  t.equal((await gcloud.run(script, [...demo, '--public'])).code, 0)
+  t.ok(flagsOf(gcloud.calls()).includes('--no-invoker-iam-check'))
+  gcloud.set('help', '--max-instances=N --[no-]invoker-iam-check is available by invitation only.')
+  t.equal((await gcloud.run(script, [...demo, '--private'])).code, 0, 'what is open may be closed')
+  t.ok(['--invoker-iam-check', '--no-allow-unauthenticated'].every(flag => flagsOf(gcloud.calls()).includes(flag)))
+})
+
+t.test('a service of somebody else is replaced only if that is asked for', async (t) => {
+  const gcloud = await fakeGcloud(t)
+  gcloud.set('service chat', '|True|chat-00001||1000m|512Mi|80|300')
+  t.match(await gcloud.run(script, demo), { code: 1, stderr: /chat exists, but without the label.*--adopt to replace it/ })
+  t.match(await gcloud.run(script, [...demo, '--adopt']), { code: 1, stderr: /nobody can see whether chat is private; add --private or --public/ })
+  t.strictSame(made(gcloud), [])
+  const { code, stderr } = await gcloud.run(script, [...demo, '--adopt', '--public'])
+  t.equal(code, 0, stderr)
+  t.ok(['--timeout=3600', '--concurrency=1000'].every(flag => flagsOf(gcloud.calls()).includes(flag)), 'with our settings')
+  t.equal((await gcloud.run(script, demo)).code, 0, 'from then on it has the labels')
+})
+
+t.test('a rerun keeps what was changed at the service, unless the option is given', async (t) => {
+  const gcloud = await fakeGcloud(t)
+  gcloud.set('service chat', 'valkey|True|chat-00001|public|2000m|2Gi|500|1800')
+  const { code, stderr } = await gcloud.run(script, [...demo, '--timeout', '3600'])
+  t.equal(code, 0, stderr)
+  t.match(stderr, /keeping --memory=2Gi, which the service has/)
+  const kept = ['--cpu=2', '--memory=2Gi', '--concurrency=500', '--timeout=3600']
+  t.strictSame(kept.filter(flag => !flagsOf(gcloud.calls()).includes(flag)), [])
+  t.ok(listOf(gcloud.calls(), 'update-env-vars').includes('CLOUD_RUN_CONCURRENCY=500'))
 })
 
 t.test('what npm does not have is seen before anything is made, and can be brought as a file', async (t) => {
@@ -504,7 +559,7 @@ t.test('what npm does not have is seen before anything is made, and can be broug
 
 t.test('a canary gets no clients but those of its own URL; nothing is deployed past a choice of traffic.sh', async (t) => {
   const gcloud = await fakeGcloud(t)
-  gcloud.set('service chat', 'valkey|True|chat-00001')
+  gcloud.set('service chat', 'valkey|True|chat-00001|public')
   const { code, stdout, stderr } = await gcloud.run(script, [...demo, '--no-traffic'])
   t.equal(code, 0, stderr)
   t.ok(['--no-traffic', '--tag=canary'].every(flag => flagsOf(gcloud.calls()).includes(flag)))
@@ -547,7 +602,7 @@ t.test('traffic.sh moves new connections in steps and back, and says what open o
   const wrong: Array<[string[], string]> = [
     [[], 'use --to PERCENT or --rollback; --help explains them'], [['--to', '101'], '--to must be a whole number from 1 to 100, not 101'],
     [['--to', '0'], '--to must be a whole number from 1 to 100, not 0'], [['--to', '5', '--rollback'], '--to and --rollback exclude each other'],
-    [['--to', '5', '--revision', 'x'], '--revision is for --rollback'], [['--too'], 'unknown option --too; --help lists all options']
+    [['--to', '5', '--revision', 'x'], '--revision is for --rollback'], [['--to', '--dry-run'], '--to needs a value'], [['--too'], 'unknown option --too; --help lists all options']
   ]
   for (const [args, message] of wrong) {
     t.strictSame(await gcloud.run(trafficScript, args), { code: 1, stdout: '', stderr: `traffic.sh: ${message}\n` })
@@ -563,6 +618,9 @@ t.test('a wrong option stops before anything is asked or made', async (t) => {
   const wrong: Array<[string[], string]> = [
     [['--regoin', 'x'], 'unknown option --regoin; --help lists all options'],
     [['--role'], '--role needs a value'],
+    [['--cpu', '0.5'], '--cpu must be 1, 2, 4, 6 or 8, not 0.5'],
+    [['--memory', 'lots'], '--memory must be a size such as 512Mi or 1Gi, not lots'],
+    [['--private', '--public'], '--private and --public exclude each other'],
     [['--timeout', '3601'], '--timeout must be a whole number from 1 to 3600, not 3601'],
     [['--concurrency=many'], '--concurrency must be a whole number from 2 to 1000, not many'],
     [['--concurrency=1'], '--concurrency must be a whole number from 2 to 1000, not 1'],

@@ -29,6 +29,8 @@ budget=
 roles='roles/telemetry.metricsWriter roles/serviceusage.serviceUsageConsumer'
 role=
 private=
+public=
+adopt=
 affinity=--no-session-affinity
 no_traffic=
 dry_run=
@@ -67,6 +69,8 @@ Deploys a folder to Cloud Run with a Memorystore for Valkey, and everything they
   --budget AMOUNT      monthly budget of the project; mails the billing account's administrators at 50, 90 and 100% of it
   --role ROLE          another role for the service in the project, such as roles/logging.logWriter
   --private            only callers with the role roles/run.invoker may connect
+  --public             open a private service to everybody; a new service is open anyway
+  --adopt              replace a service that deploy.sh did not create; needs --private or --public
   --session-affinity   send clients back to their instance, even if it is full or draining; read docs/deploying.md first
   --no-traffic         create a revision that gets only the clients of its own URL; then move clients with traffic.sh
   --dry-run            print every command as for an empty project, and run none
@@ -81,6 +85,8 @@ parse_options () {
       --help|-h) usage; exit ;;
       --dry-run) dry_run=yes ;;
       --private) private=yes ;;
+      --public) public=yes ;;
+      --adopt) adopt=yes ;;
       --session-affinity) affinity=--session-affinity ;;
       --no-traffic) no_traffic=yes ;;
       --cluster-mode) cluster_mode=yes; given="$given$1 " ;;
@@ -112,11 +118,15 @@ only_for () {
 }
 
 check_options () {
+  [ -z "$private" ] || [ -z "$public" ] || die '--private and --public exclude each other'
   whole --min-instances "$min_instances" 0 1000
   whole --max-instances "$max_instances" 1 1000
   # With 1, a connection would leave no room for anything else.
   whole --concurrency "$concurrency" 2 1000
   whole --timeout "$timeout" 1 3600
+  # Below one vCPU Cloud Run takes one request at a time, which is one connection.
+  case $cpu in 1|2|4|6|8) ;; *) die "--cpu must be 1, 2, 4, 6 or 8, not $cpu" ;; esac
+  [[ $memory =~ ^[1-9][0-9]*(Mi|Gi)$ ]] || die "--memory must be a size such as 512Mi or 1Gi, not $memory"
   [ "$min_instances" -le "$max_instances" ] || die "--min-instances ($min_instances) must not be more than --max-instances ($max_instances)"
   # Names of service accounts have at most 30 characters.
   [[ $service =~ ^[a-z][a-z0-9-]{0,22}[a-z0-9]$ ]] || die "--service must be 2 to 24 lowercase letters, digits and -, not $service"

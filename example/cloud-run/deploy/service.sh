@@ -4,23 +4,44 @@
 
 # Checks the existing service. Ends the script before anything is created if the result would be a surprise.
 check_service () {
-  local label newest
+  local label newest access has_cpu has_memory has_concurrency has_timeout
   has_service='' previous=''
-  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName)'; then
+  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName,metadata.labels.access,spec.template.spec.containers[0].resources.limits.cpu,spec.template.spec.containers[0].resources.limits.memory,spec.template.spec.containerConcurrency,spec.template.spec.timeoutSeconds)'; then
     [ -z "$no_traffic" ] || [ -n "$dry_run" ] || die "--no-traffic is for an existing service; there is no $service in $region yet"
     return 0
   fi
   has_service=yes
-  IFS='|' read -r label newest previous <<< "$answer"
+  IFS='|' read -r label newest previous access has_cpu has_memory has_concurrency has_timeout <<< "$answer"
+  [ "$label" ] || [ -n "$adopt" ] ||
+    die "$service exists, but without the label that deploy.sh gives (an earlier deploy.sh gave none). Use another --service, or --adopt to replace it"
   case $label in
     ''|"$redis") ;;
     url) is_given --redis || die "$service uses your own Redis; add --redis-url-secret NAME, or --redis $redis to create a new one" ;;
     *) is_given --redis || [ "$redis" = url ] || die "$service uses --redis $label; add that, or --redis $redis to create a new one" ;;
   esac
+  [ -n "$access$private$public" ] || die "nobody can see whether $service is private; add --private or --public"
+  [ "$access" != private ] || [ -n "$private$public" ] ||
+    die "$service is private; add --private, or --public to open it to everybody"
   case $no_traffic$newest in
     yes*|*True*) ;;
     *) die "traffic.sh has pinned $service to a revision, so a new one would get no clients. Use --no-traffic, and then traffic.sh" ;;
   esac
+  # A service of somebody else has settings that were not made for WebSockets.
+  [ "$label" ] || return 0
+  # Cloud Run also writes 1 as 1000m.
+  keep --cpu "${has_cpu%000m}"
+  keep --memory "$has_memory"
+  keep --concurrency "$has_concurrency"
+  keep --timeout "$has_timeout"
+}
+
+# keep OPTION PRESENT: what somebody has changed at the service stays, unless the option is given.
+keep () {
+  local name=${1#--}
+  if [ -n "$2" ] && [ "$2" != "${!name}" ] && ! is_given "$1"; then
+    say "keeping $1=$2, which the service has"
+    printf -v "$name" %s "$2"
+  fi
 }
 
 # The variables for another kind of Redis, which the service may have from an earlier run.
@@ -48,7 +69,7 @@ deploy () {
     "--network=$network" "--subnet=$subnet" --vpc-egress=private-ranges-only
     "--update-env-vars=CLOUD_RUN_TIMEOUT_SECONDS=$timeout,CLOUD_RUN_CONCURRENCY=$concurrency,CLOUD_RUN_MAX_INSTANCES=$max_instances${env_vars:+,$env_vars}"
     "--update-secrets=$secret_vars"
-    "--update-labels=redis=$redis"
+    "--update-labels=redis=$redis,access=$([ -n "$private" ] && echo private || echo public)"
     --startup-probe=httpGet.path=/ready,periodSeconds=1,timeoutSeconds=1,failureThreshold=180
     --liveness-probe=httpGet.path=/health,periodSeconds=10,timeoutSeconds=5,failureThreshold=6
   )
@@ -70,17 +91,17 @@ deploy () {
 }
 
 # Who may connect. If an organization policy admits only its own members, no role can be given to everyone, but the check can be turned off.
-# Older gclouds have the flag for a few invited customers.
+# Older gclouds have the flag for a few invited customers. A private service has it wherever it is known, because the check may be off.
 add_access () {
-  local by_invitation=
-  case $deploy_help in *'invitation only'*) by_invitation=yes ;; esac
-  if ! knows invoker-iam-check || [ -n "$by_invitation" ]; then
-    [ -n "$private" ] && command+=(--no-allow-unauthenticated) || command+=(--allow-unauthenticated)
-  elif [ -n "$private" ]; then
-    command+=(--invoker-iam-check --no-allow-unauthenticated)
-  else
-    command+=(--no-invoker-iam-check)
+  if [ -n "$private" ]; then
+    ! knows invoker-iam-check || command+=(--invoker-iam-check)
+    command+=(--no-allow-unauthenticated)
+    return
   fi
+  case $deploy_help in
+    *'invitation only'*) command+=(--allow-unauthenticated) ;;
+    *) knows invoker-iam-check && command+=(--no-invoker-iam-check) || command+=(--allow-unauthenticated) ;;
+  esac
 }
 
 report () {

@@ -51,7 +51,7 @@ export async function startExample (t: Test, example: string, env: Record<string
 }
 
 /** Accepts what OpenTelemetry sends, so that nothing goes to Google. Returns its URL. */
-async function startCollector (t: Test): Promise<string> {
+export async function startCollector (t: Test): Promise<string> {
   const server = createServer((request, response) => request.resume().once('end', () => response.end()))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

@@ -1,15 +1,13 @@
 import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync, readdirSync } from 'node:fs'
-import { cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
-import { createServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { basename, delimiter, dirname, join, resolve } from 'node:path'
 import { promisify } from 'node:util'
 import t from 'tap'
-import type { Test } from 'tap'
-import { buildPackage } from '../helpers/built-package.ts'
+import { lastStage, unpackContainer } from '../helpers/container.ts'
+import { startCollector } from '../helpers/example-server.ts'
 import { freePort } from '../helpers/free-port.ts'
 import { fakeGcloud } from '../helpers/gcloud.ts'
 import type { Gcloud } from '../helpers/gcloud.ts'
@@ -699,23 +697,14 @@ t.test('shellcheck finds nothing, where it is installed', { skip: findProgram('s
   await t.resolves(promisify(execFile)('shellcheck', [script, trafficScript, ...parts]))
 })
 
-/** An instruction of the Dockerfile's last stage, which is what runs. */
-interface Instruction { name: string, value: string }
-
-function lastStage (): Instruction[] {
-  const lines = read('example/cloud-run/Dockerfile').replaceAll('\\\n', ' ').split('\n').filter(line => /^[A-Z]/.test(line))
-  const instructions = lines.map(line => ({ name: line.slice(0, line.indexOf(' ')), value: line.slice(line.indexOf(' ') + 1).trim() }))
-  return instructions.slice(instructions.findLastIndex(({ name }) => name === 'FROM'))
-}
-
-const valueOf = (name: string) => lastStage().findLast(instruction => instruction.name === name)?.value ?? ''
+const valueOf = (name: string) => lastStage(example).findLast(instruction => instruction.name === name)?.value ?? ''
 
 t.test('the container runs Node itself, as a user without rights, with production dependencies alone', async (t) => {
   t.match(valueOf('FROM'), /^node:\d+-slim$/)
   t.equal(valueOf('USER'), 'node')
   t.equal(JSON.parse(valueOf('CMD'))[0], 'node', 'neither a shell nor npm, which do not pass SIGTERM on')
   t.match(valueOf('ENV'), /\bNODE_ENV=production\b/)
-  t.notOk(lastStage().some(({ name }) => name === 'RUN' || name === 'ENTRYPOINT'), 'npm is not used where it runs')
+  t.notOk(lastStage(example).some(({ name }) => name === 'RUN' || name === 'ENTRYPOINT'), 'npm is not used where it runs')
   const installs = read('example/cloud-run/Dockerfile').match(/npm (?:ci|install)[^;]*/g)!
   t.equal(installs.length, 2)
   t.strictSame(installs.filter(install => !/--omit=dev\b/.test(install)), [])
@@ -730,7 +719,7 @@ t.test('the example asks for the same versions as the plugin is tested with', as
 })
 
 t.test('the start command of the container, on Cloud Run: probes, a client, and SIGTERM', async (t) => {
-  const app = await container(t)
+  const app = await unpackContainer(t, example)
   const [redis, metadata, collector] = await Promise.all([startRedis(t), startMetadataServer(t), startCollector(t)])
   await command(redis.port, ['CONFIG', 'SET', 'requirepass', 'auth-string'])
   const port = await freePort()
@@ -788,39 +777,3 @@ t.test('the start command of the container, on Cloud Run: probes, a client, and 
   t.strictSame(await exited, [0, null])
   t.ok(Date.now() - asked < 10_000, 'before Cloud Run would kill it')
 })
-
-/** The folder of the Dockerfile's last stage. node_modules holds only dependencies of the example's package.json. */
-async function container (t: Test): Promise<string> {
-  const folder = await mkdtemp(join(tmpdir(), 'container-'))
-  t.teardown(() => rm(folder, { recursive: true, force: true }))
-  const [app, built] = [join(folder, 'app'), join(folder, 'fastify-cloud-run-websocket')]
-  const modules = join(app, 'node_modules')
-  await mkdir(modules, { recursive: true })
-  await buildPackage(built)
-  for (const { name, value } of lastStage()) {
-    if (name !== 'COPY' || value.startsWith('--from=dependencies /app/node_modules ')) continue
-    const words = value.split(' ')
-    const target = words.pop()!
-    for (const source of words) {
-      await cp(join(example, source), join(app, target, target.endsWith('/') ? basename(source) : ''), { recursive: true })
-    }
-  }
-  for (const name of Object.keys(JSON.parse(read('example/cloud-run/package.json')).dependencies)) {
-    const source = name === 'fastify-cloud-run-websocket' ? built : join(root, 'node_modules', name)
-    await mkdir(dirname(join(modules, name)), { recursive: true })
-    if (existsSync(source)) await symlink(source, join(modules, name))
-  }
-  return app
-}
-
-/** Accepts what OpenTelemetry sends, so that nothing goes to Google. Returns its URL. */
-async function startCollector (t: Test): Promise<string> {
-  const server = createServer((request, response) => request.resume().once('end', () => response.end()))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-}

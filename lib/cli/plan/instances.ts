@@ -1,6 +1,7 @@
 import { appOf } from './app.ts'
 import { CPU_TARGET } from './assumptions.ts'
 import type { Input } from './input.ts'
+import { largest } from './largest.ts'
 import { instanceCpu } from './load.ts'
 import { traffic } from './traffic.ts'
 import costs from './unit-costs.json' with { type: 'json' }
@@ -41,19 +42,6 @@ export function countInstances (input: Input, { connections: allowed, exactly, l
     peak: countAt(perInstance, input.connections),
     mean: countAt(perInstance, input.average)
   }
-}
-
-/** The largest whole number from 1 to `most` that fits, if those that fit are below those that do not. */
-function largest (most: number, fits: (count: number) => boolean): number {
-  if (fits(most)) return most
-  let low = 1
-  let high = most
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2)
-    if (fits(middle)) low = middle
-    else high = middle
-  }
-  return low
 }
 
 /** Bytes of memory of an instance at its fill, without what the app itself keeps. */

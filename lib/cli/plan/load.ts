@@ -1,4 +1,5 @@
 // What that traffic takes of Redis and of the instances, by the unit costs that were measured.
+import { largest } from './largest.ts'
 import { describeApp, traffic } from './traffic.ts'
 import type { App, Command, Traffic } from './traffic.ts'
 import type { CommandKind } from './redis-bytes.ts'
@@ -80,13 +81,5 @@ export function hottestChannel (given: Partial<App>, costs: RedisCpu): number {
 /** The largest whole number of something that one core carries, found by halves. `appAt` gives the app with so many. */
 export function carried (appAt: (count: number) => Partial<App>, costs: RedisCpu, share: number, most = 1 << 24): number {
   const fits = (count: number) => redisCpu(traffic(appAt(count)), costs) <= share * 1e6
-  if (!fits(1)) return 0
-  let low = 1
-  let high = most
-  while (high - low > 1) {
-    const middle = Math.floor((low + high) / 2)
-    if (fits(middle)) low = middle
-    else high = middle
-  }
-  return low
+  return fits(1) ? largest(most, fits) : 0
 }

@@ -3,13 +3,10 @@ import fp from 'fastify-plugin'
 import { randomBytes } from 'node:crypto'
 import { createBackend } from './lib/backends/backend.ts'
 import { BrokerEvents } from './lib/core/broker-events.ts'
-import { Connections } from './lib/core/connections.ts'
-import { Control } from './lib/core/control.ts'
-import { InstanceRegistry } from './lib/core/instance-registry.ts'
-import { Publisher } from './lib/core/publisher.ts'
+import { createCore } from './lib/core/core.ts'
+import type { InstanceRegistry } from './lib/core/instance-registry.ts'
 import { createRealtime } from './lib/core/realtime.ts'
 import type { Realtime } from './lib/core/realtime.ts'
-import { Subscriptions } from './lib/core/subscriptions.ts'
 import { traceRequests } from './lib/google/cloud-logging.ts'
 import { Admission } from './lib/http/admission.ts'
 import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
@@ -18,7 +15,6 @@ import { WebSocketRoutes } from './lib/http/route.ts'
 import { refuseTakenRoutes } from './lib/http/taken-routes.ts'
 import { trustProxyOf } from './lib/http/trust-proxy.ts'
 import { registerWebSocketServer } from './lib/http/websocket-server.ts'
-import { Hub } from './lib/hub/hub.ts'
 import { Availability } from './lib/lifecycle/availability.ts'
 import { Drain } from './lib/lifecycle/drain.ts'
 import { Heartbeat } from './lib/lifecycle/heartbeat.ts'
@@ -43,7 +39,6 @@ import type { Context } from './lib/protocols/centrifugal/context.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
-import { PublishLimits } from './lib/protocols/centrifugal/publish-limits.ts'
 import type { Tokens } from './lib/protocols/centrifugal/tokens.ts'
 import { PlainProtocol } from './lib/protocols/plain.ts'
 import { SharedCalls } from './lib/util/shared-calls.ts'
@@ -67,7 +62,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const { path, sdkPath, healthPath, readyPath, shutdown } = options
 
   const namespaces = new ChannelNamespaces(options.channels)
-  const { kind, broker, presence, sessions, rateLimitStore } = createBackend(options)
+  const backend = createBackend(options)
+  const { kind, broker, presence, rateLimitStore } = backend
   const logs = new Logs(await openLogs(app.log, options.logging, options.logLevel), options.logging, options.trustedProxies)
   traceRequests(app, options.trustedProxies)
   const metrics = new Metrics()
@@ -76,18 +72,14 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const telemetry = new Telemetry(logs)
   const instance = randomBytes(6).toString('base64url')
   const observer = new Observer(instance, logs, metrics, tracing, hints)
-  const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2, observer)
-  const publisher = new Publisher(instance, broker, namespaces, observer)
-  const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces)
-  const connections = new Connections(options, subscriptions, observer)
-  const registry = new InstanceRegistry(instance, connections, hub, presence)
-  const control = new Control(instance, broker, connections, observer)
+  const core = createCore(instance, backend, namespaces, options, observer)
+  const { hub, publisher, permissions, subscriptions, connections, registry, control } = core
   const drain = new Drain(connections, observer, () => app.websocketServer.clients)
   const memory = new MemoryGuard(options.memoryLimit, observer)
   const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, observer, memory)
   const availability = new Availability(connections, drain, memory, broker, control, kind, options.redisReadiness)
   const admission = new Admission(options, availability, observer)
-  app.decorate('realtime', createRealtime(publisher, presence, sessions, connections, registry, control, observer))
+  app.decorate('realtime', createRealtime(core, backend, observer))
 
   hints.webSocketServer(...await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol), Date.now())
   hints.trustsProxies(trustProxyOf(app), Date.now())
@@ -96,8 +88,10 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const plain = new PlainProtocol(options, connections, observer)
   if (path !== false) routes.add(path, () => plain)
   if (sdkPath !== false) {
-    const forClients = { reads: new SharedCalls(), publishLimits: new PublishLimits(), tokens: await tokensOf(options, observer) }
-    addSdkRoute(routes, sdkPath, { options, namespaces, connections, subscriptions, publisher, presence, observer, ...forClients })
+    const forSdks = { reads: new SharedCalls(), tokens: await tokensOf(options, observer) }
+    addSdkRoute(routes, sdkPath, {
+      options, namespaces, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks
+    })
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
@@ -173,7 +167,8 @@ export { fileCredentials } from './lib/options/redis-files.ts'
 export type { RedisClientLike, RedisOption } from './lib/options/redis-source.ts'
 export type { Connection, ProtocolName, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
 export type { CloseCause, End } from './lib/model/close-codes.ts'
-export type { Realtime, Sessions } from './lib/core/realtime.ts'
+export type { Realtime } from './lib/core/realtime.ts'
+export type { Sessions } from './lib/core/session-calls.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/core/publisher.ts'
 export type { InstanceInfo } from './lib/core/instance-registry.ts'
 export type { Member } from './lib/model/presence.ts'

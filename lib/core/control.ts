@@ -17,7 +17,11 @@ export type Target = { user: string } | { client: string }
 
 export type Command =
   | { type: 'disconnect', code: number, reason: string } & Target
-  | { type: 'subscribe' | 'unsubscribe', user: string, channel: string }
+  | { type: 'subscribe', user: string, channel: string }
+  | { type: 'unsubscribe', user: string, channel: string }
+  | { type: 'ask', id: string, from: string, question: string, about: unknown }
+
+type CommandOf<Type extends Command['type']> = Extract<Command, { type: Type }>
 
 /** Commands that every instance carries out. They travel like publications, in a channel with history. */
 export class Control implements ChannelListener {
@@ -28,12 +32,24 @@ export class Control implements ChannelListener {
   #listening: Promise<void> | undefined
   #listens = false
   readonly #refusals = new RecentTexts()
+  readonly #carriers = new Map<string, (command: never) => unknown>()
 
   constructor (instance: string, broker: Broker, connections: Connections, observer: Observer) {
     this.#instance = instance
     this.#broker = broker
     this.#connections = connections
     this.#observer = observer
+    this.carry('disconnect', (command) => {
+      const { code, reason } = checkClose(command.code, command.reason) // others can write to Redis, too
+      for (const connection of this.#targets(command)) connection.disconnect({ code, reason, cause: 'server' })
+    })
+    this.carry('subscribe', command => Promise.all(this.#targets(command).map(connection => connection.subscribe(command.channel))))
+    this.carry('unsubscribe', command => Promise.all(this.#targets(command).map(connection => connection.unsubscribe(command.channel))))
+  }
+
+  /** Sets what carries out the commands of this kind on this instance. */
+  carry<Type extends Command['type']> (type: Type, run: (command: CommandOf<Type>) => unknown): void {
+    this.#carriers.set(type, run)
   }
 
   /** True once commands arrive, at the latest when Redis is back. */
@@ -77,15 +93,9 @@ export class Control implements ChannelListener {
 
   async #run (json: string): Promise<void> {
     const command = JSON.parse(json) as Command
-    const connections = this.#targets(command)
-    if (command.type === 'disconnect') {
-      const { code, reason } = checkClose(command.code, command.reason) // others can write to Redis, too
-      for (const connection of connections) connection.disconnect({ code, reason, cause: 'server' })
-    } else if (command.type === 'subscribe' || command.type === 'unsubscribe') {
-      await Promise.all(connections.map(connection => connection[command.type](command.channel)))
-    } else {
-      throw new Error('this version does not know commands of this kind')
-    }
+    const run = this.#carriers.get(command.type)
+    if (run === undefined) throw new Error('this version does not know commands of this kind')
+    await run(command as never)
   }
 
   #targets (target: Target): Connection[] {

@@ -1,14 +1,10 @@
 import type { FastifyRequest, LogLevel } from 'fastify'
-import type { End } from '../model/close-codes.ts'
-import type { Connection } from '../model/connection.ts'
 import type { ChannelsOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
-import type { ConnectDetails } from './connect-details.ts'
+import type { Handlers } from './handlers.ts'
 import type { Identity } from './identity.ts'
 import type { LoggingOptions } from './logging-options.ts'
-import type { PublishChange } from './publish-change.ts'
 import type { RedisOption } from './redis-source.ts'
-import type { SubscribeGrant } from './subscribe-grant.ts'
 import type { TokenOptions } from './token-options.ts'
 
 type MaybePromise<T> = T | Promise<T>
@@ -16,12 +12,8 @@ type MaybePromise<T> = T | Promise<T>
 /**
  * Options of the plugin. All of them may be left out: with no options the plugin runs on a laptop, without Redis and
  * without Google.
- *
- * Handlers may be async. One that throws never ends the process: the error is logged, and the connection is closed with
- * 1011. An SDK client gets error 100 in reply instead, or the code and message of a `ClientError`. It is closed, with
- * 3004, only if `onMessage` throws.
  */
-export interface Options {
+export interface Options extends Handlers {
   /**
    * Route for plain WebSocket clients; false leaves it out.
    * @default '/ws'
@@ -158,38 +150,6 @@ export interface Options {
    * @default {}
    */
   channels?: ChannelsOptions | undefined
-  /**
-   * A client has connected. Its messages wait until this handler has ended. If the result has `data`, an SDK client
-   * gets that with the reply to its connect command.
-   */
-  onConnect?: ((connection: Connection, request: FastifyRequest, details: ConnectDetails) => unknown) | undefined
-  /**
-   * A message from a plain client: a string, or a Buffer if it was binary. From an SDK's `send`: JSON, or a Buffer if
-   * it is not JSON. The messages of a connection are handled one at a time, in order.
-   * @default undefined (a plain client that sends a message is closed with 1003, an SDK that uses `send` with 3508)
-   */
-  onMessage?: ((connection: Connection, data: unknown) => unknown) | undefined
-  /** The connection has ended, and all its messages have been handled. */
-  onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
-  /**
-   * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103; an object
-   * grants it. A snapshot, `{ data, since }`, has no gap.
-   * @default undefined (the rules decide)
-   */
-  onSubscribe?: (
-    (connection: Connection, channel: string, details: { data?: unknown }) => MaybePromise<SubscribeGrant | boolean | void>
-  ) | undefined
-  /**
-   * An SDK client publishes, and the rules of the namespace allow it. False refuses it with error 103; an object
-   * changes what is published.
-   * @default undefined (the rules decide)
-   */
-  onPublish?: ((connection: Connection, channel: string, data: unknown) => MaybePromise<PublishChange | boolean | void>) | undefined
-  /**
-   * An SDK client calls a method. It gets the result: JSON, or a Buffer.
-   * @default undefined (the client gets error 108)
-   */
-  onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
   /**
    * Closes all connections within `timeout` (at least 100 ms) when the app closes, and at SIGTERM and SIGINT if
    * `signals` is true. A repeated signal changes nothing, except a SIGINT two seconds or more after the first one: it

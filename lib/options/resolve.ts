@@ -1,20 +1,15 @@
 import type { FastifyRequest, LogLevel } from 'fastify'
-import { createPublicKey } from 'node:crypto'
 import { totalmem } from 'node:os'
-import { noRules } from '../model/channel-rules.ts'
-import type { ChannelRules } from '../model/channel-rules.ts'
-import type { Rate } from '../util/token-bucket.ts'
-import {
-  boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string
-} from './checks.ts'
+import { channels } from './channel-checks.ts'
+import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
 import { checkKeyPrefix, withKeyPrefix } from './key-prefix.ts'
+import { rateLimit, rateLimitDefaults } from './limit-checks.ts'
 import type { Options } from './options.ts'
-import { invalidOption, Problems } from './problems.ts'
+import { Problems } from './problems.ts'
 import { redisFromEnvironment } from './redis-environment.ts'
 import { redisSource } from './redis-source.ts'
-import { algorithmsOf } from './token-options.ts'
-import type { TokenOptions } from './token-options.ts'
+import { token } from './token-checks.ts'
 
 /** Options after checking: every option has its value. */
 export type ResolvedOptions = Resolved<typeof checks>
@@ -29,85 +24,6 @@ const CLOUD_RUN_MAX_TIMEOUT = 3_600_000
 const AGE_SHARE = 0.95
 /** Stands for a `maxConnectionAge` that depends on the request timeout. */
 const DERIVED = Number.NaN
-/** Bytes of an HMAC secret. A shorter one can be found by trying, with any token at hand. */
-const MIN_SECRET_BYTES = 32
-/** Milliseconds. An SDK waits five seconds for a reply. */
-const MAX_BATCH_DELAY = 1_000
-
-const limitParts = 'a value: max and timeWindow go together'
-const limit: Check<Rate> = fields({ max: integer(1), timeWindow: duration(1) }, {}, {
-  required: { max: limitParts, timeWindow: limitParts }, allowed: 'false or { max, timeWindow }'
-})
-
-const rateLimitDefaults: { readonly connections: Rate | false, readonly messages: Rate | false } = Object.freeze({
-  connections: Object.freeze({ max: 6_000, timeWindow: 60_000 }),
-  messages: Object.freeze({ max: 1_000, timeWindow: 10_000 })
-})
-const noRateLimit: typeof rateLimitDefaults = Object.freeze({ connections: false, messages: false })
-const rateLimits = fields({ connections: orLiteral([false], limit), messages: orLiteral([false], limit) }, rateLimitDefaults)
-const rateLimit: Check<typeof rateLimitDefaults> = (value, name) => value === false ? noRateLimit : rateLimits(value, name)
-
-const historyBound = 'a value: without a bound a channel would grow forever'
-const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: duration(1_000) }, {}, {
-  required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl }, such as { size: 100, ttl: '10m' }"
-})
-
-const ruleValues = 'true, false or a function'
-const channelRules: Check<ChannelRules> = fields({
-  subscribe: orLiteral([true, false], fn<ChannelRules['subscribe']>(ruleValues)),
-  publish: orLiteral([true, false], fn<ChannelRules['publish']>(ruleValues)),
-  presence: boolean,
-  joinLeave: boolean,
-  history,
-  publishLimit: limit as Check<ChannelRules['publishLimit']>,
-  token: boolean,
-  batchDelay: duration(0, MAX_BATCH_DELAY),
-  slow: literal('close', 'latest')
-}, noRules)
-
-const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
-  const given = plainObject(value, name, 'an object of rules by namespace')
-  const resolved = new Map<string, ChannelRules>()
-  const problems = new Problems()
-  for (const [namespace, rules] of Object.entries(given)) {
-    if (rules === undefined) continue
-    problems.attempt(() => {
-      if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the part of a channel before the first ':'")
-      resolved.set(namespace, channelRules(rules, `${name}.${namespace}`))
-    })
-  }
-  problems.throwIfAny()
-  return resolved
-}
-
-const someString = string(/./, 'a non-empty string')
-const hmacSecret: Check<string> = (value, name) => {
-  const valid = typeof value === 'string' && Buffer.byteLength(value) >= MIN_SECRET_BYTES && !value.includes('-----BEGIN')
-  if (valid) return value
-  throw invalid(name, value, `a string of at least ${MIN_SECRET_BYTES} bytes (RFC 7518, section 3.2) that nobody can guess, ` +
-    'as from "openssl rand -hex 32", or a list of them. A public key in PEM format goes into token.publicKey')
-}
-const secret: Check<string | readonly string[]> = (value, name) => {
-  if (Array.isArray(value) && value.length > 0) return value.map(one => hmacSecret(one, name))
-  return hmacSecret(value, name)
-}
-const publicKey: Check<string> = (value, name) => {
-  try {
-    if (algorithmsOf(createPublicKey(value as string)).length > 0) return value as string
-  } catch {} // not a key at all: the same error
-  throw invalid(name, value, 'a public key in PEM format: RSA, EC or Ed25519')
-}
-
-const keySources = { secret, publicKey, jwksUrl: string(/^https?:\/\/./, 'a URL') }
-const tokenFields: Check<object> = fields<Record<string, Check<unknown>>>({ ...keySources, issuer: someString, audience: someString }, {})
-const token: Check<TokenOptions | undefined> = (value, name) => {
-  const checked = tokenFields(value, name)
-  const sources = Object.keys(keySources).filter(key => Object.hasOwn(checked, key))
-  if (sources.length === 1) return checked as TokenOptions
-  const allowed = `exactly one of ${Object.keys(keySources).join(', ')}`
-  const unset = sources.length === 0 && Object.keys(value as object).find(key => Object.hasOwn(keySources, key))
-  throw unset ? invalid(`${name}.${unset}`, undefined, allowed) : invalidOption(name, sources.join(' and ') || 'no source of keys', allowed)
-}
 
 type AllowedOrigins = 'same-host' | '*' | readonly (string | RegExp)[]
 const allowedOrigins: Check<AllowedOrigins> = (value, name) => {

@@ -8,8 +8,8 @@ const MAX_FUNCTION_LINES = 60
 /** The files of each room that other rooms may import. The entries may import all. */
 const DOORS: Record<string, string[]> = {
   model: [
-    'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'errors.ts', 'presence.ts',
-    'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts'
+    'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'error-replies.ts', 'errors.ts', 'presence.ts',
+    'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'unsubscribe-codes.ts'
   ],
   util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
@@ -21,10 +21,10 @@ const DOORS: Record<string, string[]> = {
     'client-address.ts', 'cloud-logging.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'platform.ts', 'resource.ts',
     'trace-context.ts'
   ],
-  backends: ['redis/rate-limit-store.ts'],
+  backends: ['backend.ts', 'redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
   core: [
-    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
+    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
   ],
   lifecycle: ['availability.ts']
 }

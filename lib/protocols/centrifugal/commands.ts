@@ -1,5 +1,6 @@
+import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import { connect } from './connect.ts'
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { DisconnectError } from './errors.ts'
 import { refresh, subRefresh } from './expiry.ts'
 import type { Handler } from './handler.ts'
 import { publish } from './publish.ts'

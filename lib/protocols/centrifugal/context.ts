@@ -1,4 +1,5 @@
 import type { Connections } from '../../core/connections.ts'
+import type { Permissions } from '../../core/permissions.ts'
 import type { Publisher } from '../../core/publisher.ts'
 import type { Subscriptions } from '../../core/subscriptions.ts'
 import type { ChannelNamespaces } from '../../model/channel-rules.ts'
@@ -6,7 +7,6 @@ import type { Presence } from '../../model/presence.ts'
 import type { Observer } from '../../observability/observer.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
 import type { SharedCalls } from '../../util/shared-calls.ts'
-import type { PublishLimits } from './publish-limits.ts'
 import type { Tokens } from './tokens.ts'
 
 /** The parts of this instance that the commands of SDK clients act on. One object serves all connections. */
@@ -15,12 +15,12 @@ export interface Context {
   readonly namespaces: ChannelNamespaces
   readonly connections: Connections
   readonly subscriptions: Subscriptions
+  readonly permissions: Permissions
   readonly publisher: Publisher
   readonly presence: Presence
   /** Reads on behalf of clients, by channel. */
   readonly reads: SharedCalls
   readonly observer: Observer
-  readonly publishLimits: PublishLimits
   /** undefined: the app takes no tokens. */
   readonly tokens: Tokens | undefined
 }

@@ -1,7 +1,7 @@
 import { createRemoteJWKSet, customFetch, errors } from 'jose'
 import type { JWTVerifyGetKey } from 'jose'
+import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Observer } from '../../observability/observer.ts'
-import { clientErrors, ReplyError } from './errors.ts'
 
 /** ms between two fetches of the set: for tokens that name an unknown key, and after a fetch that failed. */
 const FETCH_INTERVAL = 5_000

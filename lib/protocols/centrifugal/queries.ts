@@ -1,8 +1,8 @@
+import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Context } from './context.ts'
-import { clientErrors, ReplyError } from './errors.ts'
 import type { Handler } from './handler.ts'
 import { clientInfo, replyPublication } from './replies.ts'
-import { channelOf, knownRules, positionOf } from './requests.ts'
+import { channelOf, positionOf } from './requests.ts'
 import type { SdkSession } from './session.ts'
 
 /** Publications in one reply, as many as Centrifugo sends by default. */
@@ -66,10 +66,10 @@ async function read<T> (
  * @throws ReplyError (102, 108, 103) if the namespace is unknown, lacks the feature, or the client is not subscribed.
  */
 async function subscribedChannel (
-  { namespaces }: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
+  { permissions }: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
 ): Promise<string> {
   const channel = channelOf(request)
-  if (!knownRules(namespaces, channel)[feature]) throw new ReplyError(clientErrors.notAvailable, `the namespace keeps no ${feature}`)
+  if (!permissions.rules(channel)[feature]) throw new ReplyError(clientErrors.notAvailable, `the namespace keeps no ${feature}`)
   await connection.turns.settled(channel) // its subscribe may be in the same frame
   if (connection.subscriptions.get(channel)?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied, 'the client is not subscribed to the channel')
   return channel

@@ -1,6 +1,7 @@
 import type { Connection } from '../../core/connection.ts'
+import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Observer } from '../../observability/observer.ts'
-import { clientErrors, DisconnectError, reasonOf, ReplyError } from './errors.ts'
+import { DisconnectError, reasonOf } from './errors.ts'
 import type { CommandName } from './schema.ts'
 
 /** Characters of a channel or method in an entry. Valid channels have no more, and a client may send any string. */

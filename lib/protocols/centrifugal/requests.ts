@@ -1,16 +1,14 @@
 import { isUtf8 } from 'node:buffer'
 import { checkChannel } from '../../model/channel-rules.ts'
-import type { ChannelNamespaces, ChannelRules } from '../../model/channel-rules.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Payload, Position } from '../../model/publication.ts'
 import { checkKeys, isSuspect } from './client-json.ts'
-import { clientErrors, DisconnectError, ReplyError } from './errors.ts'
+import { DisconnectError } from './errors.ts'
 import type { CommandData } from './schema.ts'
 
 const LINE_FEED = 10
 const CARRIAGE_RETURN = 13
-/** Why a user may not enter a user-limited channel. */
-export const NOT_FOR_USER = 'the channel is limited to the users after its #'
 /** Levels of data that every function can follow. The call stack ends some thousand levels down. */
 const MAX_DEPTH = 1_000
 
@@ -29,25 +27,9 @@ export function anyChannelOf ({ channel = '' }: { channel?: string }): string {
   return channel
 }
 
-/** @throws ReplyError (102) for a namespace that is not in the option `channels`. */
-export function knownRules (namespaces: ChannelNamespaces, channel: string): ChannelRules {
-  const rules = namespaces.find(channel)
-  if (rules === undefined) throw new ReplyError(clientErrors.unknownChannel, 'the option channels has no such namespace')
-  return rules
-}
-
 /** The position that a request names. SDKs leave out a zero and an empty string. */
 export function positionOf ({ offset = 0, epoch = '' }: { offset?: number, epoch?: string }): Position {
   return { offset, epoch }
-}
-
-/**
- * True if this user may enter a user-limited channel: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both. A
- * user whose id has a comma or a hash may enter none: what separates ids must not be part of one.
- */
-export function isForUser (channel: string, user: string): boolean {
-  const hash = channel.indexOf('#')
-  return hash === -1 || (user !== '' && !user.includes('#') && channel.slice(hash + 1).split(',').includes(user))
 }
 
 /**

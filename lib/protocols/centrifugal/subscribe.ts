@@ -2,16 +2,16 @@ import type { Connection } from '../../core/connection.ts'
 import type { Recovery } from '../../hub/recovery.ts'
 import { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Position } from '../../model/publication.ts'
 import type { Observer } from '../../observability/observer.ts'
-import { checkGrant } from '../../options/subscribe-grant.ts'
 import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
 import type { Context } from './context.ts'
-import { clientErrors, DisconnectError, ReplyError, tokenRefused } from './errors.ts'
+import { DisconnectError, tokenRefused } from './errors.ts'
 import { expireSubscription, hasPassed, OVER } from './expiry.ts'
 import type { Handler, SendReply } from './handler.ts'
 import { payloadOf, subscribeReply } from './replies.ts'
-import { anyChannelOf, channelOf, dataOf, isForUser, knownRules, NOT_FOR_USER, positionOf } from './requests.ts'
+import { anyChannelOf, channelOf, dataOf, positionOf } from './requests.ts'
 import type { RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
 import { afterSnapshot, snapshotGap } from './snapshot.ts'
@@ -99,24 +99,13 @@ function reserve ({ namespaces }: Context, session: SdkSession, channel: string,
   return subscription
 }
 
-/** Asks the token if there is one, else the rules. Then the app's `onSubscribe` can refuse, or change the grant. */
+/** @throws ReplyError (102, 103, 110) */
 async function authorize (
   context: Context, connection: Connection, subscription: Subscription, { token = '', data }: Request
 ): Promise<SubscribeGrant> {
-  const { channel } = subscription
-  const { subscribe, token: tokenOnly, history } = knownRules(context.namespaces, channel)
-  if (!isForUser(channel, connection.user)) throw new ReplyError(clientErrors.permissionDenied, NOT_FOR_USER)
-  let grant: SubscribeGrant = {}
-  if (token !== '') {
-    grant = await grantByToken(context, connection, subscription, token)
-  } else if (tokenOnly) {
-    throw new ReplyError(clientErrors.permissionDenied, "the namespace's token rule requires a subscription token")
-  } else if (!(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
-    throw new ReplyError(clientErrors.permissionDenied, "the namespace's subscribe rule does not allow it")
-  }
-  const answer = await context.options.onSubscribe?.(connection, channel, data === undefined ? {} : { data: dataOf(data) })
-  if (answer === false) throw new ReplyError(clientErrors.permissionDenied, 'onSubscribe returned false')
-  if (typeof answer === 'object' && answer !== null) grant = merge(grant, checkGrant(answer, channel, history !== undefined))
+  const byToken = token === '' ? undefined : () => grantByToken(context, connection, subscription, token)
+  const details = data === undefined ? {} : { data: dataOf(data) }
+  const grant = await context.permissions.subscribe(connection, subscription.channel, details, byToken)
   if (hasPassed(grant.expiresAt)) throw new ReplyError(clientErrors.expired, OVER)
   return grant
 }
@@ -131,12 +120,6 @@ async function grantByToken (
   subscription.refreshable = until !== undefined
   const { info, data } = claims
   return { info, data, ...(until !== undefined && { expiresAt: until }) }
-}
-
-/** Fields that `onSubscribe` leaves out stay as the token has them. */
-function merge (grant: SubscribeGrant, answer: SubscribeGrant): SubscribeGrant {
-  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt, since } = answer
-  return { data, info, since, ...(expiresAt !== undefined && { expiresAt }) }
 }
 
 /** Joins the channel, admits the subscription, and replies with what the client missed. */

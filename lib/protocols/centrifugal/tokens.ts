@@ -1,7 +1,8 @@
 import type { JWTPayload } from 'jose'
 import type { Connection } from '../../core/connection.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { clientErrors, DisconnectError, ReplyError, tokenRefused } from './errors.ts'
+import { clientErrors, ReplyError } from '../../model/error-replies.ts'
+import { DisconnectError, tokenRefused } from './errors.ts'
 
 /** Claims of a connection token (centrifugal.dev/docs/server/authentication). */
 export interface ConnectionClaims extends JWTPayload {

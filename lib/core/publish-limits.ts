@@ -1,6 +1,6 @@
-import type { Connection } from '../../core/connection.ts'
-import type { Rate } from '../../util/token-bucket.ts'
-import { TokenBucket } from '../../util/token-bucket.ts'
+import type { Connection } from './connection.ts'
+import type { Rate } from '../util/token-bucket.ts'
+import { TokenBucket } from '../util/token-bucket.ts'
 
 /** Buckets that are remembered, some 10 MB of them at the most. */
 const MAX_BUCKETS = 50_000

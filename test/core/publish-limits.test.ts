@@ -1,6 +1,6 @@
 import t from 'tap'
-import type { Connection } from '../../../lib/core/connection.ts'
-import { PublishLimits } from '../../../lib/protocols/centrifugal/publish-limits.ts'
+import type { Connection } from '../../lib/core/connection.ts'
+import { PublishLimits } from '../../lib/core/publish-limits.ts'
 
 const limit = { max: 1, timeWindow: 1_000 }
 /** All that counts of a connection. */

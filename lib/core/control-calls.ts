@@ -1,0 +1,55 @@
+import { inspect } from 'node:util'
+import { checkFields } from '../model/arguments.ts'
+import { checkChannel } from '../model/channel-rules.ts'
+import { checkClose, closeCodes } from '../model/close-codes.ts'
+import { InvalidArgumentError } from '../model/errors.ts'
+import type { Observer } from '../observability/observer.ts'
+import { checkUser } from './check-user.ts'
+import type { Control, Target } from './control.ts'
+import { guarded } from './guard.ts'
+
+/** Commands about connections, wherever they are. */
+export interface ControlCalls {
+  /**
+   * Subscribes every connection that the user has now, on any instance. Resolves when the command is stored.
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER,
+   * FST_CRWS_REDIS_REFUSED
+   */
+  subscribe (user: string, channel: string): Promise<void>
+  /**
+   * Unsubscribes every connection that the user has now, on any instance. An SDK client is told, and may
+   * subscribe again if the rules allow it; a plain client is not told. Resolves when the command is stored.
+   * @throws as `subscribe`
+   */
+  unsubscribe (user: string, channel: string): Promise<void>
+  /**
+   * Closes every connection of a user, or one connection by its id, on any instance. Resolves when the command is
+   * stored.
+   * @param options `@default` code 3503 and reason 'force disconnect', which keep SDK clients out. So do 1000, 3500 to
+   * 3999 and 4500 to 4999. After 3000 to 3499 and 4000 to 4499 they connect again at once.
+   * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
+  disconnect (target: string | Target, options?: { code?: number | undefined, reason?: string | undefined }): Promise<void>
+}
+
+export function controlCalls (control: Control, observer: Observer): ControlCalls {
+  return {
+    subscribe: guarded(observer, 'control', (user, channel) => {
+      return control.send({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) })
+    }),
+    unsubscribe: guarded(observer, 'control', (user, channel) => {
+      return control.send({ type: 'unsubscribe', user: checkUser(user), channel: checkChannel(channel) })
+    }),
+    disconnect: guarded(observer, 'control', (target, options = {}) => {
+      checkFields('options of disconnect', options, ['code', 'reason'])
+      const { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason } = options
+      return control.send({ type: 'disconnect', ...checkTarget(target), ...checkClose(code, reason) })
+    })
+  }
+}
+
+function checkTarget (target: string | Target): Target {
+  if (typeof target === 'string') return { user: checkUser(target) }
+  if (typeof target === 'object' && target !== null) return 'client' in target ? { client: checkUser(target.client) } : { user: checkUser(target.user) }
+  throw new InvalidArgumentError('target', inspect(target), 'a user, { user } or { client }')
+}

@@ -1,0 +1,39 @@
+import type { Backend } from '../backends/backend.ts'
+import { Hub } from '../hub/hub.ts'
+import { ChannelNamespaces } from '../model/channel-rules.ts'
+import type { Observer } from '../observability/observer.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
+import { Connections } from './connections.ts'
+import { Control } from './control.ts'
+import { InstanceRegistry } from './instance-registry.ts'
+import { Permissions } from './permissions.ts'
+import { Publisher } from './publisher.ts'
+import { Subscriptions } from './subscriptions.ts'
+import { Survey } from './survey.ts'
+
+/** The parts of an instance that know neither routes nor protocols. */
+export interface Core {
+  readonly hub: Hub
+  readonly publisher: Publisher
+  readonly permissions: Permissions
+  readonly subscriptions: Subscriptions
+  readonly connections: Connections
+  readonly registry: InstanceRegistry
+  readonly control: Control
+  readonly survey: Survey
+}
+
+/** @param instance The id of this instance. */
+export function createCore (
+  instance: string, { broker, presence }: Backend, namespaces: ChannelNamespaces, options: ResolvedOptions, observer: Observer
+): Core {
+  const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2, observer)
+  const publisher = new Publisher(instance, broker, namespaces, observer)
+  const permissions = new Permissions(namespaces, options)
+  const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces)
+  const connections = new Connections(options, subscriptions, observer)
+  const registry = new InstanceRegistry(instance, connections, hub, presence)
+  const control = new Control(instance, broker, connections, observer)
+  const survey = new Survey(instance, broker, control, registry, observer)
+  return { hub, publisher, permissions, subscriptions, connections, registry, control, survey }
+}

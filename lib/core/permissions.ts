@@ -1,0 +1,95 @@
+import { namespaceOf } from '../model/channel-rules.ts'
+import type { ChannelNamespaces, ChannelRules } from '../model/channel-rules.ts'
+import { clientErrors, ReplyError } from '../model/error-replies.ts'
+import { checkChange } from '../options/publish-change.ts'
+import type { PublishChange } from '../options/publish-change.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
+import { checkGrant } from '../options/subscribe-grant.ts'
+import type { SubscribeGrant } from '../options/subscribe-grant.ts'
+import type { Connection } from './connection.ts'
+import { PublishLimits } from './publish-limits.ts'
+
+/** What clients may do in channels: the rules of the namespace decide, then the handlers of the app. */
+export class Permissions {
+  readonly #namespaces: ChannelNamespaces
+  readonly #options: ResolvedOptions
+  readonly #publishLimits = new PublishLimits()
+
+  constructor (namespaces: ChannelNamespaces, options: ResolvedOptions) {
+    this.#namespaces = namespaces
+    this.#options = options
+  }
+
+  /** @throws ReplyError (102) for a channel of a namespace that is not in the option `channels`. */
+  rules (channel: string): ChannelRules {
+    const rules = this.#namespaces.find(channel)
+    if (rules === undefined) throw new ReplyError(clientErrors.unknownChannel, 'the option channels has no such namespace')
+    return rules
+  }
+
+  /**
+   * Asks the token if there is one, else the rule `subscribe`. Then the app's `onSubscribe` can refuse, or change the
+   * grant.
+   * @param details What the client sent for `onSubscribe`.
+   * @param byToken Verifies the client's token. undefined: it has none.
+   * @throws ReplyError (102, 103), and what `byToken` or the app's code throws
+   */
+  async subscribe (
+    connection: Connection, channel: string, details: { data?: unknown }, byToken?: () => Promise<SubscribeGrant>
+  ): Promise<SubscribeGrant> {
+    const { subscribe, token, history } = this.rules(channel)
+    checkUser(channel, connection.user)
+    let grant: SubscribeGrant = {}
+    if (byToken !== undefined) {
+      grant = await byToken()
+    } else if (token) {
+      throw new ReplyError(clientErrors.permissionDenied, "the namespace's token rule requires a subscription token")
+    } else if (!(typeof subscribe === 'function' ? await subscribe(connection, channel) : subscribe)) {
+      throw new ReplyError(clientErrors.permissionDenied, "the namespace's subscribe rule does not allow it")
+    }
+    const answer = await this.#options.onSubscribe?.(connection, channel, details)
+    if (answer === false) throw new ReplyError(clientErrors.permissionDenied, 'onSubscribe returned false')
+    return typeof answer === 'object' && answer !== null ? merge(grant, checkGrant(answer, channel, history !== undefined)) : grant
+  }
+
+  /**
+   * Asks the rule `publish`, then the app's `onPublish`, which can refuse, and change what is published. Returns the
+   * change.
+   * @throws ReplyError (102, 103, 111), and what the app's code throws
+   */
+  async publish (connection: Connection, channel: string, data: unknown): Promise<PublishChange> {
+    const { publish, publishLimit } = this.rules(channel)
+    checkUser(channel, connection.user)
+    const allowed = typeof publish === 'function' ? await publish(connection, channel, data) : publish
+    if (!allowed) throw new ReplyError(clientErrors.permissionDenied, "the namespace's publish rule does not allow it")
+    if (publishLimit !== undefined && !this.#publishLimits.take(connection, channel, publishLimit, Date.now())) {
+      throw new ReplyError(clientErrors.tooManyRequests, "the user publishes faster than the namespace's publishLimit allows")
+    }
+    const change = await this.#options.onPublish?.(connection, channel, data)
+    if (change === false) throw new ReplyError(clientErrors.permissionDenied, 'onPublish returned false')
+    return typeof change === 'object' && change !== null ? checkChange(change) : {}
+  }
+
+  /** Names the code of the app that decides, for the log entry of its failure; undefined where none does. */
+  deciderOf (action: 'subscribe' | 'publish', channel: string): string | undefined {
+    const handler = action === 'subscribe' ? 'onSubscribe' : 'onPublish'
+    const rule = typeof this.#namespaces.rules(channel)[action] === 'function' && `channels['${namespaceOf(channel)}'].${action}`
+    return [rule, this.#options[handler] !== undefined && handler].filter(Boolean).join(' or ') || undefined
+  }
+}
+
+/**
+ * Refuses users that a user-limited channel does not name: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both.
+ * A user whose id has a comma or a hash may enter none: what separates ids must not be part of one.
+ */
+function checkUser (channel: string, user: string): void {
+  const hash = channel.indexOf('#')
+  if (hash === -1 || (user !== '' && !user.includes('#') && channel.slice(hash + 1).split(',').includes(user))) return
+  throw new ReplyError(clientErrors.permissionDenied, 'the channel is limited to the users after its #')
+}
+
+/** Fields that `onSubscribe` leaves out stay as the token has them. */
+function merge (grant: SubscribeGrant, answer: SubscribeGrant): SubscribeGrant {
+  const { data = grant.data, info = grant.info, expiresAt = grant.expiresAt, since } = answer
+  return { data, info, since, ...(expiresAt !== undefined && { expiresAt }) }
+}

@@ -73,7 +73,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const instance = randomBytes(6).toString('base64url')
   const observer = new Observer(instance, logs, metrics, tracing, hints)
   const core = createCore(instance, backend, namespaces, options, observer)
-  const { hub, publisher, permissions, subscriptions, connections, registry, control } = core
+  const { hub, publisher, methods, permissions, subscriptions, connections, registry, control } = core
   const drain = new Drain(connections, observer, () => app.websocketServer.clients)
   const memory = new MemoryGuard(options.memoryLimit, observer)
   const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, observer, memory)
@@ -90,7 +90,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (sdkPath !== false) {
     const forSdks = { reads: new SharedCalls(), tokens: await tokensOf(options, observer) }
     addSdkRoute(routes, sdkPath, {
-      options, namespaces, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks
+      options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks
     })
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
@@ -152,6 +152,7 @@ export default plugin
 export type { ChannelData, RealtimeTypes } from './lib/model/realtime-types.ts'
 export type { ChannelOptions, ChannelsOptions, Limit } from './lib/options/channel-options.ts'
 export type { ConnectDetails } from './lib/options/connect-details.ts'
+export type { MethodOptions, MethodsOptions } from './lib/options/method-options.ts'
 export type { Identity } from './lib/options/identity.ts'
 export type { LoggingOptions } from './lib/options/logging-options.ts'
 export type { Options } from './lib/options/options.ts'

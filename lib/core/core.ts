@@ -6,6 +6,7 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 import { Connections } from './connections.ts'
 import { Control } from './control.ts'
 import { InstanceRegistry } from './instance-registry.ts'
+import { Methods } from './methods.ts'
 import { Permissions } from './permissions.ts'
 import { Publisher } from './publisher.ts'
 import { Subscriptions } from './subscriptions.ts'
@@ -15,6 +16,7 @@ import { Survey } from './survey.ts'
 export interface Core {
   readonly hub: Hub
   readonly publisher: Publisher
+  readonly methods: Methods
   readonly permissions: Permissions
   readonly subscriptions: Subscriptions
   readonly connections: Connections
@@ -29,11 +31,12 @@ export function createCore (
 ): Core {
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2, observer)
   const publisher = new Publisher(instance, broker, namespaces, observer)
+  const methods = new Methods(options.methods)
   const permissions = new Permissions(namespaces, options)
   const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces)
   const connections = new Connections(options, subscriptions, observer)
   const registry = new InstanceRegistry(instance, connections, hub, presence)
   const control = new Control(instance, broker, connections, observer)
   const survey = new Survey(instance, broker, control, registry, observer)
-  return { hub, publisher, permissions, subscriptions, connections, registry, control, survey }
+  return { hub, publisher, methods, permissions, subscriptions, connections, registry, control, survey }
 }

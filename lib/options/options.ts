@@ -4,6 +4,7 @@ import type { Duration } from './checks.ts'
 import type { Handlers } from './handlers.ts'
 import type { Identity } from './identity.ts'
 import type { LoggingOptions } from './logging-options.ts'
+import type { MethodsOptions } from './method-options.ts'
 import type { RedisOption } from './redis-source.ts'
 import type { TokenOptions } from './token-options.ts'
 
@@ -150,6 +151,12 @@ export interface Options extends Handlers {
    * @default {}
    */
   channels?: ChannelsOptions | undefined
+  /**
+   * Methods that clients call by name: with an SDK's `rpc`, and on the plain route with
+   * `{ "id": 1, "method": "todo.add", "data": … }`. Any other name gets error 104, or goes to `onRpc` if the app has one.
+   * @default {}
+   */
+  methods?: MethodsOptions | undefined
   /**
    * Closes all connections within `timeout` (at least 100 ms) when the app closes, and at SIGTERM and SIGINT if
    * `signals` is true. A repeated signal changes nothing, except a SIGINT two seconds or more after the first one: it

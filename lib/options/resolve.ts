@@ -5,6 +5,7 @@ import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, pl
 import type { Check, Resolved } from './checks.ts'
 import { checkKeyPrefix, withKeyPrefix } from './key-prefix.ts'
 import { rateLimit, rateLimitDefaults } from './limit-checks.ts'
+import { methods } from './method-checks.ts'
 import type { Options } from './options.ts'
 import { Problems } from './problems.ts'
 import { redisFromEnvironment } from './redis-environment.ts'
@@ -93,6 +94,7 @@ const checks = {
   onSubscribe: fn<Options['onSubscribe']>(),
   onPublish: fn<Options['onPublish']>(),
   onRpc: fn<Options['onRpc']>(),
+  methods,
   shutdown: orLiteral([false], fields({ signals: boolean, timeout: duration(100) }, shutdownDefaults)),
   telemetry: literal('auto', false),
   logging,
@@ -125,6 +127,7 @@ const constantDefaults = {
   onSubscribe: undefined,
   onPublish: undefined,
   onRpc: undefined,
+  methods: new Map(),
   shutdown: shutdownDefaults,
   telemetry: 'auto',
   logging: loggingDefaults,

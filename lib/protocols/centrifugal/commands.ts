@@ -15,10 +15,11 @@ const ping: Handler<'ping'> = async () => {
   throw new ReplyError(clientErrors.notAvailable, 'a ping of version 2 of the protocol is an empty command')
 }
 
-/** Handles `rpc`: the app's `onRpc` answers. */
-const rpc: Handler<'rpc'> = async ({ options: { onRpc } }, { connection }, { method = '', data }, reply) => {
-  if (onRpc === undefined) throw new ReplyError(clientErrors.notAvailable, 'the app has no onRpc')
-  const answer = payloadOf(await onRpc(connection, method, dataOf(data)))
+/** Handles `rpc`: a method of the app answers, else its `onRpc`. */
+const rpc: Handler<'rpc'> = async ({ methods, options: { onRpc } }, { connection }, { method = '', data }, reply) => {
+  const own = onRpc === undefined || methods.has(method)
+  if (own && !methods.any) throw new ReplyError(clientErrors.notAvailable, 'the app has neither methods nor onRpc')
+  const answer = payloadOf(await (own ? methods.call(connection, method, dataOf(data)) : onRpc(connection, method, dataOf(data))))
   reply(answer === undefined ? {} : { data: answer })
 }
 

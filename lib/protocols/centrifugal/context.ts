@@ -1,4 +1,5 @@
 import type { Connections } from '../../core/connections.ts'
+import type { Methods } from '../../core/methods.ts'
 import type { Permissions } from '../../core/permissions.ts'
 import type { Publisher } from '../../core/publisher.ts'
 import type { Subscriptions } from '../../core/subscriptions.ts'
@@ -15,6 +16,7 @@ export interface Context {
   readonly namespaces: ChannelNamespaces
   readonly connections: Connections
   readonly subscriptions: Subscriptions
+  readonly methods: Methods
   readonly permissions: Permissions
   readonly publisher: Publisher
   readonly presence: Presence

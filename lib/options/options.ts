@@ -153,7 +153,7 @@ export interface Options extends Handlers {
   channels?: ChannelsOptions | undefined
   /**
    * Methods that clients call by name: with an SDK's `rpc`, and on the plain route with
-   * `{ "id": 1, "method": "todo.add", "data": … }`. Any other name gets error 104, or goes to `onRpc` if the app has one.
+   * `{ "id": 1, "method": "todo.add", "data": … }`. Any other name gets error 104, or goes to `onRpc` if there is one.
    * @default {}
    */
   methods?: MethodsOptions | undefined

@@ -87,6 +87,12 @@ const cases: Case[] = [
   { name: 'onPublish', ...handler },
   { name: 'onRpc', ...handler },
   {
+    name: 'methods',
+    valid: [[{}, new Map()], [{ add: { handler: noop } }, new Map([['add', { handler: noop, concurrent: false }]])]],
+    invalid: [[], 'add', true, null],
+    allowed: /an object of methods by name/
+  },
+  {
     name: 'token',
     valid: [
       [{ secret }, { secret }],
@@ -212,6 +218,7 @@ t.test('every option has its default', async (t) => {
     onSubscribe: undefined,
     onPublish: undefined,
     onRpc: undefined,
+    methods: new Map(),
     shutdown: { signals: true, timeout: 8_000 },
     telemetry: 'auto',
     logging: { destination: 'stdout', messages: false },

@@ -81,3 +81,15 @@ t.test('instances that are replaced again and again without Redis are one incide
     }
   }
 })
+
+t.test('the only instance tells of what it missed, though no other has ever delivered to it', async (t) => {
+  const fleet: Fleet = new Map()
+  addInstance(fleet, 'only', 0, 90 * MINUTE)
+  const lost: Points = Array.from({ length: 91 }, (_, i) => [i * MINUTE, Math.max(0, i - 60) * 300])
+  add(fleet, 'websocket.server.publications.missed', { ...metrics, instance: 'only' }, lost)
+  for (const [file, condition] of [['publications-missed', 'Many publications missed'], ['budget-fast', 'Deliveries are late or lost']] as const) {
+    const [incident, ...others] = opened(fleet, file, condition, 20, 90)
+    t.ok(incident !== undefined && incident.at > 60 && incident.at < 70, `${file}: ${incident?.at}`)
+    t.strictSame(others, [])
+  }
+})

@@ -152,7 +152,10 @@ const plugin: FastifyPluginAsync<Options> = fp(cloudRunWebSocket, { fastify: '5.
 export default plugin
 
 export type { ChannelData, RealtimeTypes } from './lib/model/realtime-types.ts'
+export type { InputOf, OutputOf, Schema, StandardIssue, StandardResult, StandardSchema } from './lib/model/schema.ts'
 export type { ChannelOptions, ChannelsOptions, Limit } from './lib/options/channel-options.ts'
+export { defineChannels, defineMethods } from './lib/options/define.ts'
+export type { ChannelsOf, ContractOf, DefinedChannel, MethodsOf, SentOf } from './lib/options/define.ts'
 export type { ConnectDetails } from './lib/options/connect-details.ts'
 export type { MethodOptions, MethodsOptions } from './lib/options/method-options.ts'
 export type { Identity } from './lib/options/identity.ts'

@@ -3,6 +3,7 @@ import type { ChannelNamespaces, ChannelRules } from '../model/channel-rules.ts'
 import { clientErrors, ReplyError } from '../model/error-replies.ts'
 import { encodePayload } from '../model/publication.ts'
 import type { Payload } from '../model/publication.ts'
+import type { AnyChannelData } from '../model/realtime-types.ts'
 import { checkChange } from '../options/publish-change.ts'
 import type { PublishChange } from '../options/publish-change.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
@@ -84,7 +85,7 @@ export class Permissions {
     if (typeof publish === 'function' && !(await publish(connection, channel, data))) {
       throw new ReplyError(clientErrors.permissionDenied, NOT_ALLOWED)
     }
-    const change = await this.#options.onPublish?.(connection, channel, data)
+    const change = await this.#options.onPublish?.(connection, channel, data as AnyChannelData)
     if (change === false) throw new ReplyError(clientErrors.permissionDenied, 'onPublish returned false')
     const { data: changed, ...options } = typeof change === 'object' && change !== null ? checkChange(change) : {}
     return { ...options, payload: changed === undefined ? await parser?.encode(data) : encodePayload(changed) }

@@ -1,3 +1,5 @@
+import type { Extended } from './realtime-types.ts'
+
 /**
  * What zod, valibot, arktype and others have in common (standardschema.dev). Only what is used of it, so that it needs
  * no package.
@@ -26,3 +28,23 @@ export interface StandardIssue {
  * validator compiler of your app takes, such as JSON Schema or TypeBox.
  */
 export type Schema = StandardSchema<any, any> | object
+
+type TypesOf<One> = One extends { readonly '~standard': { readonly types?: infer Types } } ? NonNullable<Types> : never
+
+/** By the type provider of `RealtimeTypes`; else by the member `static`, which schemas of @sinclair/typebox have. */
+type Provided<One> = Extended<'typeProvider', undefined> extends infer Provider extends { readonly validator: unknown }
+  ? (Provider & { schema: One })['validator']
+  : One extends { static: infer Static } ? Static : unknown
+
+/**
+ * What a schema makes of data. unknown without a schema, and for JSON Schema, unless `RealtimeTypes` has a
+ * `typeProvider`.
+ */
+export type OutputOf<One> = [TypesOf<One>] extends [never]
+  ? Provided<One>
+  : TypesOf<One> extends { output: infer Output } ? Output : unknown
+
+/** What a schema takes. */
+export type InputOf<One> = [TypesOf<One>] extends [never]
+  ? Provided<One>
+  : TypesOf<One> extends { input: infer Input } ? Input : unknown

@@ -24,6 +24,7 @@ export const methods: Check<ReadonlyMap<string, Method>> = (value, name) => {
   const resolved = new Map<string, Method>()
   const problems = new Problems()
   for (const [key, one] of Object.entries(given)) {
+    if (one === undefined) continue
     problems.attempt(() => { resolved.set(key, method(one, `${name}['${key}']`)) })
   }
   problems.throwIfAny()

@@ -34,6 +34,7 @@ import { Telemetry } from './lib/observability/otel/telemetry.ts'
 import { Tracing } from './lib/observability/tracing.ts'
 import type { Options } from './lib/options/options.ts'
 import { resolveOptions } from './lib/options/resolve.ts'
+import { hasSchema } from './lib/options/schema-checks.ts'
 import type { ResolvedOptions } from './lib/options/resolve.ts'
 import type { Context } from './lib/protocols/centrifugal/context.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
@@ -93,6 +94,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
       options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks
     })
   }
+  if (hasSchema(options)) (await import('./lib/core/schemas.ts')).addSchemas(app, options, permissions, methods)
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
 
@@ -150,7 +152,10 @@ const plugin: FastifyPluginAsync<Options> = fp(cloudRunWebSocket, { fastify: '5.
 export default plugin
 
 export type { ChannelData, RealtimeTypes } from './lib/model/realtime-types.ts'
+export type { InputOf, OutputOf, Schema, StandardIssue, StandardResult, StandardSchema } from './lib/model/schema.ts'
 export type { ChannelOptions, ChannelsOptions, Limit } from './lib/options/channel-options.ts'
+export { defineChannels, defineMethods } from './lib/options/define.ts'
+export type { ChannelsOf, ContractOf, DefinedChannel, MethodsOf, SentOf } from './lib/options/define.ts'
 export type { ConnectDetails } from './lib/options/connect-details.ts'
 export type { MethodOptions, MethodsOptions } from './lib/options/method-options.ts'
 export type { Identity } from './lib/options/identity.ts'

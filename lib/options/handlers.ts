@@ -1,6 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { End } from '../model/close-codes.ts'
 import type { Connection } from '../model/connection.ts'
+import type { AnyChannelData } from '../model/realtime-types.ts'
 import type { ConnectDetails } from './connect-details.ts'
 import type { PublishChange } from './publish-change.ts'
 import type { SubscribeGrant } from './subscribe-grant.ts'
@@ -36,10 +37,10 @@ export interface Handlers {
   ) | undefined
   /**
    * An SDK client publishes, and the rules of the namespace allow it. False refuses it with error 103; an object
-   * changes what is published.
+   * changes what is published. `data` is what the namespace's `schema` has made of what the client sent.
    * @default undefined (the rules decide)
    */
-  onPublish?: ((connection: Connection, channel: string, data: unknown) => MaybePromise<PublishChange | boolean | void>) | undefined
+  onPublish?: ((connection: Connection, channel: string, data: AnyChannelData) => MaybePromise<PublishChange | boolean | void>) | undefined
   /**
    * An SDK client calls a method. It gets the result: JSON, or a Buffer.
    * @default undefined (the client gets error 108)

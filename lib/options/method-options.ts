@@ -1,9 +1,20 @@
 import type { Connection } from '../model/connection.ts'
+import type { MethodData, MethodResult, MethodTypes } from '../model/realtime-types.ts'
+import type { Schema } from '../model/schema.ts'
 
 /** One method that clients may call. */
-export interface MethodOptions {
-  /** Answers a call. The client gets the result: JSON, or a Buffer. It gets the code and message of a `ClientError`. */
-  handler: (connection: Connection, data: unknown) => unknown
+export interface MethodOptions<Data = unknown, Result = unknown> {
+  /**
+   * Parses and checks what the client sends, as that of a namespace does. The handler gets what it makes of the data.
+   * @default undefined (any data)
+   */
+  schema?: Schema | undefined
+  /**
+   * Answers a call. The client gets the result: JSON, or a Buffer. It gets the code and message of a `ClientError`, and
+   * error 100 for any other error.
+   */
+  // As a method: one for the data of a schema is also one for `unknown`.
+  handler (connection: Connection, data: Data): Result | Promise<Result>
   /**
    * True: the next message of the connection does not wait for this one's handler.
    * @default false
@@ -11,7 +22,8 @@ export interface MethodOptions {
   concurrent?: boolean | undefined
 }
 
-/** Methods by name, such as 'todo.add'. */
-export interface MethodsOptions {
-  [name: string]: MethodOptions
+/** Methods by name, such as 'todo.add'. Those that `RealtimeTypes` names get its data, and return its result. */
+export type MethodsOptions = {
+  // `string & {}`: any other name. With `string` alone the names that are known would be lost.
+  [Name in keyof MethodTypes | (string & {})]?: MethodOptions<MethodData<Name>, MethodResult<Name>>
 }

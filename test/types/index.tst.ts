@@ -2,14 +2,25 @@ import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 import { createSentinel } from 'redis'
 import { expect, test } from 'tstyche'
 import cloudRunWebSocket, {
-  type ChannelData, ClientError, cloudLogging, type ChannelOptions, type CloudLoggingOptions, type ConnectDetails, type Connection,
+  type ChannelData, type ChannelsOf, ClientError, cloudLogging, defineChannels, type ChannelOptions, type CloudLoggingOptions,
+  type ConnectDetails, type Connection,
   type HistoryOptions, type Identity, type LoggingOptions, type Member, type Options, type PublishChange, type PublishedData,
   fileCredentials, iamCredentials, type PublishOptions, type Realtime, resourceAttributes, type SubscribeGrant, type SubscribeOptions,
-  type SubscribeResult, type TokenOptions
+  type SubscribeResult, type StandardSchema, type TokenOptions
 } from '../../index.ts'
 import { fakeConnection, sharedMemory, testClient, webSocketOf } from '../../testing.ts'
 
 const app = Fastify()
+declare const own: StandardSchema<string, number>
+
+test('without a type provider only Standard Schemas have types', () => {
+  const channels = defineChannels({ json: { schema: { type: 'string' } }, own: { schema: own } })
+  expect<ChannelsOf<typeof channels>>().type.toBe<{ readonly json: unknown, readonly own: number }>()
+  expect(app.register).type.toBeCallableWith(cloudRunWebSocket, { channels })
+  expect(app.register).type.toBeCallableWith(cloudRunWebSocket, {
+    methods: { double: { schema: own, handler: (_connection: Connection, data: unknown) => data, concurrent: true } }
+  })
+})
 
 test('the app has realtime', () => {
   expect<FastifyInstance['realtime']>().type.toBe<Realtime>()

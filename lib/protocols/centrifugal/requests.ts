@@ -3,6 +3,7 @@ import { checkChannel } from '../../model/channel-rules.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Payload, Position } from '../../model/publication.ts'
+import { isDeeperThan } from '../../util/nesting.ts'
 import { checkKeys, isSuspect } from './client-json.ts'
 import { DisconnectError } from './errors.ts'
 import type { CommandData } from './schema.ts'
@@ -38,19 +39,10 @@ export function positionOf ({ offset = 0, epoch = '' }: { offset?: number, epoch
  */
 export function isUsable (data: CommandData | undefined): boolean {
   try {
-    return !isNestedTooDeep(dataOf(data))
+    return !isDeeperThan(MAX_DEPTH, dataOf(data))
   } catch {
     return false
   }
-}
-
-function isNestedTooDeep (value: unknown): boolean {
-  let level = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_DEPTH) return true
-    level = level.flatMap(one => typeof one === 'object' && one !== null ? Object.values(one) : [])
-  }
-  return false
 }
 
 /**

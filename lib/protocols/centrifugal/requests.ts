@@ -1,16 +1,14 @@
 import { isUtf8 } from 'node:buffer'
 import { checkChannel } from '../../model/channel-rules.ts'
+import { checkKeys, isNestedTooDeep, isSuspect } from '../../model/client-json.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Payload, Position } from '../../model/publication.ts'
-import { checkKeys, isSuspect } from './client-json.ts'
 import { DisconnectError } from './errors.ts'
 import type { CommandData } from './schema.ts'
 
 const LINE_FEED = 10
 const CARRIAGE_RETURN = 13
-/** Levels of data that every function can follow. The call stack ends some thousand levels down. */
-const MAX_DEPTH = 1_000
 
 /**
  * The channel that a request names.
@@ -42,15 +40,6 @@ export function isUsable (data: CommandData | undefined): boolean {
   } catch {
     return false
   }
-}
-
-function isNestedTooDeep (value: unknown): boolean {
-  let level = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_DEPTH) return true
-    level = level.flatMap(one => typeof one === 'object' && one !== null ? Object.values(one) : [])
-  }
-  return false
 }
 
 /**

@@ -1,5 +1,8 @@
 import secureJson from 'secure-json-parse'
 
+/** Levels of data that every function can follow. The call stack ends some thousand levels down. */
+const MAX_DEPTH = 1_000
+
 /**
  * True if JSON of a client may have a key that changes the prototype of what it is merged into. "proto" is in
  * `__proto__` and in `constructor.prototype`; its letters can only be written otherwise as \u00….
@@ -11,4 +14,14 @@ export function isSuspect (text: string): boolean {
 /** Refuses such a key, as Fastify does in bodies. @throws SyntaxError */
 export function checkKeys (value: unknown): void {
   if (typeof value === 'object' && value !== null) secureJson.scan(value)
+}
+
+/** True for what can be read, but not written again by JSON.stringify or followed by a function that calls itself. */
+export function isNestedTooDeep (value: unknown): boolean {
+  let level = [value]
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH) return true
+    level = level.flatMap(one => typeof one === 'object' && one !== null ? Object.values(one) : [])
+  }
+  return false
 }

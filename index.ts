@@ -34,6 +34,7 @@ import { Telemetry } from './lib/observability/otel/telemetry.ts'
 import { Tracing } from './lib/observability/tracing.ts'
 import type { Options } from './lib/options/options.ts'
 import { resolveOptions } from './lib/options/resolve.ts'
+import { hasSchema } from './lib/options/schema-checks.ts'
 import type { ResolvedOptions } from './lib/options/resolve.ts'
 import type { Context } from './lib/protocols/centrifugal/context.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
@@ -93,6 +94,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
       options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks
     })
   }
+  if (hasSchema(options)) (await import('./lib/core/schemas.ts')).addSchemas(app, options, permissions, methods)
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
 

@@ -1,16 +1,28 @@
 import { namespaceOf } from '../model/channel-rules.ts'
 import type { ChannelNamespaces, ChannelRules } from '../model/channel-rules.ts'
 import { clientErrors, ReplyError } from '../model/error-replies.ts'
+import { encodePayload } from '../model/publication.ts'
+import type { Payload } from '../model/publication.ts'
 import { checkChange } from '../options/publish-change.ts'
 import type { PublishChange } from '../options/publish-change.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { checkGrant } from '../options/subscribe-grant.ts'
 import type { SubscribeGrant } from '../options/subscribe-grant.ts'
 import type { Connection } from './connection.ts'
+import type { Parser } from './parser.ts'
 import { PublishLimits } from './publish-limits.ts'
+
+const NOT_ALLOWED = "the namespace's publish rule does not allow it"
+
+/** What is published for a client. `payload`: undefined if it is what the client sent, as it is. */
+export interface Publishing extends Omit<PublishChange, 'data'> {
+  readonly payload: Payload | undefined
+}
 
 /** What clients may do in channels: the rules of the namespace decide, then the handlers of the app. */
 export class Permissions {
+  /** Of the namespaces with a schema, by namespace. Set before the app is ready. */
+  readonly parsers = new Map<string, Parser>()
   readonly #namespaces: ChannelNamespaces
   readonly #options: ResolvedOptions
   readonly #publishLimits = new PublishLimits()
@@ -53,28 +65,37 @@ export class Permissions {
   }
 
   /**
-   * Asks the rule `publish`, then the app's `onPublish`, which can refuse, and change what is published. Returns the
-   * change.
-   * @throws ReplyError (102, 103, 111), and what the app's code throws
+   * Checks the data by the namespace's schema. Then asks the rule `publish`, and the app's `onPublish`, which can
+   * refuse, and change what is published. Both get what the schema has made of the data.
+   *
+   * What costs nothing comes first, and `publishLimit` before what may cost much: it limits also what is refused.
+   * @throws ReplyError (102, 103, 107, 111), FST_CRWS_SCHEMA_FAILED, FST_CRWS_INVALID_DATA, and what the app's code
+   * throws
    */
-  async publish (connection: Connection, channel: string, data: unknown): Promise<PublishChange> {
-    const { publish, publishLimit } = this.rules(channel)
+  async publish (connection: Connection, channel: string, sent: unknown): Promise<Publishing> {
+    const { publish, publishLimit, schema } = this.rules(channel)
     checkUser(channel, connection.user)
-    const allowed = typeof publish === 'function' ? await publish(connection, channel, data) : publish
-    if (!allowed) throw new ReplyError(clientErrors.permissionDenied, "the namespace's publish rule does not allow it")
+    if (publish === false) throw new ReplyError(clientErrors.permissionDenied, NOT_ALLOWED)
     if (publishLimit !== undefined && !this.#publishLimits.take(connection, channel, publishLimit, Date.now())) {
       throw new ReplyError(clientErrors.tooManyRequests, "the user publishes faster than the namespace's publishLimit allows")
     }
+    const parser = schema === undefined ? undefined : this.parsers.get(namespaceOf(channel))!
+    const data = parser === undefined ? sent : await parser.parse(sent)
+    if (typeof publish === 'function' && !(await publish(connection, channel, data))) {
+      throw new ReplyError(clientErrors.permissionDenied, NOT_ALLOWED)
+    }
     const change = await this.#options.onPublish?.(connection, channel, data)
     if (change === false) throw new ReplyError(clientErrors.permissionDenied, 'onPublish returned false')
-    return typeof change === 'object' && change !== null ? checkChange(change) : {}
+    const { data: changed, ...options } = typeof change === 'object' && change !== null ? checkChange(change) : {}
+    return { ...options, payload: changed === undefined ? await parser?.encode(data) : encodePayload(changed) }
   }
 
   /** Names the code of the app that decides, for the log entry of its failure; undefined where none does. */
   deciderOf (action: 'subscribe' | 'publish', channel: string): string | undefined {
     const handler = action === 'subscribe' ? 'onSubscribe' : 'onPublish'
     const rule = typeof this.#namespaces.rules(channel)[action] === 'function' && `channels['${namespaceOf(channel)}'].${action}`
-    return [rule, this.#options[handler] !== undefined && handler].filter(Boolean).join(' or ') || undefined
+    const schema = action === 'publish' && this.#namespaces.rules(channel).schema !== undefined && `channels['${namespaceOf(channel)}'].schema`
+    return [schema, rule, this.#options[handler] !== undefined && handler].filter(Boolean).join(' or ') || undefined
   }
 }
 

@@ -1,6 +1,7 @@
 import { InvalidChannelError } from './errors.ts'
 import type { HistorySettings } from './broker.ts'
 import type { Connection } from './connection.ts'
+import type { Schema } from './schema.ts'
 import { inspect } from 'node:util'
 
 type Allow<Args extends unknown[]> = boolean | ((...args: Args) => boolean | Promise<boolean>)
@@ -16,6 +17,7 @@ export interface ChannelRules {
   readonly token: boolean
   readonly batchDelay: number
   readonly slow: 'close' | 'latest'
+  readonly schema: Schema | undefined
 }
 
 /** Rules of a namespace without rules: nothing is kept, SDK clients may do nothing. The app's own calls are allowed. */
@@ -28,7 +30,8 @@ export const noRules: ChannelRules = Object.freeze({
   publishLimit: undefined,
   token: false,
   batchDelay: 0,
-  slow: 'close'
+  slow: 'close',
+  schema: undefined
 })
 
 /** Maximum length of a channel's name in bytes, as in the Centrifugal protocol. */

@@ -1,7 +1,7 @@
 import secureJson from 'secure-json-parse'
 
 /** Levels of data that every function can follow. The call stack ends some thousand levels down. */
-const MAX_DEPTH = 1_000
+export const MAX_DEPTH = 1_000
 
 /**
  * True if JSON of a client may have a key that changes the prototype of what it is merged into. "proto" is in
@@ -14,14 +14,4 @@ export function isSuspect (text: string): boolean {
 /** Refuses such a key, as Fastify does in bodies. @throws SyntaxError */
 export function checkKeys (value: unknown): void {
   if (typeof value === 'object' && value !== null) secureJson.scan(value)
-}
-
-/** True for what can be read, but not written again by JSON.stringify or followed by a function that calls itself. */
-export function isNestedTooDeep (value: unknown): boolean {
-  let level = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_DEPTH) return true
-    level = level.flatMap(one => typeof one === 'object' && one !== null ? Object.values(one) : [])
-  }
-  return false
 }

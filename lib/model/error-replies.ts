@@ -19,13 +19,16 @@ export const clientErrors = {
   unknownChannel: { code: 102, message: 'unknown channel' },
   /** When the rules, the app or a token deny a subscribe or publish, or a query needs a subscription first. */
   permissionDenied: { code: 103, message: 'permission denied' },
-  /** Reserved: never sent. */
+  /** When the option `methods` has no method of this name, and the app has no `onRpc`. */
   methodNotFound: { code: 104, message: 'method not found' },
   /** When a client subscribes to a channel twice, or to one that the app has subscribed it to. */
   alreadySubscribed: { code: 105, message: 'already subscribed' },
   /** When a connection subscribes to more than 128 channels, or asks for the presence of more than 1,000 members. */
   limitExceeded: { code: 106, message: 'limit exceeded' },
-  /** When a channel's name is invalid, data or a token is missing, or a subscribe has a tags filter. */
+  /**
+   * When a channel's name is invalid, data or a token is missing, or a subscribe has a tags filter. When a schema
+   * refuses the data: then the message is `bad request: ` and the first reason.
+   */
   badRequest: { code: 107, message: 'bad request' },
   /** When a feature is off in the namespace, the app has no `onRpc`, or a request is for a map or a shared poll. */
   notAvailable: { code: 108, message: 'not available' },

@@ -13,6 +13,13 @@ export const UnknownOptionError = createError<[string]>('FST_CRWS_UNKNOWN_OPTION
  * message names everything that is wrong with the options.
  */
 export const InvalidOptionError = createError<[string]>('FST_CRWS_INVALID_OPTION', '%s')
+/**
+ * When the app's validator compiler does not take a `schema` of the options. `app.ready` rejects. The message names
+ * every one of them, with its namespace or method.
+ */
+export const InvalidSchemaError = createError<[string]>(
+  'FST_CRWS_INVALID_SCHEMA', 'Invalid schema %s. The validator compiler of the app takes JSON Schema, or what the app has set it up for'
+)
 /** When the app already has a route where the plugin would add one of its own. `register` rejects. */
 export const RouteTakenError = createError<[string, string, string]>(
   'FST_CRWS_ROUTE_TAKEN', 'The route GET %s already exists. Choose another path with the option %s, or leave the route out with %s: false'
@@ -22,6 +29,16 @@ export const AlreadyRegisteredError = createError(
   'FST_CRWS_ALREADY_REGISTERED',
   'The plugin is already registered, here or in another scope of the app. Register it once, before the parts of the app that use it'
 )
+
+const SchemaFailed = createError<[string, string, ErrorOptions]>(
+  'FST_CRWS_SCHEMA_FAILED', '%s failed: %s. A schema refuses data by its result and does not throw; what it makes of data is JSON or a Buffer'
+)
+/**
+ * When a schema throws, or makes of the data what JSON cannot carry. The client gets error 100. `cause` has the error.
+ */
+export class SchemaFailedError extends SchemaFailed {
+  constructor (name: string, text: string, cause: unknown) { super(name, text, { cause }) }
+}
 
 /** When an upgrade comes while `maxConnections` are open. */
 export const CapacityError = createError<[number]>(

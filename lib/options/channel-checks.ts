@@ -4,6 +4,7 @@ import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, pl
 import type { Check } from './checks.ts'
 import { limit } from './limit-checks.ts'
 import { Problems } from './problems.ts'
+import { schema } from './schema-checks.ts'
 
 /** Milliseconds. An SDK waits five seconds for a reply. */
 const MAX_BATCH_DELAY = 1_000
@@ -23,7 +24,8 @@ const channelRules: Check<ChannelRules> = fields({
   publishLimit: limit as Check<ChannelRules['publishLimit']>,
   token: boolean,
   batchDelay: duration(0, MAX_BATCH_DELAY),
-  slow: literal('close', 'latest')
+  slow: literal('close', 'latest'),
+  schema: schema as Check<ChannelRules['schema']>
 }, noRules)
 
 /** Checks the option `channels`. */

@@ -1,5 +1,6 @@
 import type { Connection } from '../model/connection.ts'
 import type { ChannelTypes, DataOf } from '../model/realtime-types.ts'
+import type { Schema } from '../model/schema.ts'
 import type { Duration } from './checks.ts'
 
 /**
@@ -35,8 +36,8 @@ export interface ChannelOptions<Data = unknown> {
    */
   subscribe?: boolean | ((connection: Connection, channel: string) => boolean | Promise<boolean>) | undefined
   /**
-   * Whether an SDK client may publish. A function may be async; if it throws, the client gets error 100. Nobody has
-   * checked `data` before: whatever its type says, it is what the client sent.
+   * Whether an SDK client may publish. A function may be async; if it throws, the client gets error 100. `data` is what
+   * `schema` has made of what the client sent. Without a schema nobody has checked it, whatever its type says.
    * @default false
    */
   publish?: boolean | PublishRule<Data> | undefined
@@ -80,4 +81,13 @@ export interface ChannelOptions<Data = unknown> {
    * @default 'close'
    */
   slow?: 'close' | 'latest' | undefined
+  /**
+   * Parses and checks what clients publish: JSON Schema, compiled by your app's own validator compiler, or a Standard
+   * Schema such as that of zod, valibot or arktype. What it makes of the data goes to the rule `publish` and to
+   * `onPublish`, and is published. The client gets error 107 with the first reason if the schema refuses the data. What
+   * your app publishes is not checked.
+   * @throws FST_CRWS_INVALID_SCHEMA from `app.ready`, if the validator compiler does not take it
+   * @default undefined (any data)
+   */
+  schema?: Schema | undefined
 }

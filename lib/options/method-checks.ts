@@ -1,16 +1,21 @@
+import type { Schema } from '../model/schema.ts'
 import { boolean, fields, fn, plainObject } from './checks.ts'
 import type { Check } from './checks.ts'
 import type { MethodOptions } from './method-options.ts'
 import { Problems } from './problems.ts'
+import { schema } from './schema-checks.ts'
 
 /** A checked method, with every field set. */
 export interface Method {
+  readonly schema: Schema | undefined
   readonly handler: MethodOptions['handler']
   readonly concurrent: boolean
 }
 
-const method: Check<Method> = fields({ handler: fn<MethodOptions['handler']>(), concurrent: boolean }, { concurrent: false }, {
-  required: { handler: 'a function' }, allowed: '{ handler, concurrent? }'
+const method: Check<Method> = fields({
+  schema: schema as Check<Method['schema']>, handler: fn<MethodOptions['handler']>(), concurrent: boolean
+}, { schema: undefined, concurrent: false }, {
+  required: { handler: 'a function' }, allowed: '{ schema?, handler, concurrent? }'
 })
 
 /** Checks the option `methods`. */

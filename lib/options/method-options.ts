@@ -1,7 +1,13 @@
 import type { Connection } from '../model/connection.ts'
+import type { Schema } from '../model/schema.ts'
 
 /** One method that clients may call. */
 export interface MethodOptions {
+  /**
+   * Parses and checks what the client sends, as that of a namespace does. The handler gets what it makes of the data.
+   * @default undefined (any data)
+   */
+  schema?: Schema | undefined
   /** Answers a call. The client gets the result: JSON, or a Buffer. It gets the code and message of a `ClientError`. */
   handler: (connection: Connection, data: unknown) => unknown
   /**

@@ -88,7 +88,7 @@ const cases: Case[] = [
   { name: 'onRpc', ...handler },
   {
     name: 'methods',
-    valid: [[{}, new Map()], [{ add: { handler: noop } }, new Map([['add', { handler: noop, concurrent: false }]])]],
+    valid: [[{}, new Map()], [{ add: { handler: noop } }, new Map([['add', { handler: noop, schema: undefined, concurrent: false }]])]],
     invalid: [[], 'add', true, null],
     allowed: /an object of methods by name/
   },
@@ -154,6 +154,7 @@ const cases: Case[] = [
   { name: 'channels.chat.publishLimit', valid: [], invalid: [true, 5, [], null], allowed: /\{ max, timeWindow \}/ },
   { name: 'channels.chat.publishLimit.max', ...count, valid: [] },
   { name: 'channels.chat.publishLimit.timeWindow', ...time(1), valid: [] },
+  { name: 'channels.chat.schema', valid: [], invalid: [true, 'x', [], null, noop], allowed: /a JSON Schema, or a Standard Schema/ },
   {
     name: 'redis',
     valid: [
@@ -264,9 +265,9 @@ t.test('channel rules are completed', async (t) => {
   const subscribe = () => true
   const { channels } = resolve({ channels: { chat: { subscribe, presence: true, history: { size: 10, ttl: '10m' }, publishLimit: { max: 5, timeWindow: '1s' } }, '': {} } })
   t.strictSame(channels.get('chat'), {
-    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000 }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close'
+    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000 }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close', schema: undefined
   })
-  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close' })
+  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close', schema: undefined })
   t.match(resolve({ channels: { chat: { batchDelay: '5ms', slow: 'latest' } } }).channels.get('chat'), { batchDelay: 5, slow: 'latest' })
   t.throws(() => resolve({ channels: { chat: { batchDelay: '2s' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.batchDelay".*at least 0 ms and at most 1000 ms/ })
   t.throws(() => resolve({ channels: { chat: { slow: 'drop' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.slow": got 'drop'.*'close'.*'latest'/ })

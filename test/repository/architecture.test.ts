@@ -9,13 +9,13 @@ const MAX_FUNCTION_LINES = 60
 const DOORS: Record<string, string[]> = {
   model: [
     'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'client-json.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'error-replies.ts', 'errors.ts', 'presence.ts',
-    'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'unsubscribe-codes.ts'
+    'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'schema.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'unsubscribe-codes.ts'
   ],
-  util: ['deadlines.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
+  util: ['deadlines.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
     'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
-    'subscribe-grant.ts', 'token-options.ts'
+    'schema-checks.ts', 'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [
     'client-address.ts', 'cloud-logging.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'platform.ts', 'resource.ts',

@@ -1,13 +1,14 @@
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import { connect } from './connect.ts'
 import { DisconnectError } from './errors.ts'
+import type { Context } from './context.ts'
 import { refresh, subRefresh } from './expiry.ts'
 import type { Handler } from './handler.ts'
 import { publish } from './publish.ts'
 import { history, presence, presenceStats } from './queries.ts'
 import { payloadOf } from './replies.ts'
 import { dataOf } from './requests.ts'
-import type { CommandName } from './schema.ts'
+import type { Command, CommandName } from './schema.ts'
 import { subscribe, unsubscribe } from './subscribe.ts'
 
 /** Refuses `ping`: in version 2 of the protocol a ping is an empty reply and a pong an empty command [Ping Pong]. */
@@ -47,5 +48,14 @@ export const handlers: { readonly [Name in CommandName]: Handler<Name> } = {
 
 export const commandNames = Object.keys(handlers) as readonly CommandName[]
 
-/** The next command of the connection waits until one of these is done or calls `next`. All others overlap. */
-export const ordered: ReadonlySet<CommandName> = new Set(['connect', 'publish', 'send'])
+const ordered: ReadonlySet<CommandName> = new Set(['connect', 'publish', 'send'])
+
+/**
+ * True if the next command of the connection waits until this one is done or calls `next`. All others overlap: also
+ * calls of methods that are `concurrent`, and those that `onRpc` answers.
+ */
+export function isOrdered ({ methods }: Context, name: CommandName, { rpc }: Command): boolean {
+  if (name !== 'rpc') return ordered.has(name)
+  const { method = '' } = rpc!
+  return methods.has(method) && !methods.concurrent(method)
+}

@@ -4,7 +4,7 @@ import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { ErrorReply } from '../../model/error-replies.ts'
 import { ALREADY_REPORTED } from '../../model/errors.ts'
 import { readable } from '../../util/thrown.ts'
-import { commandNames, handlers, ordered } from './commands.ts'
+import { commandNames, handlers, isOrdered } from './commands.ts'
 import type { Context } from './context.ts'
 import type { SdkEncoder } from './encoder.ts'
 import { DisconnectError } from './errors.ts'
@@ -62,7 +62,9 @@ export class Dispatcher implements SdkSessionOwner {
     if (name === undefined) return this.#disconnect(session, 'a command has an id and nothing else')
     const { inbox } = connection
     if (!inbox.take() || (weighed.has(name) && !inbox.takeRead())) return this.#tooFast(session, id, name, command[name])
-    if (ordered.has(name)) return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
+    if (isOrdered(this.context, name, command)) {
+      return new Promise(resolve => { this.#run(session, id, name, command, resolve).then(resolve) })
+    }
     if (session.overlapping >= MAX_OVERLAPPING) return this.#overlapLater(session, id, name, command)
     this.#overlap(session, id, name, command)
   }

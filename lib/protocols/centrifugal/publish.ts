@@ -1,6 +1,5 @@
 import { memberOf } from '../../core/subscriptions.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
-import { encodePayload } from '../../model/publication.ts'
 import type { Handler } from './handler.ts'
 import { channelOf, dataOf, payloadOfCommand } from './requests.ts'
 
@@ -18,8 +17,7 @@ export const publish: Handler<'publish'> = async (context, session, request, rep
   if (data === undefined) throw new ReplyError(clientErrors.badRequest, 'there is no data')
   const { connection } = session
   await connection.turns.settled(channel) // its subscribe may be in the same frame
-  const { data: changed, ...options } = await context.permissions.publish(connection, channel, dataOf(data))
-  const payload = changed === undefined ? payloadOfCommand(data) : encodePayload(changed)
+  const { payload = payloadOfCommand(data), ...options } = await context.permissions.publish(connection, channel, dataOf(data))
   const publisher = memberOf(connection, connection.subscriptions.get(channel)?.info)
   const acknowledged = context.publisher.publish(channel, payload, options, publisher)
   if (++session.publishing < MAX_PUBLISHING) next?.()

@@ -1,9 +1,10 @@
 import { isUtf8 } from 'node:buffer'
 import { checkChannel } from '../../model/channel-rules.ts'
-import { checkKeys, isNestedTooDeep, isSuspect } from '../../model/client-json.ts'
+import { checkKeys, isSuspect, MAX_DEPTH } from '../../model/client-json.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Payload, Position } from '../../model/publication.ts'
+import { isDeeperThan } from '../../util/nesting.ts'
 import { DisconnectError } from './errors.ts'
 import type { CommandData } from './schema.ts'
 
@@ -36,7 +37,7 @@ export function positionOf ({ offset = 0, epoch = '' }: { offset?: number, epoch
  */
 export function isUsable (data: CommandData | undefined): boolean {
   try {
-    return !isNestedTooDeep(dataOf(data))
+    return !isDeeperThan(MAX_DEPTH, dataOf(data))
   } catch {
     return false
   }

@@ -1,9 +1,10 @@
 import type { Connection } from '../../core/connection.ts'
 import { ClientError } from '../../model/client-error.ts'
-import { checkKeys, isNestedTooDeep, isSuspect } from '../../model/client-json.ts'
+import { checkKeys, isSuspect, MAX_DEPTH } from '../../model/client-json.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { ErrorReply } from '../../model/error-replies.ts'
 import { ALREADY_REPORTED } from '../../model/errors.ts'
+import { isDeeperThan } from '../../util/nesting.ts'
 import { describe, readable } from '../../util/thrown.ts'
 import { CommandState } from './command-state.ts'
 import { commandNames } from './context.ts'
@@ -128,15 +129,16 @@ export class Commands implements PlainCommands {
     if (error instanceof ClientError) return { code: error.code, message: error.message || 'error' }
     const { code } = (error ?? {}) as { code?: string }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return badRequest(describe(error)).reply
-    if (isNestedTooDeep(data)) return badRequest('the data is nested too deep').reply // whichever function failed on it
+    if (isDeeperThan(MAX_DEPTH, data)) return badRequest('the data is nested too deep').reply // whichever function failed on it
     if (!ALREADY_REPORTED.has(code ?? '')) this.#context.observer.failed(connection, error, this.#nameOf(name, target))
     return clientErrors.internal
   }
 
   /** Names the app's code that a command calls, for the log entry of its failure. */
   #nameOf (name: CommandName, target: string): string {
-    if (name === 'method') return `methods['${target}']`
-    return (name === 'unsubscribe' ? undefined : this.#context.permissions.deciderOf(name, target)) ?? name
+    const { methods, permissions } = this.#context
+    if (name === 'unsubscribe') return name
+    return (name === 'method' ? methods.handlerOf(target) : permissions.deciderOf(name, target)) ?? name
   }
 
   #refuse (connection: Connection, id: Command['id'], name: CommandName, target: unknown, { reply, detail }: ReplyError): undefined {

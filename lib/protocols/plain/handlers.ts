@@ -54,8 +54,7 @@ const unsubscribe: Handler = async (context, state, { target: channel }, reply) 
 const publish: Handler = async ({ permissions, publisher }, { connection }, { target: channel, data }, reply, next) => {
   checkChannel(channel)
   if (data === undefined) throw badRequest('there is no data')
-  const { data: changed, ...options } = await permissions.publish(connection, channel, data)
-  const payload = changed === undefined ? jsonOf(data) : encodePayload(changed)
+  const { payload = jsonOf(data), ...options } = await permissions.publish(connection, channel, data)
   const member = memberOf(connection, connection.subscriptions.get(channel)?.info)
   const acknowledged = publisher.publish(channel, payload, options, member)
   const full = connection.inbox.publishing(acknowledged, 1, () => {}) // the failure is answered below

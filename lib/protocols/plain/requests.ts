@@ -1,9 +1,10 @@
 import type { Connection } from '../../core/connection.ts'
-import { checkKeys, isNestedTooDeep, isSuspect } from '../../model/client-json.ts'
+import { checkKeys, isSuspect, MAX_DEPTH } from '../../model/client-json.ts'
 import { clientErrors } from '../../model/error-replies.ts'
 import { ConnectionClosedError, RequestLimitError, requestRefused, RequestTimeoutError } from '../../model/errors.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Deadlines, Expiring } from '../../util/deadlines.ts'
+import { isDeeperThan } from '../../util/nesting.ts'
 import { jsonField } from './json-field.ts'
 
 /** Requests of one connection that wait for an answer, and as many whose answer may still come late. */
@@ -102,7 +103,9 @@ function parsed (text: string): { id?: unknown, result?: unknown, error?: unknow
 }
 
 /** The error that a client has answered with, or that its answer is. */
-function errorOf ({ result, error }: { result?: unknown, error?: unknown }, suspect: boolean): { code: number, message: string } | undefined {
+function errorOf (
+  { result, error }: { result?: unknown, error?: unknown }, suspect: boolean
+): { code: number, message: string } | undefined {
   if (error !== undefined && error !== null) {
     const { code, message } = Object(error) as { code?: unknown, message?: unknown }
     return {
@@ -112,7 +115,7 @@ function errorOf ({ result, error }: { result?: unknown, error?: unknown }, susp
   }
   try {
     if (suspect) checkKeys(result)
-    if (!isNestedTooDeep(result)) return undefined
+    if (!isDeeperThan(MAX_DEPTH, result)) return undefined
     return { ...clientErrors.badRequest, message: 'bad request: the answer is nested too deep' }
   } catch {
     return { ...clientErrors.badRequest, message: 'bad request: the answer has a key that changes the prototype of objects' }

@@ -153,7 +153,7 @@ t.test('above level debug nothing of this is written, and the level may change a
   t.strictSame(of('command.refused'), [])
   app.log.level = 'debug'
   await t.rejects(client.rpc('x', 1), { code: 108 })
-  t.match(of('command.refused'), [{ reason: 'the app has no onRpc' }])
+  t.match(of('command.refused'), [{ reason: 'the app has neither methods nor onRpc' }])
 })
 
 t.test('a logger that does not say which levels it takes is asked for its own', async (t) => {

@@ -1,0 +1,16 @@
+/** True if the value has more than this many levels. Follows what no function that calls itself could, and circles. */
+export function isDeeperThan (levels: number, value: unknown): boolean {
+  const seen = new Set<object>()
+  let level = objectsOf([value])
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > levels) return true
+    level = objectsOf(level.flatMap(one => Object.values(one)))
+  }
+  return false
+
+  function objectsOf (values: unknown[]): object[] {
+    const objects = values.filter((one): one is object => typeof one === 'object' && one !== null && !ArrayBuffer.isView(one) && !seen.has(one))
+    for (const one of objects) seen.add(one)
+    return objects
+  }
+}

@@ -41,7 +41,7 @@ import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
 import type { Tokens } from './lib/protocols/centrifugal/tokens.ts'
-import { PlainProtocol } from './lib/protocols/plain.ts'
+import { createPlainProtocol } from './lib/protocols/plain/protocol.ts'
 import { SharedCalls } from './lib/util/shared-calls.ts'
 import { settledWithin } from './lib/util/timeout.ts'
 
@@ -86,7 +86,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   hints.trustsProxies(trustProxyOf(app), Date.now())
   const limiter = await createLimiter(app, options, rateLimitStore, observer)
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
-  const plain = new PlainProtocol(options, connections, observer)
+  const plain = await createPlainProtocol(core, namespaces, options, observer)
   if (path !== false) routes.add(path, () => plain)
   if (sdkPath !== false) {
     const forSdks = { reads: new SharedCalls(), tokens: await tokensOf(options, observer) }
@@ -171,8 +171,9 @@ export { resourceAttributes } from './lib/google/resource.ts'
 export type { Duration } from './lib/options/checks.ts'
 export { fileCredentials } from './lib/options/redis-files.ts'
 export type { RedisClientLike, RedisOption } from './lib/options/redis-source.ts'
-export type { Connection, ProtocolName, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
+export type { Connection, ProtocolName, RequestOptions, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
 export type { CloseCause, End } from './lib/model/close-codes.ts'
+export type { RequestRefusedError } from './lib/model/errors.ts'
 export type { Realtime } from './lib/core/realtime.ts'
 export type { Sessions } from './lib/core/session-calls.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/core/publisher.ts'

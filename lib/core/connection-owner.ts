@@ -1,5 +1,5 @@
 import type { End } from '../model/close-codes.ts'
-import type { SubscribeOptions, SubscribeResult } from '../model/connection.ts'
+import type { RequestOptions, SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 
@@ -11,6 +11,8 @@ export interface ConnectionOwner<Connection> {
   subscribe (connection: Connection, channel: string, options?: SubscribeOptions): Promise<SubscribeResult>
   /** Unsubscribes the connection on behalf of the app. */
   unsubscribe (connection: Connection, channel: string): Promise<void>
+  /** Asks the client on behalf of the app. */
+  request (connection: Connection, method: string, data?: unknown, options?: RequestOptions): Promise<unknown>
   /** Called once, however the connection ended. */
   ended (connection: Connection, end: End): void
 }

@@ -6,9 +6,9 @@ import type { Subscription } from '../hub/subscription.ts'
 import { ClientError } from '../model/client-error.ts'
 import { checkClose, closeCodes, endOfViolation } from '../model/close-codes.ts'
 import type { CloseName, End } from '../model/close-codes.ts'
-import type { Connection as PublicConnection, ProtocolName, SubscribeOptions, SubscribeResult } from '../model/connection.ts'
+import type { Connection as PublicConnection, ProtocolName, RequestOptions, SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import type { Encoder, Frame } from '../model/encoder.ts'
-import { ConnectionClosedError } from '../model/errors.ts'
+import { CAUSED_BY_CLIENT, ConnectionClosedError } from '../model/errors.ts'
 import type { Identity } from '../options/identity.ts'
 import { readable } from '../util/thrown.ts'
 import { Turns } from '../util/turns.ts'
@@ -126,6 +126,10 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
 
   unsubscribe (channel: string): Promise<void> {
     return this.#owner.unsubscribe(this, channel)
+  }
+
+  request (method: string, data?: unknown, options?: RequestOptions): Promise<unknown> {
+    return this.#owner.request(this, method, data, options)
   }
 
   close (code?: number, reason: string = closeCodes.normal.reason): void {
@@ -260,6 +264,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   taskFailed (error: unknown, task: string): void {
     const cause = readable(error)
     if (!this.open && cause instanceof ConnectionClosedError) return // the client left meanwhile: the handler did not fail
+    if (CAUSED_BY_CLIENT.has((cause as { code?: string } | undefined)?.code ?? '')) return // what it was asked inside the handler
     if (cause instanceof ClientError && task !== 'onDisconnect') return this.disconnect(cause.end)
     this.#owner.observer.failed(this, cause, task)
     this.end('internalError')

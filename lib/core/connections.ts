@@ -9,6 +9,7 @@ import { Connection } from './connection.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import { guarded } from './guard.ts'
 import type { Protocol } from './protocol.ts'
+import { requestClient } from './request-client.ts'
 import type { Subscriptions } from './subscriptions.ts'
 
 /** Share of the maximum age by which connections that came together are closed apart. */
@@ -20,6 +21,7 @@ export class Connections implements ConnectionOwner<Connection> {
   readonly observer: Observer
   readonly subscribe: ConnectionOwner<Connection>['subscribe']
   readonly unsubscribe: ConnectionOwner<Connection>['unsubscribe']
+  readonly request: ConnectionOwner<Connection>['request']
   readonly #subscriptions: Subscriptions
   readonly #byId = new Map<string, Connection>()
   readonly #byUser = new Map<string, Set<Connection>>()
@@ -31,6 +33,7 @@ export class Connections implements ConnectionOwner<Connection> {
     this.#subscriptions = subscriptions
     this.subscribe = guarded(observer, 'subscribe', (connection, channel, options) => subscriptions.subscribe(connection, channel, options))
     this.unsubscribe = guarded(observer, 'unsubscribe', (connection, channel) => subscriptions.unsubscribe(connection, channel))
+    this.request = guarded(observer, 'request', requestClient)
     this.observer = observer
   }
 
@@ -75,6 +78,7 @@ export class Connections implements ConnectionOwner<Connection> {
     this.observer.ended(connection, end)
     const { onDisconnect } = this.options
     if (onDisconnect === undefined || !connection.session.connected) return
+    connection.inbox.run('onDisconnect', () => connection.inbox.allAcknowledged())
     connection.inbox.run('onDisconnect', () => onDisconnect(connection, end))
     const handled = new Promise<void>(resolve => { connection.inbox.run('onDisconnect', resolve) }).then(() => { this.#ending.delete(handled) })
     this.#ending.add(handled)

@@ -2,11 +2,16 @@ import type { WebSocket } from 'ws'
 import type { CloseName } from '../model/close-codes.ts'
 import { isPromise, TaskQueue } from '../util/task-queue.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
+import { publishesOf } from './guard.ts'
 import type { Session } from './session.ts'
 
 /** Messages, and bytes, that may wait for an earlier handler. Then the socket is paused until half of them are done. */
 const MAX_WAITING = 64
 const MAX_WAITING_BYTES = 262_144
+/** How many times that may wait while the client owes an answer, which lies behind what it sent before. */
+const AHEAD_OF_ANSWER = 4
+/** Publications of one connection that Redis has not acknowledged. At this many the next message waits. */
+const MAX_PUBLISHING = 64
 /** Bytes of what was read for a client that one command pays for. */
 const BYTES_PER_TOKEN = 4_096
 
@@ -49,8 +54,16 @@ export class Inbox {
   readonly #maxPayload: number
   /** Limits what the client reads, as `rate` does what it sends. Made when it first reads. */
   #reads: TokenBucket | undefined
+  /** Takes answers to requests of the app, ahead of the messages that wait. Set by `expectAnswers`. */
+  #takeAnswer: ((data: Buffer, binary: boolean) => boolean) | undefined
   #waiting = 0
   #waitingBytes = 0
+  /** Publications that a handler has returned, or that a command has sent, and that are not acknowledged yet. */
+  #publishing = 0
+  /** Goes on when `#publishing` is below this. */
+  #publishingBelow = 0
+  #goOn: (() => void) | undefined
+  #publishFailed = false
   /** Unix time in milliseconds at which the message that is being handled came; 0: it did not have to wait. */
   #arrivedAt = 0
 
@@ -77,10 +90,14 @@ export class Inbox {
     if (owner.discardsMessages) return owner.discarded()
     // Of use only where the app has registered a WebSocket server of its own with a larger limit.
     if (data.length > inbox.#maxPayload) return owner.end('tooBig')
+    if (inbox.#takeAnswer?.(data, binary) === true) return
     if (!inbox.#tasks.idle) return inbox.#receiveLater(data, binary)
     try {
       const result = owner.session.handle(data, binary)
-      if (result !== undefined && isPromise(result)) inbox.#tasks.waitFor(inbox.#whenDone(result, 'onMessage'))
+      if (result !== undefined && isPromise(result)) {
+        const done = inbox.#whenDone(result, 'onMessage')
+        if (done !== undefined) inbox.#tasks.waitFor(done)
+      }
     } catch (error) {
       owner.taskFailed(error, 'onMessage')
     }
@@ -97,6 +114,30 @@ export class Inbox {
       }
       this.#taskDone()
     })
+  }
+
+  /**
+   * Lets the next message be handled before this publish is acknowledged. `failed` is called if it rejects. Returns
+   * what the next message has to wait for all the same: too many publications are under way.
+   */
+  publishing (acknowledged: PromiseLike<unknown>, publications: number, failed: (error: unknown) => void): Promise<void> | undefined {
+    this.#publishing += publications
+    acknowledged.then(() => this.#acknowledged(publications), (error: unknown) => {
+      failed(error)
+      this.#acknowledged(publications)
+    })
+    return this.#publishing < MAX_PUBLISHING ? undefined : this.#whenPublishing(MAX_PUBLISHING)
+  }
+
+  /** Resolves when every publish that a handler has returned is acknowledged, or has failed. For a task in its turn. */
+  allAcknowledged (): Promise<void> | undefined {
+    return this.#publishing === 0 ? undefined : this.#whenPublishing(1)
+  }
+
+  /** While this is set, it is given every message first, and returns true if the message was an answer. */
+  expectAnswers (take: ((data: Buffer, binary: boolean) => boolean) | undefined): void {
+    this.#takeAnswer = take
+    if (this.#socket.isPaused && !this.#full) this.#resume() // the answer may lie unread
   }
 
   /** The time for `rate`: a message that has waited for a slow handler counts as of its arrival. */
@@ -142,20 +183,57 @@ export class Inbox {
       this.#arrivedAt = arrivedAt
       return this.owner.discardsMessages ? undefined : this.owner.session.handle(data, binary)
     })
-    if (this.#waiting >= MAX_WAITING || this.#waitingBytes >= MAX_WAITING_BYTES) this.#socket.pause()
+    if (this.#full) this.#socket.pause()
     // `ws` hands out what it had read before the pause: at most 64 KB, but those may be thousands of empty messages.
-    if (this.rate !== undefined && this.#waiting > MAX_WAITING + 2 * this.rate.rate.max) this.owner.end('flooding')
+    if (this.rate !== undefined && this.#waiting > MAX_WAITING * this.#ahead + 2 * this.rate.rate.max) this.owner.end('flooding')
   }
 
-  #whenDone (result: PromiseLike<unknown>, task: string): PromiseLike<void> {
-    return result.then(() => this.#taskDone(), (error: unknown) => this.owner.taskFailed(error, task))
+  get #ahead (): number { return this.#takeAnswer === undefined ? 1 : AHEAD_OF_ANSWER }
+
+  get #full (): boolean {
+    return this.#waiting >= MAX_WAITING * this.#ahead || this.#waitingBytes >= MAX_WAITING_BYTES * this.#ahead
+  }
+
+  /** Returns what the next task waits for; undefined if it need not wait. */
+  #whenDone (result: PromiseLike<unknown>, task: string): PromiseLike<void> | undefined {
+    const publications = publishesOf(result)
+    if (publications !== undefined) {
+      this.#taskDone()
+      return this.publishing(result, publications, error => this.#failedPublish(error, task))
+    }
+    return result.then(() => this.#taskDone(), (error: unknown) => {
+      this.owner.taskFailed(error, task)
+      this.#taskDone() // the connection may go on
+    })
   }
 
   #taskDone (): void {
     this.#arrivedAt = 0
     if (!this.#socket.isPaused || this.#waiting > MAX_WAITING / 2 || this.#waitingBytes > MAX_WAITING_BYTES / 2) return
+    this.#resume()
+  }
+
+  #resume (): void {
     this.owner.resumed()
     this.#socket.resume()
+  }
+
+  #whenPublishing (below: number): Promise<void> {
+    this.#publishingBelow = below
+    return new Promise(resolve => { this.#goOn = resolve })
+  }
+
+  #acknowledged (publications: number): void {
+    this.#publishing -= publications
+    if (this.#publishing >= this.#publishingBelow) return
+    this.#goOn?.()
+    this.#goOn = undefined
+  }
+
+  /** The first one ends the connection. What fails with it, as Redis goes away, is not told once more. */
+  #failedPublish (error: unknown, task: string): void {
+    if (!this.#publishFailed) this.owner.taskFailed(error, task)
+    this.#publishFailed = true
   }
 }
 

@@ -34,14 +34,18 @@ export interface PublishCalls {
   history<Channel extends string> (channel: Channel, options?: HistoryOptions): Promise<ChannelHistory<ChannelData<Channel>>>
 }
 
+const ONE = () => 1
+
 export function publishCalls (publisher: Publisher, observer: Observer): PublishCalls {
   return {
-    publish: guarded(observer, 'publish', (channel, data, options) => publisher.publish(checkChannel(channel), encodePayload(data), options)),
+    publish: guarded(
+      observer, 'publish', (channel, data, options) => publisher.publish(checkChannel(channel), encodePayload(data), options), ONE
+    ),
     broadcast: guarded(observer, 'broadcast', (channels, data, options) => {
       const list = checkChannels(channels)
       const payload = encodePayload(data)
       return Promise.all(list.map(async channel => publisher.publish(checkChannel(channel), payload, options)))
-    }),
+    }, ([channels]) => Array.isArray(channels) ? channels.length : 0),
     history: guarded(observer, 'history', (channel, options) => {
       observer.readsKept('history', checkChannel(channel))
       return publisher.history(channel, options) as Promise<ChannelHistory<never>> // the app says what its channels carry

@@ -17,6 +17,11 @@ export interface Session {
    * A rejection or an exception is a failure of your app's handler.
    */
   handle (data: Buffer, binary: boolean): unknown
+  /**
+   * Asks the client, and resolves to its answer. Absent: the protocol has no requests to clients. `timeout`:
+   * milliseconds.
+   */
+  ask? (method: string, data: unknown, timeout: number): Promise<unknown>
   /** Asks the client for a sign of life. */
   ping (): void
   /** Wakes what waits for its turn: nobody needs the answer any more. */

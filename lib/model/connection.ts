@@ -17,6 +17,12 @@ export interface SubscribeOptions {
   since?: Position | undefined
 }
 
+/** Options of `connection.request`. */
+export interface RequestOptions {
+  /** How long the client has to answer: milliseconds, or a duration such as '30s'. @default '10s' */
+  timeout?: number | string | undefined
+}
+
 /** What a connection speaks: 'plain' on the plain route, else the encoding of the SDK. */
 export type ProtocolName = 'plain' | 'json' | 'protobuf'
 
@@ -62,10 +68,20 @@ export interface Connection {
   subscribe (channel: string, options?: SubscribeOptions): Promise<SubscribeResult>
   /**
    * Ends the subscription to a channel. Resolves when it has ended; nothing happens if there is none. An SDK client is
-   * told, and may subscribe again if the rules allow it; a plain client is not told.
+   * told, and may subscribe again if the rules allow it; a plain client is told only with `plain.envelope`.
    * @throws FST_CRWS_INVALID_CHANNEL
    */
   unsubscribe (channel: string): Promise<void>
+  /**
+   * Asks the client, and resolves to its answer. Plain route only: the client gets `{ id, method, data }` and answers
+   * `{ id, result }` or `{ id, error: { code, message } }`. Its answer overtakes messages that wait, so a handler may
+   * await it. Check the result: a client may answer anything. Nothing is logged if a handler lets the first two errors
+   * pass, which a client can cause, and the connection goes on.
+   * @throws FST_CRWS_REQUEST_TIMEOUT, FST_CRWS_REQUEST_REFUSED (`error.reply` is what the client sent),
+   * FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REQUEST_LIMIT (64 are pending), FST_CRWS_REQUEST_UNSUPPORTED (an SDK),
+   * FST_CRWS_INVALID_DATA, FST_CRWS_INVALID_ARGUMENT
+   */
+  request (method: string, data?: unknown, options?: RequestOptions): Promise<unknown>
   /**
    * Closes the connection.
    * @param code 1000, or 3000 to 4999. SDKs connect again after 3000 to 3499 and 4000 to 4499. They stay away after

@@ -126,7 +126,39 @@ export const MessageRateError = createError<[number, number]>(
   'FST_CRWS_MESSAGE_RATE', 'Too many messages: at most %d in %d ms. This one was not handled; send more slowly', 429
 )
 
+/** When a client has not answered what your app asked it in time. What it answers later is ignored. */
+export const RequestTimeoutError = createError<[string, number]>(
+  'FST_CRWS_REQUEST_TIMEOUT', 'The client did not answer the request %s within %d ms. Give more time with { timeout }, or ask again', 504
+)
+/** When your app asks a client that speaks the SDKs' protocol. */
+export const RequestUnsupportedError = createError<[string]>(
+  'FST_CRWS_REQUEST_UNSUPPORTED',
+  'Connection %s is one of an SDK, whose protocol has no requests to clients. Let the client call a method (option methods), ' +
+  'or send it a message and take its answer in onMessage', 501
+)
+/** When your app asks one client more at once than may be pending. */
+export const RequestLimitError = createError<[string, number]>(
+  'FST_CRWS_REQUEST_LIMIT', 'Connection %s has not answered %d requests, which is the maximum. Await them before you send more', 429
+)
+const RequestRefused = createError<[string, number, string]>(
+  'FST_CRWS_REQUEST_REFUSED', 'The client answered the request %s with error %d: %s', 502
+)
+
+/** The error with which a client has answered what your app asked it. */
+export interface RequestRefusedError extends Error {
+  readonly code: 'FST_CRWS_REQUEST_REFUSED'
+  /** Code and message from the client; 107 if its answer cannot be used. */
+  readonly reply: { readonly code: number, readonly message: string }
+}
+
+export function requestRefused (method: string, reply: RequestRefusedError['reply']): RequestRefusedError {
+  return Object.assign(new RequestRefused(method, reply.code, reply.message), { reply }) as Error as RequestRefusedError
+}
+
+/** Codes of errors that a client causes by its answer, or by none: no handler of your app has failed. */
+export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED'])
+
 /** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
 export const ALREADY_REPORTED: ReadonlySet<string> = new Set([
-  'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_CONNECTION_CLOSED'
+  'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_CONNECTION_CLOSED', ...CAUSED_BY_CLIENT
 ])

@@ -26,6 +26,12 @@ export interface Options extends Handlers {
    */
   sdkPath?: string | false | undefined
   /**
+   * What clients of `path` may count on. `envelope`: every publication comes as `{ channel, offset, epoch, data }`, and
+   * clients subscribe, unsubscribe and publish by messages, under the rules in `channels`.
+   * @default { envelope: false }
+   */
+  plain?: { envelope?: boolean | undefined } | undefined
+  /**
    * Route for liveness probes; false leaves it out. It answers 200 as long as the process can serve.
    * @default '/health'
    */

@@ -64,12 +64,14 @@ const logSerializers: Check<NonNullable<Options['logSerializers']>> = (value, na
   throw invalid(name, value, allowed)
 }
 
+const plainDefaults = Object.freeze({ envelope: false })
 const heartbeatDefaults = Object.freeze({ interval: 25_000, timeout: 10_000 })
 const shutdownDefaults = Object.freeze({ signals: true, timeout: 8_000 })
 
 const checks = {
   path: orLiteral([false], routePath),
   sdkPath: orLiteral([false], routePath),
+  plain: fields({ envelope: boolean }, plainDefaults),
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
   redisReadiness: literal('start', 'always'),
@@ -106,6 +108,7 @@ const checks = {
 const constantDefaults = {
   path: '/ws',
   sdkPath: '/connection/websocket',
+  plain: plainDefaults,
   healthPath: '/health',
   readyPath: '/ready',
   redisReadiness: 'start',

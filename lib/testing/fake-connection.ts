@@ -6,6 +6,8 @@ import type { Connection, ProtocolName, SubscribeResult } from '../model/connect
 export interface FakeConnection extends Connection {
   /** What `send` was called with, in order. */
   readonly sent: readonly unknown[]
+  /** What `request` was called with, in order. It resolves to undefined: `overrides` gives other answers. */
+  readonly requests: ReadonlyArray<{ readonly method: string, readonly data: unknown }>
   /** What `close` was called with; undefined before. */
   readonly closedWith: { readonly code: number | undefined, readonly reason: string | undefined } | undefined
 }
@@ -13,7 +15,7 @@ export interface FakeConnection extends Connection {
 /** Returns a connection that writes down what a handler does with it. `overrides` takes the place of anything. */
 export function fakeConnection (overrides: Partial<Connection> = {}): FakeConnection {
   const connection = new WrittenDownConnection()
-  checkFields('overrides of fakeConnection', overrides, Object.keys(connection).concat('send', 'subscribe', 'unsubscribe', 'close'))
+  checkFields('overrides of fakeConnection', overrides, Object.keys(connection).concat('send', 'subscribe', 'unsubscribe', 'request', 'close'))
   return Object.assign(connection, overrides, { channels: new Set(overrides.channels) })
 }
 
@@ -27,6 +29,7 @@ class WrittenDownConnection implements FakeConnection {
   readonly channels = new Set<string>()
   open = true
   readonly sent: unknown[] = []
+  readonly requests: Array<{ method: string, data: unknown }> = []
   closedWith: FakeConnection['closedWith']
 
   send (data: unknown): boolean {
@@ -41,6 +44,11 @@ class WrittenDownConnection implements FakeConnection {
 
   async unsubscribe (channel: string): Promise<void> {
     this.channels.delete(channel)
+  }
+
+  async request (method: string, data?: unknown): Promise<unknown> {
+    this.requests.push({ method, data })
+    return undefined
   }
 
   close (code?: number, reason?: string): void {

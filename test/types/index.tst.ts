@@ -181,6 +181,7 @@ test('a test fakes a connection and realtime without a cast', () => {
     send: () => true,
     subscribe: async () => ({}),
     unsubscribe: async () => {},
+    request: async () => undefined,
     close () {}
   }
   const realtime: Realtime = {

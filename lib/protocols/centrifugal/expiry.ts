@@ -1,3 +1,4 @@
+import { hasPassed, OVER } from '../../core/client-subscribe.ts'
 import type { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
@@ -10,15 +11,8 @@ import type { SdkSession } from './session.ts'
 import { channelOfToken, expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
 import type { Tokens } from './tokens.ts'
 
-/** Why what has an end is refused. */
-export const OVER = 'expiresAt, or the expiry of the token, has passed'
 /** Milliseconds after the expiry in which a refresh that is under way still counts, as in Centrifuge. */
 const EXPIRY_GRACE = 25_000
-
-/** True if this Unix time in seconds has passed; undefined never does. */
-export function hasPassed (until: number | undefined): boolean {
-  return until !== undefined && until * 1_000 <= Date.now()
-}
 
 /**
  * Ends the connection at this Unix time in seconds; undefined: never. Returns what tells the client to refresh in time.

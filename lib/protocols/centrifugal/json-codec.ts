@@ -1,6 +1,6 @@
 import { commandSchema } from './schema.ts'
 import type { Command, Field, FieldType, Reply, Schema } from './schema.ts'
-import { checkKeys, isSuspect } from './client-json.ts'
+import { checkKeys, isSuspect } from '../../model/client-json.ts'
 import type { Codec } from './codec.ts'
 import type { Payload } from '../../model/publication.ts'
 

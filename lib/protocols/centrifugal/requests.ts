@@ -1,17 +1,15 @@
 import { isUtf8 } from 'node:buffer'
 import { checkChannel } from '../../model/channel-rules.ts'
+import { checkKeys, isSuspect, MAX_DEPTH } from '../../model/client-json.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Payload, Position } from '../../model/publication.ts'
 import { isDeeperThan } from '../../util/nesting.ts'
-import { checkKeys, isSuspect } from './client-json.ts'
 import { DisconnectError } from './errors.ts'
 import type { CommandData } from './schema.ts'
 
 const LINE_FEED = 10
 const CARRIAGE_RETURN = 13
-/** Levels of data that every function can follow. The call stack ends some thousand levels down. */
-const MAX_DEPTH = 1_000
 
 /**
  * The channel that a request names.

@@ -1,6 +1,6 @@
-import type { Recovery } from '../../hub/recovery.ts'
-import { SnapshotGapError } from '../../model/errors.ts'
-import type { Position } from '../../model/publication.ts'
+import type { Recovery } from '../hub/recovery.ts'
+import { SnapshotGapError } from '../model/errors.ts'
+import type { Position } from '../model/publication.ts'
 
 /**
  * What was published after a snapshot leaves as ordinary pushes behind the reply: every SDK delivers those, and moves

@@ -106,17 +106,22 @@ function payRead (session: SubscribingSession, channel: string): void {
   throw new ReplyError(clientErrors.tooManyRequests, 'the client comes back to channels faster than rateLimit.messages allows')
 }
 
-function reserve ({ namespaces }: ClientSubscribes, session: SubscribingSession, { channel, since }: ClientSubscribe): Subscription {
+/** True if the subscription reads publications, and not the position alone. */
+function reads ({ namespaces }: ClientSubscribes, { channel, since }: Subscription): boolean {
+  return since !== undefined || namespaces.rules(channel).history?.recover === 'cache'
+}
+
+function reserve (parts: ClientSubscribes, session: SubscribingSession, { channel, since }: ClientSubscribe): Subscription {
   const { connection } = session
   if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
   if (connection.subscriptions.size >= MAX_CHANNELS) {
     throw new ReplyError(clientErrors.limitExceeded, `the connection has ${MAX_CHANNELS} subscriptions, which is the maximum`)
   }
-  const { history, joinLeave } = namespaces.rules(channel)
+  const { history, joinLeave } = parts.namespaces.rules(channel)
   const subscription = new Subscription(connection, channel, false)
   subscription.joinLeave = joinLeave
   subscription.since = history === undefined ? undefined : since
-  if (subscription.since !== undefined) payRead(session, channel)
+  if (reads(parts, subscription)) payRead(session, channel)
   connection.addSubscription(subscription)
   return subscription
 }
@@ -136,7 +141,7 @@ async function enter (
   subscription.info = info
   const own = subscription.since
   await join(parts, session, subscription, since, rejectsUnrecovered)
-  if (subscription.since !== undefined && returns(session, channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
+  if (reads(parts, subscription) && returns(session, channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
   if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired, OVER)
   // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
   const recovery = admit(parts.observer, subscription, own, rejectsUnrecovered)
@@ -148,13 +153,14 @@ async function enter (
  * since, `subscription.since` becomes the position of the snapshot: a client that returns must not lose what it missed.
  */
 async function join (
-  { subscriptions }: ClientSubscribes, session: SubscribingSession, subscription: Subscription, snapshot: Position | undefined,
+  parts: ClientSubscribes, session: SubscribingSession, subscription: Subscription, snapshot: Position | undefined,
   rejects: boolean
 ): Promise<void> {
+  const { subscriptions } = parts
   const { connection } = session
   const own = subscription.since
   if (own === undefined && snapshot !== undefined) {
-    payRead(session, subscription.channel)
+    if (!reads(parts, subscription)) payRead(session, subscription.channel)
     subscription.since = snapshot
   }
   await subscriptions.join(connection, subscription)

@@ -71,7 +71,8 @@ export class Subscriptions {
     connection.addSubscription(subscription)
     if (this.#removals.size > 0) this.#removals.delete(removalKey(channel, connection.id))
     try {
-      await this.#hub.join(subscription, history !== undefined && (since !== undefined || connection.session.positioned))
+      const reads = since !== undefined || connection.session.positioned || history?.recover === 'cache'
+      await this.#hub.join(subscription, history !== undefined && reads)
       if (presence && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
       if (!connection.open) throw new ConnectionClosedError(connection.id)
     } catch (error) {

@@ -1,6 +1,6 @@
 import type { History } from '../model/broker.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { recover, topOf } from './recovery.ts'
+import { recover, recoverNewest, topOf, without } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -9,6 +9,8 @@ const FRAMING_BYTES = 32
 
 /** What a subscription needs of its channel. */
 export interface SubscribedChannel {
+  /** True if a new subscriber gets the newest publication, and no others of the history. */
+  readonly recoversNewest: boolean
   /** From now on the subscription receives what is published. */
   admit (subscription: Subscription): void
   remove (subscription: Subscription): void
@@ -78,14 +80,14 @@ export class Subscription {
 
   /** Bytes of the publications that it would recover. */
   get recoveryBytes (): number {
-    const after = this.since?.offset ?? Infinity
+    const after = this.#joined?.recoversNewest ? 0 : this.since?.offset ?? Infinity
     const missed = this.#history?.publications.filter(({ offset }) => offset > after) ?? []
     return missed.reduce((sum, publication) => sum + bytesOf(publication), 0)
   }
 
   /** True if it would recover from `since`, if it were admitted now. */
   get recovers (): boolean {
-    return this.#history !== undefined && recover(this.since, this.#history, [])?.recovered === true
+    return this.#history !== undefined && this.#recover(this.#history, [])?.recovered === true
   }
 
   /** Recovers nothing, because it missed more than it may be sent at once. */
@@ -102,15 +104,16 @@ export class Subscription {
     const buffered = this.#buffered ?? []
     const history = this.#history
     this.#buffered = []
-    const recovery = history && recover(this.since, history, buffered.filter(({ offset }) => offset !== 0))
+    const recovery = history && this.#recover(history, buffered.filter(({ offset }) => offset !== 0))
     if (onlyRecovered && recovery?.recovered === false) return recovery
     this.#history = this.#buffered = undefined
     this.state = 'live'
     this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
     this.#joined?.admit(this)
-    if (history === undefined) return { recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }
+    const { id } = this.subscriber
+    if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
     recovery?.live.push(...buffered.filter(({ offset }) => offset === 0))
-    return recovery
+    return recovery && (this.#joined?.recoversNewest ? recovery : without(recovery, id))
   }
 
   /**
@@ -123,6 +126,10 @@ export class Subscription {
     if (offset <= position.offset || epoch !== position.epoch) return true
     this.recoveredTo = undefined
     return false
+  }
+
+  #recover (history: History, live: Publication[]): Recovery | undefined {
+    return (this.#joined?.recoversNewest ? recoverNewest : recover)(this.since, history, live)
   }
 
   /** Sends what is pending in its channel, ahead of a message that must come after it. */

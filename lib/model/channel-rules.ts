@@ -6,13 +6,18 @@ import { inspect } from 'node:util'
 
 type Allow<Args extends unknown[]> = boolean | ((...args: Args) => boolean | Promise<boolean>)
 
+/** History of a namespace, and what of it a subscriber gets: what it missed, or the newest publication. */
+export interface HistoryRules extends HistorySettings {
+  readonly recover: 'stream' | 'cache'
+}
+
 /** Checked rules of one namespace, with every field set. `ChannelOptions` documents the fields. */
 export interface ChannelRules {
   readonly subscribe: Allow<[connection: Connection, channel: string]>
   readonly publish: Allow<[connection: Connection, channel: string, data: unknown]>
   readonly presence: boolean
   readonly joinLeave: boolean
-  readonly history: HistorySettings | undefined
+  readonly history: HistoryRules | undefined
   readonly publishLimit: { readonly max: number, readonly timeWindow: number } | undefined
   readonly token: boolean
   readonly batchDelay: number

@@ -10,8 +10,8 @@ import { schema } from './schema-checks.ts'
 const MAX_BATCH_DELAY = 1_000
 
 const historyBound = 'a value: without a bound a channel would grow forever'
-const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: duration(1_000) }, {}, {
-  required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl }, such as { size: 100, ttl: '10m' }"
+const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: duration(1_000), recover: literal('stream', 'cache') }, { recover: 'stream' }, {
+  required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl, recover }, such as { size: 100, ttl: '10m' }"
 })
 
 const ruleValues = 'true, false or a function'

@@ -128,7 +128,7 @@ export class PlainSession implements Session {
     subscriptions.announceJoin(this.connection, subscription)
     if (recovery === undefined) return {}
     for (const publication of [...recovery.missed, ...recovery.live]) this.connection.write(encoder.publication(channel, publication))
-    if (since === undefined || recovery.epoch === '') return {} // no position was named, or none was read
+    if (since === undefined) return {}
     const { recovered, epoch } = recovery
     observer.recovered(recovered)
     return { recovered, offset: topOf(recovery), epoch }

@@ -74,7 +74,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const observer = new Observer(instance, logs, metrics, tracing, hints)
   const core = createCore(instance, backend, namespaces, options, observer)
   const { hub, publisher, methods, permissions, subscriptions, connections, registry, control } = core
-  const drain = new Drain(connections, observer, () => app.websocketServer.clients)
+  const drain = new Drain(connections, core.listeners, observer, () => app.websocketServer.clients)
   const memory = new MemoryGuard(options.memoryLimit, observer)
   const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, observer, memory)
   const availability = new Availability(connections, drain, memory, broker, control, kind, options.redisReadiness)
@@ -169,6 +169,7 @@ export type { RedisClientLike, RedisOption } from './lib/options/redis-source.ts
 export type { Connection, ProtocolName, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
 export type { CloseCause, End } from './lib/model/close-codes.ts'
 export type { Realtime } from './lib/core/realtime.ts'
+export type { Listener } from './lib/core/listeners.ts'
 export type { Sessions } from './lib/core/session-calls.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/core/publisher.ts'
 export type { InstanceInfo } from './lib/core/instance-registry.ts'

@@ -6,6 +6,7 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 import { Connections } from './connections.ts'
 import { Control } from './control.ts'
 import { InstanceRegistry } from './instance-registry.ts'
+import { Listeners } from './listeners.ts'
 import { Methods } from './methods.ts'
 import { Permissions } from './permissions.ts'
 import { Publisher } from './publisher.ts'
@@ -20,6 +21,7 @@ export interface Core {
   readonly permissions: Permissions
   readonly subscriptions: Subscriptions
   readonly connections: Connections
+  readonly listeners: Listeners
   readonly registry: InstanceRegistry
   readonly control: Control
   readonly survey: Survey
@@ -35,8 +37,9 @@ export function createCore (
   const permissions = new Permissions(namespaces, options)
   const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces)
   const connections = new Connections(options, subscriptions, observer)
+  const listeners = new Listeners(hub, namespaces, observer)
   const registry = new InstanceRegistry(instance, connections, hub, presence)
   const control = new Control(instance, broker, connections, observer)
   const survey = new Survey(instance, broker, control, registry, observer)
-  return { hub, publisher, methods, permissions, subscriptions, connections, registry, control, survey }
+  return { hub, publisher, methods, permissions, subscriptions, connections, listeners, registry, control, survey }
 }

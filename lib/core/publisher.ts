@@ -119,7 +119,8 @@ function checkOptions (options: PublishOptions): PublishOptions {
   return options
 }
 
-function published (publication: Publication): PublishedData {
+/** A publication as the app gets it. */
+export function published (publication: Publication): PublishedData {
   const { offset, epoch, time, tags } = publication
   return { data: decodePayload(publication), offset, epoch, time, ...(tags !== undefined && { tags }) }
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { WebSocket } from 'ws'
 import { closeCodes } from '../model/close-codes.ts'
 import type { Connections } from '../core/connections.ts'
+import type { Listeners } from '../core/listeners.ts'
 import type { Observer } from '../observability/observer.ts'
 import { settledWithin } from '../util/timeout.ts'
 
@@ -27,6 +28,7 @@ export interface DrainBudget {
 /** Closes all connections within a time budget, spread over it so that the clients do not return all at once. */
 export class Drain {
   readonly #connections: Connections
+  readonly #listeners: Listeners
   readonly #observer: Observer
   readonly #others: () => ReadonlySet<WebSocket> | undefined
   #done: Promise<void> | undefined
@@ -34,8 +36,9 @@ export class Drain {
   #deadline = 0
 
   /** `others`: WebSockets of the app's own routes, which would keep the server open. undefined if it tracks none. */
-  constructor (connections: Connections, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined) {
+  constructor (connections: Connections, listeners: Listeners, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined) {
     this.#connections = connections
+    this.#listeners = listeners
     this.#observer = observer
     this.#others = others
   }
@@ -69,7 +72,7 @@ export class Drain {
     const silent = connections.size
     for (const connection of connections) connection.terminate('drain')
     await this.#until(() => connections.size === 0, startedAt + settleBy) // sockets report their end a moment later
-    await settledWithin(this.#connections.settled(), startedAt + settleBy - Date.now())
+    await settledWithin(Promise.all([this.#connections.settled(), this.#listeners.close()]), startedAt + settleBy - Date.now())
     this.#observer.drained(total, silent, Date.now() - startedAt)
   }
 

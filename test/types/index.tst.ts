@@ -175,6 +175,7 @@ test('a test fakes a connection and realtime without a cast', () => {
   const realtime: Realtime = {
     connections: [connection],
     sessions: { get: async () => undefined, set: async () => {}, delete: async () => {} },
+    listen: async channel => ({ channel, stop: async () => {} }),
     publish: async () => ({}),
     broadcast: async () => [],
     history: async () => ({ publications: [], offset: 0, epoch: '' }),

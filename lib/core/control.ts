@@ -19,6 +19,7 @@ export type Command =
   | { type: 'disconnect', code: number, reason: string } & Target
   | { type: 'subscribe', user: string, channel: string }
   | { type: 'unsubscribe', user: string, channel: string }
+  | { type: 'stopStream', channel: string, id?: string | undefined, at: number }
   | { type: 'ask', id: string, from: string, question: string, about: unknown }
 
 type CommandOf<Type extends Command['type']> = Extract<Command, { type: Type }>

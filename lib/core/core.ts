@@ -10,6 +10,7 @@ import { Listeners } from './listeners.ts'
 import { Methods } from './methods.ts'
 import { Permissions } from './permissions.ts'
 import { Publisher } from './publisher.ts'
+import { Streams } from './streams.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { Survey } from './survey.ts'
 
@@ -22,6 +23,7 @@ export interface Core {
   readonly subscriptions: Subscriptions
   readonly connections: Connections
   readonly listeners: Listeners
+  readonly streams: Streams
   readonly registry: InstanceRegistry
   readonly control: Control
   readonly survey: Survey
@@ -40,6 +42,7 @@ export function createCore (
   const listeners = new Listeners(hub, namespaces, observer)
   const registry = new InstanceRegistry(instance, connections, hub, presence)
   const control = new Control(instance, broker, connections, observer)
+  const streams = new Streams(publisher, control, namespaces, options.maxBufferedBytes)
   const survey = new Survey(instance, broker, control, registry, observer)
-  return { hub, publisher, methods, permissions, subscriptions, connections, listeners, registry, control, survey }
+  return { hub, publisher, methods, permissions, subscriptions, connections, listeners, streams, registry, control, survey }
 }

@@ -14,9 +14,11 @@ import { publishCalls } from './publish-calls.ts'
 import type { PublishCalls } from './publish-calls.ts'
 import { sessionCalls } from './session-calls.ts'
 import type { Sessions } from './session-calls.ts'
+import { streamCalls } from './streams.ts'
+import type { StreamCalls } from './streams.ts'
 
 /** `app.realtime`: channels, users and connections, on all instances. */
-export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, ListenCalls {
+export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, ListenCalls, StreamCalls {
   /** The connections of this instance. */
   readonly connections: Iterable<Connection>
   /** State of a user that every instance sees. */
@@ -31,7 +33,7 @@ export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, Lis
 
 /** Puts the calls of `app.realtime` together from the parts that carry them out. */
 export function createRealtime (
-  { publisher, connections, listeners, registry, control }: Core, { presence, sessions }: Backend, observer: Observer
+  { publisher, connections, listeners, streams, registry, control }: Core, { presence, sessions }: Backend, observer: Observer
 ): Realtime {
   return {
     connections: { [Symbol.iterator]: () => connections[Symbol.iterator]() },
@@ -40,6 +42,7 @@ export function createRealtime (
     ...presenceCalls(presence, observer),
     ...controlCalls(control, observer),
     ...listenCalls(listeners, observer),
+    ...streamCalls(streams, observer),
     info: guarded(observer, 'info', () => registry.list())
   }
 }

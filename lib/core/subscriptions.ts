@@ -67,11 +67,11 @@ export class Subscriptions {
   async join (connection: Connection, subscription: Subscription): Promise<void> {
     if (!connection.open) throw new ConnectionClosedError(connection.id)
     const { channel, since } = subscription
-    const { history, presence } = this.#namespaces.rules(channel)
+    const { history, presence, stream } = this.#namespaces.rules(channel)
     connection.addSubscription(subscription)
     if (this.#removals.size > 0) this.#removals.delete(removalKey(channel, connection.id))
     try {
-      await this.#hub.join(subscription, history !== undefined && (since !== undefined || connection.session.positioned))
+      await this.#hub.join(subscription, history !== undefined && (since !== undefined || stream || connection.session.positioned))
       if (presence && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
       if (!connection.open) throw new ConnectionClosedError(connection.id)
     } catch (error) {

@@ -51,6 +51,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
   emptySince = 0
   /** Publications that slow subscribers did not get, because a later one took their place. */
   skipped = 0
+  readonly streams: boolean
   readonly #batchDelay: number
   readonly #onlyLatest: boolean
   /** Bytes that one subscriber may recover. Pending publications leave at once when they have half of it. */
@@ -62,6 +63,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
   constructor (name: string, rules: ChannelRules, reads: HistoryReads | undefined, maxRecovery: number, observer: DeliveryObserver) {
     this.name = name
     this.reads = reads
+    this.streams = rules.stream
     this.#batchDelay = rules.batchDelay
     this.#onlyLatest = rules.slow === 'latest'
     this.#maxRecovery = maxRecovery

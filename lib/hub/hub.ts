@@ -56,10 +56,11 @@ export class Hub {
 
   /** Reads the position of a channel that the subscription has joined, and what was published after its `since`. */
   async read (subscription: Subscription): Promise<void> {
-    const reads = this.#channels.get(subscription.channel)?.reads
-    if (reads === undefined) return
-    subscription.read(await reads.after(subscription.since?.offset ?? Infinity))
-    if (subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
+    const channel = this.#channels.get(subscription.channel)
+    if (channel?.reads === undefined) return
+    subscription.read(await channel.reads.after(subscription.readsAfter))
+    // Of streams less is sent than was read.
+    if (!channel.streams && subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
   }
 
   /**

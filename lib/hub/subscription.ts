@@ -1,6 +1,6 @@
 import type { History } from '../model/broker.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { recover, topOf } from './recovery.ts'
+import { recover, topOf, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -9,6 +9,8 @@ const FRAMING_BYTES = 32
 
 /** What a subscription needs of its channel. */
 export interface SubscribedChannel {
+  /** True if a new subscriber gets each stream of the history in one publication. */
+  readonly streams: boolean
   /** From now on the subscription receives what is published. */
   admit (subscription: Subscription): void
   remove (subscription: Subscription): void
@@ -76,9 +78,14 @@ export class Subscription {
     this.#history = history
   }
 
+  /** The history is read after this offset. Infinity: only the position is read. */
+  get readsAfter (): number {
+    return this.#joined?.streams === true ? 0 : this.since?.offset ?? Infinity
+  }
+
   /** Bytes of the publications that it would recover. */
   get recoveryBytes (): number {
-    const after = this.since?.offset ?? Infinity
+    const after = this.readsAfter
     const missed = this.#history?.publications.filter(({ offset }) => offset > after) ?? []
     return missed.reduce((sum, publication) => sum + bytesOf(publication), 0)
   }
@@ -109,8 +116,9 @@ export class Subscription {
     this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
     this.#joined?.admit(this)
     if (history === undefined) return { recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }
-    recovery?.live.push(...buffered.filter(({ offset }) => offset === 0))
-    return recovery
+    const started = recovery !== undefined && this.#joined?.streams === true ? withStreams(recovery, history) : recovery
+    started?.live.push(...buffered.filter(({ offset }) => offset === 0))
+    return started
   }
 
   /**

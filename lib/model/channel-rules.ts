@@ -16,6 +16,7 @@ export interface ChannelRules {
   readonly token: boolean
   readonly batchDelay: number
   readonly slow: 'close' | 'latest'
+  readonly stream: boolean
 }
 
 /** Rules of a namespace without rules: nothing is kept, SDK clients may do nothing. The app's own calls are allowed. */
@@ -28,7 +29,8 @@ export const noRules: ChannelRules = Object.freeze({
   publishLimit: undefined,
   token: false,
   batchDelay: 0,
-  slow: 'close'
+  slow: 'close',
+  stream: false
 })
 
 /** Maximum length of a channel's name in bytes, as in the Centrifugal protocol. */

@@ -67,6 +67,10 @@ export const InvalidDataError = createError<[string]>(
 )
 /** When the app calls something that outlasts the call, such as `listen`, and is shutting down. */
 export const ClosingError = createError<[string]>('FST_CRWS_CLOSING', 'This app is shutting down, so %s starts nothing. Another instance can', 503)
+/** When the text of a stream has more bytes than it may have. The stream ends there. */
+export const StreamTooLongError = createError<[string, number]>(
+  'FST_CRWS_STREAM_TOO_LONG', 'Stream %s has more than %d bytes, its maximum. It ends here: continue in another stream', 413
+)
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
   'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError

@@ -264,9 +264,9 @@ t.test('channel rules are completed', async (t) => {
   const subscribe = () => true
   const { channels } = resolve({ channels: { chat: { subscribe, presence: true, history: { size: 10, ttl: '10m' }, publishLimit: { max: 5, timeWindow: '1s' } }, '': {} } })
   t.strictSame(channels.get('chat'), {
-    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000 }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close'
+    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000 }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close', stream: false
   })
-  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close' })
+  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close', stream: false })
   t.match(resolve({ channels: { chat: { batchDelay: '5ms', slow: 'latest' } } }).channels.get('chat'), { batchDelay: 5, slow: 'latest' })
   t.throws(() => resolve({ channels: { chat: { batchDelay: '2s' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.batchDelay".*at least 0 ms and at most 1000 ms/ })
   t.throws(() => resolve({ channels: { chat: { slow: 'drop' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.slow": got 'drop'.*'close'.*'latest'/ })

@@ -176,6 +176,8 @@ test('a test fakes a connection and realtime without a cast', () => {
     connections: [connection],
     sessions: { get: async () => undefined, set: async () => {}, delete: async () => {} },
     listen: async channel => ({ channel, stop: async () => {} }),
+    stream: async () => ({ id: '1', text: '', end: 'done', offset: 1, epoch: 'e' }),
+    stopStream: async () => {},
     publish: async () => ({}),
     broadcast: async () => [],
     history: async () => ({ publications: [], offset: 0, epoch: '' }),

@@ -89,9 +89,9 @@ function reserve ({ namespaces }: Context, session: SdkSession, channel: string,
   const { connection } = session
   if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
   if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded, `the connection has ${MAX_CHANNELS} subscriptions, which is the maximum`)
-  const { history, joinLeave } = namespaces.rules(channel)
+  const { history, joinLeave, stream } = namespaces.rules(channel)
   const since = request.recover && history !== undefined ? positionOf(request) : undefined
-  if (since !== undefined) payRead(session, channel)
+  if (since !== undefined || stream) payRead(session, channel)
   const subscription = new Subscription(connection, channel, false)
   subscription.joinLeave = joinLeave
   subscription.since = since
@@ -134,7 +134,7 @@ async function enter (
   subscription.info = info
   const own = subscription.since
   await join(context, session, subscription, since, rejectsUnrecovered(request))
-  if (subscription.since !== undefined && returns(session, subscription.channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
+  if (subscription.readsAfter < Infinity && returns(session, subscription.channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
   if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired, OVER)
   // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
   const recovery = admit(observer, subscription, own, rejectsUnrecovered(request))

@@ -3,6 +3,7 @@ import type { Broker, History, HistoryQuery, PublishSettings } from '../model/br
 import { checkFields } from '../model/arguments.ts'
 import { checkChannel } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
+import type { Connection } from '../model/connection.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
 import type { Member } from '../model/presence.ts'
 import { decodePayload, isTags } from '../model/publication.ts'
@@ -25,6 +26,12 @@ export interface PublishOptions {
    * away miss it. @default true
    */
   history?: boolean | undefined
+  /**
+   * A connection, or its id, that does not get the publication; every other subscriber does, on any instance. It is left
+   * out for as long as the connection lives. A client that comes back has a new connection, with another id, and
+   * recovers the publication like everybody; the history has it, too. @default none
+   */
+  except?: Connection | string | undefined
 }
 
 /** Options of `app.realtime.history`. */
@@ -56,7 +63,7 @@ export interface ChannelHistory<Data = unknown> extends Position {
   publications: PublishedData<Data>[]
 }
 
-const PUBLISH_FIELDS: readonly (keyof PublishOptions)[] = ['idempotencyKey', 'tags', 'history']
+const PUBLISH_FIELDS: readonly (keyof PublishOptions)[] = ['idempotencyKey', 'tags', 'history', 'except']
 const HISTORY_FIELDS: readonly (keyof HistoryOptions)[] = ['limit', 'since', 'reverse']
 
 /** Publishes to channels and reads their history, by the rules of their namespaces. */
@@ -75,7 +82,7 @@ export class Publisher {
 
   /** @param publisher The SDK client that publishes; undefined for the app. */
   async publish (channel: string, { kind, payload }: Payload, options?: PublishOptions, publisher?: Member): Promise<Partial<Position>> {
-    const { idempotencyKey, tags, history = true } = options === undefined ? {} : checkOptions(options)
+    const { idempotencyKey, tags, history = true, except } = options === undefined ? {} : checkOptions(options)
     const kept = this.#namespaces.rules(channel).history
     const settings: PublishSettings = { history: kept && (history ? kept : false), idempotencyKey }
     const publication: Publication = {
@@ -87,7 +94,8 @@ export class Publisher {
       offset: 0,
       epoch: '',
       ...(tags !== undefined && { tags }),
-      ...(publisher !== undefined && { publisher })
+      ...(publisher !== undefined && { publisher }),
+      ...(except !== undefined && { except: idOf(except) })
     }
     if (!this.#observer.recording) return this.#broker.publish(channel, publication, settings)
     return this.#observer.publishing(channel, publication, traced => this.#broker.publish(channel, traced, settings))
@@ -110,13 +118,22 @@ export class Publisher {
 /** A value of the wrong type would be found on other instances, long after the call. */
 function checkOptions (options: PublishOptions): PublishOptions {
   checkFields('options of publish', options, PUBLISH_FIELDS)
-  const { idempotencyKey, tags, history } = options
+  const { idempotencyKey, tags, history, except } = options
   if (idempotencyKey !== undefined && (typeof idempotencyKey !== 'string' || idempotencyKey === '')) {
     throw new InvalidArgumentError('idempotencyKey', inspect(idempotencyKey), 'a non-empty string')
   }
   if (tags !== undefined && !isTags(tags)) throw new InvalidArgumentError('tags', inspect(tags), 'an object whose values are strings')
   if (history !== undefined && typeof history !== 'boolean') throw new InvalidArgumentError('history', inspect(history), 'true or false')
+  if (except !== undefined && !isId(idOf(except))) throw new InvalidArgumentError('except', inspect(except, { depth: 0 }), 'a connection or its id')
   return options
+}
+
+function idOf (connection: Connection | string): string {
+  return typeof connection === 'object' ? connection?.id : connection
+}
+
+function isId (id: unknown): boolean {
+  return typeof id === 'string' && id !== ''
 }
 
 /** A publication as the app gets it. */

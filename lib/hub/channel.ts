@@ -1,6 +1,6 @@
 import type { ChannelListener } from '../model/broker.ts'
-import type { ChannelRules } from '../model/channel-rules.ts'
-import { framesOf } from '../model/encoder.ts'
+import { startOf } from '../model/channel-rules.ts'
+import type { ChannelRules, Start } from '../model/channel-rules.ts'
 import type { Batch, Encoder, Frame } from '../model/encoder.ts'
 import type { Publication } from '../model/publication.ts'
 import type { HistoryReads } from './history-reads.ts'
@@ -27,6 +27,8 @@ interface Pending {
   readonly frames: Frame[][]
   /** By the index of a publication: one batch of it and of all that are pending after it. */
   batches: Batch[][]
+  /** Ids of subscribers that do not get all of it. */
+  excluded: Set<string> | undefined
 }
 
 /**
@@ -43,6 +45,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
   ready: Promise<void> = Promise.resolve()
   /** undefined without history. */
   readonly reads: HistoryReads | undefined
+  readonly start: Start
   readonly subscriptions = new Set<Subscription>()
   readonly joining = new Set<Subscription>()
   /** Handlers of the app; undefined while there is none. */
@@ -51,7 +54,6 @@ export class Channel implements ChannelListener, SubscribedChannel {
   emptySince = 0
   /** Publications that slow subscribers did not get, because a later one took their place. */
   skipped = 0
-  readonly streams: boolean
   readonly #batchDelay: number
   readonly #onlyLatest: boolean
   /** Bytes that one subscriber may recover. Pending publications leave at once when they have half of it. */
@@ -63,7 +65,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
   constructor (name: string, rules: ChannelRules, reads: HistoryReads | undefined, maxRecovery: number, observer: DeliveryObserver) {
     this.name = name
     this.reads = reads
-    this.streams = rules.stream
+    this.start = startOf(rules)
     this.#batchDelay = rules.batchDelay
     this.#onlyLatest = rules.slow === 'latest'
     this.#maxRecovery = maxRecovery
@@ -102,13 +104,14 @@ export class Channel implements ChannelListener, SubscribedChannel {
       for (const subscription of this.joining) subscription.buffer(publication)
       if (this.listeners !== undefined) for (const listener of this.listeners) listener.push(publication)
       if (this.#pending === undefined) {
-        this.#pending = { publications: [], bytes: 0, frames: [], batches: [] }
+        this.#pending = { publications: [], bytes: 0, frames: [], batches: [], excluded: undefined }
         if (this.#batchDelay > 0) this.#timer = setTimeout(makeDue, this.#batchDelay, this).unref()
         else if (due.add(this).size === 1) setImmediate(setImmediate, flushDue)
       }
       const pending = this.#pending
       pending.publications.push(publication)
       pending.bytes += publication.payload.length
+      if (publication.except !== undefined) (pending.excluded ??= new Set()).add(publication.except)
       if (pending.batches.length > 0) pending.batches = [] // they end before this publication
       // One larger piece would put every client over its limit at once.
       if (pending.bytes >= this.#maxRecovery / 2) this.flush()
@@ -123,6 +126,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
     this.#pending = undefined
     due.delete(this)
     clearTimeout(this.#timer)
+    if (pending.excluded !== undefined) this.#setApart(pending.excluded, pending)
     for (const subscription of this.subscriptions) {
       const { encoder, outbox } = subscription.subscriber
       if (subscription.sentOf === undefined && subscription.recoveredTo === undefined && !this.#onlyLatest) {
@@ -163,15 +167,24 @@ export class Channel implements ChannelListener, SubscribedChannel {
   /** Sends a subscriber what it did not get yet of the pending publications. */
   #sendRest (subscription: Subscription, pending: Pending): void {
     const from = subscription.sentOf === pending ? subscription.sentCount : 0
-    const { encoder, outbox } = subscription.subscriber
+    const { id, encoder, outbox } = subscription.subscriber
     const count = pending.publications.length - from
     if (pending === this.#pending) this.#markSent(subscription)
     else if (subscription.sentOf === pending) subscription.sentOf = undefined
     if (count === 0) return
-    let rest = pending.publications.slice(from).filter(publication => !subscription.hasAlready(publication))
+    let rest = pending.publications.slice(from).filter(publication => !subscription.hasAlready(publication) && publication.except !== id)
     if (this.#onlyLatest) rest = this.#unlessSlow(subscription, rest)
     if (rest.length === count) outbox.writeBatch(this.#batch(pending, encoder, from))
-    else if (rest.length > 0) outbox.writeBatch({ frames: framesOf(encoder, this.name, rest), bytes: undefined, payloadBytes: 0 })
+    else if (rest.length > 0) outbox.writeBatch(this.#batchOf(pending, encoder, new Set(rest)))
+  }
+
+  /** Sends these subscribers their own batch in this flush, without a check for each of all the others. */
+  #setApart (ids: ReadonlySet<string>, pending: Pending): void {
+    for (const subscription of this.subscriptions) {
+      if (!ids.has(subscription.subscriber.id) || subscription.sentOf === pending) continue
+      subscription.sentOf = pending
+      subscription.sentCount = 0
+    }
   }
 
   #markSent (subscription: Subscription): void {
@@ -186,6 +199,13 @@ export class Channel implements ChannelListener, SubscribedChannel {
     const all = batches[encoder.index] ??= []
     all[from] ??= { frames: encoder.join?.(rest) ?? rest.slice(), bytes: undefined, payloadBytes: 0 }
     return all[from]
+  }
+
+  /** A batch of some of the pending publications, for one subscriber. What is encoded is encoded for all. */
+  #batchOf (pending: Pending, encoder: Encoder, chosen: ReadonlySet<Publication>): Batch {
+    this.#batch(pending, encoder, 0)
+    const frames = pending.frames[encoder.index]!.filter((_, i) => chosen.has(pending.publications[i]!))
+    return { frames: encoder.join?.(frames) ?? frames, bytes: undefined, payloadBytes: 0 }
   }
 
   /** Skips publications for a slow subscriber: of all that arrives while its socket is full it gets the last. */

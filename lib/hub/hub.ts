@@ -60,7 +60,7 @@ export class Hub {
     if (channel?.reads === undefined) return
     subscription.read(await channel.reads.after(subscription.readsAfter))
     // Of streams less is sent than was read.
-    if (!channel.streams && subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
+    if (channel.start !== 'streams' && subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
   }
 
   /**
@@ -104,6 +104,7 @@ export class Hub {
     if (known !== undefined) return known
     const history = this.#namespaces.rules(name).history
     const reads = history && new HistoryReads(async from => {
+      if (history.recover === 'cache') return this.#broker.history(name, { limit: 1, reverse: true, maxBytes: this.#maxRecovery })
       if (from === Infinity) return this.#broker.history(name, { limit: 0 })
       // Newest first: where bytes end the read, they end it for those who have missed the most.
       const read = await this.#broker.history(name, { limit: history.size, reverse: true, until: from, maxBytes: this.#maxRecovery })

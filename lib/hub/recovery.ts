@@ -10,6 +10,8 @@ export interface Recovery extends Position {
   missed: Publication[]
   /** Publications after `offset` that arrived while the history was read. */
   live: Publication[]
+  /** Set if publications were left out: the offset after which they arrive live all the same. */
+  top?: number
 }
 
 /**
@@ -19,7 +21,7 @@ export interface Recovery extends Position {
  */
 export function recover (since: Position | undefined, history: History, live: Publication[]): Recovery | undefined {
   const { epoch } = history
-  const fresh = live.filter(publication => publication.offset > history.offset || publication.epoch !== epoch)
+  const fresh = newerThan(history, live)
   if (!follows(fresh, history.offset, epoch)) return undefined
   const top: Recovery = { recovered: false, missed: [], live: fresh, offset: history.offset, epoch }
   if (since === undefined || (since.epoch !== '' && since.epoch !== epoch)) return top
@@ -34,16 +36,46 @@ export function recover (since: Position | undefined, history: History, live: Pu
  * of the history, so that it continues from there.
  */
 export function withStreams (recovery: Recovery, history: History): Recovery {
-  if (recovery.recovered) return { ...recovery, missed: joinStreams(recovery.missed) }
+  if (recovery.recovered) return { ...recovery, missed: joinStreams(recovery.missed), top: topOf(recovery) }
   const live = wholeStreams(history.publications, recovery.live)
   const last = live.at(-1)
   if (last !== undefined && last.offset < recovery.offset) live[live.length - 1] = { ...last, offset: recovery.offset }
-  return { ...recovery, live }
+  return { ...recovery, live, top: topOf(recovery) }
+}
+
+/**
+ * The same where only the newest publication counts: it is all that is recovered, from whichever position, and is left
+ * out if the subscriber has it. `offset` is the position before it.
+ */
+export function recoverNewest (since: Position | undefined, history: History, live: Publication[]): Recovery | undefined {
+  const { epoch } = history
+  const fresh = newerThan(history, live)
+  if (!follows(fresh, history.offset, epoch)) return undefined
+  const newest = fresh.at(-1) ?? history.publications.at(-1)
+  const offset = fresh.at(-1)?.offset ?? history.offset
+  const none: Recovery = { recovered: false, missed: [], live: [], offset, epoch }
+  const sameEpoch = since !== undefined && (since.epoch === epoch || (since.epoch === '' && offset > 0))
+  if (sameEpoch && since.offset === offset) return { ...none, recovered: true }
+  if (newest?.offset !== offset) return none
+  return { recovered: true, missed: [newest], live: [], offset: offset - 1, epoch }
+}
+
+/** Returns the recovery without publications that are not for the subscriber with this id. */
+export function without (recovery: Recovery, id: string): Recovery {
+  const isFor = ({ except }: Publication) => except !== id
+  const { missed, live } = recovery
+  if (missed.every(isFor) && live.every(isFor)) return recovery
+  return { ...recovery, missed: missed.filter(isFor), live: live.filter(isFor), top: topOf(recovery) }
 }
 
 /** Offset after which publications arrive live. */
-export function topOf ({ missed, live, offset }: Recovery): number {
-  return missed.at(-1)?.offset ?? live.at(-1)?.offset ?? offset
+export function topOf ({ missed, live, offset, top }: Recovery): number {
+  return top ?? missed.at(-1)?.offset ?? live.at(-1)?.offset ?? offset
+}
+
+/** Those of the live publications that are not in the history. */
+function newerThan (history: History, live: Publication[]): Publication[] {
+  return live.filter(publication => publication.offset > history.offset || publication.epoch !== history.epoch)
 }
 
 function follows (publications: Publication[], offset: number, epoch: string): boolean {

@@ -17,6 +17,8 @@ export interface SubscriberOutbox {
 
 /** What the hub needs of a connection. */
 export interface Subscriber {
+  /** Publications with this id as their `except` are not for this subscriber. */
+  readonly id: string
   readonly encoder: Encoder
   /** False as soon as the connection is closing or closed. */
   readonly open: boolean

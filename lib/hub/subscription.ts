@@ -1,6 +1,7 @@
 import type { History } from '../model/broker.ts'
+import type { Start } from '../model/channel-rules.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { recover, topOf, withStreams } from './recovery.ts'
+import { recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -9,8 +10,7 @@ const FRAMING_BYTES = 32
 
 /** What a subscription needs of its channel. */
 export interface SubscribedChannel {
-  /** True if a new subscriber gets each stream of the history in one publication. */
-  readonly streams: boolean
+  readonly start: Start
   /** From now on the subscription receives what is published. */
   admit (subscription: Subscription): void
   remove (subscription: Subscription): void
@@ -80,7 +80,7 @@ export class Subscription {
 
   /** The history is read after this offset. Infinity: only the position is read. */
   get readsAfter (): number {
-    return this.#joined?.streams === true ? 0 : this.since?.offset ?? Infinity
+    return this.#joined === undefined || this.#joined.start === 'missed' ? this.since?.offset ?? Infinity : 0
   }
 
   /** Bytes of the publications that it would recover. */
@@ -92,7 +92,7 @@ export class Subscription {
 
   /** True if it would recover from `since`, if it were admitted now. */
   get recovers (): boolean {
-    return this.#history !== undefined && recover(this.since, this.#history, [])?.recovered === true
+    return this.#history !== undefined && this.#recover(this.#history, [])?.recovered === true
   }
 
   /** Recovers nothing, because it missed more than it may be sent at once. */
@@ -109,16 +109,17 @@ export class Subscription {
     const buffered = this.#buffered ?? []
     const history = this.#history
     this.#buffered = []
-    const recovery = history && recover(this.since, history, buffered.filter(({ offset }) => offset !== 0))
+    const recovery = history && this.#recover(history, buffered.filter(({ offset }) => offset !== 0))
     if (onlyRecovered && recovery?.recovered === false) return recovery
     this.#history = this.#buffered = undefined
     this.state = 'live'
     this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
     this.#joined?.admit(this)
-    if (history === undefined) return { recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }
-    const started = recovery !== undefined && this.#joined?.streams === true ? withStreams(recovery, history) : recovery
+    const { id } = this.subscriber
+    if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
+    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
     started?.live.push(...buffered.filter(({ offset }) => offset === 0))
-    return started
+    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
   }
 
   /**
@@ -131,6 +132,10 @@ export class Subscription {
     if (offset <= position.offset || epoch !== position.epoch) return true
     this.recoveredTo = undefined
     return false
+  }
+
+  #recover (history: History, live: Publication[]): Recovery | undefined {
+    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, live)
   }
 
   /** Sends what is pending in its channel, ahead of a message that must come after it. */

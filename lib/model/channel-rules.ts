@@ -5,13 +5,18 @@ import { inspect } from 'node:util'
 
 type Allow<Args extends unknown[]> = boolean | ((...args: Args) => boolean | Promise<boolean>)
 
+/** History of a namespace, and what of it a subscriber gets: what it missed, or the newest publication. */
+export interface HistoryRules extends HistorySettings {
+  readonly recover: 'stream' | 'cache'
+}
+
 /** Checked rules of one namespace, with every field set. `ChannelOptions` documents the fields. */
 export interface ChannelRules {
   readonly subscribe: Allow<[connection: Connection, channel: string]>
   readonly publish: Allow<[connection: Connection, channel: string, data: unknown]>
   readonly presence: boolean
   readonly joinLeave: boolean
-  readonly history: HistorySettings | undefined
+  readonly history: HistoryRules | undefined
   readonly publishLimit: { readonly max: number, readonly timeWindow: number } | undefined
   readonly token: boolean
   readonly batchDelay: number
@@ -32,6 +37,17 @@ export const noRules: ChannelRules = Object.freeze({
   slow: 'close',
   stream: false
 })
+
+/**
+ * What of the history a subscriber starts with: what it has missed since its position, the newest publication, or each
+ * stream in one publication.
+ */
+export type Start = 'missed' | 'newest' | 'streams'
+
+export function startOf ({ stream, history }: ChannelRules): Start {
+  if (stream) return 'streams'
+  return history?.recover === 'cache' ? 'newest' : 'missed'
+}
 
 /** Maximum length of a channel's name in bytes, as in the Centrifugal protocol. */
 const MAX_CHANNEL_BYTES = 255

@@ -31,6 +31,8 @@ export interface Publication {
   readonly tags?: Record<string, string>
   /** The SDK client that published it; undefined if the app did. */
   readonly publisher?: Member
+  /** Id of the connection that does not get it. */
+  readonly except?: string
   /** W3C traceparent of the span that sent it, if the span is sampled. */
   readonly trace?: string
   /** Offset in the channel's history; 0 without history. See `Position`. */

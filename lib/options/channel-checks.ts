@@ -9,8 +9,8 @@ import { invalidOption, Problems } from './problems.ts'
 const MAX_BATCH_DELAY = 1_000
 
 const historyBound = 'a value: without a bound a channel would grow forever'
-const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: duration(1_000) }, {}, {
-  required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl }, such as { size: 100, ttl: '10m' }"
+const history: Check<ChannelRules['history']> = fields({ size: integer(1), ttl: duration(1_000), recover: literal('stream', 'cache') }, { recover: 'stream' }, {
+  required: { size: historyBound, ttl: historyBound }, allowed: "{ size, ttl, recover }, such as { size: 100, ttl: '10m' }"
 })
 
 const ruleValues = 'true, false or a function'
@@ -36,6 +36,7 @@ function checkStream ({ stream, history, slow }: ChannelRules, name: string): vo
   const allowed = `false, or true with history of at least ${MIN_STREAM_HISTORY} publications, such as { size: 100, ttl: '10m' }`
   if (history === undefined) throw invalidOption(`${name}.stream`, 'true without history', allowed)
   if (history.size < MIN_STREAM_HISTORY) throw invalidOption(`${name}.stream`, `true with history of ${history.size}`, allowed)
+  if (history.recover === 'cache') throw invalidOption(`${name}.stream`, "true with history.recover: 'cache'", "false, or history.recover: 'stream'")
   if (slow === 'latest') throw invalidOption(`${name}.stream`, "true with slow: 'latest', which leaves out parts", "false, or slow: 'close'")
 }
 

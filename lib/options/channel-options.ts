@@ -53,9 +53,12 @@ export interface ChannelOptions<Data = unknown> {
   /**
    * Keeps the newest `size` publications (at least 1) of a channel, until `ttl` (at least 1 s) after the last one.
    * Then its publications have offsets, and clients recover what they missed.
+   *
+   * `recover` says what a client gets when it subscribes. With 'stream', the default, that is what it missed, if it was
+   * here before. With 'cache' every client gets the newest publication at once, on both routes, and no older ones.
    * @default undefined (none is kept)
    */
-  history?: { size: number, ttl: Duration } | undefined
+  history?: { size: number, ttl: Duration, recover?: 'stream' | 'cache' | undefined } | undefined
   /**
    * Limits what one user publishes to one channel with an SDK, over all connections to this instance. Without a user,
    * it limits one connection. Publishes over the limit get error 111.

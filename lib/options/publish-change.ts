@@ -1,4 +1,5 @@
 import { checkFields } from '../model/arguments.ts'
+import type { Connection } from '../model/connection.ts'
 
 /** What to publish in place of what the client sent: a result of `onPublish`. */
 export interface PublishChange<Data = unknown> {
@@ -22,9 +23,15 @@ export interface PublishChange<Data = unknown> {
    * @default true
    */
   history?: boolean | undefined
+  /**
+   * A connection, or its id, that does not get the publication live. With the connection of the client that publishes,
+   * it does not get its own message back.
+   * @default undefined (everybody gets it)
+   */
+  except?: Connection | string | undefined
 }
 
-const CHANGE_FIELDS: readonly (keyof PublishChange)[] = ['data', 'tags', 'idempotencyKey', 'history']
+const CHANGE_FIELDS: readonly (keyof PublishChange)[] = ['data', 'tags', 'idempotencyKey', 'history', 'except']
 
 /**
  * Checks the names of what `onPublish` has returned. The publisher checks the values.

@@ -109,7 +109,7 @@ class PlainSession implements Session {
     for (const publication of [...recovery.missed, ...recovery.live]) {
       this.#connection.write(plainEncoder.publication(subscription.channel, publication))
     }
-    if (recovery.epoch === '') return {} // no position was read
+    if (subscription.since === undefined) return {}
     const { recovered, epoch } = recovery
     this.#protocol.observer.recovered(recovered)
     return { recovered, offset: topOf(recovery), epoch }

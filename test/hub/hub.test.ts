@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import t from 'tap'
 import type { Test } from 'tap'
 import { MemoryBroker } from '../../lib/backends/memory/broker.ts'
@@ -41,6 +42,7 @@ class CountingEncoder implements Encoder {
 
 /** A connection as the hub sees it. It writes down what it gets. */
 class TestSubscriber implements Subscriber {
+  readonly id: string = randomUUID()
   readonly encoder: CountingEncoder
   readonly received: string[] = []
   readonly positionsLost: string[] = []

@@ -24,6 +24,7 @@ const encoder = {
 
 /** What an instance has of a client: its connection. */
 class ServerSide implements Subscriber {
+  readonly id = 'simulated'
   readonly encoder = encoder
   readonly outbox: SubscriberOutbox
   open = true

@@ -24,7 +24,7 @@ const HISTORIES: Record<string, HistorySettings | undefined> = {
 }
 const CHANNELS = Object.keys(HISTORIES).map(namespace => `${namespace}:1`)
 const namespaces = new ChannelNamespaces(new Map(
-  Object.entries(HISTORIES).map(([namespace, history]) => [namespace, { ...noRules, history }])
+  Object.entries(HISTORIES).map(([namespace, history]) => [namespace, { ...noRules, history: history && { ...history, recover: 'stream' } }])
 ))
 
 /** How often each kind of step is taken. */

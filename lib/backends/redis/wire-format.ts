@@ -9,7 +9,7 @@ import type { Publication } from '../../model/publication.ts'
  *
  *     j 1732412345678 4fQ7 12 {"tags":{"a":"b"}}\n{"text":"hello"}
  *
- * The header: kind, time, instance, sequence, and optionally JSON with tags, publisher and trace.
+ * The header: kind, time, instance, sequence, and optionally JSON with tags, publisher, trace and except.
  * A Pub/Sub message begins with the position: offset, space, epoch, space. Without history that is `0`, space, space.
  */
 
@@ -28,8 +28,9 @@ export const NO_POSITION = '0  '
  * @param position Start of a Pub/Sub message: offset, space, epoch, space. '' for a stream entry.
  */
 export function encodePublication (publication: Publication, sequence = publication.sequence, position = ''): Buffer {
-  const { kind, payload, time, instance, tags, publisher, trace } = publication
-  const extra = tags === undefined && publisher === undefined && trace === undefined ? '' : ` ${encodeExtra(publication)}`
+  const { kind, payload, time, instance, tags, publisher, trace, except } = publication
+  const plain = tags === undefined && publisher === undefined && trace === undefined && except === undefined
+  const extra = plain ? '' : ` ${encodeExtra(publication)}`
   return Buffer.concat([Buffer.from(`${position}${kindToMark[kind]} ${time} ${instance} ${sequence}${extra}\n`), payload])
 }
 
@@ -61,19 +62,20 @@ export function decodePublication (bytes: Buffer, offset: number, epoch: string)
   return more && { ...publication, ...more }
 }
 
-/** Encodes the header's JSON. Older releases reject it with neither tags nor publisher, so a trace gets empty tags. */
-function encodeExtra ({ tags, publisher, trace }: Publication): string {
-  return JSON.stringify({ tags: trace !== undefined && tags === undefined && publisher === undefined ? {} : tags, publisher, trace })
+/** Encodes the header's JSON. Older releases reject it with neither tags nor publisher, so the rest gets empty tags. */
+function encodeExtra ({ tags, publisher, trace, except }: Publication): string {
+  return JSON.stringify({ tags: tags === undefined && publisher === undefined ? {} : tags, publisher, trace, except })
 }
 
-function checkExtra (extra: unknown): Pick<Publication, 'tags' | 'publisher' | 'trace'> | undefined {
+function checkExtra (extra: unknown): Pick<Publication, 'tags' | 'publisher' | 'trace' | 'except'> | undefined {
   if (typeof extra !== 'object' || extra === null) return undefined
-  const { tags, publisher, trace } = extra as Record<string, unknown>
+  const { tags, publisher, trace, except } = extra as Record<string, unknown>
   if (tags === undefined && publisher === undefined) return undefined
   if (tags !== undefined && !isTags(tags)) return undefined
   if (publisher !== undefined && !isMember(publisher)) return undefined
-  if (typeof trace !== 'string') return { ...(tags && { tags }), ...(publisher && { publisher }) }
-  return { ...(tags && Object.keys(tags).length > 0 && { tags }), ...(publisher && { publisher }), trace }
+  const rest = { ...(typeof trace === 'string' && { trace }), ...(typeof except === 'string' && { except }) }
+  const filler = Object.keys(rest).length > 0 && tags !== undefined && Object.keys(tags).length === 0
+  return { ...(tags && !filler && { tags }), ...(publisher && { publisher }), ...rest }
 }
 
 /** Returns undefined for invalid JSON. */

@@ -3,6 +3,7 @@ import type { Recovery } from '../../hub/recovery.ts'
 import { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
+import { startOf } from '../../model/channel-rules.ts'
 import type { Position } from '../../model/publication.ts'
 import type { Observer } from '../../observability/observer.ts'
 import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
@@ -85,16 +86,20 @@ function checkRequest (request: Request): string {
   return channel
 }
 
-function reserve ({ namespaces }: Context, session: SdkSession, channel: string, request: Request): Subscription {
+/** True if the subscription reads publications, and not the position alone. */
+function reads ({ namespaces }: Context, { channel, since }: Subscription): boolean {
+  return since !== undefined || startOf(namespaces.rules(channel)) !== 'missed'
+}
+
+function reserve (context: Context, session: SdkSession, channel: string, request: Request): Subscription {
   const { connection } = session
   if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed) // [Additional notes]
   if (connection.subscriptions.size >= MAX_CHANNELS) throw new ReplyError(clientErrors.limitExceeded, `the connection has ${MAX_CHANNELS} subscriptions, which is the maximum`)
-  const { history, joinLeave, stream } = namespaces.rules(channel)
-  const since = request.recover && history !== undefined ? positionOf(request) : undefined
-  if (since !== undefined || stream) payRead(session, channel)
+  const { history, joinLeave } = context.namespaces.rules(channel)
   const subscription = new Subscription(connection, channel, false)
   subscription.joinLeave = joinLeave
-  subscription.since = since
+  subscription.since = request.recover && history !== undefined ? positionOf(request) : undefined
+  if (reads(context, subscription)) payRead(session, channel)
   connection.addSubscription(subscription)
   return subscription
 }
@@ -134,7 +139,7 @@ async function enter (
   subscription.info = info
   const own = subscription.since
   await join(context, session, subscription, since, rejectsUnrecovered(request))
-  if (subscription.readsAfter < Infinity && returns(session, subscription.channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
+  if (reads(context, subscription) && returns(session, subscription.channel)) connection.inbox.chargeRead(subscription.recoveryBytes)
   if (hasPassed(expiresAt)) throw new ReplyError(clientErrors.expired, OVER)
   // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
   const recovery = admit(observer, subscription, own, rejectsUnrecovered(request))
@@ -153,12 +158,13 @@ function rejectsUnrecovered ({ flag = 0 }: Request): boolean {
  * since, `subscription.since` becomes the position of the snapshot: a client that returns must not lose what it missed.
  */
 async function join (
-  { subscriptions }: Context, session: SdkSession, subscription: Subscription, snapshot: Position | undefined, rejects: boolean
+  context: Context, session: SdkSession, subscription: Subscription, snapshot: Position | undefined, rejects: boolean
 ): Promise<void> {
+  const { subscriptions } = context
   const { connection } = session
   const own = subscription.since
   if (own === undefined && snapshot !== undefined) {
-    payRead(session, subscription.channel)
+    if (!reads(context, subscription)) payRead(session, subscription.channel)
     subscription.since = snapshot
   }
   await subscriptions.join(connection, subscription)

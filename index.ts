@@ -75,7 +75,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const observer = new Observer(instance, logs, metrics, tracing, hints)
   const core = createCore(instance, backend, namespaces, options, observer)
   const { hub, publisher, methods, permissions, subscriptions, connections, registry, control } = core
-  const drain = new Drain(connections, observer, () => app.websocketServer.clients)
+  const drain = new Drain(connections, core.listeners, core.streams, observer, () => app.websocketServer.clients)
   const memory = new MemoryGuard(options.memoryLimit, observer)
   const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, observer, memory)
   const availability = new Availability(connections, drain, memory, broker, control, kind, options.redisReadiness)
@@ -175,9 +175,12 @@ export type { Connection, ProtocolName, RequestOptions, SubscribeOptions, Subscr
 export type { CloseCause, End } from './lib/model/close-codes.ts'
 export type { RequestRefusedError } from './lib/model/errors.ts'
 export type { Realtime } from './lib/core/realtime.ts'
+export type { Listener } from './lib/core/listeners.ts'
 export type { Sessions } from './lib/core/session-calls.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/core/publisher.ts'
 export type { InstanceInfo } from './lib/core/instance-registry.ts'
+export type { StreamEnd, StreamPart } from './lib/model/stream-part.ts'
+export type { StreamOptions, StreamResult, StreamSource } from './lib/core/token-stream.ts'
 export type { Member } from './lib/model/presence.ts'
 export type { Position } from './lib/model/publication.ts'
 export type { RedisCredentials } from './lib/model/redis-credentials.ts'

@@ -1,5 +1,6 @@
 import type { Recovery } from '../hub/recovery.ts'
 import { Subscription } from '../hub/subscription.ts'
+import { startOf } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import { clientErrors, ReplyError } from '../model/error-replies.ts'
 import { encodePayload } from '../model/publication.ts'
@@ -108,7 +109,7 @@ function payRead (session: SubscribingSession, channel: string): void {
 
 /** True if the subscription reads publications, and not the position alone. */
 function reads ({ namespaces }: ClientSubscribes, { channel, since }: Subscription): boolean {
-  return since !== undefined || namespaces.rules(channel).history?.recover === 'cache'
+  return since !== undefined || startOf(namespaces.rules(channel)) !== 'missed'
 }
 
 function reserve (parts: ClientSubscribes, session: SubscribingSession, { channel, since }: ClientSubscribe): Subscription {

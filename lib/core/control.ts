@@ -28,6 +28,7 @@ export type Command =
   | { type: 'subscribe', user: string, channel: string }
   | { type: 'unsubscribe', user: string, channel: string }
   | { type: 'message' } & MessageFields & Recipients
+  | { type: 'stopStream', channel: string, id?: string | undefined, at: number }
   | { type: 'ask', id: string, from: string, question: string, about: unknown }
 
 type CommandOf<Type extends Command['type']> = Extract<Command, { type: Type }>

@@ -6,9 +6,11 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 import { Connections } from './connections.ts'
 import { Control } from './control.ts'
 import { InstanceRegistry } from './instance-registry.ts'
+import { Listeners } from './listeners.ts'
 import { Methods } from './methods.ts'
 import { Permissions } from './permissions.ts'
 import { Publisher } from './publisher.ts'
+import { Streams } from './streams.ts'
 import { Subscriptions } from './subscriptions.ts'
 import { Survey } from './survey.ts'
 
@@ -20,6 +22,8 @@ export interface Core {
   readonly permissions: Permissions
   readonly subscriptions: Subscriptions
   readonly connections: Connections
+  readonly listeners: Listeners
+  readonly streams: Streams
   readonly registry: InstanceRegistry
   readonly control: Control
   readonly survey: Survey
@@ -35,8 +39,10 @@ export function createCore (
   const permissions = new Permissions(namespaces, options)
   const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces)
   const connections = new Connections(options, subscriptions, observer)
+  const listeners = new Listeners(hub, namespaces, observer)
   const registry = new InstanceRegistry(instance, connections, hub, presence)
   const control = new Control(instance, broker, connections, observer)
+  const streams = new Streams(publisher, control, namespaces, options.maxBufferedBytes)
   const survey = new Survey(instance, broker, control, registry, observer)
-  return { hub, publisher, methods, permissions, subscriptions, connections, registry, control, survey }
+  return { hub, publisher, methods, permissions, subscriptions, connections, listeners, streams, registry, control, survey }
 }

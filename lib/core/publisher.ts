@@ -136,7 +136,8 @@ function isId (id: unknown): boolean {
   return typeof id === 'string' && id !== ''
 }
 
-function published (publication: Publication): PublishedData {
+/** A publication as the app gets it. */
+export function published (publication: Publication): PublishedData {
   const { offset, epoch, time, tags } = publication
   return { data: decodePayload(publication), offset, epoch, time, ...(tags !== undefined && { tags }) }
 }

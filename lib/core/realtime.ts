@@ -6,15 +6,19 @@ import type { ControlCalls } from './control-calls.ts'
 import type { Core } from './core.ts'
 import { guarded } from './guard.ts'
 import type { InstanceInfo } from './instance-registry.ts'
+import { listenCalls } from './listeners.ts'
+import type { ListenCalls } from './listeners.ts'
 import { presenceCalls } from './presence-calls.ts'
 import type { PresenceCalls } from './presence-calls.ts'
 import { publishCalls } from './publish-calls.ts'
 import type { PublishCalls } from './publish-calls.ts'
 import { sessionCalls } from './session-calls.ts'
 import type { Sessions } from './session-calls.ts'
+import { streamCalls } from './streams.ts'
+import type { StreamCalls } from './streams.ts'
 
 /** `app.realtime`: channels, users and connections, on all instances. */
-export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls {
+export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, ListenCalls, StreamCalls {
   /** The connections of this instance. */
   readonly connections: Iterable<Connection>
   /** State of a user that every instance sees. */
@@ -29,7 +33,7 @@ export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls {
 
 /** Puts the calls of `app.realtime` together from the parts that carry them out. */
 export function createRealtime (
-  { publisher, connections, registry, control }: Core, { presence, sessions }: Backend, observer: Observer
+  { publisher, connections, listeners, streams, registry, control }: Core, { presence, sessions }: Backend, observer: Observer
 ): Realtime {
   return {
     connections: { [Symbol.iterator]: () => connections[Symbol.iterator]() },
@@ -37,6 +41,8 @@ export function createRealtime (
     ...publishCalls(publisher, observer),
     ...presenceCalls(presence, observer),
     ...controlCalls(control, observer),
+    ...listenCalls(listeners, observer),
+    ...streamCalls(streams, observer),
     info: guarded(observer, 'info', () => registry.list())
   }
 }

@@ -2,7 +2,7 @@ import type { Hub } from '../hub/hub.ts'
 import { Subscription } from '../hub/subscription.ts'
 import type { Broker } from '../model/broker.ts'
 import { checkFields } from '../model/arguments.ts'
-import { checkChannel } from '../model/channel-rules.ts'
+import { checkChannel, startOf } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import type { SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import { ConnectionClosedError, InvalidArgumentError } from '../model/errors.ts'
@@ -67,11 +67,12 @@ export class Subscriptions {
   async join (connection: Connection, subscription: Subscription): Promise<void> {
     if (!connection.open) throw new ConnectionClosedError(connection.id)
     const { channel, since } = subscription
-    const { history, presence } = this.#namespaces.rules(channel)
+    const rules = this.#namespaces.rules(channel)
+    const { history, presence } = rules
     connection.addSubscription(subscription)
     if (this.#removals.size > 0) this.#removals.delete(removalKey(channel, connection.id))
     try {
-      const reads = since !== undefined || connection.session.positioned || history?.recover === 'cache'
+      const reads = since !== undefined || connection.session.positioned || startOf(rules) !== 'missed'
       await this.#hub.join(subscription, history !== undefined && reads)
       if (presence && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
       if (!connection.open) throw new ConnectionClosedError(connection.id)

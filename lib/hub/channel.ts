@@ -1,8 +1,10 @@
 import type { ChannelListener } from '../model/broker.ts'
-import type { ChannelRules } from '../model/channel-rules.ts'
+import { startOf } from '../model/channel-rules.ts'
+import type { ChannelRules, Start } from '../model/channel-rules.ts'
 import type { Batch, Encoder, Frame } from '../model/encoder.ts'
 import type { Publication } from '../model/publication.ts'
 import type { HistoryReads } from './history-reads.ts'
+import type { HubListener } from './listener.ts'
 import type { Subscriber } from './subscriber.ts'
 import type { SubscribedChannel, Subscription } from './subscription.ts'
 
@@ -43,9 +45,11 @@ export class Channel implements ChannelListener, SubscribedChannel {
   ready: Promise<void> = Promise.resolve()
   /** undefined without history. */
   readonly reads: HistoryReads | undefined
-  readonly recoversNewest: boolean
+  readonly start: Start
   readonly subscriptions = new Set<Subscription>()
   readonly joining = new Set<Subscription>()
+  /** Handlers of the app; undefined while there is none. */
+  listeners: Set<HubListener> | undefined
   /** Unix time in milliseconds at which the last subscription left. */
   emptySince = 0
   /** Publications that slow subscribers did not get, because a later one took their place. */
@@ -61,14 +65,14 @@ export class Channel implements ChannelListener, SubscribedChannel {
   constructor (name: string, rules: ChannelRules, reads: HistoryReads | undefined, maxRecovery: number, observer: DeliveryObserver) {
     this.name = name
     this.reads = reads
-    this.recoversNewest = rules.history?.recover === 'cache'
+    this.start = startOf(rules)
     this.#batchDelay = rules.batchDelay
     this.#onlyLatest = rules.slow === 'latest'
     this.#maxRecovery = maxRecovery
     this.#observer = observer
   }
 
-  get empty (): boolean { return this.subscriptions.size === 0 && this.joining.size === 0 }
+  get empty (): boolean { return this.subscriptions.size === 0 && this.joining.size === 0 && this.listeners === undefined }
 
   admit (subscription: Subscription): void {
     this.joining.delete(subscription)
@@ -82,12 +86,23 @@ export class Channel implements ChannelListener, SubscribedChannel {
     if (this.empty) this.emptySince = Date.now()
   }
 
+  addListener (listener: HubListener): void {
+    this.listeners ??= new Set()
+    this.listeners.add(listener)
+  }
+
+  removeListener (listener: HubListener): void {
+    if (this.listeners?.delete(listener) && this.listeners.size === 0) this.listeners = undefined
+    if (this.empty) this.emptySince = Date.now()
+  }
+
   /** What arrives in one turn of the event loop, or within the batch delay, leaves together. */
   deliver (publication: Publication): void {
     if (publication.kind === 'join' || publication.kind === 'leave') {
       this.#sendEvent(publication)
     } else {
       for (const subscription of this.joining) subscription.buffer(publication)
+      if (this.listeners !== undefined) for (const listener of this.listeners) listener.push(publication)
       if (this.#pending === undefined) {
         this.#pending = { publications: [], bytes: 0, frames: [], batches: [], excluded: undefined }
         if (this.#batchDelay > 0) this.#timer = setTimeout(makeDue, this.#batchDelay, this).unref()
@@ -126,8 +141,9 @@ export class Channel implements ChannelListener, SubscribedChannel {
     if (this.#pending !== undefined) this.#sendRest(subscription, this.#pending)
   }
 
-  /** False while a subscriber's send buffer is over half its limit. */
+  /** False while a subscriber's send buffer is over half its limit, or a handler of the app is too slow. */
   canAccept (): boolean {
+    if (this.listeners !== undefined) for (const listener of this.listeners) if (!listener.canAccept()) return false
     if (this.#pending !== undefined) return true // less than a batch waits
     for (const { subscriber } of this.subscriptions) {
       subscriber.flush()

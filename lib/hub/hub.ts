@@ -1,8 +1,11 @@
 import type { Broker } from '../model/broker.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
+import type { Position } from '../model/publication.ts'
 import { Channel } from './channel.ts'
 import type { DeliveryObserver } from './channel.ts'
 import { HistoryReads } from './history-reads.ts'
+import { HubListener } from './listener.ts'
+import type { ListenerOwner } from './listener.ts'
 import type { Subscription } from './subscription.ts'
 
 /** Milliseconds that an empty channel stays subscribed: a client that reloads its page comes back to it. */
@@ -29,7 +32,7 @@ export class Hub {
     this.#observer = observer
   }
 
-  /** Channels with a subscription on this instance. */
+  /** Channels with a subscription or a listener on this instance. */
   get channels (): number { return this.#sum(channel => channel.empty ? 0 : 1) }
 
   /** Subscriptions that are live. */
@@ -53,10 +56,38 @@ export class Hub {
 
   /** Reads the position of a channel that the subscription has joined, and what was published after its `since`. */
   async read (subscription: Subscription): Promise<void> {
-    const reads = this.#channels.get(subscription.channel)?.reads
-    if (reads === undefined) return
-    subscription.read(await reads.after(subscription.since?.offset ?? Infinity))
-    if (subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
+    const channel = this.#channels.get(subscription.channel)
+    if (channel?.reads === undefined) return
+    subscription.read(await channel.reads.after(subscription.readsAfter))
+    // Of streams less is sent than was read.
+    if (channel.start !== 'streams' && subscription.recoveryBytes > this.#maxRecovery) subscription.giveUpRecovery()
+  }
+
+  /**
+   * Hands publications of a channel to the app, after `since` or from now on. If it rejects, nothing is handed over.
+   * @throws FST_CRWS_UNRECOVERABLE_POSITION if the history no longer has everything after `since`
+   */
+  async listen (name: string, since: Position | undefined, owner: ListenerOwner): Promise<HubListener> {
+    const channel = this.#enter(name)
+    const read = channel.reads && ((after: Position | undefined, limit: number) => {
+      return this.#broker.history(name, { limit, since: after, maxBytes: this.#maxRecovery })
+    })
+    const listener = new HubListener(name, owner, this.#maxRecovery, read)
+    channel.addListener(listener)
+    try {
+      await channel.ready
+      await listener.start(since)
+    } catch (error) {
+      channel.removeListener(listener)
+      throw error
+    }
+    return listener
+  }
+
+  /** Resolves when the handler that is running has ended. */
+  async unlisten (listener: HubListener): Promise<void> {
+    this.#channels.get(listener.channel)?.removeListener(listener)
+    await listener.stop()
   }
 
   /** Unsubscribes the broker from channels that have been empty for a while. */

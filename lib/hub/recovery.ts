@@ -1,5 +1,6 @@
 import type { History } from '../model/broker.ts'
 import type { Position, Publication } from '../model/publication.ts'
+import { joinStreams, wholeStreams } from '../model/stream-part.ts'
 
 /** Result of a subscribe: missed publications, live ones, and the position to continue from. */
 export interface Recovery extends Position {
@@ -27,6 +28,19 @@ export function recover (since: Position | undefined, history: History, live: Pu
   const missed = history.publications.filter(({ offset }) => offset > since.offset)
   const complete = follows(missed, since.offset, epoch) && (missed.at(-1)?.offset ?? since.offset) === history.offset
   return complete ? { recovered: true, missed: [...missed, ...fresh], live: [], offset: since.offset, epoch } : top
+}
+
+/**
+ * Gives a subscriber of a channel with streams each stream in one publication: with the parts that it has missed, or,
+ * if it does not recover, with the whole text so far. The last one has the offset up to which the subscriber knows all
+ * of the history, so that it continues from there.
+ */
+export function withStreams (recovery: Recovery, history: History): Recovery {
+  if (recovery.recovered) return { ...recovery, missed: joinStreams(recovery.missed), top: topOf(recovery) }
+  const live = wholeStreams(history.publications, recovery.live)
+  const last = live.at(-1)
+  if (last !== undefined && last.offset < recovery.offset) live[live.length - 1] = { ...last, offset: recovery.offset }
+  return { ...recovery, live, top: topOf(recovery) }
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { History } from '../model/broker.ts'
+import type { Start } from '../model/channel-rules.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { recover, recoverNewest, topOf, without } from './recovery.ts'
+import { recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -9,8 +10,7 @@ const FRAMING_BYTES = 32
 
 /** What a subscription needs of its channel. */
 export interface SubscribedChannel {
-  /** True if a new subscriber gets the newest publication, and no others of the history. */
-  readonly recoversNewest: boolean
+  readonly start: Start
   /** From now on the subscription receives what is published. */
   admit (subscription: Subscription): void
   remove (subscription: Subscription): void
@@ -78,9 +78,14 @@ export class Subscription {
     this.#history = history
   }
 
+  /** The history is read after this offset. Infinity: only the position is read. */
+  get readsAfter (): number {
+    return this.#joined === undefined || this.#joined.start === 'missed' ? this.since?.offset ?? Infinity : 0
+  }
+
   /** Bytes of the publications that it would recover. */
   get recoveryBytes (): number {
-    const after = this.#joined?.recoversNewest ? 0 : this.since?.offset ?? Infinity
+    const after = this.readsAfter
     const missed = this.#history?.publications.filter(({ offset }) => offset > after) ?? []
     return missed.reduce((sum, publication) => sum + bytesOf(publication), 0)
   }
@@ -112,8 +117,9 @@ export class Subscription {
     this.#joined?.admit(this)
     const { id } = this.subscriber
     if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
-    recovery?.live.push(...buffered.filter(({ offset }) => offset === 0))
-    return recovery && (this.#joined?.recoversNewest ? recovery : without(recovery, id))
+    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
+    started?.live.push(...buffered.filter(({ offset }) => offset === 0))
+    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
   }
 
   /**
@@ -129,7 +135,7 @@ export class Subscription {
   }
 
   #recover (history: History, live: Publication[]): Recovery | undefined {
-    return (this.#joined?.recoversNewest ? recoverNewest : recover)(this.since, history, live)
+    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, live)
   }
 
   /** Sends what is pending in its channel, ahead of a message that must come after it. */

@@ -2,6 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { WebSocket } from 'ws'
 import { closeCodes } from '../model/close-codes.ts'
 import type { Connections } from '../core/connections.ts'
+import type { Listeners } from '../core/listeners.ts'
+import type { Streams } from '../core/streams.ts'
 import type { Observer } from '../observability/observer.ts'
 import { settledWithin } from '../util/timeout.ts'
 
@@ -27,6 +29,8 @@ export interface DrainBudget {
 /** Closes all connections within a time budget, spread over it so that the clients do not return all at once. */
 export class Drain {
   readonly #connections: Connections
+  readonly #listeners: Listeners
+  readonly #streams: Streams
   readonly #observer: Observer
   readonly #others: () => ReadonlySet<WebSocket> | undefined
   #done: Promise<void> | undefined
@@ -34,8 +38,12 @@ export class Drain {
   #deadline = 0
 
   /** `others`: WebSockets of the app's own routes, which would keep the server open. undefined if it tracks none. */
-  constructor (connections: Connections, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined) {
+  constructor (
+    connections: Connections, listeners: Listeners, streams: Streams, observer: Observer, others: () => ReadonlySet<WebSocket> | undefined
+  ) {
     this.#connections = connections
+    this.#listeners = listeners
+    this.#streams = streams
     this.#observer = observer
     this.#others = others
   }
@@ -69,7 +77,9 @@ export class Drain {
     const silent = connections.size
     for (const connection of connections) connection.terminate('drain')
     await this.#until(() => connections.size === 0, startedAt + settleBy) // sockets report their end a moment later
-    await settledWithin(this.#connections.settled(), startedAt + settleBy - Date.now())
+    await settledWithin(this.#streams.ended(), startedAt + terminateBy - Date.now())
+    const rest = [this.#connections.settled(), this.#listeners.close(), this.#streams.close()]
+    await settledWithin(Promise.all(rest), startedAt + settleBy - Date.now())
     this.#observer.drained(total, silent, Date.now() - startedAt)
   }
 

@@ -23,6 +23,7 @@ export interface ChannelRules {
   readonly batchDelay: number
   readonly slow: 'close' | 'latest'
   readonly schema: Schema | undefined
+  readonly stream: boolean
 }
 
 /** Rules of a namespace without rules: nothing is kept, SDK clients may do nothing. The app's own calls are allowed. */
@@ -36,8 +37,20 @@ export const noRules: ChannelRules = Object.freeze({
   token: false,
   batchDelay: 0,
   slow: 'close',
-  schema: undefined
+  schema: undefined,
+  stream: false
 })
+
+/**
+ * What of the history a subscriber starts with: what it has missed since its position, the newest publication, or each
+ * stream in one publication.
+ */
+export type Start = 'missed' | 'newest' | 'streams'
+
+export function startOf ({ stream, history }: ChannelRules): Start {
+  if (stream) return 'streams'
+  return history?.recover === 'cache' ? 'newest' : 'missed'
+}
 
 /** Maximum length of a channel's name in bytes, as in the Centrifugal protocol. */
 const MAX_CHANNEL_BYTES = 255

@@ -87,6 +87,12 @@ export const MessageTooLargeError = createError<[number, number]>(
   'FST_CRWS_MESSAGE_TOO_LARGE',
   'A message to connections has %d bytes, at most %d are allowed. Publish it to a channel, which has no such limit', 413, RangeError
 )
+/** When the app calls something that outlasts the call, such as `listen`, and is shutting down. */
+export const ClosingError = createError<[string]>('FST_CRWS_CLOSING', 'This app is shutting down, so %s starts nothing. Another instance can', 503)
+/** When the text of a stream has more bytes than it may have. The stream ends there. */
+export const StreamTooLongError = createError<[string, number]>(
+  'FST_CRWS_STREAM_TOO_LONG', 'Stream %s has more than %d bytes, its maximum. It ends here: continue in another stream', 413
+)
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
   'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError
@@ -97,6 +103,11 @@ export const ConnectionClosedError = createError<[string]>('FST_CRWS_CONNECTION_
 export const UnrecoverablePositionError = createError<[string]>(
   'FST_CRWS_UNRECOVERABLE_POSITION',
   'The epoch of channel %s has changed, so earlier positions are void. Read its history again without since', 416
+)
+/** When the history no longer has everything after the `since` of `listen`. */
+export const PositionGoneError = createError<[string]>(
+  'FST_CRWS_UNRECOVERABLE_POSITION',
+  'The history of channel %s no longer has everything after since. Listen without since, and read anew what you keep', 416
 )
 
 /** When a snapshot of `onSubscribe` would have a gap. The client asks again, and `onSubscribe` reads a newer one. */

@@ -6,6 +6,7 @@ export const logEvents = {
   'connection.rejected': 'warn',
   'connection.slow': 'warn',
   'connection.failed': 'error',
+  'listener.failed': 'error',
   'authenticate.failed': 'error',
   'command.refused': 'debug',
   'token.refused': 'debug',

@@ -114,6 +114,11 @@ export class Logs {
     this.#writeWithError('connection.failed', fields, `${handler} failed: ${describe(err)}`)
   }
 
+  /** A handler of `listen` threw. The entry has its stack. */
+  listenerFailed (channel: string, err: unknown): void {
+    this.#writeWithError('listener.failed', { channel, err }, `The listener of channel ${channel} failed: ${describe(err)}`)
+  }
+
   /** `authenticate` has a bug, or something it needs is down. The entry has its stack. */
   authenticateFailed (request: FastifyRequest, err: unknown): void {
     const fields = { reqId: request.id, path: request.url.split('?', 1)[0], err, [requestTrace]: this.traceOf(request) }

@@ -34,6 +34,8 @@ export class Observer {
   readonly messages: boolean
   /** Texts of the failures of `authenticate`. */
   readonly #failures = new RecentTexts()
+  /** Texts of the failures of listeners, and channels in which listeners were too slow. */
+  readonly #listenerFailures = new RecentTexts()
   /** Unix time in ms since which Redis is down; 0: it never was. */
   #downSince = 0
 
@@ -170,6 +172,17 @@ export class Observer {
   missed (channel: string, count: number, reason: string): void {
     this.#metrics.missed(count)
     this.#logs.missed(channel, count, reason)
+  }
+
+  /** A listener of the app threw. It is logged once a minute for each text: every publication may cause it. */
+  listenerFailed (channel: string, error: unknown): void {
+    if (this.#listenerFailures.isNew(`failed: ${describe(error)}`, Date.now())) this.#logs.listenerFailed(channel, readable(error))
+  }
+
+  /** Publications are lost for one listener, which is too slow. All are counted; a channel is logged once a minute. */
+  listenerMissed (channel: string, count: number, reason: string): void {
+    this.#metrics.missed(count)
+    if (this.#listenerFailures.isNew(`missed: ${channel}`, Date.now())) this.#logs.missed(channel, count, reason)
   }
 
   /** Commands from other instances are lost for good. They are no publications of the app, so no metric counts them. */

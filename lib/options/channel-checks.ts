@@ -3,7 +3,7 @@ import type { ChannelRules } from '../model/channel-rules.ts'
 import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject } from './checks.ts'
 import type { Check } from './checks.ts'
 import { limit } from './limit-checks.ts'
-import { Problems } from './problems.ts'
+import { invalidOption, Problems } from './problems.ts'
 import { schema } from './schema-checks.ts'
 
 /** Milliseconds. An SDK waits five seconds for a reply. */
@@ -25,8 +25,22 @@ const channelRules: Check<ChannelRules> = fields({
   token: boolean,
   batchDelay: duration(0, MAX_BATCH_DELAY),
   slow: literal('close', 'latest'),
-  schema: schema as Check<ChannelRules['schema']>
+  schema: schema as Check<ChannelRules['schema']>,
+  stream: boolean
 }, noRules)
+
+/** Of half the history, one publication has the whole text of a stream: with less, each would have it. */
+const MIN_STREAM_HISTORY = 20
+
+/** A late subscriber finds a stream in the history, and needs each part of it. */
+function checkStream ({ stream, history, slow }: ChannelRules, name: string): void {
+  if (!stream) return
+  const allowed = `false, or true with history of at least ${MIN_STREAM_HISTORY} publications, such as { size: 100, ttl: '10m' }`
+  if (history === undefined) throw invalidOption(`${name}.stream`, 'true without history', allowed)
+  if (history.size < MIN_STREAM_HISTORY) throw invalidOption(`${name}.stream`, `true with history of ${history.size}`, allowed)
+  if (history.recover === 'cache') throw invalidOption(`${name}.stream`, "true with history.recover: 'cache'", "false, or history.recover: 'stream'")
+  if (slow === 'latest') throw invalidOption(`${name}.stream`, "true with slow: 'latest', which leaves out parts", "false, or slow: 'close'")
+}
 
 /** Checks the option `channels`. */
 export const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
@@ -37,7 +51,9 @@ export const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) 
     if (rules === undefined) continue
     problems.attempt(() => {
       if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the part of a channel before the first ':'")
-      resolved.set(namespace, channelRules(rules, `${name}.${namespace}`))
+      const checked = channelRules(rules, `${name}.${namespace}`)
+      checkStream(checked, `${name}.${namespace}`)
+      resolved.set(namespace, checked)
     })
   }
   problems.throwIfAny()

@@ -93,4 +93,10 @@ export interface ChannelOptions<Data = unknown> {
    * @default undefined (any data)
    */
   schema?: Schema | undefined
+  /**
+   * Whether `app.realtime.stream` may publish here. A client that subscribes gets the text so far of each stream in one
+   * publication. Needs `history` with a size of at least 20, and not `slow: 'latest'`.
+   * @default false
+   */
+  stream?: boolean | undefined
 }

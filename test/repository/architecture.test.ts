@@ -12,6 +12,9 @@ const DOORS: Record<string, string[]> = {
     'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'schema.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'unsubscribe-codes.ts'
   ],
   util: ['deadlines.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
+    'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'error-replies.ts', 'errors.ts', 'presence.ts',
+    'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'stream-part.ts', 'unsubscribe-codes.ts'
+  util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts', 'wake.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
     'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
@@ -25,6 +28,7 @@ const DOORS: Record<string, string[]> = {
   observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
   core: [
     'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts', 'instance-registry.ts', 'methods.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
+    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'listeners.ts', 'methods.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'streams.ts', 'subscriptions.ts'
   ],
   lifecycle: ['availability.ts']
 }

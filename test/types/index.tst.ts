@@ -187,6 +187,9 @@ test('a test fakes a connection and realtime without a cast', () => {
   const realtime: Realtime = {
     connections: [connection],
     sessions: { get: async () => undefined, set: async () => {}, delete: async () => {} },
+    listen: async channel => ({ channel, stop: async () => {} }),
+    stream: async () => ({ id: '1', text: '', end: 'done', offset: 1, epoch: 'e' }),
+    stopStream: async () => {},
     publish: async () => ({}),
     broadcast: async () => [],
     history: async () => ({ publications: [], offset: 0, epoch: '' }),

@@ -1,0 +1,165 @@
+import { randomUUID } from 'node:crypto'
+import { inspect } from 'node:util'
+import { checkFields } from '../model/arguments.ts'
+import type { HistorySettings } from '../model/broker.ts'
+import { checkChannel } from '../model/channel-rules.ts'
+import type { ChannelNamespaces } from '../model/channel-rules.ts'
+import { ClosingError, InvalidArgumentError } from '../model/errors.ts'
+import { encodePayload } from '../model/publication.ts'
+import { joinParts, partOf, tagsOf } from '../model/stream-part.ts'
+import type { StreamPart } from '../model/stream-part.ts'
+import type { Observer } from '../observability/observer.ts'
+import { milliseconds } from '../options/checks.ts'
+import type { Control } from './control.ts'
+import { guarded } from './guard.ts'
+import type { Publisher } from './publisher.ts'
+import type { StreamOptions, StreamResult, StreamSource, TokenStream } from './token-stream.ts'
+
+/** Streams of text, such as the answers of a language model. */
+export interface StreamCalls {
+  /**
+   * Publishes the text of a source in parts as it comes. The namespace has the rule `stream: true`. Resolves when the
+   * end is published. While Redis is down the text waits, for up to five minutes.
+   * @param source The chunks of the text: an async iterable of strings, or a function that returns one.
+   * @throws what the source throws; FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_CLOSING,
+   * FST_CRWS_STREAM_TOO_LONG, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
+  stream (channel: string, source: StreamSource, options?: StreamOptions): Promise<StreamResult>
+  /**
+   * Stops a stream, or all streams of a channel, on whichever instance. Resolves when the command is stored. Does
+   * nothing if there is none.
+   * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER,
+   * FST_CRWS_REDIS_REFUSED
+   */
+  stopStream (channel: string, id?: string): Promise<void>
+}
+
+const FIELDS: readonly (keyof StreamOptions)[] = ['id', 'signal', 'batchDelay', 'resume']
+const BATCH_DELAY = 50
+const MAX_BATCH_DELAY = 1_000
+const MAX_ID = 64
+/** Bytes of a text at most. The last part of a stream has all of it. */
+const MAX_BYTES = 131_072
+/** Milliseconds by which clocks of instances may differ. */
+const CLOCK_SKEW = 1_000
+
+interface Running {
+  readonly channel: string
+  readonly id: string
+  readonly stream: TokenStream
+  readonly ended: Promise<unknown>
+}
+
+/** Checked options. */
+interface Checked {
+  readonly id: string
+  readonly signal: AbortSignal | undefined
+  readonly batchDelay: number
+  readonly resume: boolean
+  readonly history: HistorySettings
+}
+
+/** The streams that this instance publishes. */
+export class Streams {
+  readonly #publisher: Publisher
+  readonly #control: Control
+  readonly #namespaces: ChannelNamespaces
+  readonly #maxBytes: number
+  readonly #running = new Set<Running>()
+  #closing = false
+
+  constructor (publisher: Publisher, control: Control, namespaces: ChannelNamespaces, maxBufferedBytes: number) {
+    this.#publisher = publisher
+    this.#control = control
+    this.#namespaces = namespaces
+    this.#maxBytes = Math.min(MAX_BYTES, Math.floor(maxBufferedBytes / 4))
+    control.carry('stopStream', ({ channel, id, at }) => {
+      for (const running of this.#running) {
+        const meant = running.channel === channel && (id === undefined || running.id === id)
+        // An instance that had lost Redis gets the command late, when it may publish another stream.
+        if (meant && running.stream.startedAt <= at + CLOCK_SKEW) running.stream.stop('stopped')
+      }
+    })
+  }
+
+  async start (channel: string, source: StreamSource, options: StreamOptions = {}): Promise<StreamResult> {
+    const { id, signal, batchDelay, resume, history } = this.#check(channel, source, options)
+    const text = resume ? await this.#textOf(channel, id, history) : ''
+    const { TokenStream } = await import('./token-stream.ts') // only an app with streams pays for it
+    if (this.#closing) throw new ClosingError('stream')
+    for (const running of this.#running) {
+      if (running.channel === channel && running.id === id) throw new InvalidArgumentError('id', inspect(id), `another id: this instance publishes such a stream in channel ${channel}`)
+    }
+    const publish = (part: StreamPart) => this.#publisher.publish(channel, encodePayload(part), { tags: tagsOf(id) })
+    const stream = new TokenStream({ id, batchDelay, history, maxBytes: this.#maxBytes, text, publish })
+    const stop = () => stream.stop('stopped')
+    const ended = stream.run(source)
+    const running = { channel, id, stream, ended }
+    this.#running.add(running)
+    if (signal?.aborted) stop()
+    signal?.addEventListener('abort', stop, { once: true })
+    return ended.finally(() => {
+      signal?.removeEventListener('abort', stop)
+      this.#running.delete(running)
+    })
+  }
+
+  async stop (channel: string, id: string | undefined): Promise<void> {
+    if (id !== undefined) checkId(id)
+    await this.#control.send({ type: 'stopStream', channel: checkChannel(channel), id, at: Date.now() })
+  }
+
+  /** Resolves when no stream is running. */
+  async ended (): Promise<void> {
+    await Promise.allSettled(Array.from(this.#running, ({ ended }) => ended))
+  }
+
+  /** Interrupts all streams, and starts no more. Resolves when their ends are published. */
+  async close (): Promise<void> {
+    this.#closing = true
+    for (const { stream } of this.#running) stream.stop('interrupted')
+    await this.ended()
+  }
+
+  async #textOf (channel: string, id: string, { size }: HistorySettings): Promise<string> {
+    const { publications } = await this.#publisher.read(channel, { limit: size })
+    const parts = publications.map(partOf).filter(part => part?.stream === id) as StreamPart[]
+    const whole = parts.reduce<StreamPart | undefined>(joinParts, undefined)
+    return whole?.from === 0 ? whole.text : ''
+  }
+
+  #check (channel: string, source: StreamSource, options: StreamOptions): Checked {
+    const { stream, history } = this.#namespaces.rules(checkChannel(channel))
+    if (!stream || history === undefined) throw new InvalidArgumentError('channel', inspect(channel), 'a channel of a namespace with the rule stream: true')
+    const allowed = 'an async iterable of strings, or a function that returns one'
+    if (typeof source !== 'function' && !isIterable(source)) throw new InvalidArgumentError('source', inspect(source), allowed)
+    checkFields('options of stream', options, FIELDS)
+    const { id = randomUUID(), signal, batchDelay = BATCH_DELAY, resume = false } = options
+    checkId(id)
+    if (signal !== undefined && !(signal instanceof AbortSignal)) throw new InvalidArgumentError('signal', inspect(signal), 'an AbortSignal')
+    const delay = milliseconds(batchDelay)
+    if (delay === undefined || delay < 0 || delay > MAX_BATCH_DELAY) {
+      throw new InvalidArgumentError('batchDelay', inspect(batchDelay), `a duration of at most ${MAX_BATCH_DELAY} ms, such as 50 or '50ms'`)
+    }
+    if (typeof resume !== 'boolean') throw new InvalidArgumentError('resume', inspect(resume), 'true or false')
+    if (resume && options.id === undefined) throw new InvalidArgumentError('id', 'undefined', 'the id of the stream to resume')
+    return { id, signal, batchDelay: delay, resume, history }
+  }
+}
+
+/** A string is an iterable too, of its characters: nobody means that. */
+function isIterable (source: unknown): boolean {
+  return typeof source === 'object' && source !== null && (Symbol.asyncIterator in source || Symbol.iterator in source)
+}
+
+function checkId (id: string): void {
+  if (typeof id === 'string' && id !== '' && id.length <= MAX_ID && id.isWellFormed()) return
+  throw new InvalidArgumentError('id', inspect(id), `a string of 1 to ${MAX_ID} characters`)
+}
+
+export function streamCalls (streams: Streams, observer: Observer): StreamCalls {
+  return {
+    stream: guarded(observer, 'stream', (channel, source, options) => streams.start(channel, source, options)),
+    stopStream: guarded(observer, 'stopStream', (channel, id) => streams.stop(channel, id))
+  }
+}

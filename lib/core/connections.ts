@@ -40,6 +40,14 @@ export class Connections implements ConnectionOwner<Connection> {
 
   get (id: string): Connection | undefined { return this.#byId.get(id) }
 
+  /** True if the user has a connection here. */
+  has (user: string): boolean { return this.#byUser.has(user) }
+
+  /** The users who are here, each with the number of connections. */
+  * users (): IterableIterator<[user: string, connections: number]> {
+    for (const [user, { size }] of this.#byUser) yield [user, size]
+  }
+
   of (user: string): Connection[] { return Array.from(this.#byUser.get(user) ?? []) }
 
   /** Takes a socket right after its upgrade. Synchronous up to the listeners, so that no message is missed. */

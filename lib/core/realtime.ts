@@ -4,6 +4,8 @@ import type { Observer } from '../observability/observer.ts'
 import { controlCalls } from './control-calls.ts'
 import type { ControlCalls } from './control-calls.ts'
 import type { Core } from './core.ts'
+import { directoryCalls } from './directory.ts'
+import type { DirectoryCalls } from './directory.ts'
 import { guarded } from './guard.ts'
 import type { InstanceInfo } from './instance-registry.ts'
 import { presenceCalls } from './presence-calls.ts'
@@ -14,7 +16,7 @@ import { sessionCalls } from './session-calls.ts'
 import type { Sessions } from './session-calls.ts'
 
 /** `app.realtime`: channels, users and connections, on all instances. */
-export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls {
+export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, DirectoryCalls {
   /** The connections of this instance. */
   readonly connections: Iterable<Connection>
   /** State of a user that every instance sees. */
@@ -29,7 +31,7 @@ export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls {
 
 /** Puts the calls of `app.realtime` together from the parts that carry them out. */
 export function createRealtime (
-  { publisher, connections, registry, control }: Core, { presence, sessions }: Backend, observer: Observer
+  { publisher, connections, registry, control, survey }: Core, { presence, sessions }: Backend, observer: Observer
 ): Realtime {
   return {
     connections: { [Symbol.iterator]: () => connections[Symbol.iterator]() },
@@ -37,6 +39,7 @@ export function createRealtime (
     ...publishCalls(publisher, observer),
     ...presenceCalls(presence, observer),
     ...controlCalls(control, observer),
+    ...directoryCalls(connections, survey, observer),
     info: guarded(observer, 'info', () => registry.list())
   }
 }

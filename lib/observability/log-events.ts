@@ -21,6 +21,8 @@ export const logEvents = {
   'keys.restored': 'info',
   'control.failed': 'warn',
   'call.failed': 'warn',
+  'survey.incomplete': 'warn',
+  'handler.failed': 'error',
   hint: 'warn',
   'message.received': 'info',
   'message.sent': 'info',

@@ -14,7 +14,8 @@ const double: Question<number, number> = { name: 'double', isAnswer: value => ty
 const redis = await startRedis(t)
 
 /** Instances that all double a number. */
-async function startAll (t: Test, count: number, options: Options = { redis: redis.url, keyPrefix: randomPrefix() }): Promise<CoreInstance[]> {
+async function startAll (t: Test, count: number, given?: Options): Promise<CoreInstance[]> {
+  const options = given ?? { redis: redis.url, keyPrefix: randomPrefix() }
   const instances = await Promise.all(Array.from({ length: count }, () => startCore(t, options)))
   for (const { core } of instances) core.survey.answer(double, number => number * 2)
   return instances

@@ -7,6 +7,7 @@ import { Connections } from './connections.ts'
 import { Control } from './control.ts'
 import { InstanceRegistry } from './instance-registry.ts'
 import { Methods } from './methods.ts'
+import { Occupancies } from './occupancy.ts'
 import { Permissions } from './permissions.ts'
 import { Publisher } from './publisher.ts'
 import { Subscriptions } from './subscriptions.ts'
@@ -23,20 +24,23 @@ export interface Core {
   readonly registry: InstanceRegistry
   readonly control: Control
   readonly survey: Survey
+  readonly occupancies: Occupancies
 }
 
 /** @param instance The id of this instance. */
 export function createCore (
-  instance: string, { broker, presence }: Backend, namespaces: ChannelNamespaces, options: ResolvedOptions, observer: Observer
+  instance: string, backend: Backend, namespaces: ChannelNamespaces, options: ResolvedOptions, observer: Observer
 ): Core {
+  const { broker, presence } = backend
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2, observer)
   const publisher = new Publisher(instance, broker, namespaces, observer)
   const methods = new Methods(options.methods)
   const permissions = new Permissions(namespaces, options)
-  const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces)
-  const connections = new Connections(options, subscriptions, observer)
+  const occupancies = new Occupancies(instance, backend, options, observer)
+  const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces, occupancies.channels)
+  const connections = new Connections(options, subscriptions, observer, occupancies.users)
   const registry = new InstanceRegistry(instance, connections, hub, presence)
   const control = new Control(instance, broker, connections, observer)
   const survey = new Survey(instance, broker, control, registry, observer)
-  return { hub, publisher, methods, permissions, subscriptions, connections, registry, control, survey }
+  return { hub, publisher, methods, permissions, subscriptions, connections, registry, control, survey, occupancies }
 }

@@ -39,7 +39,7 @@ export async function startCore (t: Test, given: Options): Promise<CoreInstance>
   const core = createCore(id, backend, namespaces, options, observer)
   const crash = () => backend.broker.close()
   t.teardown(crash)
-  await backend.broker.start(new BrokerEvents(core.connections, core.subscriptions, core.control, observer))
+  await backend.broker.start(new BrokerEvents(core.connections, core.subscriptions, core.control, core.occupancies, observer))
   await Promise.all([core.control.listen(), core.registry.record()])
   return { id, core, backend, entries, crash }
 }

@@ -11,8 +11,11 @@ import type { RedisScript } from './scripts.ts'
 const SHARDS = 8
 /** Milliseconds that all is kept without an instance. What is due is told by the instance that comes next. */
 const KEEP = 86_400_000
-/** Milliseconds that grace periods may end apart and still be looked at together. */
-const SLOT = 250
+/** Milliseconds that grace periods may end apart and still be looked at together: at least, and as a share of one. */
+const MIN_SLOT = 250
+const SLOT_SHARE = 1 / 40
+/** Milliseconds of grace at least where Redis has lost its data: until all instances have entered again what they hold. */
+const MIN_GRACE_AFTER_LOSS = 5_000
 
 /** One slot of a kind, as this instance knows it. */
 interface Shard {
@@ -98,11 +101,11 @@ export class RedisOccupancy implements Occupancy {
     }))
   }
 
-  async #leave (shard: Shard, subjects: readonly string[]): Promise<void> {
+  async #leave (shard: Shard, subjects: readonly string[], gracePeriod = this.#settings.gracePeriod): Promise<void> {
     await Promise.all(parts(subjects).map(async part => {
-      const [, , last] = await this.#renew(shard, leaveSubjects, part) as [string, number, number]
+      const [, , last] = await this.#renew(shard, leaveSubjects, part, gracePeriod) as [string, number, number]
       for (const subject of part) shard.entered.delete(subject)
-      if (last > 0) this.#lookLater(shard)
+      if (last > 0) this.#lookLater(shard, gracePeriod)
     }))
   }
 
@@ -135,14 +138,15 @@ export class RedisOccupancy implements Occupancy {
     const gone = [...stored.keys(), ...emptied ? shard.entered : []].filter(subject => !holds.has(subject))
     // Where the data was lost, it is not known any more that they are occupied, and they would never become vacant.
     const forgotten = emptied ? gone : []
-    await Promise.all([this.#enter(shard, forgotten), this.#leave(shard, gone), this.#enter(shard, Array.from(holds))])
+    const grace = emptied ? Math.max(this.#settings.gracePeriod, MIN_GRACE_AFTER_LOSS) : undefined
+    await Promise.all([this.#enter(shard, forgotten), this.#leave(shard, gone, grace), this.#enter(shard, Array.from(holds))])
     if (emptied) shard.emptied = false
     if (reaped) shard.reaped = false
   }
 
   /** Runs a script that is a sign of life, too, and notices what has happened to the data. */
-  async #renew (shard: Shard, script: RedisScript, more: readonly string[]): Promise<unknown> {
-    const args = [...this.#args(), newEpoch(), ...more]
+  async #renew (shard: Shard, script: RedisScript, more: readonly string[], gracePeriod?: number): Promise<unknown> {
+    const args = [...this.#args(gracePeriod), newEpoch(), ...more]
     const reply = await runScript(this.#commands, script, this.#keysOf(shard, this.#settings.instance), args)
     const [epoch, lost] = reply as [string, number]
     if (shard.epoch !== undefined) {
@@ -153,13 +157,15 @@ export class RedisOccupancy implements Occupancy {
     return reply
   }
 
-  #lookLater ({ looks }: Shard): void {
-    const at = Math.ceil((Date.now() + this.#settings.gracePeriod) / SLOT) * SLOT
-    if (looks.at(-1) !== at) looks.push(at)
+  #lookLater ({ looks }: Shard, gracePeriod = this.#settings.gracePeriod): void {
+    const slot = Math.max(MIN_SLOT, gracePeriod * SLOT_SHARE)
+    const at = Math.ceil((Date.now() + gracePeriod) / slot) * slot
+    if (!looks.includes(at)) looks.push(at)
+    looks.sort((a, b) => a - b)
   }
 
-  #args (): string[] {
-    return [this.#settings.instance, String(OCCUPANCY_TTL), String(KEEP), String(this.#settings.gracePeriod)]
+  #args (gracePeriod = this.#settings.gracePeriod): string[] {
+    return [this.#settings.instance, String(OCCUPANCY_TTL), String(KEEP), String(gracePeriod)]
   }
 
   #keysOf ({ name }: Shard, instance: string): [string, ...string[]] {

@@ -244,10 +244,13 @@ t.test('closing an app tells the others, and waits for a handler that runs', asy
   const record = recorder()
   const { told, options, arrives } = record
   const settings = { ...options, redis: redis.url, keyPrefix: randomPrefix(), gracePeriod: 50 }
-  const slow = { ...settings, onUserOnline: async (user: string) => {
-    await new Promise(resolve => { setTimeout(resolve, 100) })
-    told.push(`slowly +@${user}`)
-  } }
+  const slow = {
+    ...settings,
+    onUserOnline: async (user: string) => {
+      await new Promise(resolve => { setTimeout(resolve, 100) })
+      told.push(`slowly +@${user}`)
+    }
+  }
   const [a] = await Promise.all([startApp(t, slow), startApp(t, settings)])
   await plain(t, a, 'ada')
   await until(() => a.app.realtime.isOnline('ada'), 'she is online')

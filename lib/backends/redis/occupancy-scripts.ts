@@ -33,7 +33,8 @@ end
 `
 
 /**
- * Gives a sign of life. `lost`: 1 if the instance had none for too long, or never. Others may have taken it for crashed.
+ * Gives a sign of life. `lost`: 1 if the instance had none for too long, or never, so that others may have taken it for
+ * crashed.
  * ARGV: instance, ttl, ms that keys are kept, grace period, epoch to begin with if there is none.
  */
 const RENEW = `${NOW}${KEYS_OF_SHARD}
@@ -111,8 +112,8 @@ return vacated
 `)
 
 /**
- * Takes at most ARGV[5] subjects from an instance that has crashed. \`held\` and \`instance\` are of that one. Returns how
- * many nobody holds any more, and 1 if there are more to take.
+ * Takes at most ARGV[5] subjects from an instance that has crashed: `held` and `instance` are of that one. Returns how
+ * many of them nobody holds any more, and 1 if there are more to take.
  */
 export const reapInstance = script(`${NOW}${KEYS_OF_SHARD}
 local crashed = false

@@ -14,7 +14,7 @@ const KEEP = 86_400_000
 /** Milliseconds that grace periods may end apart and still be looked at together: at least, and as a share of one. */
 const MIN_SLOT = 250
 const SLOT_SHARE = 1 / 40
-/** Milliseconds of grace at least where Redis has lost its data: until all instances have entered again what they hold. */
+/** Milliseconds of grace at least where Redis has lost its data: all instances enter again what they hold meanwhile. */
 const MIN_GRACE_AFTER_LOSS = 5_000
 
 /** One slot of a kind, as this instance knows it. */
@@ -170,7 +170,8 @@ export class RedisOccupancy implements Occupancy {
 
   #keysOf ({ name }: Shard, instance: string): [string, ...string[]] {
     const keys = this.#keys
-    return [keys.occupancy(name), keys.occupancyDue(name), keys.occupancyLeases(name), keys.occupancyEpoch(name), keys.occupancyHeld(name, instance)]
+    const shared = [keys.occupancyDue(name), keys.occupancyLeases(name), keys.occupancyEpoch(name)]
+    return [keys.occupancy(name), ...shared, keys.occupancyHeld(name, instance)]
   }
 
   #byShard (subjects: readonly string[]): Map<Shard, string[]> {

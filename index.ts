@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto'
 import { createBackend } from './lib/backends/backend.ts'
 import { BrokerEvents } from './lib/core/broker-events.ts'
 import { createCore } from './lib/core/core.ts'
-import type { InstanceRegistry } from './lib/core/instance-registry.ts'
+import type { Core } from './lib/core/core.ts'
 import { createRealtime } from './lib/core/realtime.ts'
 import type { Realtime } from './lib/core/realtime.ts'
 import { traceRequests } from './lib/google/cloud-logging.ts'
@@ -74,10 +74,10 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const instance = randomBytes(6).toString('base64url')
   const observer = new Observer(instance, logs, metrics, tracing, hints)
   const core = createCore(instance, backend, namespaces, options, observer)
-  const { hub, publisher, methods, permissions, subscriptions, connections, registry, control } = core
+  const { hub, publisher, methods, permissions, subscriptions, connections, registry, control, occupancies } = core
   const drain = new Drain(connections, core.listeners, core.streams, observer, () => app.websocketServer.clients)
   const memory = new MemoryGuard(options.memoryLimit, observer)
-  const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, observer, memory)
+  const heartbeat = new Heartbeat(connections, subscriptions, hub, registry, control, occupancies, observer, memory)
   const availability = new Availability(connections, drain, memory, broker, control, kind, options.redisReadiness)
   const admission = new Admission(options, availability, observer)
   app.decorate('realtime', createRealtime(core, backend, observer))
@@ -99,7 +99,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
 
   const startBy = Date.now() + START_TIMEOUT
-  await broker.start(new BrokerEvents(connections, subscriptions, control, observer))
+  await broker.start(new BrokerEvents(connections, subscriptions, control, occupancies, observer))
   // Without Redis the app starts all the same; the heartbeat goes on with both.
   await settledWithin(Promise.all([control.listen(), registry.record()]), startBy - Date.now())
   metrics.observe({ connections, hub, broker, limit: options.maxConnections })
@@ -111,7 +111,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   addShutdown(app, shutdown, drain, {
     refuseUpgrades: () => routes.refuseUpgrades(),
     flush: budget => Promise.all([telemetry.close(budget), logs.close()]),
-    release: () => release(heartbeat, metrics, registry, broker)
+    release: () => release(heartbeat, metrics, core, broker)
   })
 }
 
@@ -121,10 +121,11 @@ function addSdkRoute (routes: WebSocketRoutes, path: string, context: Context): 
   routes.add(path, (socket, request) => wantsProtobuf(socket, request) ? protobuf : json)
 }
 
-async function release (heartbeat: Heartbeat, metrics: Metrics, registry: InstanceRegistry, broker: Broker): Promise<void> {
+async function release (heartbeat: Heartbeat, metrics: Metrics, { registry, occupancies }: Core, broker: Broker): Promise<void> {
   heartbeat.stop()
   metrics.close()
-  await registry.remove().catch(() => {}) // fails while Redis is down; the record expires
+  // It fails while Redis is down; the record expires.
+  await Promise.all([registry.remove().catch(() => {}), occupancies.close()])
   await broker.close()
 }
 
@@ -178,6 +179,7 @@ export type { Realtime } from './lib/core/realtime.ts'
 export type { Listener } from './lib/core/listeners.ts'
 export type { Sessions } from './lib/core/session-calls.ts'
 export type { ChannelHistory, HistoryOptions, PublishedData, PublishOptions } from './lib/core/publisher.ts'
+export type { ListOptions, OccupiedChannel, OnlineUser } from './lib/core/directory.ts'
 export type { InstanceInfo } from './lib/core/instance-registry.ts'
 export type { StreamEnd, StreamPart } from './lib/model/stream-part.ts'
 export type { StreamOptions, StreamResult, StreamSource } from './lib/core/token-stream.ts'

@@ -1,8 +1,10 @@
 import type { Broker } from '../model/broker.ts'
 import { MemoryBroker } from './memory/broker.ts'
+import { MemoryOccupancy, SharedOccupancy } from './memory/occupancy.ts'
 import { MemoryPresence } from './memory/presence.ts'
 import { MemorySessions } from './memory/sessions.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
+import type { Occupancy, OccupancyListener, OccupancySettings } from '../model/occupancy.ts'
 import type { Presence } from '../model/presence.ts'
 import { createRateLimitStore } from './redis/rate-limit-store.ts'
 import type { RateLimitStore } from './redis/rate-limit-store.ts'
@@ -13,6 +15,7 @@ import { StandaloneCommands } from './redis/commands.ts'
 import { StandaloneEndpoint } from './redis/endpoint.ts'
 import { RedisKeys } from './redis/keys.ts'
 import { withCredentials } from './redis/login.ts'
+import { RedisOccupancy } from './redis/occupancy.ts'
 import { RedisPresence } from './redis/presence.ts'
 import { SentinelEndpoint } from './redis/sentinel.ts'
 import { RedisSessions } from './redis/sessions.ts'
@@ -28,12 +31,16 @@ export interface Backend {
   readonly sessions: SessionStore
   /** undefined: @fastify/rate-limit counts in memory, with its own store. */
   readonly rateLimitStore: RateLimitStore | undefined
+  /** Called once for each kind that the app wants to hear of. */
+  occupancy (settings: OccupancySettings, listener: OccupancyListener): Occupancy
 }
 
 export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
   if (redis === undefined) {
     const [broker, presence, sessions] = [new MemoryBroker(), new MemoryPresence(), new MemorySessions()]
-    return { kind: 'memory', broker, presence, sessions, rateLimitStore: undefined }
+    const shared = new SharedOccupancy()
+    const occupancy: Backend['occupancy'] = (settings, listener) => new MemoryOccupancy(shared, settings, listener)
+    return { kind: 'memory', broker, presence, sessions, rateLimitStore: undefined, occupancy }
   }
   if (redis.kind === 'memory') return { kind: 'memory', ...redis.join(), rateLimitStore: undefined }
   const keys = new RedisKeys(keyPrefix)
@@ -43,7 +50,8 @@ export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
     broker: new RedisBroker(commands, subscriber, keys),
     presence: new RedisPresence(commands, keys),
     sessions: new RedisSessions(commands, keys),
-    rateLimitStore: createRateLimitStore(commands, keys)
+    rateLimitStore: createRateLimitStore(commands, keys),
+    occupancy: (settings, listener) => new RedisOccupancy(commands, keys, settings, listener)
   }
 }
 

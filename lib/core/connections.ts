@@ -8,6 +8,7 @@ import { TokenBucket } from '../util/token-bucket.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import { guarded } from './guard.ts'
+import type { Occupants } from './occupancy.ts'
 import type { Protocol } from './protocol.ts'
 import { requestClient } from './request-client.ts'
 import type { Subscriptions } from './subscriptions.ts'
@@ -23,14 +24,17 @@ export class Connections implements ConnectionOwner<Connection> {
   readonly unsubscribe: ConnectionOwner<Connection>['unsubscribe']
   readonly request: ConnectionOwner<Connection>['request']
   readonly #subscriptions: Subscriptions
+  readonly #occupants: Occupants | undefined
   readonly #byId = new Map<string, Connection>()
   readonly #byUser = new Map<string, Set<Connection>>()
   /** Connections whose end the app is still handling. */
   readonly #ending = new Set<Promise<void>>()
 
-  constructor (options: ResolvedOptions, subscriptions: Subscriptions, observer: Observer) {
+  /** `occupants`: undefined unless the app wants to hear of users who come and go. */
+  constructor (options: ResolvedOptions, subscriptions: Subscriptions, observer: Observer, occupants: Occupants | undefined) {
     this.options = options
     this.#subscriptions = subscriptions
+    this.#occupants = occupants
     this.subscribe = guarded(observer, 'subscribe', (connection, channel, options) => subscriptions.subscribe(connection, channel, options))
     this.unsubscribe = guarded(observer, 'unsubscribe', (connection, channel) => subscriptions.unsubscribe(connection, channel))
     this.request = guarded(observer, 'request', requestClient)
@@ -42,6 +46,14 @@ export class Connections implements ConnectionOwner<Connection> {
   [Symbol.iterator] (): Iterator<Connection> { return this.#byId.values() }
 
   get (id: string): Connection | undefined { return this.#byId.get(id) }
+
+  /** True if the user has a connection here. */
+  has (user: string): boolean { return this.#byUser.has(user) }
+
+  /** The users who are here, each with the number of connections. */
+  * users (): IterableIterator<[user: string, connections: number]> {
+    for (const [user, { size }] of this.#byUser) yield [user, size]
+  }
 
   of (user: string): Connection[] { return Array.from(this.#byUser.get(user) ?? []) }
 
@@ -64,7 +76,10 @@ export class Connections implements ConnectionOwner<Connection> {
   /** The user of a connection is known. */
   identified (connection: Connection, identity: Identity, request: FastifyRequest): void {
     connection.identify(identity)
-    if (connection.user !== '') this.#ofUser(connection.user).add(connection)
+    if (connection.user !== '') {
+      this.#ofUser(connection.user).add(connection)
+      this.#occupants?.enter(connection.user, connection)
+    }
     this.observer.opened(connection, request)
   }
 
@@ -74,6 +89,7 @@ export class Connections implements ConnectionOwner<Connection> {
     const ofUser = this.#byUser.get(user)
     ofUser?.delete(connection)
     if (ofUser?.size === 0) this.#byUser.delete(user)
+    this.#occupants?.leave(user, connection)
     for (const subscription of Array.from(connection.subscriptions.values())) this.#subscriptions.end(connection, subscription)
     this.observer.ended(connection, end)
     const { onDisconnect } = this.options

@@ -11,6 +11,8 @@ import type { MessageFields } from './direct-message.ts'
 
 /** Channel of the commands. No app can name it: a client that could publish there could do anything to anybody. */
 const CONTROL_CHANNEL = '\u0000control'
+/** Channel of the questions. Nothing is kept there: nobody waits for an answer that comes late. */
+const QUESTIONS_CHANNEL = '\u0000questions'
 /** Kept, so that an instance that lost its connection to Redis carries commands out later. */
 const HISTORY: HistorySettings = { size: 1_000, ttl: 600_000 }
 
@@ -29,7 +31,10 @@ export type Command =
   | { type: 'unsubscribe', user: string, channel: string }
   | { type: 'message' } & MessageFields & Recipients
   | { type: 'stopStream', channel: string, id?: string | undefined, at: number }
-  | { type: 'ask', id: string, from: string, question: string, about: unknown }
+  | Ask
+
+/** A question to all instances, see `Survey`. */
+export interface Ask { type: 'ask', id: string, from: string, question: string, about: unknown }
 
 type CommandOf<Type extends Command['type']> = Extract<Command, { type: Type }>
 
@@ -70,12 +75,19 @@ export class Control implements ChannelListener {
    * Resolves when commands arrive. Rejects while Redis is down; the heartbeat and the return of Redis call it again.
    */
   listen (): Promise<void> {
-    this.#listening ??= this.#broker.subscribe(CONTROL_CHANNEL, true, this).then(() => { this.#listens = true }, (error: unknown) => {
+    this.#listening ??= this.#subscribe().then(() => { this.#listens = true }, (error: unknown) => {
       this.#listening = undefined
       this.#refused(error as Error)
       throw error
     })
     return this.#listening
+  }
+
+  async #subscribe (): Promise<void> {
+    const questions: ChannelListener = {
+      deliver: publication => this.deliver(publication), canAccept: () => true, missed () {}, positionLost () {}
+    }
+    await Promise.all([this.#broker.subscribe(CONTROL_CHANNEL, true, this), this.#broker.subscribe(QUESTIONS_CHANNEL, false, questions)])
   }
 
   /** While Redis is down, `brokerDown` has said why. Else nobody would know why this instance is not ready. */
@@ -84,8 +96,13 @@ export class Control implements ChannelListener {
     if (this.#broker.up && this.#refusals.isNew(reason, Date.now())) this.#observer.brokerRefuses(reason)
   }
 
+  /** Resolves when the question is handed to Redis. Many of them take no place in the history of the commands. */
+  async ask (question: Ask): Promise<void> {
+    await this.#broker.publish(QUESTIONS_CHANNEL, newPublication(this.#instance, encodePayload(question)), { history: false })
+  }
+
   /** Resolves when the command is stored: every living instance gets it. */
-  async send (command: Command): Promise<void> {
+  async send (command: Exclude<Command, Ask>): Promise<void> {
     await this.#broker.publish(CONTROL_CHANNEL, newPublication(this.#instance, encodePayload(command)), { history: HISTORY })
   }
 

@@ -8,6 +8,7 @@ import { Control } from './control.ts'
 import { InstanceRegistry } from './instance-registry.ts'
 import { Listeners } from './listeners.ts'
 import { Methods } from './methods.ts'
+import { Occupancies } from './occupancy.ts'
 import { Permissions } from './permissions.ts'
 import { Publisher } from './publisher.ts'
 import { Streams } from './streams.ts'
@@ -27,22 +28,25 @@ export interface Core {
   readonly registry: InstanceRegistry
   readonly control: Control
   readonly survey: Survey
+  readonly occupancies: Occupancies
 }
 
 /** @param instance The id of this instance. */
 export function createCore (
-  instance: string, { broker, presence }: Backend, namespaces: ChannelNamespaces, options: ResolvedOptions, observer: Observer
+  instance: string, backend: Backend, namespaces: ChannelNamespaces, options: ResolvedOptions, observer: Observer
 ): Core {
+  const { broker, presence } = backend
   const hub = new Hub(broker, namespaces, options.maxBufferedBytes / 2, observer)
   const publisher = new Publisher(instance, broker, namespaces, observer)
   const methods = new Methods(options.methods)
   const permissions = new Permissions(namespaces, options)
-  const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces)
-  const connections = new Connections(options, subscriptions, observer)
   const listeners = new Listeners(hub, namespaces, observer)
+  const occupancies = new Occupancies(instance, backend, options, observer)
+  const subscriptions = new Subscriptions(instance, hub, broker, presence, namespaces, occupancies.channels)
+  const connections = new Connections(options, subscriptions, observer, occupancies.users)
   const registry = new InstanceRegistry(instance, connections, hub, presence)
   const control = new Control(instance, broker, connections, observer)
   const streams = new Streams(publisher, control, namespaces, options.maxBufferedBytes)
   const survey = new Survey(instance, broker, control, registry, observer)
-  return { hub, publisher, methods, permissions, subscriptions, connections, listeners, streams, registry, control, survey }
+  return { hub, publisher, methods, permissions, subscriptions, connections, listeners, streams, registry, control, survey, occupancies }
 }

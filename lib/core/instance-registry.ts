@@ -47,8 +47,8 @@ export class InstanceRegistry {
   /** The figures of this instance are current; those of the others are as old as their last record. */
   async list (): Promise<InstanceInfo[]> {
     const { own } = this
-    const others = (await this.#presence.list(INSTANCES_CHANNEL)).filter(({ client }) => client !== own.instance)
-    return [own, ...others.map(({ info }) => info as unknown as InstanceInfo)]
+    const infos = (await this.#presence.list(INSTANCES_CHANNEL)).map(({ info }): unknown => info)
+    return [own, ...infos.filter(isInstanceInfo).filter(({ instance }) => instance !== own.instance)]
   }
 
   async record (): Promise<void> {
@@ -60,4 +60,9 @@ export class InstanceRegistry {
   async remove (): Promise<void> {
     await this.#presence.remove(INSTANCES_CHANNEL, this.#instance)
   }
+}
+
+/** Others can write to Redis, too. */
+function isInstanceInfo (info: unknown): info is InstanceInfo {
+  return typeof (info as Partial<InstanceInfo> | null | undefined)?.instance === 'string'
 }

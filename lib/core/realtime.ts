@@ -4,6 +4,8 @@ import type { Observer } from '../observability/observer.ts'
 import { controlCalls } from './control-calls.ts'
 import type { ControlCalls } from './control-calls.ts'
 import type { Core } from './core.ts'
+import { directoryCalls } from './directory.ts'
+import type { DirectoryCalls } from './directory.ts'
 import { guarded } from './guard.ts'
 import type { InstanceInfo } from './instance-registry.ts'
 import { listenCalls } from './listeners.ts'
@@ -18,7 +20,7 @@ import { streamCalls } from './streams.ts'
 import type { StreamCalls } from './streams.ts'
 
 /** `app.realtime`: channels, users and connections, on all instances. */
-export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, ListenCalls, StreamCalls {
+export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, ListenCalls, StreamCalls, DirectoryCalls {
   /** The connections of this instance. */
   readonly connections: Iterable<Connection>
   /** State of a user that every instance sees. */
@@ -33,7 +35,7 @@ export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, Lis
 
 /** Puts the calls of `app.realtime` together from the parts that carry them out. */
 export function createRealtime (
-  { publisher, connections, listeners, streams, registry, control }: Core, { presence, sessions }: Backend, observer: Observer
+  { publisher, connections, listeners, streams, registry, control, survey }: Core, { presence, sessions }: Backend, observer: Observer
 ): Realtime {
   return {
     connections: { [Symbol.iterator]: () => connections[Symbol.iterator]() },
@@ -43,6 +45,7 @@ export function createRealtime (
     ...controlCalls(control, observer),
     ...listenCalls(listeners, observer),
     ...streamCalls(streams, observer),
+    ...directoryCalls(connections, survey, observer),
     info: guarded(observer, 'info', () => registry.list())
   }
 }

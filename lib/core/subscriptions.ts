@@ -10,6 +10,7 @@ import type { Member, Presence } from '../model/presence.ts'
 import { encodePayload, isPosition, newPublication } from '../model/publication.ts'
 import type { Position } from '../model/publication.ts'
 import type { Connection } from './connection.ts'
+import type { Occupants } from './occupancy.ts'
 
 /** Removals from presence lists that are kept at most. What is not removed expires. */
 const MAX_REMOVALS = 10_000
@@ -21,15 +22,20 @@ export class Subscriptions {
   readonly #broker: Broker
   readonly #presence: Presence
   readonly #namespaces: ChannelNamespaces
+  readonly #occupants: Occupants | undefined
   /** Removals from presence lists that failed, by connection and channel. `refreshPresence` does them again. */
   readonly #removals = new Map<string, { channel: string, client: string }>()
 
-  constructor (instance: string, hub: Hub, broker: Broker, presence: Presence, namespaces: ChannelNamespaces) {
+  /** `occupants`: undefined unless the app wants to hear of occupied and vacated channels. */
+  constructor (
+    instance: string, hub: Hub, broker: Broker, presence: Presence, namespaces: ChannelNamespaces, occupants: Occupants | undefined
+  ) {
     this.#instance = instance
     this.#hub = hub
     this.#broker = broker
     this.#presence = presence
     this.#namespaces = namespaces
+    this.#occupants = occupants
   }
 
   /** Subscribes a connection on behalf of the app. */
@@ -76,6 +82,7 @@ export class Subscriptions {
       await this.#hub.join(subscription, history !== undefined && reads)
       if (presence && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
       if (!connection.open) throw new ConnectionClosedError(connection.id)
+      if (subscription.state === 'joining') this.#occupants?.enter(channel, subscription)
     } catch (error) {
       // Not awaited: while Redis does not answer, the client would wait for the removal, too.
       if (subscription.state === 'ended') this.#removePresence(connection.id, channel) // it ended while it was added
@@ -97,6 +104,7 @@ export class Subscriptions {
     if (state === 'ended') return
     connection.removeSubscription(subscription)
     subscription.end()
+    this.#occupants?.leave(channel, subscription)
     if (state === 'live') this.#announce('leave', connection, subscription).catch(() => {})
     if (state !== 'new') await this.#removePresence(connection.id, channel)
   }

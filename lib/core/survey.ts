@@ -4,17 +4,22 @@ import { encodePayload, newPublication } from '../model/publication.ts'
 import type { Publication } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
 import { settledWithin } from '../util/timeout.ts'
-import type { Control } from './control.ts'
-import type { InstanceRegistry } from './instance-registry.ts'
+import type { Ask, Control } from './control.ts'
+import type { InstanceInfo, InstanceRegistry } from './instance-registry.ts'
 
 /** Starts the name of the channel on which an instance gets answers. No app can name it. */
 const ANSWERS_CHANNEL = '\u0000answers:'
-/** Milliseconds that an instance has to answer. One that has crashed is listed for a while, and never does. */
+/** Milliseconds that an instance has to answer. */
 const TIMEOUT = 1_000
 
 /** A question that each instance answers for itself. Only its name travels: `About` and `Answer` are JSON. */
 export interface Question<About, Answer> {
   readonly name: string
+  /**
+   * False for what no instance answers: others can write to Redis, too. Such an answer is logged, and its sender is
+   * missing. `@default` everything is an answer
+   */
+  readonly isAnswer?: (value: unknown) => boolean
   /** For the types alone. */
   readonly types?: { about: About, answer: Answer }
 }
@@ -22,26 +27,32 @@ export interface Question<About, Answer> {
 /** What the instances have answered, by their ids. */
 export interface Answers<Answer> {
   readonly of: ReadonlyMap<string, Answer>
-  /** Instances that did not answer in time: they have crashed, are overloaded, or run another release. */
+  /** Instances that gave no answer in time: they have crashed, are overloaded, or run another release. */
   readonly missing: readonly string[]
 }
 
-/** An answer as it travels. */
+/** An answer as it travels. `failed` stands for one that there is not. */
 interface Answered {
   readonly id: string
   readonly from: string
-  readonly answer: unknown
+  readonly answer?: unknown
+  readonly failed?: boolean
 }
 
+/** A question under way. */
 interface Asked {
   readonly of: Map<string, unknown>
-  readonly missing: Set<string>
+  /** Instances that may still answer, with their records. */
+  readonly open: Map<string, InstanceInfo>
+  /** Those of them that are worth waiting for. */
+  readonly awaited: Set<string>
+  readonly isAnswer: (value: unknown) => boolean
   complete (): void
 }
 
 /**
- * Asks all instances. A question travels as a command, and each answer as a publication to the instance that asked.
- * Nothing is stored, so a question that nobody asks costs nothing.
+ * Asks all instances. Questions travel beside the commands, and each answer as a publication to the instance that
+ * asked. Nothing is stored, so a question that nobody asks costs nothing.
  */
 export class Survey implements ChannelListener {
   readonly #instance: string
@@ -51,6 +62,11 @@ export class Survey implements ChannelListener {
   readonly #observer: Observer
   readonly #answering = new Map<string, (about: never) => unknown>()
   readonly #asked = new Map<string, Asked>()
+  /**
+   * Instances that did not answer, each with the `uptime` of its last record. One that has crashed is listed for a
+   * minute: nobody waits for it again, unless it has recorded itself since.
+   */
+  readonly #silent = new Map<string, number>()
   #listening: Promise<void> | undefined
 
   constructor (instance: string, broker: Broker, control: Control, registry: InstanceRegistry, observer: Observer) {
@@ -59,7 +75,7 @@ export class Survey implements ChannelListener {
     this.#control = control
     this.#registry = registry
     this.#observer = observer
-    control.carry('ask', ({ id, from, question, about }) => this.#answer(id, from, question, about))
+    control.carry('ask', question => this.#answer(question))
   }
 
   /** Sets what answers a question on this instance. */
@@ -68,24 +84,28 @@ export class Survey implements ChannelListener {
   }
 
   /**
-   * Asks every instance, this one included. Resolves when all have answered, after a second at the latest.
+   * Asks every instance, this one included. Resolves when all have answered, after a second at the latest. Rejects if
+   * the answer of this instance throws.
    * @throws FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
-  async ask<About, Answer> ({ name }: Question<About, Answer>, about: About): Promise<Answers<Answer>> {
+  async ask<About, Answer> ({ name, isAnswer = () => true }: Question<About, Answer>, about: About): Promise<Answers<Answer>> {
     const of = new Map<string, Answer>([[this.#instance, await this.#run(name, about) as Answer]])
-    const others = (await this.#registry.list()).map(({ instance }) => instance).filter(instance => instance !== this.#instance)
-    if (others.length === 0) return { of, missing: [] }
+    const open = new Map((await this.#registry.list()).map(info => [info.instance, info]))
+    open.delete(this.#instance)
+    this.#forget(open)
+    const awaited = new Set(Array.from(open.values()).filter(info => !this.#isSilent(info)).map(({ instance }) => instance))
+    if (awaited.size === 0) return { of, missing: Array.from(open.keys()) }
     const id = randomUUID()
-    const missing = new Set(others)
-    const complete = new Promise<void>(resolve => { this.#asked.set(id, { of, missing, complete: resolve }) })
+    const complete = new Promise<void>(resolve => { this.#asked.set(id, { of, open, awaited, isAnswer, complete: resolve }) })
     try {
       await this.#listen()
-      await this.#control.send({ type: 'ask', id, from: this.#instance, question: name, about })
+      await this.#control.ask({ type: 'ask', id, from: this.#instance, question: name, about })
       await settledWithin(complete, TIMEOUT)
     } finally {
       this.#asked.delete(id)
     }
-    return { of, missing: Array.from(missing) }
+    for (const instance of awaited) this.#silent.set(instance, open.get(instance)!.uptime)
+    return { of, missing: Array.from(open.keys()) }
   }
 
   deliver ({ payload }: Publication): void {
@@ -104,11 +124,25 @@ export class Survey implements ChannelListener {
 
   positionLost (): void {}
 
-  #take ({ id, from, answer }: Answered): void {
+  #take ({ id, from, answer, failed = false }: Answered): void {
     const asked = this.#asked.get(id)
-    if (!asked?.missing.delete(from)) return // it came too late
+    if (!asked?.open.has(from)) return // it came too late
+    asked.awaited.delete(from)
+    this.#silent.delete(from)
+    if (asked.awaited.size === 0) asked.complete()
+    if (failed) return
+    if (!asked.isAnswer(answer)) throw new Error(`this is no answer to the question of instance ${this.#instance}`)
+    asked.open.delete(from)
     asked.of.set(from, answer)
-    if (asked.missing.size === 0) asked.complete()
+  }
+
+  #isSilent ({ instance, uptime }: InstanceInfo): boolean { return this.#silent.get(instance) === uptime }
+
+  /** Forgets silent instances that are no longer listed. */
+  #forget (listed: ReadonlyMap<string, InstanceInfo>): void {
+    for (const instance of this.#silent.keys()) {
+      if (!listed.has(instance)) this.#silent.delete(instance)
+    }
   }
 
   #listen (): Promise<void> {
@@ -119,11 +153,23 @@ export class Survey implements ChannelListener {
     return this.#listening
   }
 
-  async #answer (id: string, to: string, question: string, about: unknown): Promise<void> {
-    if (to === this.#instance) return
-    const answer = await this.#run(question, about)
-    const publication = newPublication(this.#instance, encodePayload({ id, from: this.#instance, answer }))
-    await this.#broker.publish(ANSWERS_CHANNEL + to, publication, { history: undefined })
+  async #answer ({ id, from, question, about }: Ask): Promise<void> {
+    if (typeof id !== 'string' || typeof from !== 'string') throw new Error('a question has an id, and says who asks')
+    if (from === this.#instance) return
+    // A release that knows more questions may ask. It does not wait for an answer that there is not.
+    if (!this.#answering.has(question)) return this.#send(from, { id, from: this.#instance, failed: true })
+    let answered: Answered
+    try {
+      answered = { id, from: this.#instance, answer: await this.#run(question, about) }
+    } catch (error) {
+      await this.#send(from, { id, from: this.#instance, failed: true })
+      throw error
+    }
+    await this.#send(from, answered)
+  }
+
+  async #send (to: string, answered: Answered): Promise<void> {
+    await this.#broker.publish(ANSWERS_CHANNEL + to, newPublication(this.#instance, encodePayload(answered)), { history: false })
   }
 
   async #run (question: string, about: unknown): Promise<unknown> {

@@ -2,6 +2,7 @@ import type { Control } from '../core/control.ts'
 import type { Hub } from '../hub/hub.ts'
 import type { Connections } from '../core/connections.ts'
 import type { Subscriptions } from '../core/subscriptions.ts'
+import type { Occupancies } from '../core/occupancy.ts'
 import type { InstanceRegistry } from '../core/instance-registry.ts'
 import type { MemoryGuard } from './memory-guard.ts'
 import type { Observer } from '../observability/observer.ts'
@@ -14,7 +15,7 @@ const RECORD_INTERVAL = 5_000
 
 /**
  * The one timer of all connections: none has a timer of its own. Each sweep handles pings, dead peers, connection age,
- * memory, empty channels, presence, the instance record and the control subscription.
+ * memory, empty channels, who has come and gone, presence, the instance record and the control subscription.
  */
 export class Heartbeat {
   readonly #connections: Connections
@@ -22,6 +23,7 @@ export class Heartbeat {
   readonly #hub: Hub
   readonly #registry: InstanceRegistry
   readonly #control: Control
+  readonly #occupancies: Occupancies
   readonly #observer: Observer
   readonly #memory: MemoryGuard
   /** ms between two sweeps. A sweep may come this late, so pings and their deadlines are set this much earlier. */
@@ -34,13 +36,14 @@ export class Heartbeat {
 
   constructor (
     connections: Connections, subscriptions: Subscriptions, hub: Hub, registry: InstanceRegistry, control: Control,
-    observer: Observer, memory: MemoryGuard
+    occupancies: Occupancies, observer: Observer, memory: MemoryGuard
   ) {
     this.#connections = connections
     this.#subscriptions = subscriptions
     this.#hub = hub
     this.#registry = registry
     this.#control = control
+    this.#occupancies = occupancies
     this.#observer = observer
     this.#memory = memory
     const { interval, timeout } = connections.options.heartbeat
@@ -65,6 +68,7 @@ export class Heartbeat {
     for (const connection of connections) connection.sweep(now, late, interval - this.#tick, timeout - this.#tick)
     this.#memory.check(connections)
     this.#hub.sweep(now)
+    this.#occupancies.sweep(now)
     this.#observer.swept(now, late, connections.size)
     if (now - this.#refreshedAt >= PRESENCE_REFRESH) {
       this.#refreshedAt = now

@@ -1,4 +1,5 @@
 import type { Broker } from './broker.ts'
+import type { Occupancy, OccupancyListener, OccupancySettings } from './occupancy.ts'
 import type { Presence } from './presence.ts'
 import type { SessionStore } from './sessions.ts'
 
@@ -13,5 +14,10 @@ export interface SharedMemory {
 /** The same as the plugin sees it. It asks for no class: two copies of this package understand each other. */
 export interface SharedMemorySource extends SharedMemory {
   /** What one more instance works with. Its broker belongs to that instance alone. */
-  join (): { readonly broker: Broker, readonly presence: Presence, readonly sessions: SessionStore }
+  join (): {
+    readonly broker: Broker
+    readonly presence: Presence
+    readonly sessions: SessionStore
+    occupancy (settings: OccupancySettings, listener: OccupancyListener): Occupancy
+  }
 }

@@ -22,6 +22,8 @@ export const logEvents = {
   'keys.restored': 'info',
   'control.failed': 'warn',
   'call.failed': 'warn',
+  'survey.incomplete': 'warn',
+  'handler.failed': 'error',
   hint: 'warn',
   'message.received': 'info',
   'message.sent': 'info',

@@ -192,6 +192,16 @@ export class Logs {
     this.#writeWithError('call.failed', { call, err }, `Call of ${call} failed: ${describe(err)}`)
   }
 
+  surveyIncomplete (question: string, instances: string): void {
+    const message = `Answers to ${question} are incomplete: without a reply from ${instances}, which has crashed, is overloaded or of another release`
+    this.#write('survey.incomplete', { question, instances }, message)
+  }
+
+  /** `about`: what the handler was called with. */
+  handlerFailed (handler: string, about: object, err: unknown): void {
+    this.#writeWithError('handler.failed', { handler, ...about, err }, `${handler} failed: ${describe(err)}`)
+  }
+
   /** `command` corrects the setting. */
   hint (hint: string, command: string, details: object, message: string): void {
     this.#write('hint', { hint, command, ...details }, `${message}: ${command}`)

@@ -131,6 +131,16 @@ export class Observer {
     this.#logs.controlFailed(command, error)
   }
 
+  /** Instances, by their ids, gave no answer to a question to all. */
+  surveyIncomplete (question: string, instances: string): void {
+    this.#logs.surveyIncomplete(question, instances)
+  }
+
+  /** A handler that is about no single connection threw. `about`: what it was called with. */
+  handlerFailed (handler: string, about: object, error: unknown): void {
+    this.#logs.handlerFailed(handler, about, readable(error))
+  }
+
   /** A message was received or sent. To be called only while `messages`. */
   message (direction: 'received' | 'sent', connection: ObservedConnection, payload: Buffer, binary: boolean): void {
     this.#logs.message(direction, connection, payload, binary)

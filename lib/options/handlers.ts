@@ -28,6 +28,26 @@ export interface Handlers {
   /** The connection has ended, and all its messages have been handled. */
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
   /**
+   * A channel has its first subscriber on any instance. Called on one instance, once: not while the channel is still
+   * occupied, or was within `gracePeriod`. Errors are logged.
+   */
+  onOccupied?: ((channel: string) => unknown) | undefined
+  /**
+   * No instance has had a subscriber of the channel for `gracePeriod`, or all that had one have crashed. Called on one
+   * instance, once. Errors are logged.
+   */
+  onVacated?: ((channel: string) => unknown) | undefined
+  /**
+   * A user has the first connection on any instance. Called on one instance, once: not while the user is still online,
+   * or was within `gracePeriod`. Errors are logged.
+   */
+  onUserOnline?: ((user: string) => unknown) | undefined
+  /**
+   * A user has had no connection for `gracePeriod` on any instance, or the instances with them have crashed. Called on
+   * one instance, once. Errors are logged.
+   */
+  onUserOffline?: ((user: string) => unknown) | undefined
+  /**
    * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103; an object
    * grants it. A snapshot, `{ data, since }`, has no gap.
    * @default undefined (the rules decide)

@@ -158,6 +158,12 @@ export interface Options extends Handlers {
    */
   channels?: ChannelsOptions | undefined
   /**
+   * How long a channel without subscribers, or a user without a connection, is still taken for there: a client that
+   * reloads its page, or moves to another instance, comes back within it. At most an hour.
+   * @default '10s'
+   */
+  gracePeriod?: Duration | undefined
+  /**
    * Methods that clients call by name: with an SDK's `rpc`, and on the plain route with
    * `{ "id": 1, "method": "todo.add", "data": … }`. Any other name gets error 104, or goes to `onRpc` if there is one.
    * @default {}

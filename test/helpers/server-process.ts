@@ -17,6 +17,8 @@ export interface ServerSettings {
   hang?: 'onDisconnect' | 'onClose'
   fail?: boolean
   listen?: boolean
+  /** Names of handlers that are set, and do nothing. */
+  handlers?: Array<keyof Options>
   env?: Record<string, string>
   /** Runs the sources with this process's loaders, so that coverage counts. The start takes seconds of CPU. */
   sources?: boolean

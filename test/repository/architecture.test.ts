@@ -8,17 +8,19 @@ const MAX_FUNCTION_LINES = 60
 /** The files of each room that other rooms may import. The entries may import all. */
 const DOORS: Record<string, string[]> = {
   model: [
-    'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'client-json.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'error-replies.ts', 'errors.ts', 'presence.ts',
-    'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'schema.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'unsubscribe-codes.ts'
+    'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'client-json.ts', 'close-codes.ts', 'connection.ts',
+    'encoder.ts', 'error-replies.ts', 'errors.ts', 'occupancy.ts', 'presence.ts', 'publication.ts', 'realtime-types.ts',
+    'redis-credentials.ts', 'schema.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'stream-part.ts',
+    'unsubscribe-codes.ts'
   ],
-  util: ['deadlines.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
-    'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'error-replies.ts', 'errors.ts', 'presence.ts',
-    'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'stream-part.ts', 'unsubscribe-codes.ts'
-  util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts', 'wake.ts'],
+  util: [
+    'deadlines.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts',
+    'token-bucket.ts', 'turns.ts', 'wake.ts'
+  ],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
-    'schema-checks.ts', 'subscribe-grant.ts', 'token-options.ts'
+    'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts',
+    'redis-source.ts', 'resolve.ts', 'schema-checks.ts', 'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [
     'client-address.ts', 'cloud-logging.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'platform.ts', 'resource.ts',
@@ -27,8 +29,8 @@ const DOORS: Record<string, string[]> = {
   backends: ['backend.ts', 'redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
   core: [
-    'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts', 'instance-registry.ts', 'methods.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
-    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'listeners.ts', 'methods.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'streams.ts', 'subscriptions.ts'
+    'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts', 'instance-registry.ts', 'listeners.ts',
+    'methods.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'streams.ts', 'subscriptions.ts'
   ],
   lifecycle: ['availability.ts']
 }

@@ -199,6 +199,9 @@ test('a test fakes a connection and realtime without a cast', () => {
     unsubscribe: async () => {},
     disconnect: async () => {},
     send: async () => {},
+    isOnline: async () => false,
+    users: async () => [],
+    channels: async () => [],
     info: async () => []
   }
   expect(realtime.connections).type.toBe<Iterable<Connection>>()
@@ -212,6 +215,7 @@ test('whatever may be left out may also be undefined, where exactOptionalPropert
   expect(app.realtime.publish).type.toBeCallableWith('news', 1, { idempotencyKey: none, tags: none, history: none, except: none })
   expect(app.realtime.history).type.toBeCallableWith('news', { limit: none, since: none, reverse: none })
   expect(app.realtime.disconnect).type.toBeCallableWith('42', { code: none, reason: none })
+  expect(app.realtime.users).type.toBeCallableWith({ prefix: none, limit: none, after: none })
   expect(app.realtime.sessions.set).type.toBeCallableWith('42', {}, { ttl: none })
   expect<Connection>().type.toBeAssignableTo<{ subscribe: (channel: string, options: { since: undefined }) => Promise<object> }>()
   expect<ReturnType<NonNullable<Options['onSubscribe']>>>().type.toBeAssignableWith({ data: none, info: none, expiresAt: none })

@@ -2,6 +2,7 @@ import type { Broker, BrokerListener, ChannelListener, History, HistoryQuery, Pu
 import type { Position, Publication } from '../../model/publication.ts'
 import type { SharedMemory, SharedMemorySource } from '../../model/shared-memory.ts'
 import { MemoryBroker } from './broker.ts'
+import { MemoryOccupancy, SharedOccupancy } from './occupancy.ts'
 import { MemoryPresence } from './presence.ts'
 import { MemorySessions } from './sessions.ts'
 
@@ -14,7 +15,16 @@ export function sharedMemory (): SharedMemory {
   const channels = new SharedChannels()
   const presence = new MemoryPresence()
   const sessions = new MemorySessions()
-  const memory: SharedMemorySource = { kind: 'memory', join: () => ({ broker: new SharedMemoryBroker(channels), presence, sessions }) }
+  const shared = new SharedOccupancy()
+  const memory: SharedMemorySource = {
+    kind: 'memory',
+    join: () => ({
+      broker: new SharedMemoryBroker(channels),
+      presence,
+      sessions,
+      occupancy: (settings, listener) => new MemoryOccupancy(shared, settings, listener)
+    })
+  }
   return memory
 }
 

@@ -32,6 +32,16 @@ export class RedisKeys {
   session (user: string): string { return this.#key('session', user) }
   /** Number of upgrades from one client address in the current window. */
   rateLimit (address: string): string { return this.#key('rate-limit', address) }
+  /** Hash of occupancy: subject to number of instances, or to the time at which its grace period is over. */
+  occupancy (shard: string): string { return this.#key('occupancy', shard) }
+  /** Sorted set of occupancy: subjects by the time at which their grace period is over. */
+  occupancyDue (shard: string): string { return this.#key('occupancy-due', shard) }
+  /** Sorted set of occupancy: instances by the time at which they count as crashed. */
+  occupancyLeases (shard: string): string { return this.#key('occupancy-leases', shard) }
+  /** Hash of occupancy: the epoch of the data in `e`. */
+  occupancyEpoch (shard: string): string { return this.#key('occupancy-epoch', shard) }
+  /** Hash of occupancy: the subjects of one instance. */
+  occupancyHeld (shard: string, instance: string): string { return `${this.#key('occupancy-held', shard)}:${instance}` }
 
   /** Key, and Pub/Sub channel, with which the rights of the Redis user are tried. */
   get rights (): string { return this.#key('rights', 'check') }

@@ -6,7 +6,7 @@ export interface RedisScript {
   readonly sha1: string
 }
 
-/** Every script below. */
+/** Every script, also of `occupancy-scripts.ts`. */
 export const allScripts: RedisScript[] = []
 
 /** Loads all scripts. Called before any other command of a connection, so that Redis knows every script by its hash. */
@@ -14,7 +14,8 @@ export function loadScripts (send: (args: string[]) => Promise<unknown>): void {
   for (const { text } of allScripts) send(['SCRIPT', 'LOAD', text]).catch(() => {}) // `runScript` works without
 }
 
-function script (text: string): RedisScript {
+/** Makes a script. Called when a module loads, before any connection is made. */
+export function script (text: string): RedisScript {
   const made = { text, sha1: createHash('sha1').update(text).digest('hex') }
   allScripts.push(made)
   return made
@@ -141,7 +142,7 @@ return {top, epoch, entries, base, previous, lost}
 `)
 
 /** Sets `now` to the clock of Redis, in milliseconds: clocks of instances may differ. */
-const NOW = `
+export const NOW = `
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 `

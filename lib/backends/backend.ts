@@ -11,6 +11,7 @@ import { ClusterCommands } from './redis/cluster-commands.ts'
 import { ClusterSubscriber } from './redis/cluster-subscriber.ts'
 import { StandaloneCommands } from './redis/commands.ts'
 import { StandaloneEndpoint } from './redis/endpoint.ts'
+import { NoSubscriber } from './redis/no-subscriber.ts'
 import { RedisKeys } from './redis/keys.ts'
 import { withCredentials } from './redis/login.ts'
 import { RedisPresence } from './redis/presence.ts'
@@ -30,14 +31,15 @@ export interface Backend {
   readonly rateLimitStore: RateLimitStore | undefined
 }
 
-export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
+/** @param listens False: it publishes and reads, and never subscribes to a channel. It needs no connection for that. */
+export function createBackend ({ redis, keyPrefix }: Pick<ResolvedOptions, 'redis' | 'keyPrefix'>, listens = true): Backend {
   if (redis === undefined) {
     const [broker, presence, sessions] = [new MemoryBroker(), new MemoryPresence(), new MemorySessions()]
     return { kind: 'memory', broker, presence, sessions, rateLimitStore: undefined }
   }
   if (redis.kind === 'memory') return { kind: 'memory', ...redis.join(), rateLimitStore: undefined }
   const keys = new RedisKeys(keyPrefix)
-  const { commands, subscriber } = createLinks(withCredentials(redis), keys)
+  const { commands, subscriber } = createLinks(withCredentials(redis), keys, listens)
   return {
     kind: 'redis',
     broker: new RedisBroker(commands, subscriber, keys),
@@ -47,10 +49,10 @@ export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
   }
 }
 
-function createLinks (source: RedisSource, keys: RedisKeys) {
+function createLinks (source: RedisSource, keys: RedisKeys, listens: boolean) {
   if (source.kind === 'cluster' || source.kind === 'cluster-client') {
     const commands = new ClusterCommands(source, keys)
-    return { commands, subscriber: new ClusterSubscriber(commands) }
+    return { commands, subscriber: listens ? new ClusterSubscriber(commands) : new NoSubscriber() }
   }
   const endpoint = source.kind === 'sentinel' ? new SentinelEndpoint(source.options) : new StandaloneEndpoint(source)
   // Both leave the server together, or publications would go to one server and be awaited from another.
@@ -59,6 +61,6 @@ function createLinks (source: RedisSource, keys: RedisKeys) {
     subscriber.giveUp(reason)
   }
   const commands = new StandaloneCommands(endpoint, keys, unusable)
-  const subscriber = new StandaloneSubscriber(endpoint, keys, unusable)
+  const subscriber = listens ? new StandaloneSubscriber(endpoint, keys, unusable) : new NoSubscriber()
   return { commands, subscriber }
 }

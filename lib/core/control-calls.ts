@@ -5,7 +5,7 @@ import { checkClose, closeCodes } from '../model/close-codes.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
 import type { Observer } from '../observability/observer.ts'
 import { checkUser } from './check-user.ts'
-import type { Control, Target } from './control.ts'
+import type { CommandSender, Target } from './control.ts'
 import { guarded } from './guard.ts'
 
 /** Commands about connections, wherever they are. */
@@ -32,7 +32,7 @@ export interface ControlCalls {
   disconnect (target: string | Target, options?: { code?: number | undefined, reason?: string | undefined }): Promise<void>
 }
 
-export function controlCalls (control: Control, observer: Observer): ControlCalls {
+export function controlCalls (control: CommandSender, observer: Observer): ControlCalls {
   return {
     subscribe: guarded(observer, 'control', (user, channel) => {
       return control.send({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) })

@@ -71,6 +71,10 @@ export const InvalidArgumentError = createError<[string, string, string]>(
 )
 /** When the app subscribes a connection that has ended, or that ends meanwhile. */
 export const ConnectionClosedError = createError<[string]>('FST_CRWS_CONNECTION_CLOSED', 'Connection %s is closed', 410)
+/** When a publisher of `createPublisher` is used after its `close`. */
+export const PublisherClosedError = createError<[string]>(
+  'FST_CRWS_PUBLISHER_CLOSED', 'The publisher is closed: %s was called after close(). Create another one, or close it later'
+)
 /** When `since` names an epoch that is gone: Redis has lost the history, or it has expired. */
 export const UnrecoverablePositionError = createError<[string]>(
   'FST_CRWS_UNRECOVERABLE_POSITION',

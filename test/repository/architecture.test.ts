@@ -14,7 +14,7 @@ const DOORS: Record<string, string[]> = {
   util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
+    'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
     'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [
@@ -22,7 +22,7 @@ const DOORS: Record<string, string[]> = {
     'trace-context.ts'
   ],
   backends: ['backend.ts', 'redis/rate-limit-store.ts'],
-  observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
+  observability: ['metrics.ts', 'observer.ts', 'publisher-observer.ts', 'tracing.ts'],
   core: [
     'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'methods.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
   ],

@@ -95,6 +95,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   }
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
+  if (options.apiPath !== false) await (await import('./lib/http/api/routes.ts')).addApi(app, options, { namespaces, ...backend, ...core }, observer)
 
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new BrokerEvents(connections, subscriptions, control, observer))
@@ -150,6 +151,7 @@ const plugin: FastifyPluginAsync<Options> = fp(cloudRunWebSocket, { fastify: '5.
 export default plugin
 
 export type { ChannelData, RealtimeTypes } from './lib/model/realtime-types.ts'
+export type { ApiOptions } from './lib/options/api-options.ts'
 export type { ChannelOptions, ChannelsOptions, Limit } from './lib/options/channel-options.ts'
 export type { ConnectDetails } from './lib/options/connect-details.ts'
 export type { MethodOptions, MethodsOptions } from './lib/options/method-options.ts'

@@ -7,6 +7,7 @@ import { Connections } from './connections.ts'
 import { Control } from './control.ts'
 import { InstanceRegistry } from './instance-registry.ts'
 import { Methods } from './methods.ts'
+import { NodeSurvey } from './node-survey.ts'
 import { Permissions } from './permissions.ts'
 import { Publisher } from './publisher.ts'
 import { Subscriptions } from './subscriptions.ts'
@@ -23,6 +24,7 @@ export interface Core {
   readonly registry: InstanceRegistry
   readonly control: Control
   readonly survey: Survey
+  readonly nodes: NodeSurvey
 }
 
 /** @param instance The id of this instance. */
@@ -38,5 +40,6 @@ export function createCore (
   const registry = new InstanceRegistry(instance, connections, hub, presence)
   const control = new Control(instance, broker, connections, observer)
   const survey = new Survey(instance, broker, control, registry, observer)
-  return { hub, publisher, methods, permissions, subscriptions, connections, registry, control, survey }
+  const nodes = new NodeSurvey(survey, connections, hub, registry)
+  return { hub, publisher, methods, permissions, subscriptions, connections, registry, control, survey, nodes }
 }

@@ -11,10 +11,10 @@ const DOORS: Record<string, string[]> = {
     'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'error-replies.ts', 'errors.ts', 'presence.ts',
     'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'unsubscribe-codes.ts'
   ],
-  util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
+  util: ['glob.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
+    'api-checks.ts', 'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
     'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [
@@ -24,7 +24,7 @@ const DOORS: Record<string, string[]> = {
   backends: ['backend.ts', 'redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'publisher-observer.ts', 'tracing.ts'],
   core: [
-    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'methods.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
+    'check-user.ts', 'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'methods.ts', 'node-survey.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
   ],
   lifecycle: ['availability.ts']
 }

@@ -79,12 +79,14 @@ function partsOf (pattern: string): Part[] | undefined {
 
 function setOf (characters: string[]): (character: string) => boolean {
   const negated = characters[0] === '!'
-  const members = characters.slice(negated ? 1 : 0)
-  const isIn = (character: string) => members.some((member, i) => {
-    if (member === character) return true
-    return member === '-' && i > 0 && i < members.length - 1 && members[i - 1]! <= character && character <= members[i + 1]!
-  })
-  return character => isIn(character) !== negated
+  const ranges: Array<[from: string, to: string]> = []
+  for (let i = negated ? 1 : 0; i < characters.length; i++) {
+    const from = characters[i]!
+    const to = characters[i + 1] === '-' ? characters[i + 2] : undefined
+    ranges.push([from, to ?? from])
+    if (to !== undefined) i += 2
+  }
+  return character => ranges.some(([from, to]) => from <= character && character <= to) !== negated
 }
 
 /** After a mismatch only the last star takes one character more: that is enough, and no pattern is slow. */

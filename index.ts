@@ -97,6 +97,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (hasSchema(options)) (await import('./lib/core/schemas.ts')).addSchemas(app, options, permissions, methods)
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
+  if (options.apiPath !== false) await (await import('./lib/http/api/routes.ts')).addApi(app, options, { namespaces, ...backend, ...core }, observer)
 
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new BrokerEvents(connections, subscriptions, control, occupancies, observer))
@@ -154,6 +155,7 @@ export default plugin
 
 export type { ChannelData, RealtimeTypes } from './lib/model/realtime-types.ts'
 export type { InputOf, OutputOf, Schema, StandardIssue, StandardResult, StandardSchema } from './lib/model/schema.ts'
+export type { ApiOptions } from './lib/options/api-options.ts'
 export type { ChannelOptions, ChannelsOptions, Limit } from './lib/options/channel-options.ts'
 export { defineChannels, defineMethods } from './lib/options/define.ts'
 export type { ChannelsOf, ContractOf, DefinedChannel, MethodsOf, SentOf } from './lib/options/define.ts'
@@ -175,6 +177,9 @@ export type { RedisClientLike, RedisOption } from './lib/options/redis-source.ts
 export type { Connection, ProtocolName, RequestOptions, SubscribeOptions, SubscribeResult } from './lib/model/connection.ts'
 export type { CloseCause, End } from './lib/model/close-codes.ts'
 export type { RequestRefusedError } from './lib/model/errors.ts'
+export { createPublisher } from './lib/core/create-publisher.ts'
+export type { StandalonePublisher } from './lib/core/create-publisher.ts'
+export type { PublisherLogger, PublisherOptions } from './lib/options/publisher-options.ts'
 export type { Realtime } from './lib/core/realtime.ts'
 export type { Listener } from './lib/core/listeners.ts'
 export type { Sessions } from './lib/core/session-calls.ts'

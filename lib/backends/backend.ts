@@ -13,6 +13,7 @@ import { ClusterCommands } from './redis/cluster-commands.ts'
 import { ClusterSubscriber } from './redis/cluster-subscriber.ts'
 import { StandaloneCommands } from './redis/commands.ts'
 import { StandaloneEndpoint } from './redis/endpoint.ts'
+import { NoSubscriber } from './redis/no-subscriber.ts'
 import { RedisKeys } from './redis/keys.ts'
 import { withCredentials } from './redis/login.ts'
 import { RedisOccupancy } from './redis/occupancy.ts'
@@ -35,7 +36,8 @@ export interface Backend {
   occupancy (settings: OccupancySettings, listener: OccupancyListener): Occupancy
 }
 
-export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
+/** @param listens False: it publishes and reads, and never subscribes to a channel. It needs no connection for that. */
+export function createBackend ({ redis, keyPrefix }: Pick<ResolvedOptions, 'redis' | 'keyPrefix'>, listens = true): Backend {
   if (redis === undefined) {
     const [broker, presence, sessions] = [new MemoryBroker(), new MemoryPresence(), new MemorySessions()]
     const shared = new SharedOccupancy()
@@ -44,7 +46,7 @@ export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
   }
   if (redis.kind === 'memory') return { kind: 'memory', ...redis.join(), rateLimitStore: undefined }
   const keys = new RedisKeys(keyPrefix)
-  const { commands, subscriber } = createLinks(withCredentials(redis), keys)
+  const { commands, subscriber } = createLinks(withCredentials(redis), keys, listens)
   return {
     kind: 'redis',
     broker: new RedisBroker(commands, subscriber, keys),
@@ -55,10 +57,10 @@ export function createBackend ({ redis, keyPrefix }: ResolvedOptions): Backend {
   }
 }
 
-function createLinks (source: RedisSource, keys: RedisKeys) {
+function createLinks (source: RedisSource, keys: RedisKeys, listens: boolean) {
   if (source.kind === 'cluster' || source.kind === 'cluster-client') {
     const commands = new ClusterCommands(source, keys)
-    return { commands, subscriber: new ClusterSubscriber(commands) }
+    return { commands, subscriber: listens ? new ClusterSubscriber(commands) : new NoSubscriber() }
   }
   const endpoint = source.kind === 'sentinel' ? new SentinelEndpoint(source.options) : new StandaloneEndpoint(source)
   // Both leave the server together, or publications would go to one server and be awaited from another.
@@ -67,6 +69,6 @@ function createLinks (source: RedisSource, keys: RedisKeys) {
     subscriber.giveUp(reason)
   }
   const commands = new StandaloneCommands(endpoint, keys, unusable)
-  const subscriber = new StandaloneSubscriber(endpoint, keys, unusable)
+  const subscriber = listens ? new StandaloneSubscriber(endpoint, keys, unusable) : new NoSubscriber()
   return { commands, subscriber }
 }

@@ -5,7 +5,7 @@ import { checkClose, closeCodes } from '../model/close-codes.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
 import type { Observer } from '../observability/observer.ts'
 import { checkUser } from './check-user.ts'
-import type { Control, Recipients, Target } from './control.ts'
+import type { CommandSender, Recipients, Target } from './control.ts'
 import { messageFields } from './direct-message.ts'
 import { guarded } from './guard.ts'
 
@@ -48,7 +48,7 @@ export interface ControlCalls {
 const TARGETS = 'a user, { user } or { client }'
 const SEND_TARGETS = 'a user, { user }, { client } or { everybody: true }'
 
-export function controlCalls (control: Control, observer: Observer): ControlCalls {
+export function controlCalls (control: CommandSender, observer: Observer): ControlCalls {
   return {
     subscribe: guarded(observer, 'control', (user, channel) => {
       return control.send({ type: 'subscribe', user: checkUser(user), channel: checkChannel(channel) })

@@ -1,7 +1,8 @@
 import type { Broker, ChannelListener, HistorySettings } from '../model/broker.ts'
+import { checkUnixTime } from '../model/arguments.ts'
 import { checkClose } from '../model/close-codes.ts'
 import { encodePayload, newPublication } from '../model/publication.ts'
-import type { Publication } from '../model/publication.ts'
+import type { Position, Publication } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
 import { RecentTexts } from '../util/recent-texts.ts'
 import type { Connection } from './connection.ts'
@@ -25,10 +26,15 @@ export type Target = { user: string } | { client: string }
 /** Who gets a message: a target, or every connection of every instance. */
 export type Recipients = Target | { everybody: true }
 
+/** The same, where one connection has to be of this user. Releases that do not know `of` go by the connection alone. */
+export type Whose = { user: string } | { client: string, of: string }
+
 export type Command =
-  | { type: 'disconnect', code: number, reason: string } & Target
-  | { type: 'subscribe', user: string, channel: string }
-  | { type: 'unsubscribe', user: string, channel: string }
+  | { type: 'disconnect', code: number, reason: string } & (Target | Whose)
+  | { type: 'disconnect-others', user: string, keep: string[], code: number, reason: string }
+  | { type: 'subscribe', channel: string, since?: Position } & Whose
+  | { type: 'unsubscribe', channel: string } & Whose
+  | { type: 'refresh', expiresAt: number | null } & Whose
   | { type: 'message' } & MessageFields & Recipients
   | { type: 'stopStream', channel: string, id?: string | undefined, at: number }
   | Ask
@@ -38,8 +44,23 @@ export interface Ask { type: 'ask', id: string, from: string, question: string, 
 
 type CommandOf<Type extends Command['type']> = Extract<Command, { type: Type }>
 
+/** Sends commands to all instances. */
+export interface CommandSender {
+  /** Resolves when the command is stored: every living instance gets it. */
+  send (command: Exclude<Command, Ask>): Promise<void>
+}
+
+/** Sends commands on behalf of a process that has no connections, and so carries none out. */
+export function commandSender (instance: string, broker: Broker): CommandSender {
+  return {
+    async send (command) {
+      await broker.publish(CONTROL_CHANNEL, newPublication(instance, encodePayload(command)), { history: HISTORY })
+    }
+  }
+}
+
 /** Commands that every instance carries out. They travel like publications, in a channel with history. */
-export class Control implements ChannelListener {
+export class Control implements ChannelListener, CommandSender {
   readonly #instance: string
   readonly #broker: Broker
   readonly #connections: Connections
@@ -48,9 +69,11 @@ export class Control implements ChannelListener {
   #listens = false
   readonly #refusals = new RecentTexts()
   readonly #carriers = new Map<string, (command: never) => unknown>()
+  readonly send: CommandSender['send']
 
   constructor (instance: string, broker: Broker, connections: Connections, observer: Observer) {
     this.#instance = instance
+    this.send = commandSender(instance, broker).send
     this.#broker = broker
     this.#connections = connections
     this.#observer = observer
@@ -59,7 +82,15 @@ export class Control implements ChannelListener {
       for (const connection of this.#targets(command)) connection.disconnect({ code, reason, cause: 'server' })
     })
     this.carry('message', command => sendMessage(this.#targets(command), command))
-    this.carry('subscribe', command => Promise.all(this.#targets(command).map(connection => connection.subscribe(command.channel))))
+    this.carry('disconnect-others', ({ user, keep, ...command }) => {
+      const { code, reason } = checkClose(command.code, command.reason)
+      for (const connection of connections.of(user)) if (!keep.includes(connection.id)) connection.disconnect({ code, reason, cause: 'server' })
+    })
+    this.carry('refresh', command => this.#targets(command).forEach(connection => refresh(connection, command.expiresAt)))
+    this.carry('subscribe', (command) => {
+      const { channel, since } = command
+      return Promise.all(this.#targets(command).map(connection => connection.subscribe(channel, since && { since })))
+    })
     this.carry('unsubscribe', command => Promise.all(this.#targets(command).map(connection => connection.unsubscribe(command.channel))))
   }
 
@@ -101,11 +132,6 @@ export class Control implements ChannelListener {
     await this.#broker.publish(QUESTIONS_CHANNEL, newPublication(this.#instance, encodePayload(question)), { history: false })
   }
 
-  /** Resolves when the command is stored: every living instance gets it. */
-  async send (command: Exclude<Command, Ask>): Promise<void> {
-    await this.#broker.publish(CONTROL_CHANNEL, newPublication(this.#instance, encodePayload(command)), { history: HISTORY })
-  }
-
   deliver ({ payload }: Publication): void {
     const json = payload.toString()
     this.#run(json).catch((error: unknown) => this.#observer.controlFailed(json.slice(0, MAX_LOGGED), error))
@@ -126,10 +152,22 @@ export class Control implements ChannelListener {
     await run(command as never)
   }
 
-  #targets (target: Recipients): Connection[] {
+  #targets (target: Recipients | Whose): Connection[] {
     if ('everybody' in target) return Array.from(this.#connections)
     if ('user' in target) return this.#connections.of(target.user)
     const connection = this.#connections.get(target.client)
-    return connection === undefined ? [] : [connection]
+    if (connection === undefined || ('of' in target && connection.user !== target.of)) return []
+    return [connection]
   }
+}
+
+/**
+ * Moves the end of a login. `expiresAt`: Unix time in seconds; null: it does not end. A time that has passed ends the
+ * connection.
+ */
+function refresh (connection: Connection, expiresAt: number | null): void {
+  if (expiresAt !== null) checkUnixTime('expiresAt', expiresAt)
+  const until = expiresAt === null ? Infinity : expiresAt * 1_000
+  if (until <= Date.now()) connection.end('expired')
+  else connection.closeAt(until, 'expired')
 }

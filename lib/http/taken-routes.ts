@@ -7,14 +7,17 @@ import type { ResolvedOptions } from '../options/resolve.ts'
  * Fastify's own error for a route that is there twice does not say which option names ours.
  * @throws FST_CRWS_ROUTE_TAKEN; FST_CRWS_INVALID_OPTION for two options with one path
  */
-export function refuseTakenRoutes (app: FastifyInstance, { path, sdkPath, healthPath, readyPath }: ResolvedOptions): void {
+export function refuseTakenRoutes (app: FastifyInstance, { path, sdkPath, healthPath, readyPath, apiPath }: ResolvedOptions): void {
   const ours = new Map<string, string>()
   for (const [option, route] of Object.entries({ path, sdkPath, healthPath, readyPath })) {
     if (route === false) continue
     const url = app.prefix + route
     const other = ours.get(url)
     if (other !== undefined) throw invalid(option, route, `a path other than that of ${other}`)
-    if (app.hasRoute({ method: 'GET', url })) throw new RouteTakenError(url, option, option)
+    if (app.hasRoute({ method: 'GET', url })) throw new RouteTakenError(`GET ${url}`, option, option)
     ours.set(url, option)
+  }
+  for (const url of apiPath === false ? [] : [apiPath, `${apiPath}/*`].map(route => app.prefix + route)) {
+    if (app.hasRoute({ method: 'POST', url })) throw new RouteTakenError(`POST ${url}`, 'apiPath', 'apiPath')
   }
 }

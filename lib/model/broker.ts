@@ -121,6 +121,12 @@ export interface Broker {
    * @throws FST_CRWS_UNRECOVERABLE_POSITION if `since` is of another epoch.
    */
   history (channel: string, query: HistoryQuery): Promise<History>
+  /**
+   * Removes the publications of a channel's history. Offset and epoch MUST stay: whoever is at the last offset has
+   * missed nothing, and whoever is behind it has a gap that cannot be filled.
+   * @throws as `publish`
+   */
+  removeHistory (channel: string): Promise<void>
   /** Disconnects. MUST resolve within a second, whatever Redis does. */
   close (): Promise<void>
 }

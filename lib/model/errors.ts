@@ -20,9 +20,17 @@ export const InvalidOptionError = createError<[string]>('FST_CRWS_INVALID_OPTION
 export const InvalidSchemaError = createError<[string]>(
   'FST_CRWS_INVALID_SCHEMA', 'Invalid schema %s. The validator compiler of the app takes JSON Schema, or what the app has set it up for'
 )
+/** When a request to the HTTP API has no key, or a wrong one. */
+export const ApiKeyError = createError(
+  'FST_CRWS_API_KEY', 'The API key is missing or wrong: send the key of the option api in the header X-API-Key', 401
+)
+/** When `api.authorize` does not let a request to the HTTP API through. */
+export const ApiForbiddenError = createError('FST_CRWS_API_FORBIDDEN', 'This request to the HTTP API is not allowed', 403)
+/** When the body of a request to the HTTP API is not what the API takes. */
+export const ApiRequestError = createError<[string]>('FST_CRWS_API_REQUEST', 'Bad request to the HTTP API: %s', 400)
 /** When the app already has a route where the plugin would add one of its own. `register` rejects. */
 export const RouteTakenError = createError<[string, string, string]>(
-  'FST_CRWS_ROUTE_TAKEN', 'The route GET %s already exists. Choose another path with the option %s, or leave the route out with %s: false'
+  'FST_CRWS_ROUTE_TAKEN', 'The route %s already exists. Choose another path with the option %s, or leave the route out with %s: false'
 )
 /** When the plugin is registered a second time on one server, even in a scope that does not see the first. */
 export const AlreadyRegisteredError = createError(
@@ -99,6 +107,10 @@ export const InvalidArgumentError = createError<[string, string, string]>(
 )
 /** When the app subscribes a connection that has ended, or that ends meanwhile. */
 export const ConnectionClosedError = createError<[string]>('FST_CRWS_CONNECTION_CLOSED', 'Connection %s is closed', 410)
+/** When a publisher of `createPublisher` is used after its `close`. */
+export const PublisherClosedError = createError<[string]>(
+  'FST_CRWS_PUBLISHER_CLOSED', 'The publisher is closed: %s was called after close(). Create another one, or close it later'
+)
 /** When `since` names an epoch that is gone: Redis has lost the history, or it has expired. */
 export const UnrecoverablePositionError = createError<[string]>(
   'FST_CRWS_UNRECOVERABLE_POSITION',

@@ -202,6 +202,11 @@ export class Logs {
     this.#writeWithError('handler.failed', { handler, ...about, err }, `${handler} failed: ${describe(err)}`)
   }
 
+  /** A request to the HTTP API was refused, or a call was answered with an error. */
+  apiFailed (event: 'api.refused' | 'api.failed' | 'api.error', fields: Record<string, unknown>, message: string): void {
+    this.#writeWithError(event, fields, message)
+  }
+
   /** `command` corrects the setting. */
   hint (hint: string, command: string, details: object, message: string): void {
     this.#write('hint', { hint, command, ...details }, `${message}: ${command}`)

@@ -36,6 +36,8 @@ export class Observer {
   readonly #failures = new RecentTexts()
   /** Texts of the failures of listeners, and channels in which listeners were too slow. */
   readonly #listenerFailures = new RecentTexts()
+  /** Texts of the failures of the HTTP API. */
+  readonly #apiFailures = new RecentTexts()
   /** Unix time in ms since which Redis is down; 0: it never was. */
   #downSince = 0
 
@@ -119,6 +121,11 @@ export class Observer {
     const cause = readable(error)
     const { code = '' } = (cause ?? {}) as { code?: string }
     if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, cause)
+  }
+
+  /** A request to the HTTP API failed. Told once a minute for each message: anybody can cause some of them at will. */
+  apiFailed (event: 'api.refused' | 'api.failed' | 'api.error', fields: Record<string, unknown>, message: string): void {
+    if (this.#apiFailures.isNew(`${event} ${message}`, Date.now())) this.#logs.apiFailed(event, fields, message)
   }
 
   /** The app reads the history or the presence of a channel. */

@@ -12,7 +12,7 @@ export type Check<T> = (value: unknown, name: string) => T
 export type Resolved<Checks> = { readonly [K in keyof Checks]: Checks[K] extends Check<infer T> ? T : never }
 
 /** Options that hold secrets, at any depth and in any wrong form. */
-const SECRET_OPTION = /^(?:token|redis)\b/
+const SECRET_OPTION = /^(?:token|redis|api)\b/
 
 const FROM_ENVIRONMENT = '(is it read from an environment variable that is not set?)'
 

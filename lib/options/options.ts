@@ -1,4 +1,5 @@
 import type { FastifyRequest, LogLevel } from 'fastify'
+import type { ApiOptions } from './api-options.ts'
 import type { ChannelsOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
 import type { Handlers } from './handlers.ts'
@@ -42,6 +43,17 @@ export interface Options extends Handlers {
    * @default '/ready'
    */
   readyPath?: string | false | undefined
+  /**
+   * Route of an HTTP API for your backend in any language: Centrifugo's server API, such as `POST /api/publish`. It
+   * needs `api`. False leaves it out.
+   * @default false
+   */
+  apiPath?: string | false | undefined
+  /**
+   * Who may call the HTTP API: `{ key }` or `{ authorize }`.
+   * @default undefined
+   */
+  api?: ApiOptions | undefined
   /**
    * When an instance without Redis is not ready. 'start': until Redis was up for the first time. All instances share
    * Redis, so nothing is gained by taking them all out of service later. 'always': whenever Redis is down, for several

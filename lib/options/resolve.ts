@@ -1,5 +1,6 @@
 import type { FastifyRequest, LogLevel } from 'fastify'
 import { totalmem } from 'node:os'
+import { api, apiPath, checkApi } from './api-checks.ts'
 import { channels } from './channel-checks.ts'
 import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
@@ -74,6 +75,8 @@ const checks = {
   plain: fields({ envelope: boolean }, plainDefaults),
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
+  apiPath: orLiteral([false], apiPath),
+  api,
   redisReadiness: literal('start', 'always'),
   redis: redisSource,
   keyPrefix: checkKeyPrefix,
@@ -116,6 +119,8 @@ const constantDefaults = {
   plain: plainDefaults,
   healthPath: '/health',
   readyPath: '/ready',
+  apiPath: false,
+  api: undefined,
   redisReadiness: 'start',
   keyPrefix: 'ws',
   maxConnections: 950,
@@ -166,6 +171,7 @@ export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = proce
   }
   const resolved = problems.attempt(() => fields(checks, defaults)(withKeyPrefix(given, problems), ''))
   const maxConnectionAge = resolved && problems.attempt(() => connectionAge(resolved))
+  if (resolved !== undefined) problems.attempt(() => checkApi(given, resolved))
   problems.throwIfAny()
   return Object.freeze({ ...resolved!, maxConnectionAge: maxConnectionAge! })
 }

@@ -252,6 +252,24 @@ export function testBroker (t: Test, startPair: StartPair): void {
     await t.rejects(a.broker.history('other', { limit: 10, since: { offset: 1, epoch: 'elsewhere' } }), { code: 'FST_CRWS_UNRECOVERABLE_POSITION' })
   })
 
+  t.test('a history that was removed is empty, and the next publication has the next offset of the same epoch', async (t) => {
+    const [a, b] = await startPair(t)
+    await a.subscribe('room', true)
+    const { epoch } = await b.publish('room', 'one', { history })
+    await b.publish('room', 'two', { history, idempotencyKey: 'key' })
+    await a.arrived('room', 2)
+    await b.broker.removeHistory('room')
+    t.strictSame(await a.broker.history('room', { limit: 10 }), { publications: [], offset: 2, epoch })
+    t.strictSame(await b.publish('room', 'again', { history, idempotencyKey: 'key' }), { offset: 2, epoch }, 'what was published stays published')
+    t.strictSame(await b.publish('room', 'three', { history }), { offset: 3, epoch })
+    await a.arrived('room', 3)
+    t.strictSame(a.data('room'), ['one', 'two', 'three'], 'subscribers notice nothing')
+    const { publications } = await a.broker.history('room', { limit: 10, since: { offset: 2, epoch: epoch! } })
+    t.strictSame(publications.map(({ offset }) => offset), [3])
+    t.strictSame([a.missedBefore, a.positionsLost], [[], []])
+    await b.broker.removeHistory('nobody has published here')
+  })
+
   t.test('the epoch of a channel is fixed by whoever asks first', async (t) => {
     const [a, b] = await startPair(t)
     const { epoch, offset } = await a.broker.history('room', { limit: 10 })

@@ -13,7 +13,7 @@ export const FLOORS: readonly (readonly string[])[] = [
 ]
 
 /** What users import or run. They build parts from any room, and nobody imports them. */
-export const ENTRIES: readonly string[] = ['index.ts', 'testing.ts', 'types.ts', 'cli.ts']
+export const ENTRIES: readonly string[] = ['index.ts', 'publisher.ts', 'testing.ts', 'types.ts', 'cli.ts']
 
 /** Source text by path, such as `lib/hub/hub.ts`. */
 export type Sources = ReadonlyMap<string, string>

@@ -114,6 +114,7 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
     start: listener => memory.start(listener),
     publish: (...args) => memory.publish(...args),
     close: () => memory.close(),
+    removeHistory: channel => memory.removeHistory(channel),
     async subscribe (channel, history, listener) {
       calls.push(`subscribe ${channel}`)
       listeners.set(channel, listener)

@@ -36,6 +36,7 @@ const limitOf = (name: string): Case[] => [
   { name: `${name}.timeWindow`, ...time(1), valid: [] }
 ]
 
+const apiKey = 'an API key that nobody can guess'.replaceAll(' ', '-')
 const [secret, other] = [secretOf('first'), secretOf('second')] as const
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }) as string
 
@@ -44,6 +45,29 @@ const cases: Case[] = [
   { name: 'healthPath', ...path },
   { name: 'readyPath', ...path },
   { name: 'sdkPath', ...path },
+  {
+    name: 'apiPath',
+    valid: [[false], ['/api'], ['/a/b']],
+    invalid: ['/', '/api/', 'api', '', true, 1, null, {}],
+    allowed: /a path that starts with '\/' and does not end with one, or false/
+  },
+  {
+    name: 'api',
+    valid: [
+      [{ key: apiKey }, { key: [apiKey], authorize: undefined }],
+      [{ key: [apiKey, 'x'.repeat(16)] }, { key: [apiKey, 'x'.repeat(16)], authorize: undefined }],
+      [{ authorize: noop }, { key: undefined, authorize: noop }]
+    ],
+    invalid: [true, 'x', [], null],
+    allowed: /\{ key \} or \{ authorize \}/
+  },
+  {
+    name: 'api.key',
+    valid: [],
+    invalid: ['', 'x'.repeat(15), `${apiKey}\n`, `${apiKey} ${apiKey}`, 'ü'.repeat(16), [], [apiKey, 'x'], 1, null],
+    allowed: /a string of at least 16 printable ASCII characters/
+  },
+  { name: 'api.authorize', valid: [], invalid: ['a', true, null, {}], allowed: /a function/ },
   { name: 'redisReadiness', valid: [['start'], ['always']], invalid: ['never', '', true, false, null, {}], allowed: /'start' or 'always'/ },
   { name: 'keyPrefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a non-empty string without whitespace or braces/ },
   { name: 'maxConnections', ...count },
@@ -180,7 +204,8 @@ const cases: Case[] = [
 
 /** What an option needs beside it. */
 const siblings: Record<string, object> = {
-  max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }, content: { ratio: 1 }
+  max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }, content: { ratio: 1 },
+  apiPath: { api: { key: apiKey } }, api: { apiPath: '/api' }
 }
 
 function at (name: string, value: unknown): Record<string, unknown> {
@@ -197,12 +222,26 @@ t.test('a token needs exactly one source of keys, and what was given never shows
   }
 })
 
+t.test('the HTTP API needs a path, and one way to say who may call it; its keys never show', async (t) => {
+  const throws = (options: object, message: RegExp) => t.throws(() => resolve(options), { code: 'FST_CRWS_INVALID_OPTION', message })
+  throws({ apiPath: '/api' }, /"api": got nothing, expected who may call the HTTP API/)
+  throws({ api: { key: apiKey } }, /"apiPath": got nothing, expected the path.*'\/api'; or false/)
+  throws({ apiPath: '/api', api: {} }, /"api": got neither key nor authorize, expected one of them/)
+  throws({ apiPath: '/api', api: { key: apiKey, authorize: noop } }, /"api": got key and authorize/)
+  throws({ apiPath: '/api', api: { key: undefined } }, /"api\.key": got undefined \(is it read from an environment variable that is not set\?\)/)
+  throws({ apiPath: '/api', api: { key: 'hush hush hush hush' } }, /^(?!.*hush)/)
+  throws({ apiPath: '/api', api: 'hush hush hush hush' }, /^(?!.*hush)/)
+  t.equal(resolve({ apiPath: false, api: { key: apiKey } }).apiPath, false, 'false turns it off')
+})
+
 t.test('every option has its default', async (t) => {
   t.strictSame(resolve({}), {
     path: '/ws',
     sdkPath: '/connection/websocket',
     healthPath: '/health',
     readyPath: '/ready',
+    apiPath: false,
+    api: undefined,
     redisReadiness: 'start',
     redis: undefined,
     keyPrefix: 'ws',

@@ -14,23 +14,25 @@ const DOORS: Record<string, string[]> = {
     'unsubscribe-codes.ts'
   ],
   util: [
-    'deadlines.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts',
+    'deadlines.ts', 'glob.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts',
     'token-bucket.ts', 'turns.ts', 'wake.ts'
   ],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts',
-    'redis-source.ts', 'resolve.ts', 'schema-checks.ts', 'subscribe-grant.ts', 'token-options.ts'
+    'api-checks.ts', 'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts',
+    'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts', 'schema-checks.ts', 'subscribe-grant.ts',
+    'token-options.ts'
   ],
   google: [
     'client-address.ts', 'cloud-logging.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'platform.ts', 'resource.ts',
     'trace-context.ts'
   ],
   backends: ['backend.ts', 'redis/rate-limit-store.ts'],
-  observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
+  observability: ['metrics.ts', 'observer.ts', 'publisher-observer.ts', 'tracing.ts'],
   core: [
-    'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts', 'instance-registry.ts', 'listeners.ts',
-    'methods.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'streams.ts', 'subscriptions.ts'
+    'check-user.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts', 'instance-registry.ts',
+    'listeners.ts', 'methods.ts', 'node-survey.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts',
+    'streams.ts', 'subscriptions.ts'
   ],
   lifecycle: ['availability.ts']
 }

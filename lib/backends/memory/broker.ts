@@ -77,6 +77,11 @@ export class MemoryBroker implements Broker {
     return { publications: withinBytes(wanted.slice(0, limit), maxBytes), offset: top, epoch }
   }
 
+  async removeHistory (channel: string): Promise<void> {
+    const stream = this.#streams.get(channel)
+    if (stream !== undefined) stream.entries = []
+  }
+
   async close (): Promise<void> {
     clearInterval(this.#sweeper)
   }

@@ -63,6 +63,10 @@ class SharedMemoryBroker implements Broker {
     return this.#channels.broker.history(channel, query)
   }
 
+  removeHistory (channel: string): Promise<void> {
+    return this.#channels.broker.removeHistory(channel)
+  }
+
   async close (): Promise<void> {
     for (const channel of this.#subscribed.keys()) this.unsubscribe(channel)
     await this.#channels.leave()

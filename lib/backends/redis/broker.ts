@@ -133,6 +133,11 @@ export class RedisBroker implements Broker, SubscriberListener, FeedOwner {
     return read
   }
 
+  async removeHistory (channel: string): Promise<void> {
+    const stream = this.#keys.stream(channel)
+    await this.#commands.send(stream, ['DEL', stream])
+  }
+
   async close (): Promise<void> {
     this.#closed = true
     this.#repairs.close()

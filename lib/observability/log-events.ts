@@ -21,6 +21,8 @@ export const logEvents = {
   'keys.restored': 'info',
   'control.failed': 'warn',
   'call.failed': 'warn',
+  'inspect.published': 'warn',
+  'inspect.disconnected': 'warn',
   hint: 'warn',
   'message.received': 'info',
   'message.sent': 'info',
@@ -33,3 +35,6 @@ export const logEvents = {
 } as const satisfies Record<string, 'debug' | 'info' | 'warn' | 'error'>
 
 export type LogEvent = keyof typeof logEvents
+
+/** What somebody does on the page of `inspectPath`. */
+export type InspectEvent = 'inspect.published' | 'inspect.disconnected'

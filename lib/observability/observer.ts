@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { End } from '../model/close-codes.ts'
 import type { Hints } from './hints/hints.ts'
 import { ALREADY_REPORTED } from '../model/errors.ts'
+import type { InspectEvent } from './log-events.ts'
 import type { LoggedConnection, Logs } from './logs.ts'
 import type { MeasuredConnection, Metrics, Rejection } from './metrics.ts'
 import type { Publication } from '../model/publication.ts'
@@ -117,6 +118,11 @@ export class Observer {
     const cause = readable(error)
     const { code = '' } = (cause ?? {}) as { code?: string }
     if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, cause)
+  }
+
+  /** Somebody has done something on the page of `inspectPath`. */
+  inspected (event: InspectEvent, request: FastifyRequest, fields: object, text: string): void {
+    this.#logs.inspected(event, request, fields, text)
   }
 
   /** The app reads the history or the presence of a channel. */

@@ -3,6 +3,7 @@ import { totalmem } from 'node:os'
 import { channels } from './channel-checks.ts'
 import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
+import { checkInspector, inspect } from './inspect-options.ts'
 import { checkKeyPrefix, withKeyPrefix } from './key-prefix.ts'
 import { rateLimit, rateLimitDefaults } from './limit-checks.ts'
 import { methods } from './method-checks.ts'
@@ -73,6 +74,8 @@ const checks = {
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
   redisReadiness: literal('start', 'always'),
+  inspectPath: orLiteral([false], routePath),
+  inspect,
   redis: redisSource,
   keyPrefix: checkKeyPrefix,
   maxConnections: integer(1),
@@ -109,6 +112,8 @@ const constantDefaults = {
   healthPath: '/health',
   readyPath: '/ready',
   redisReadiness: 'start',
+  inspectPath: false,
+  inspect: undefined,
   keyPrefix: 'ws',
   maxConnections: 950,
   maxConnectionAge: DERIVED,
@@ -153,6 +158,7 @@ export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = proce
   }
   const resolved = problems.attempt(() => fields(checks, defaults)(withKeyPrefix(given, problems), ''))
   const maxConnectionAge = resolved && problems.attempt(() => connectionAge(resolved))
+  if (resolved !== undefined) problems.attempt(() => checkInspector(resolved.inspectPath, resolved.inspect))
   problems.throwIfAny()
   return Object.freeze({ ...resolved!, maxConnectionAge: maxConnectionAge! })
 }

@@ -32,14 +32,16 @@ function entryOf (file) {
 }
 
 /** The inspector's page goes into the code: a user may bundle this package again, and would leave files behind. */
-const inspectorPage = {
-  name: 'inspector-page',
-  setup ({ onLoad }) {
-    onLoad({ filter: /[/\\]inspector[/\\]assets\.ts$/ }, async ({ path }) => {
-      const folder = resolve(dirname(path), 'page')
-      const files = await Promise.all((await readdir(folder)).map(async name => [name, await readFile(resolve(folder, name), 'utf8')]))
-      return { contents: `export const assets = ${JSON.stringify(Object.fromEntries(files))}`, loader: 'js' }
-    })
+function inspectorPage () {
+  return {
+    name: 'inspector-page',
+    setup ({ onLoad }) {
+      onLoad({ filter: /[/\\]inspector[/\\]assets\.ts$/ }, async ({ path }) => {
+        const folder = resolve(dirname(path), 'page')
+        const files = await Promise.all((await readdir(folder)).map(async name => [name, await readFile(resolve(folder, name), 'utf8')]))
+        return { contents: `export const assets = ${JSON.stringify(Object.fromEntries(files))}`, loader: 'js' }
+      })
+    }
   }
 }
 
@@ -53,7 +55,7 @@ async function buildJs () {
     platform: 'node',
     target: 'node20',
     packages: 'external',
-    plugins: [inspectorPage],
+    plugins: [inspectorPage()],
     metafile: true,
     logLevel: 'warning'
   })

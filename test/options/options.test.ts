@@ -45,6 +45,9 @@ const cases: Case[] = [
   { name: 'readyPath', ...path },
   { name: 'sdkPath', ...path },
   { name: 'redisReadiness', valid: [['start'], ['always']], invalid: ['never', '', true, false, null, {}], allowed: /'start' or 'always'/ },
+  { name: 'inspectPath', ...path },
+  { name: 'inspect', valid: [[{ authorize: noop }]], invalid: [true, 'ada', [], null], allowed: /\{ authorize \}/ },
+  { name: 'inspect.authorize', valid: [], invalid: ['ada', true, null, {}], allowed: /a function/ },
   { name: 'keyPrefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a non-empty string without whitespace or braces/ },
   { name: 'maxConnections', ...count },
   { name: 'maxPayload', ...count },
@@ -173,7 +176,7 @@ const cases: Case[] = [
 
 /** What an option needs beside it. */
 const siblings: Record<string, object> = {
-  max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }, content: { ratio: 1 }
+  inspectPath: { inspect: { authorize: noop } }, max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }, content: { ratio: 1 }
 }
 
 function at (name: string, value: unknown): Record<string, unknown> {
@@ -197,6 +200,8 @@ t.test('every option has its default', async (t) => {
     healthPath: '/health',
     readyPath: '/ready',
     redisReadiness: 'start',
+    inspectPath: false,
+    inspect: undefined,
     redis: undefined,
     keyPrefix: 'ws',
     maxConnections: 950,

@@ -17,6 +17,7 @@ const ada: Options = { inspectPath: ADDRESS, inspect: { authorize: () => 'ada@ex
 /** Clients say who they are, and where they want to be. */
 const clients: Options = {
   authenticate: ({ query }) => ({ user: (query as { user?: string }).user }),
+  onMessage: () => {},
   onConnect: (connection, { query }) => Promise.all(String((query as { in?: string }).in ?? '').split(',').filter(Boolean).map(name => connection.subscribe(name)))
 }
 
@@ -69,7 +70,7 @@ t.test('what authorize throws is the answer: 401, or the status, the text and th
   const hidden = { statusCode: 401, code, message: 'Not authenticated: the credentials were not accepted' }
   t.strictSame(await answerTo(new Error('the password is hush')), hidden)
   t.strictSame(await answerTo(null), hidden)
-  t.strictSame(await answerTo(new ClientError(403, 'not signed by IAP')), { statusCode: 401, code, message: 'Not authenticated: not signed by IAP' })
+  t.strictSame(await answerTo(new ClientError(403, 'not signed by IAP')), { statusCode: 403, code, message: 'Not authenticated: not signed by IAP' })
   const basic = Object.assign(new Error('who are you?'), { statusCode: 401, headers: { 'www-authenticate': 'Basic realm="inspector"' } })
   t.strictSame(await answerTo(basic), { statusCode: 401, code, message: 'Not authenticated: who are you?', asks: 'Basic realm="inspector"' })
   t.match(await answerTo(Object.assign(new Error('no'), { statusCode: 403 })), { statusCode: 403, code })
@@ -96,7 +97,10 @@ t.test('the page is self-contained, is kept nowhere, and runs and loads nothing 
   }
   for (const answer of [page, await app.inject(`${ADDRESS}/page.js`), await post(app, 'view', { show: 'channels' }), await post(app, 'view', {})]) {
     t.match(answer.headers, {
-      'cache-control': 'no-store', 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff', 'x-frame-options': 'DENY',
+      'cache-control': 'no-store',
+      'referrer-policy': 'no-referrer',
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
       'content-security-policy': policy
     })
   }
@@ -185,8 +189,20 @@ t.test('connections are found by user, client, channel, protocol and instance, i
   t.match(instance, { instance: String, revision: '', connections: 3, channels: 2, uptime: Number, memory: Number })
   t.equal(matching, 1)
   t.match(row, {
-    client: ann!.id, user: 'Ann', userCut: false, protocol: 'plain', identified: true, instance: instance.instance, age: Number,
-    channels: ['news:a', 'Sport'], channelCount: 2, buffered: 0, received: 0, sent: 0, bytesReceived: 0, bytesSent: 0
+    client: ann!.id,
+    user: 'Ann',
+    userCut: false,
+    protocol: 'plain',
+    identified: true,
+    instance: instance.instance,
+    age: Number,
+    channels: ['news:a', 'Sport'],
+    channelCount: 2,
+    buffered: 0,
+    received: 0,
+    sent: 0,
+    bytesReceived: 0,
+    bytesSent: 0
   })
   t.strictSame(await users(app, { client: ann!.id.slice(3, 20).toUpperCase() }), ['Ann'])
   t.strictSame(await users(app, { channel: 'sport' }), ['Ann'])
@@ -224,7 +240,10 @@ t.test('channels are listed by clients or by name, over all instances, and more 
       { channel: 'b', clients: 2, instances: 2 }, { channel: 'a', clients: 1, instances: 1 }, { channel: 'c', clients: 1, instances: 1 },
       { channel: 'other', clients: 1, instances: 1 }
     ],
-    more: false, connections: [], matching: undefined, missing: []
+    more: false,
+    connections: [],
+    matching: undefined,
+    missing: []
   })
   t.strictSame((await see(one.app, { show: 'channels', order: 'name', channel: 'O' })).channels, [{ channel: 'other', clients: 1, instances: 1 }])
   await connect(t, `${one.url}/ws?in=${Array.from({ length: 101 }, (_, i) => `many-${i}`).join()}`)
@@ -269,7 +288,8 @@ t.test('publishing reaches clients of every instance, and the log says who did i
   const redis = await startRedis(t)
   const { logger, entries } = collectLog()
   const options = { ...ada, ...clients, redis: redis.url, keyPrefix: randomPrefix(), channels: { kept: { history: { size: 5, ttl: '1m' } } } }
-  const [one, two] = [await startApp(t, options, { logger }), await startApp(t, { ...clients, redis: redis.url, keyPrefix: options.keyPrefix })]
+  const one = await startApp(t, options, { logger })
+  const two = await startApp(t, { ...clients, redis: redis.url, keyPrefix: options.keyPrefix })
   const client = await connect(t, `${two.url}/ws?in=news`)
   await until(() => Array.from(two.app.realtime.connections)[0]!.channels.has('news'), 'it is subscribed')
   t.strictSame((await post(one.app, 'publish', { channel: 'news', data: { secret: 'hush' } })).json(), {})
@@ -325,7 +345,8 @@ t.test('what another instance sends is no report, or it does not answer: it is n
   const good = { info, matching: 1, connections: [row], channels: [['a', 1]] }
   for (const bad of [
     null, 'x', {}, { ...good, info: undefined }, { ...good, info: { ...info, instance: 1 } }, { ...good, info: { ...info, memory: 'x' } }, { ...good, matching: '1' },
-    { ...good, connections: {} }, { ...good, connections: [null] }, { ...good, connections: [{ ...row, user: { toString: 1 } }] }, { ...good, connections: [{ ...row, sent: null }] },
+    { ...good, connections: {} }, { ...good, connections: [null] }, { ...good, connections: [{ ...row, user: { toString: 1 } }] },
+    { ...good, connections: [{ ...row, sent: null }] },
     { ...good, connections: [{ ...row, channels: 'a' }] }, { ...good, connections: [{ ...row, channels: [1] }] }, { ...good, channels: [['a']] }, { ...good, channels: ['a'] }
   ]) {
     strange.core.survey.answer({ name: 'inspect' }, () => bad)

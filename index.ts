@@ -10,6 +10,7 @@ import type { Realtime } from './lib/core/realtime.ts'
 import { traceRequests } from './lib/google/cloud-logging.ts'
 import { Admission } from './lib/http/admission.ts'
 import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
+import { addInspector } from './lib/http/inspector/add.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
 import { WebSocketRoutes } from './lib/http/route.ts'
 import { refuseTakenRoutes } from './lib/http/taken-routes.ts'
@@ -98,6 +99,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
   if (options.apiPath !== false) await (await import('./lib/http/api/routes.ts')).addApi(app, options, { namespaces, ...backend, ...core }, observer)
+  await addInspector(app, options, namespaces, core, observer)
 
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new BrokerEvents(connections, subscriptions, control, occupancies, observer))
@@ -162,6 +164,7 @@ export type { ChannelsOf, ContractOf, DefinedChannel, MethodsOf, SentOf } from '
 export type { ConnectDetails } from './lib/options/connect-details.ts'
 export type { MethodOptions, MethodsOptions } from './lib/options/method-options.ts'
 export type { Identity } from './lib/options/identity.ts'
+export type { InspectOptions } from './lib/options/inspect-options.ts'
 export type { LoggingOptions } from './lib/options/logging-options.ts'
 export type { Options } from './lib/options/options.ts'
 export type { PublishChange } from './lib/options/publish-change.ts'

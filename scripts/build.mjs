@@ -31,6 +31,20 @@ function entryOf (file) {
   return name === undefined ? [] : [{ in: `${name}.ts`, out: name }]
 }
 
+/** The inspector's page goes into the code: a user may bundle this package again, and would leave files behind. */
+function inspectorPage () {
+  return {
+    name: 'inspector-page',
+    setup ({ onLoad }) {
+      onLoad({ filter: /[/\\]inspector[/\\]assets\.ts$/ }, async ({ path }) => {
+        const folder = resolve(dirname(path), 'page')
+        const files = await Promise.all((await readdir(folder)).map(async name => [name, await readFile(resolve(folder, name), 'utf8')]))
+        return { contents: `export const assets = ${JSON.stringify(Object.fromEntries(files))}`, loader: 'js' }
+      })
+    }
+  }
+}
+
 async function buildJs () {
   const { metafile } = await build({
     entryPoints: [...entries, ...programs],
@@ -41,6 +55,7 @@ async function buildJs () {
     platform: 'node',
     target: 'node20',
     packages: 'external',
+    plugins: [inspectorPage()],
     metafile: true,
     logLevel: 'warning'
   })

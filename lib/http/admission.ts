@@ -153,7 +153,8 @@ export function answerUpgradeRequired (reply: FastifyReply, advice = 'connect to
   answer(reply.header('upgrade', 'websocket'), new UpgradeRequiredError(advice))
 }
 
-function sameHost (origin: string, { host, headers }: FastifyRequest): boolean {
+/** Whether a request of a browser comes from a page of this very host. */
+export function sameHost (origin: string, { host, headers }: FastifyRequest): boolean {
   if (!URL.canParse(origin)) return false
   const { protocol, host: originHost } = new URL(origin)
   const own = `${protocol}//${host}`

@@ -90,6 +90,11 @@ export class Hub {
     await listener.stop()
   }
 
+  /** Lists the channels that have a live subscription on this instance, and how many each has. */
+  * sizes (): Iterable<readonly [channel: string, subscriptions: number]> {
+    for (const { name, subscriptions } of this.#channels.values()) if (subscriptions.size > 0) yield [name, subscriptions.size]
+  }
+
   /** Unsubscribes the broker from channels that have been empty for a while. */
   sweep (now: number): void {
     for (const channel of this.#channels.values()) {

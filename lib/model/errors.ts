@@ -76,6 +76,14 @@ export const RateLimitError = createError<[number, string]>(
 )
 /** When a request to a WebSocket route is not an upgrade, or asks for another version of the protocol. */
 export const UpgradeRequiredError = createError<[string]>('FST_CRWS_UPGRADE_REQUIRED', 'This is a WebSocket endpoint: %s', 426)
+/** When `inspect.authorize` returns no name. If it throws, `FST_CRWS_UNAUTHORIZED` is the answer. */
+export const InspectForbiddenError = createError(
+  'FST_CRWS_INSPECT_FORBIDDEN', 'You may not look at this page: inspect.authorize has returned no name for you', 403
+)
+/** When a page of another site makes a browser ask the page of `inspectPath` for something. */
+export const CrossSiteError = createError<[string]>(
+  'FST_CRWS_CROSS_SITE', 'This request comes from another site (%s). Only the page itself may send it, from its own origin', 403
+)
 /** When an upgrade is sent to a route that is not a WebSocket route. */
 export const NoWebSocketRouteError = createError(
   'FST_CRWS_NO_WEBSOCKET_ROUTE', 'This is not a WebSocket endpoint: send the request without Upgrade', 426

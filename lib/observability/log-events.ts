@@ -27,6 +27,8 @@ export const logEvents = {
   'api.refused': 'warn',
   'api.failed': 'warn',
   'api.error': 'error',
+  'inspect.published': 'warn',
+  'inspect.disconnected': 'warn',
   hint: 'warn',
   'message.received': 'info',
   'message.sent': 'info',
@@ -39,3 +41,6 @@ export const logEvents = {
 } as const satisfies Record<string, 'debug' | 'info' | 'warn' | 'error'>
 
 export type LogEvent = keyof typeof logEvents
+
+/** What somebody does on the page of `inspectPath`. */
+export type InspectEvent = 'inspect.published' | 'inspect.disconnected'

@@ -6,7 +6,7 @@ import { httpRequest, LABELS, OPERATION } from '../google/log-entry.ts'
 import { requestTrace } from '../google/cloud-logging.ts'
 import type { LogDestination } from './log-destination.ts'
 import { logEvents } from './log-events.ts'
-import type { LogEvent } from './log-events.ts'
+import type { InspectEvent, LogEvent } from './log-events.ts'
 import type { Rejection } from './metrics.ts'
 import type { ResolvedLogging } from '../options/resolve.ts'
 import { readTrace } from '../google/trace-context.ts'
@@ -205,6 +205,10 @@ export class Logs {
   /** A request to the HTTP API was refused, or a call was answered with an error. */
   apiFailed (event: 'api.refused' | 'api.failed' | 'api.error', fields: Record<string, unknown>, message: string): void {
     this.#writeWithError(event, fields, message)
+  }
+
+  inspected (event: InspectEvent, request: FastifyRequest, fields: object, text: string): void {
+    this.#write(event, { reqId: request.id, ...fields, [requestTrace]: this.traceOf(request) }, text)
   }
 
   /** `command` corrects the setting. */

@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { End } from '../model/close-codes.ts'
 import type { Hints } from './hints/hints.ts'
 import { ALREADY_REPORTED } from '../model/errors.ts'
+import type { InspectEvent } from './log-events.ts'
 import type { LoggedConnection, Logs } from './logs.ts'
 import type { MeasuredConnection, Metrics, Rejection } from './metrics.ts'
 import type { Publication } from '../model/publication.ts'
@@ -126,6 +127,11 @@ export class Observer {
   /** A request to the HTTP API failed. Told once a minute for each message: anybody can cause some of them at will. */
   apiFailed (event: 'api.refused' | 'api.failed' | 'api.error', fields: Record<string, unknown>, message: string): void {
     if (this.#apiFailures.isNew(`${event} ${message}`, Date.now())) this.#logs.apiFailed(event, fields, message)
+  }
+
+  /** Somebody has done something on the page of `inspectPath`. */
+  inspected (event: InspectEvent, request: FastifyRequest, fields: object, text: string): void {
+    this.#logs.inspected(event, request, fields, text)
   }
 
   /** The app reads the history or the presence of a channel. */

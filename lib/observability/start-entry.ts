@@ -9,7 +9,7 @@ export interface StartEntry {
 
 /** Describes what the plugin does with these options. `prefix`: that of the scope, which starts all routes. */
 export function startEntry (options: ResolvedOptions, prefix: string): StartEntry {
-  const { path, sdkPath, healthPath, readyPath, redis, allowedOrigins, maxConnections } = options
+  const { path, sdkPath, healthPath, readyPath, inspectPath, redis, allowedOrigins, maxConnections } = options
   const at = (paths: readonly (string | false)[]) => paths.filter(one => one !== false).map(one => prefix + one)
   const webSockets = at([path, sdkPath])
   const address = redis === undefined || redis.kind === 'memory' ? undefined : redisAddress(redis)
@@ -22,7 +22,7 @@ export function startEntry (options: ResolvedOptions, prefix: string): StartEntr
   const fields = {
     broker: address === undefined ? 'memory' : 'redis',
     ...(address !== undefined && { redis: address }),
-    routes: [...webSockets, ...at([healthPath, readyPath])],
+    routes: [...webSockets, ...at([healthPath, readyPath, inspectPath])],
     origins,
     maxConnections
   }

@@ -4,6 +4,7 @@ import type { ChannelsOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
 import type { Handlers } from './handlers.ts'
 import type { Identity } from './identity.ts'
+import type { InspectOptions } from './inspect-options.ts'
 import type { LoggingOptions } from './logging-options.ts'
 import type { MethodsOptions } from './method-options.ts'
 import type { RedisOption } from './redis-source.ts'
@@ -61,6 +62,17 @@ export interface Options extends Handlers {
    * @default 'start'
    */
   redisReadiness?: 'start' | 'always' | undefined
+  /**
+   * Route of a page that shows instances, connections and channels, publishes and disconnects; false leaves it out. It
+   * needs `inspect`.
+   * @default false
+   */
+  inspectPath?: string | false | undefined
+  /**
+   * Who may look at the page of `inspectPath`.
+   * @default undefined (nobody, so `inspectPath` is an error)
+   */
+  inspect?: InspectOptions | undefined
   /**
    * Redis, which joins the instances: a URL, node-redis client options, cluster options (`{ rootNodes }`), Sentinel
    * options (`{ name, sentinelRootNodes }`), or a client of any of these kinds. A client is duplicated and never used

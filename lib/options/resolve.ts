@@ -4,6 +4,7 @@ import { api, apiPath, checkApi } from './api-checks.ts'
 import { channels } from './channel-checks.ts'
 import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
+import { checkInspector, inspect } from './inspect-options.ts'
 import { checkKeyPrefix, withKeyPrefix } from './key-prefix.ts'
 import { rateLimit, rateLimitDefaults } from './limit-checks.ts'
 import { methods } from './method-checks.ts'
@@ -78,6 +79,8 @@ const checks = {
   apiPath: orLiteral([false], apiPath),
   api,
   redisReadiness: literal('start', 'always'),
+  inspectPath: orLiteral([false], routePath),
+  inspect,
   redis: redisSource,
   keyPrefix: checkKeyPrefix,
   maxConnections: integer(1),
@@ -122,6 +125,8 @@ const constantDefaults = {
   apiPath: false,
   api: undefined,
   redisReadiness: 'start',
+  inspectPath: false,
+  inspect: undefined,
   keyPrefix: 'ws',
   maxConnections: 950,
   maxConnectionAge: DERIVED,
@@ -172,6 +177,7 @@ export function resolveOptions (options: Options, env: NodeJS.ProcessEnv = proce
   const resolved = problems.attempt(() => fields(checks, defaults)(withKeyPrefix(given, problems), ''))
   const maxConnectionAge = resolved && problems.attempt(() => connectionAge(resolved))
   if (resolved !== undefined) problems.attempt(() => checkApi(given, resolved))
+  if (resolved !== undefined) problems.attempt(() => checkInspector(resolved.inspectPath, resolved.inspect))
   problems.throwIfAny()
   return Object.freeze({ ...resolved!, maxConnectionAge: maxConnectionAge! })
 }

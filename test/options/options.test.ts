@@ -69,6 +69,9 @@ const cases: Case[] = [
   },
   { name: 'api.authorize', valid: [], invalid: ['a', true, null, {}], allowed: /a function/ },
   { name: 'redisReadiness', valid: [['start'], ['always']], invalid: ['never', '', true, false, null, {}], allowed: /'start' or 'always'/ },
+  { name: 'inspectPath', ...path },
+  { name: 'inspect', valid: [[{ authorize: noop }]], invalid: [true, 'ada', [], null], allowed: /\{ authorize \}/ },
+  { name: 'inspect.authorize', valid: [], invalid: ['ada', true, null, {}], allowed: /a function/ },
   { name: 'keyPrefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a non-empty string without whitespace or braces/ },
   { name: 'maxConnections', ...count },
   { name: 'maxPayload', ...count },
@@ -206,7 +209,7 @@ const cases: Case[] = [
 const siblings: Record<string, object> = {
   max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }, content: { ratio: 1 },
   apiPath: { api: { key: apiKey } }, api: { apiPath: '/api' }
-}
+  apiPath: { api: { key: apiKey } }, api: { apiPath: '/api' }, inspectPath: { inspect: { authorize: noop } }
 
 function at (name: string, value: unknown): Record<string, unknown> {
   const [key, ...rest] = name.split('.')
@@ -243,6 +246,8 @@ t.test('every option has its default', async (t) => {
     apiPath: false,
     api: undefined,
     redisReadiness: 'start',
+    inspectPath: false,
+    inspect: undefined,
     redis: undefined,
     keyPrefix: 'ws',
     maxConnections: 950,

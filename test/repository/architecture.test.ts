@@ -19,9 +19,9 @@ const DOORS: Record<string, string[]> = {
   ],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'api-checks.ts', 'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts',
-    'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts', 'schema-checks.ts', 'subscribe-grant.ts',
-    'token-options.ts'
+    'api-checks.ts', 'checks.ts', 'connect-details.ts', 'identity.ts', 'inspect-options.ts', 'method-checks.ts', 'options.ts',
+    'publish-change.ts', 'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts', 'schema-checks.ts',
+    'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [
     'client-address.ts', 'cloud-logging.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'platform.ts', 'resource.ts',
@@ -32,7 +32,7 @@ const DOORS: Record<string, string[]> = {
   core: [
     'check-user.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts', 'instance-registry.ts',
     'listeners.ts', 'methods.ts', 'node-survey.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts',
-    'streams.ts', 'subscriptions.ts'
+    'streams.ts', 'subscriptions.ts', 'survey.ts'
   ],
   lifecycle: ['availability.ts']
 }

@@ -4,6 +4,7 @@ import { launchBrowser } from '../helpers/browser.ts'
 import { PICTURE, PICTURE_FILES, takeChatPicture } from '../helpers/chat-picture.ts'
 import type { ColorScheme } from '../helpers/chat-picture.ts'
 import { buildChat } from '../helpers/chat.ts'
+import { INSPECTOR_PICTURE, INSPECTOR_PICTURE_FILES, takeInspectorPicture } from '../helpers/inspector-picture.ts'
 
 t.setTimeout(300_000)
 
@@ -29,6 +30,18 @@ t.test('the chat still looks such that they can be taken again', async (t) => {
     const png = await takeChatPicture(t, folder, browser, colorScheme)
     t.strictSame(sizeOf(png), { isPng: true, width, height })
     t.ok(png.length <= maxBytes, `${colorScheme}: ${png.length} bytes`)
+  }
+})
+
+t.test('the pictures of the inspector are there, small, and can be taken again', async (t) => {
+  const { width, height, maxBytes } = INSPECTOR_PICTURE
+  const browser = await launchBrowser(t)
+  for (const [colorScheme, file] of Object.entries(INSPECTOR_PICTURE_FILES)) {
+    const taken = await takeInspectorPicture(t, browser, colorScheme as ColorScheme)
+    for (const png of [readFileSync(new URL(`../../${file}`, import.meta.url)), taken]) {
+      t.strictSame(sizeOf(png), { isPng: true, width, height })
+      t.ok(png.length <= maxBytes, `${file}: ${png.length} bytes`)
+    }
   }
 })
 

@@ -1,7 +1,8 @@
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyInstance, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { randomBytes } from 'node:crypto'
 import { createBackend } from './lib/backends/backend.ts'
+import type { Backend } from './lib/backends/backend.ts'
 import { BrokerEvents } from './lib/core/broker-events.ts'
 import { createCore } from './lib/core/core.ts'
 import type { Core } from './lib/core/core.ts'
@@ -95,11 +96,9 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
       options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks
     })
   }
-  if (hasSchema(options)) (await import('./lib/core/schemas.ts')).addSchemas(app, options, permissions, methods)
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
-  if (options.apiPath !== false) await (await import('./lib/http/api/routes.ts')).addApi(app, options, { namespaces, ...backend, ...core }, observer)
-  await addInspector(app, options, namespaces, core, observer)
+  await addOptionalParts(app, options, namespaces, core, backend, observer)
 
   const startBy = Date.now() + START_TIMEOUT
   await broker.start(new BrokerEvents(connections, subscriptions, control, occupancies, observer))
@@ -116,6 +115,15 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
     flush: budget => Promise.all([telemetry.close(budget), logs.close()]),
     release: () => release(heartbeat, metrics, core, broker)
   })
+}
+
+/** Adds what only some apps use, and imports it only for them. */
+async function addOptionalParts (
+  app: FastifyInstance, options: ResolvedOptions, namespaces: ChannelNamespaces, core: Core, backend: Backend, observer: Observer
+): Promise<void> {
+  if (hasSchema(options)) (await import('./lib/core/schemas.ts')).addSchemas(app, options, core.permissions, core.methods)
+  if (options.apiPath !== false) await (await import('./lib/http/api/routes.ts')).addApi(app, options, { namespaces, ...backend, ...core }, observer)
+  await addInspector(app, options, namespaces, core, observer)
 }
 
 function addSdkRoute (routes: WebSocketRoutes, path: string, context: Context): void {

@@ -51,5 +51,6 @@ export function createCore (
   const streams = new Streams(publisher, control, namespaces, options.maxBufferedBytes)
   const survey = new Survey(instance, broker, control, registry, observer)
   const nodes = new NodeSurvey(survey, connections, hub, registry)
-  return { hub, publisher, methods, permissions, subscriptions, connections, listeners, streams, registry, control, survey, occupancies, nodes }
+  const forClients = { methods, permissions, subscriptions, connections }
+  return { hub, publisher, ...forClients, listeners, streams, registry, control, survey, occupancies, nodes }
 }

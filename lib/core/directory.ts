@@ -130,8 +130,10 @@ class Directory {
   }
 
   #tell (question: string, missing: readonly string[]): void {
-    const names = missing.toSorted().join(', ')
-    if (names !== '' && this.#told.isNew(names, Date.now())) this.#observer.surveyIncomplete(question, names)
+    const instances = missing.toSorted().join(', ')
+    if (instances === '' || !this.#told.isNew(instances, Date.now())) return
+    const why = `without a reply from ${instances}, which has crashed, is overloaded or of another release`
+    this.#observer.entry('survey.incomplete', { question, instances }, `Answers to ${question} are incomplete: ${why}`)
   }
 }
 

@@ -8,6 +8,7 @@ import { isPosition } from '../model/publication.ts'
 import type { Position } from '../model/publication.ts'
 import type { ChannelData } from '../model/realtime-types.ts'
 import type { Observer } from '../observability/observer.ts'
+import { describe, readable } from '../util/thrown.ts'
 import { guarded } from './guard.ts'
 import { published } from './publisher.ts'
 import type { PublishedData } from './publisher.ts'
@@ -66,7 +67,8 @@ export class Listeners {
         try {
           await handler(published(publication) as PublishedData<never>, channel as never)
         } catch (error) {
-          observer.listenerFailed(channel, error)
+          const err = readable(error)
+          observer.entryOnce('listener.failed', { channel, err }, `The listener of channel ${channel} failed: ${describe(err)}`)
         }
       },
       missed: (count, reason) => observer.listenerMissed(channel, count, reason)

@@ -3,6 +3,7 @@ import type { Occupancy, OccupancyKind, OccupancyListener } from '../model/occup
 import type { Observer } from '../observability/observer.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { RecentTexts } from '../util/recent-texts.ts'
+import { describe, readable } from '../util/thrown.ts'
 import { settledWithin } from '../util/timeout.ts'
 import { Turns } from '../util/turns.ts'
 
@@ -115,7 +116,8 @@ export class Occupants implements OccupancyListener {
       try {
         await handler(subject)
       } catch (error) {
-        this.#observer.handlerFailed(names[which], { [argument]: subject }, error)
+        const err = readable(error)
+        this.#observer.entry('handler.failed', { handler: names[which], [argument]: subject, err }, `${names[which]} failed: ${describe(err)}`)
       }
     }))
   }

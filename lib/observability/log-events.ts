@@ -41,6 +41,3 @@ export const logEvents = {
 } as const satisfies Record<string, 'debug' | 'info' | 'warn' | 'error'>
 
 export type LogEvent = keyof typeof logEvents
-
-/** What somebody does on the page of `inspectPath`. */
-export type InspectEvent = 'inspect.published' | 'inspect.disconnected'

@@ -6,7 +6,7 @@ import { httpRequest, LABELS, OPERATION } from '../google/log-entry.ts'
 import { requestTrace } from '../google/cloud-logging.ts'
 import type { LogDestination } from './log-destination.ts'
 import { logEvents } from './log-events.ts'
-import type { InspectEvent, LogEvent } from './log-events.ts'
+import type { LogEvent } from './log-events.ts'
 import type { Rejection } from './metrics.ts'
 import type { ResolvedLogging } from '../options/resolve.ts'
 import { readTrace } from '../google/trace-context.ts'
@@ -114,11 +114,6 @@ export class Logs {
     this.#writeWithError('connection.failed', fields, `${handler} failed: ${describe(err)}`)
   }
 
-  /** A handler of `listen` threw. The entry has its stack. */
-  listenerFailed (channel: string, err: unknown): void {
-    this.#writeWithError('listener.failed', { channel, err }, `The listener of channel ${channel} failed: ${describe(err)}`)
-  }
-
   /** `authenticate` has a bug, or something it needs is down. The entry has its stack. */
   authenticateFailed (request: FastifyRequest, err: unknown): void {
     const fields = { reqId: request.id, path: request.url.split('?', 1)[0], err, [requestTrace]: this.traceOf(request) }
@@ -192,23 +187,10 @@ export class Logs {
     this.#writeWithError('call.failed', { call, err }, `Call of ${call} failed: ${describe(err)}`)
   }
 
-  surveyIncomplete (question: string, instances: string): void {
-    const message = `Answers to ${question} are incomplete: without a reply from ${instances}, which has crashed, is overloaded or of another release`
-    this.#write('survey.incomplete', { question, instances }, message)
-  }
-
-  /** `about`: what the handler was called with. */
-  handlerFailed (handler: string, about: object, err: unknown): void {
-    this.#writeWithError('handler.failed', { handler, ...about, err }, `${handler} failed: ${describe(err)}`)
-  }
-
-  /** A request to the HTTP API was refused, or a call was answered with an error. */
-  apiFailed (event: 'api.refused' | 'api.failed' | 'api.error', fields: Record<string, unknown>, message: string): void {
-    this.#writeWithError(event, fields, message)
-  }
-
-  inspected (event: InspectEvent, request: FastifyRequest, fields: object, text: string): void {
-    this.#write(event, { reqId: request.id, ...fields, [requestTrace]: this.traceOf(request) }, text)
+  /** An entry of a part that knows its own text. `request`: that which it is about. */
+  entry (event: LogEvent, fields: Record<string, unknown>, message: string, request?: FastifyRequest): void {
+    const about = request && { reqId: request.id, [requestTrace]: this.traceOf(request) }
+    this.#writeWithError(event, { ...about, ...fields }, message)
   }
 
   /** `command` corrects the setting. */

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { End } from '../model/close-codes.ts'
 import type { Hints } from './hints/hints.ts'
 import { ALREADY_REPORTED } from '../model/errors.ts'
-import type { InspectEvent } from './log-events.ts'
+import type { LogEvent } from './log-events.ts'
 import type { LoggedConnection, Logs } from './logs.ts'
 import type { MeasuredConnection, Metrics, Rejection } from './metrics.ts'
 import type { Publication } from '../model/publication.ts'
@@ -35,10 +35,8 @@ export class Observer {
   readonly messages: boolean
   /** Texts of the failures of `authenticate`. */
   readonly #failures = new RecentTexts()
-  /** Texts of the failures of listeners, and channels in which listeners were too slow. */
-  readonly #listenerFailures = new RecentTexts()
-  /** Texts of the failures of the HTTP API. */
-  readonly #apiFailures = new RecentTexts()
+  /** Texts of entries that are written once a minute. */
+  readonly #entries = new RecentTexts()
   /** Unix time in ms since which Redis is down; 0: it never was. */
   #downSince = 0
 
@@ -124,14 +122,14 @@ export class Observer {
     if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, cause)
   }
 
-  /** A request to the HTTP API failed. Told once a minute for each message: anybody can cause some of them at will. */
-  apiFailed (event: 'api.refused' | 'api.failed' | 'api.error', fields: Record<string, unknown>, message: string): void {
-    if (this.#apiFailures.isNew(`${event} ${message}`, Date.now())) this.#logs.apiFailed(event, fields, message)
+  /** Writes an entry of a part that knows its own text. `request`: that which it is about. */
+  entry (event: LogEvent, fields: Record<string, unknown>, text: string, request?: FastifyRequest): void {
+    this.#logs.entry(event, fields, text, request)
   }
 
-  /** Somebody has done something on the page of `inspectPath`. */
-  inspected (event: InspectEvent, request: FastifyRequest, fields: object, text: string): void {
-    this.#logs.inspected(event, request, fields, text)
+  /** The same, once a minute for each text: a client, or every publication, may cause it. */
+  entryOnce (event: LogEvent, fields: Record<string, unknown>, text: string, request?: FastifyRequest): void {
+    if (this.#entries.isNew(`${event} ${text}`, Date.now())) this.#logs.entry(event, fields, text, request)
   }
 
   /** The app reads the history or the presence of a channel. */
@@ -142,16 +140,6 @@ export class Observer {
   /** A command from another instance failed. */
   controlFailed (command: string, error: unknown): void {
     this.#logs.controlFailed(command, error)
-  }
-
-  /** Instances, by their ids, gave no answer to a question to all. */
-  surveyIncomplete (question: string, instances: string): void {
-    this.#logs.surveyIncomplete(question, instances)
-  }
-
-  /** A handler that is about no single connection threw. `about`: what it was called with. */
-  handlerFailed (handler: string, about: object, error: unknown): void {
-    this.#logs.handlerFailed(handler, about, readable(error))
   }
 
   /** A message was received or sent. To be called only while `messages`. */
@@ -197,15 +185,10 @@ export class Observer {
     this.#logs.missed(channel, count, reason)
   }
 
-  /** A listener of the app threw. It is logged once a minute for each text: every publication may cause it. */
-  listenerFailed (channel: string, error: unknown): void {
-    if (this.#listenerFailures.isNew(`failed: ${describe(error)}`, Date.now())) this.#logs.listenerFailed(channel, readable(error))
-  }
-
   /** Publications are lost for one listener, which is too slow. All are counted; a channel is logged once a minute. */
   listenerMissed (channel: string, count: number, reason: string): void {
     this.#metrics.missed(count)
-    if (this.#listenerFailures.isNew(`missed: ${channel}`, Date.now())) this.#logs.missed(channel, count, reason)
+    if (this.#entries.isNew(`missed: ${channel}`, Date.now())) this.#logs.missed(channel, count, reason)
   }
 
   /** Commands from other instances are lost for good. They are no publications of the app, so no metric counts them. */

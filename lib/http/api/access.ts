@@ -28,7 +28,7 @@ export class ApiAccess {
     const refusal = await this.#refusal(request)
     if (refusal === undefined) return undefined
     const { statusCode = 500, code } = refusal
-    this.#observer.apiFailed('api.refused', { status: statusCode, code, reqId: request.id }, `A request to the HTTP API was refused: ${refusal.message}`)
+    this.#observer.entryOnce('api.refused', { status: statusCode, code }, `A request to the HTTP API was refused: ${refusal.message}`, request)
     answer(reply, refusal)
     return reply
   }
@@ -40,7 +40,7 @@ export class ApiAccess {
       if (!await settledWithin(decision, TIMEOUT)) return new AuthenticateTimeoutError(TIMEOUT / 1_000)
       return await decision === true ? undefined : new ApiForbiddenError()
     } catch (err) {
-      if (hasFailed(err)) this.#observer.apiFailed('api.error', { err, reqId: request.id }, `api.authorize failed: ${describe(err)}`)
+      if (hasFailed(err)) this.#observer.entryOnce('api.error', { err }, `api.authorize failed: ${describe(err)}`, request)
       return refusalOf(err)
     }
   }

@@ -92,8 +92,12 @@ class Api {
     } catch (error) {
       const { reply, detail } = replyOf(error)
       const name = Object.hasOwn(apiCalls, method) ? method : 'an unknown method'
-      if (detail === undefined) this.#observer.apiFailed('api.error', { method: name, err: error }, `A call of ${name} over HTTP failed: ${describe(error)}`)
-      else if (detail !== '') this.#observer.apiFailed('api.failed', { method: name, error: reply.code, reason: detail }, `A call of ${name} over HTTP was answered with error ${reply.code}: ${detail}`)
+      if (detail === undefined) {
+        this.#observer.entryOnce('api.error', { method: name, err: error }, `A call of ${name} over HTTP failed: ${describe(error)}`)
+      } else if (detail !== '') {
+        const fields = { method: name, error: reply.code, reason: detail }
+        this.#observer.entryOnce('api.failed', fields, `A call of ${name} over HTTP was answered with error ${reply.code}: ${detail}`)
+      }
       return { error: reply }
     }
   }
@@ -153,7 +157,7 @@ export async function addApi (app: FastifyInstance, options: ResolvedOptions, pa
     scope.setErrorHandler<HttpError>((error, request, reply) => {
       const { statusCode = 500, code, message } = error
       if (statusCode >= 500) throw error // to the error handler of the app
-      observer.apiFailed('api.refused', { status: statusCode, code, reqId: request.id }, `A request to the HTTP API was refused: ${message}`)
+      observer.entryOnce('api.refused', { status: statusCode, code }, `A request to the HTTP API was refused: ${message}`, request)
       answer(reply, error)
     })
     scope.post(`${apiPath}`, route, api.commands)

@@ -21,7 +21,7 @@ export async function publish (publisher: Publisher, observer: Observer, request
   const payload = encodePayload(data)
   const fields = { who, channel: checkChannel(channel), bytes: payload.payload.length }
   return logged(() => publisher.publish(channel, payload), error => {
-    observer.inspected('inspect.published', request, { ...fields, ...error }, `${who} publishes to ${channel} from the page of inspectPath`)
+    observer.entry('inspect.published', { ...fields, ...error }, `${who} publishes to ${channel} from the page of inspectPath`, request)
   })
 }
 
@@ -36,7 +36,7 @@ export async function disconnect (control: Control, observer: Observer, request:
   await logged(() => control.send({ type: 'disconnect', ...target, code, reason }), error => {
     // `user` is who is disconnected, as in the entries of connections; `connection` is the word for its id there.
     const fields = { who, [kind === 'client' ? 'connection' : kind]: name, ...error }
-    observer.inspected('inspect.disconnected', request, fields, `${who} disconnects ${kind} ${name} from the page of inspectPath`)
+    observer.entry('inspect.disconnected', fields, `${who} disconnects ${kind} ${name} from the page of inspectPath`, request)
   })
   return {}
 }

@@ -176,7 +176,12 @@ const cases: Case[] = [
 
 /** What an option needs beside it. */
 const siblings: Record<string, object> = {
-  inspectPath: { inspect: { authorize: noop } }, max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }, content: { ratio: 1 }
+  inspectPath: { inspect: { authorize: noop } },
+  max: { timeWindow: 1_000 },
+  timeWindow: { max: 1 },
+  size: { ttl: 1_000 },
+  ttl: { size: 1 },
+  content: { ratio: 1 }
 }
 
 function at (name: string, value: unknown): Record<string, unknown> {

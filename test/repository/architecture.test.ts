@@ -14,7 +14,7 @@ const DOORS: Record<string, string[]> = {
   util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
+    'checks.ts', 'connect-details.ts', 'identity.ts', 'inspect-options.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',
     'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [
@@ -24,7 +24,8 @@ const DOORS: Record<string, string[]> = {
   backends: ['backend.ts', 'redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'tracing.ts'],
   core: [
-    'connection.ts', 'connections.ts', 'control.ts', 'instance-registry.ts', 'methods.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts', 'subscriptions.ts'
+    'check-user.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts', 'instance-registry.ts', 'methods.ts', 'permissions.ts', 'protocol.ts',
+    'publisher.ts', 'session.ts', 'subscriptions.ts', 'survey.ts'
   ],
   lifecycle: ['availability.ts']
 }

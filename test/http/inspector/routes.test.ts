@@ -139,6 +139,18 @@ t.test('hooks of the app see the page, and its parsers are not used', async (t) 
   t.match(form.json(), { statusCode: 415, code: 'FST_ERR_CTP_INVALID_MEDIA_TYPE' })
 })
 
+t.test('the questions of an open page fill no log, unless logLevel asks for them', async (t) => {
+  for (const [logLevel, logged] of [[undefined, ['/inspect', '/inspect/publish']], ['info', ['/inspect', '/inspect/page.js', '/inspect/view', '/inspect/publish']]] as const) {
+    const { logger, entries } = collectLog()
+    const { app } = await startApp(t, { ...ada, ...(logLevel && { logLevel }) }, { logger })
+    await app.inject(ADDRESS)
+    await app.inject(`${ADDRESS}/page.js`)
+    await post(app, 'view', { show: 'channels' })
+    await post(app, 'publish', { channel: 'news', data: 1 })
+    t.strictSame(entries.filter(({ msg }) => msg === 'incoming request').map(({ req }) => req.url), logged)
+  }
+})
+
 t.test('another site can make a browser do nothing here', async (t) => {
   const { app } = await startApp(t, ada)
   const status = async (headers: Record<string, string>) => (await post(app, 'publish', { channel: 'news', data: 1 }, { host: 'app.example', ...headers })).statusCode

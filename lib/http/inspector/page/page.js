@@ -105,7 +105,7 @@ function show (overview) {
   page.alone.hidden = !alone
   if (alone) setText(page.alone, `The other instances cannot be asked, so this is instance ${instance} alone: ${alone.message} (${alone.code})`)
   page.missing.hidden = missing.length === 0
-  setText(page.missing, `${missing.length === 1 ? 'This instance has' : 'These instances have'} not answered, and may have crashed: ${missing.join(', ')}`)
+  setText(page.missing, `Crashed, overloaded, or of another release: no answer from ${missing.join(', ')}`)
   setText(page['instances-count'], number(instances.length))
   showList(page.instances, instances, one => one.instance, newInstance, (row, one) => showInstance(row, one, instance))
   showInstanceChoice(instances)
@@ -118,9 +118,8 @@ function show (overview) {
 const newInstance = () => row(['Instance', 'Revision', 'Connections', 'Channels', 'Up for', 'Memory'])
 
 function showInstance ({ cells }, one, own) {
-  fill(cells[0], [one.instance, one.instance === own], ([id, self]) => [
-    element('code', { textContent: id }), ...(self ? [' ', element('span', { className: 'self', textContent: 'answers you' })] : [])
-  ])
+  fill(cells[0], [one.instance, one.instance === own], ([id, self]) => element('span', {},
+    element('code', { textContent: id }), ...(self ? [' ', element('span', { className: 'self', textContent: 'answers you' })] : [])))
   const texts = [one.revision || '–', number(one.connections), number(one.channels), duration(one.uptime * 1_000), bytes(one.memory)]
   texts.forEach((text, i) => setText(cells[i + 1], text))
 }

@@ -288,7 +288,7 @@ t.test('an instance that does not answer is named, and so is why the page cannot
   const silent = await startCore(t, { redis: own.url, keyPrefix })
   await connect(t, `${url}/ws?user=ann`)
   const page = await openInspector(t, url)
-  await hasTexts(page, '#missing', [`This instance has not answered, and may have crashed: ${silent.id}`])
+  await hasTexts(page, '#missing', [`Crashed, overloaded, or of another release: no answer from ${silent.id}`])
   own.kill()
   await until(() => entries.some(({ event }) => event === 'bridge.down'), 'Redis is down')
   await page.getByText(/^The other instances cannot be asked, so this is instance .* alone: Redis is down/).waitFor({ timeout: PATIENCE })

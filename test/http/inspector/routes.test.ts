@@ -49,7 +49,7 @@ t.test('inspectPath without inspect.authorize is an error of the options', async
 t.test('every route asks authorize', async (t) => {
   const asked: string[] = []
   const { app } = await startApp(t, { inspectPath: ADDRESS, inspect: { authorize: ({ url }) => { asked.push(url); return undefined } } })
-  const gets = ['', '/page.js', '/page.css', '/dom.js'].map(path => ADDRESS + path)
+  const gets = ['', '/page.js', '/page.css', '/dom.js', '/questions.js'].map(path => ADDRESS + path)
   const posts = ['view', 'publish', 'disconnect']
   for (const url of gets) t.match((await app.inject(url)).json(), { statusCode: 403, code: 'FST_CRWS_INSPECT_FORBIDDEN', error: 'Forbidden' }, url)
   for (const path of posts) t.match((await post(app, path, {})).json(), { statusCode: 403, code: 'FST_CRWS_INSPECT_FORBIDDEN' }, path)
@@ -90,7 +90,7 @@ t.test('the page is self-contained, is kept nowhere, and runs and loads nothing 
   t.notMatch(policy, /unsafe|\*|https?:/)
   t.match(policy, "default-src 'none'")
   t.match(policy, "frame-ancestors 'none'")
-  for (const [file, type] of [['page.css', 'text/css'], ['page.js', 'text/javascript'], ['dom.js', 'text/javascript']] as const) {
+  for (const [file, type] of [['page.css', 'text/css'], ['page.js', 'text/javascript'], ['dom.js', 'text/javascript'], ['questions.js', 'text/javascript']] as const) {
     const { statusCode, headers, body } = await app.inject(`${ADDRESS}/${file}`)
     t.match({ statusCode, type: headers['content-type'] }, { statusCode: 200, type: `${type}; charset=utf-8` })
     t.notMatch(body, /innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|https?:\/\//)
@@ -137,6 +137,18 @@ t.test('hooks of the app see the page, and its parsers are not used', async (t) 
   t.strictSame(seen, [ADDRESS])
   const form = await post(app, 'publish', {}, { 'content-type': 'application/x-www-form-urlencoded' })
   t.match(form.json(), { statusCode: 415, code: 'FST_ERR_CTP_INVALID_MEDIA_TYPE' })
+})
+
+t.test('the questions of an open page fill no log, unless logLevel asks for them', async (t) => {
+  for (const [logLevel, logged] of [[undefined, ['/inspect', '/inspect/publish']], ['info', ['/inspect', '/inspect/page.js', '/inspect/view', '/inspect/publish']]] as const) {
+    const { logger, entries } = collectLog()
+    const { app } = await startApp(t, { ...ada, ...(logLevel && { logLevel }) }, { logger })
+    await app.inject(ADDRESS)
+    await app.inject(`${ADDRESS}/page.js`)
+    await post(app, 'view', { show: 'channels' })
+    await post(app, 'publish', { channel: 'news', data: 1 })
+    t.strictSame(entries.filter(({ msg }) => msg === 'incoming request').map(({ req }) => req.url), logged)
+  }
 })
 
 t.test('another site can make a browser do nothing here', async (t) => {

@@ -1,12 +1,12 @@
-/* global AbortSignal, document, fetch, FormData, location, addEventListener */
+/* global addEventListener, document, FormData, location */
 // Asks the server every two seconds for what is on the screen, and for no more.
 import { bytes, duration, element, fill, number, page, row, setText, showList, userName } from './dom.js'
+import { addressOf, place, post, view } from './questions.js'
 
 /** ms between an answer and the next question, and at most while questions fail. */
 const INTERVAL = 2_000
 const MAX_INTERVAL = 15_000
-/** ms that an answer may take, and that a notice stays. */
-const TIMEOUT = 10_000
+/** ms that a notice stays. */
 const NOTICE_TIME = 8_000
 
 let timer
@@ -17,49 +17,6 @@ let paused = false
 let chosen
 
 // What is asked
-
-/** Where we are: `#/connections`, `#/channels`, or `#/channel/NAME`. No server sees that part of an address. */
-function place () {
-  const [, show = '', name = ''] = /^#\/([a-z]+)(?:\/(.*))?$/s.exec(location.hash) ?? []
-  if (show === 'channel' && name !== '') return { show, name: decodeName(name) }
-  return { show: show === 'channels' ? 'channels' : 'connections' }
-}
-
-function decodeName (name) {
-  try {
-    return decodeURIComponent(name)
-  } catch {
-    return name // somebody has typed it
-  }
-}
-
-function addressOf (channel) {
-  return `#/channel/${encodeURIComponent(channel.toWellFormed?.() ?? channel)}`
-}
-
-function view () {
-  const { show, name } = place()
-  const form = show === 'channels' ? page['channels-filter'] : page['connections-filter']
-  const filled = Array.from(new FormData(form)).filter(([field, value]) => value !== '' && !(show === 'channel' && field === 'channel'))
-  return { show, ...(name !== undefined && { name }), ...Object.fromEntries(filled) }
-}
-
-/**
- * The answer of the server.
- * @throws an error with the code and the message of its refusal
- */
-async function post (path, body) {
-  const response = await fetch(new URL(path, import.meta.url), {
-    method: 'POST',
-    // The last one makes Identity-Aware Proxy answer 401 in place of a redirect to its login.
-    headers: { 'content-type': 'application/json', 'x-requested-with': 'XMLHttpRequest' },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(TIMEOUT)
-  })
-  const answer = await response.json().catch(() => ({}))
-  if (response.ok) return answer
-  throw Object.assign(new Error(answer.message ?? `the server answered ${response.status}`), { status: response.status, code: answer.code })
-}
 
 async function refresh () {
   clearTimeout(timer)
@@ -105,7 +62,7 @@ function show (overview) {
   page.alone.hidden = !alone
   if (alone) setText(page.alone, `The other instances cannot be asked, so this is instance ${instance} alone: ${alone.message} (${alone.code})`)
   page.missing.hidden = missing.length === 0
-  setText(page.missing, `${missing.length === 1 ? 'This instance has' : 'These instances have'} not answered, and may have crashed: ${missing.join(', ')}`)
+  setText(page.missing, `Crashed, overloaded, or of another release: no answer from ${missing.join(', ')}`)
   setText(page['instances-count'], number(instances.length))
   showList(page.instances, instances, one => one.instance, newInstance, (row, one) => showInstance(row, one, instance))
   showInstanceChoice(instances)
@@ -118,9 +75,8 @@ function show (overview) {
 const newInstance = () => row(['Instance', 'Revision', 'Connections', 'Channels', 'Up for', 'Memory'])
 
 function showInstance ({ cells }, one, own) {
-  fill(cells[0], [one.instance, one.instance === own], ([id, self]) => [
-    element('code', { textContent: id }), ...(self ? [' ', element('span', { className: 'self', textContent: 'answers you' })] : [])
-  ])
+  fill(cells[0], [one.instance, one.instance === own], ([id, self]) => element('span', {},
+    element('code', { textContent: id }), ...(self ? [' ', element('span', { className: 'self', textContent: 'answers you' })] : [])))
   const texts = [one.revision || '–', number(one.connections), number(one.channels), duration(one.uptime * 1_000), bytes(one.memory)]
   texts.forEach((text, i) => setText(cells[i + 1], text))
 }

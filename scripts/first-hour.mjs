@@ -124,7 +124,7 @@ async function typescript () {
   const strict = { strict: true, noEmit: true, target: 'es2022', types: ['node'], skipLibCheck: false }
   const nodenext = { ...strict, module: 'nodenext', exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true }
   const bundler = { ...strict, module: 'esnext', moduleResolution: 'bundler' }
-  const esm = ['app.mts']
+  const esm = ['app.mts', 'schemas.mts']
   await Promise.all([
     compile('oldest', 'node16', { ...nodenext, module: 'node16' }, [...esm, 'node16.cts']),
     compile('oldest', 'bundler', bundler, esm),

@@ -62,6 +62,11 @@ t.test('the benchmark compares two builds', { timeout: TIMEOUT }, async t => {
   t.match(rows[0], /^\| this plugin \| CPU per delivery at 50\/s, us \| [\d.]+ \| [\d.]+ \| [\d.]+ \| [\d.]+ to [\d.]+ \|$/)
 })
 
+t.test('the benchmark of schemas publishes without one, and with each kind', { timeout: TIMEOUT }, async t => {
+  const rows = await bench('schemas')
+  for (const [i, name] of ['no schema', 'JSON Schema', 'zod'].entries()) t.match(rows[i], new RegExp(`^\\| ${name}.* \\| [\\d.]+ \\| [\\d.]+ to [\\d.]+ \\| [\\d,]+ \\|$`))
+})
+
 t.test('the hostile benchmark attacks a server, which lives', { timeout: TIMEOUT }, async t => {
   const rows = await bench('hostile', '--attacks', 'flood of pongs')
   t.match(rows, [/^\| flood of pongs \| yes \|/])

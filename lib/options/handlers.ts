@@ -27,7 +27,7 @@ export interface Handlers {
   /** The connection has ended, and all its messages have been handled. */
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
   /**
-   * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103; an object
+   * An SDK client, or a plain one with `plain.envelope`, subscribes, and the rules of the namespace allow it. False refuses it with error 103; an object
    * grants it. A snapshot, `{ data, since }`, has no gap.
    * @default undefined (the rules decide)
    */
@@ -35,8 +35,8 @@ export interface Handlers {
     (connection: Connection, channel: string, details: { data?: unknown }) => MaybePromise<SubscribeGrant | boolean | void>
   ) | undefined
   /**
-   * An SDK client publishes, and the rules of the namespace allow it. False refuses it with error 103; an object
-   * changes what is published.
+   * An SDK client, or a plain one with `plain.envelope`, publishes, and the rules of the namespace allow it. False
+   * refuses it with error 103; an object changes what is published.
    * @default undefined (the rules decide)
    */
   onPublish?: ((connection: Connection, channel: string, data: unknown) => MaybePromise<PublishChange | boolean | void>) | undefined

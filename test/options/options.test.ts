@@ -44,6 +44,8 @@ const cases: Case[] = [
   { name: 'healthPath', ...path },
   { name: 'readyPath', ...path },
   { name: 'sdkPath', ...path },
+  { name: 'plain', valid: [[{}, { envelope: false }], [{ envelope: true }]], invalid: [true, 'envelope', [], null], allowed: /an object with envelope/ },
+  { name: 'plain.envelope', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
   { name: 'redisReadiness', valid: [['start'], ['always']], invalid: ['never', '', true, false, null, {}], allowed: /'start' or 'always'/ },
   { name: 'keyPrefix', valid: [['a'], ['my-service:v2']], invalid: ['', 'a b', '{a}', 1, null, false], allowed: /a non-empty string without whitespace or braces/ },
   { name: 'maxConnections', ...count },
@@ -195,6 +197,7 @@ t.test('every option has its default', async (t) => {
   t.strictSame(resolve({}), {
     path: '/ws',
     sdkPath: '/connection/websocket',
+    plain: { envelope: false },
     healthPath: '/health',
     readyPath: '/ready',
     redisReadiness: 'start',

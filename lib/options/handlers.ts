@@ -27,8 +27,8 @@ export interface Handlers {
   /** The connection has ended, and all its messages have been handled. */
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
   /**
-   * An SDK client, or a plain one with `plain.envelope`, subscribes, and the rules of the namespace allow it. False refuses it with error 103; an object
-   * grants it. A snapshot, `{ data, since }`, has no gap.
+   * An SDK client, or a plain one with `plain.envelope`, subscribes, and the rules of the namespace allow it. False
+   * refuses it with error 103; an object grants it. A snapshot, `{ data, since }`, has no gap.
    * @default undefined (the rules decide)
    */
   onSubscribe?: (

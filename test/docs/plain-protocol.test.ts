@@ -34,13 +34,13 @@ async function client (t: import('tap').Test, url: string) {
     }
   }
   Object.assign(globalThis, { WebSocket: Seen })
-  t.teardown(() => {
-    Object.assign(globalThis, { WebSocket: before })
-    for (const socket of sockets) socket.onclose = null
-    for (const socket of sockets) socket.terminate()
-  })
   const { connect } = await importBlock(t, 'docs/plain-protocol.md', 'envelope-client') as { connect: Function }
-  return { ...connect(url), sockets }
+  const { subscribe, close } = connect(url)
+  t.teardown(() => {
+    close()
+    Object.assign(globalThis, { WebSocket: before })
+  })
+  return { subscribe, sockets }
 }
 
 t.test('instances are swapped and the network is cut while it recovers by its position: nothing is lost, nothing comes twice', async (t) => {

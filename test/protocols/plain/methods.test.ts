@@ -166,3 +166,32 @@ t.test('subscribes overlap, at most eight, and calls wait for them', async (t) =
   client.socket.close()
   await client.closed
 })
+
+t.test("the app's own messages wait for earlier subscribes", async (t) => {
+  let allow = () => {}
+  const seen: unknown[] = []
+  const { client } = await start(t, {
+    plain: { envelope: true },
+    channels: { '': { subscribe: true } },
+    onSubscribe: () => new Promise(resolve => { allow = () => resolve(true) }),
+    onMessage: (connection, data) => { seen.push([data, connection.channels.size]) }
+  })
+  const answer = client.ask({ subscribe: 'news' })
+  client.send('mine')
+  client.socket.ping()
+  await new Promise(resolve => client.socket.once('pong', resolve))
+  t.strictSame(seen, [])
+  allow()
+  await answer
+  await until(() => seen.length === 1, 'the message')
+  t.strictSame(seen, [['mine', 1]])
+})
+
+t.test('a log that cannot be written ends the connection, and nothing else', async (t) => {
+  const write = (line: string) => { if (line.includes('connection.failed')) throw new Error('the disk is full') }
+  const { url } = await startApp(t, { redis: false, methods }, { logger: { stream: { write } } })
+  const client = await envelopeClient(t, url)
+  client.send('{"method":"fail"}')
+  t.strictSame(await client.closed, { code: 1011, reason: 'internal error' })
+  t.strictSame(await (await envelopeClient(t, url)).ask({ method: 'echo', data: 1 }), { id: 1, result: 1 })
+})

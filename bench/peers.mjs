@@ -15,12 +15,13 @@ export const peers = [
   { id: 'plugin-json-delay', name: 'this plugin, SDK in JSON, `batchDelay: 5`', server: 'plugin', wire: 'json', env: { BENCH_BATCH_DELAY: '5' } },
   { id: 'plugin-protobuf', name: 'this plugin, SDK in Protobuf', server: 'plugin', wire: 'protobuf' },
   { id: 'plugin-protobuf-history', name: 'this plugin, SDK in Protobuf, with history', server: 'plugin', wire: 'protobuf', env: history },
+  { id: 'plugin-returned', name: 'this plugin, `onMessage` returns its publish', server: 'plugin', wire: 'plain', env: { BENCH_RETURN: '1' } },
   { id: 'plugin-telemetry', name: 'this plugin, metrics sent every 10 s', server: 'plugin', wire: 'plain', google: true }
 ]
 /** Left out unless it is asked for. */
-const EXTRA = 'plugin-telemetry'
+const EXTRA = ['plugin-returned', 'plugin-telemetry']
 
-export const allPeers = peers.map(({ id }) => id).filter(id => id !== EXTRA).join()
+export const allPeers = peers.map(({ id }) => id).filter(id => !EXTRA.includes(id)).join()
 
 /** The peers of these ids, with commas between; without those that can not run here. */
 export function choosePeers (ids) {

@@ -12,6 +12,7 @@ import { InvalidArgumentError } from './errors.ts'
  * |---|---|---|---|
  * | `authenticate` | HTTP status of the refused upgrade | HTTP status 401 | accepts the upgrade and closes at once |
  * | `onConnect`, other handlers, SDK route | error reply | error reply | closes |
+ * | `onSubscribe`, `onPublish`, methods, plain route | error reply | error reply | closes |
  * | `onConnect`, `onMessage`, plain route | closes with 1008 | closes with 1008 | closes |
  *
  * "Closes" means with this code, and with the message as the reason. Browsers see close codes, but no HTTP status. SDKs

@@ -180,15 +180,15 @@ const RequestRefused = createError<[string, number, string]>(
   'FST_CRWS_REQUEST_REFUSED', 'The client answered the request %s with error %d: %s', 502
 )
 
-/** The error with which a client has answered what your app asked it. */
-export interface RequestRefusedError extends Error {
-  readonly code: 'FST_CRWS_REQUEST_REFUSED'
+/** When a client has answered what your app asked it with an error, or with what cannot be used. */
+export class RequestRefusedError extends RequestRefused {
   /** Code and message from the client; 107 if its answer cannot be used. */
   readonly reply: { readonly code: number, readonly message: string }
-}
 
-export function requestRefused (method: string, reply: RequestRefusedError['reply']): RequestRefusedError {
-  return Object.assign(new RequestRefused(method, reply.code, reply.message), { reply }) as Error as RequestRefusedError
+  constructor (method: string, reply: RequestRefusedError['reply']) {
+    super(method, reply?.code, reply?.message)
+    this.reply = reply
+  }
 }
 
 /** Codes of errors that a client causes by its answer, or by none: no handler of your app has failed. */

@@ -1,7 +1,7 @@
-/** Log entries about a command or a token of an SDK client that was refused. */
+/** Log entries about a command of a client, or a token of an SDK client, that was refused. */
 export type RefusalEvent = 'command.refused' | 'token.refused'
 
-/** Why a command of an SDK client was refused. */
+/** Why a command of a client was refused. */
 export interface Refusal {
   readonly command: string
   readonly channel: string | undefined
@@ -14,6 +14,6 @@ export interface Refusal {
 }
 
 export function textOf (event: RefusalEvent, { command, code, reason }: Refusal): string {
-  const what = event === 'token.refused' ? 'Token of an SDK client refused' : `Command ${command} of an SDK client refused`
+  const what = event === 'token.refused' ? 'Token of an SDK client refused' : `Command ${command} of a client refused`
   return `${what} with ${code}: ${reason}`
 }

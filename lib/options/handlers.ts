@@ -48,16 +48,17 @@ export interface Handlers {
    */
   onUserOffline?: ((user: string) => unknown) | undefined
   /**
-   * An SDK client subscribes, and the rules of the namespace allow it. False refuses it with error 103; an object
-   * grants it. A snapshot, `{ data, since }`, has no gap.
+   * An SDK client, or a plain one with `plain.envelope`, subscribes, and the rules of the namespace allow it. False
+   * refuses it with error 103; an object grants it. A snapshot, `{ data, since }`, has no gap.
    * @default undefined (the rules decide)
    */
   onSubscribe?: (
     (connection: Connection, channel: string, details: { data?: unknown }) => MaybePromise<SubscribeGrant | boolean | void>
   ) | undefined
   /**
-   * An SDK client publishes, and the rules of the namespace allow it. False refuses it with error 103; an object
-   * changes what is published. `data` is what the namespace's `schema` has made of what the client sent.
+   * An SDK client, or a plain one with `plain.envelope`, publishes, and the rules of the namespace allow it. False
+   * refuses it with error 103; an object changes what is published. `data` is what the namespace's `schema` has made
+   * of what the client sent.
    * @default undefined (the rules decide)
    */
   onPublish?: ((connection: Connection, channel: string, data: AnyChannelData) => MaybePromise<PublishChange | boolean | void>) | undefined

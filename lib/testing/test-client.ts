@@ -4,7 +4,7 @@ import { inspect } from 'node:util'
 import { WebSocket } from 'ws'
 import { checkFields } from '../model/arguments.ts'
 import { encodePayload } from '../model/publication.ts'
-import { ClosedBeforeMessageError, NoMessageError, NotJsonError, upgradeRefused } from './errors.ts'
+import { ClosedBeforeMessageError, commandRefused, NoMessageError, NotJsonError, parsed, upgradeRefused } from './errors.ts'
 import { connectTo } from './loopback.ts'
 import type { TestedApp } from './loopback.ts'
 
@@ -49,6 +49,18 @@ export interface TestClient extends AsyncDisposable {
    * @throws as `next`; FST_CRWS_TEST_NOT_JSON
    */
   nextJson<T = unknown> (timeout?: number): Promise<T>
+  /**
+   * Sends a command of the plain protocol, such as `{ subscribe: 'news' }` or `{ method: 'add', data }`, with an id of
+   * its own. Returns the `result` of the answer, which `next` does not return.
+   * @param timeout Milliseconds, of the real time. `@default` 2_000
+   * @throws CommandRefusedError with `reply`, FST_CRWS_TEST_CLOSED, FST_CRWS_TEST_NO_MESSAGE
+   */
+  ask<T = any> (command: object, timeout?: number): Promise<T>
+  /**
+   * Answers what the app asks with `connection.request(method)`: with what the function returns, or with error 1 and
+   * the message of what it throws. `next` does not return such a request.
+   */
+  answer (method: string, answer: (data: unknown) => unknown): void
   /** Sends a string as it is, a Buffer as a binary message, anything else as JSON. */
   send (data: unknown): void
   /** Closes the socket, and resolves as `closed` does. */
@@ -80,8 +92,12 @@ class SocketTestClient implements TestClient {
   readonly messages: Array<string | Buffer> = []
   readonly closed: Promise<TestClientEnd>
   readonly #socket: WebSocket
-  /** How many of them `next` has returned. */
-  #taken = 0
+  /** Those that `next` has not returned. */
+  readonly #unread: Array<string | Buffer> = []
+  /** Calls of `ask` that wait, by id. */
+  readonly #asked = new Map<string, { command: string, resolve: (result: any) => void, reject: (error: Error) => void }>()
+  readonly #answers = new Map<string, (data: unknown) => unknown>()
+  #commands = 0
   #end: TestClientEnd | undefined
   /** Calls of `next` that wait, in their order. The first is called when there may be a message for it. */
   readonly #waiting: Array<() => void> = []
@@ -89,12 +105,16 @@ class SocketTestClient implements TestClient {
   constructor (socket: WebSocket) {
     this.#socket = socket
     socket.on('message', (data: Buffer, binary) => {
-      this.messages.push(binary ? data : data.toString())
+      const message = binary ? data : data.toString()
+      this.messages.push(message)
+      if (this.#isAnswerOrRequest(message)) return
+      this.#unread.push(message)
       this.#wake()
     })
     this.closed = new Promise(resolve => {
       socket.on('close', (code, reason) => {
         resolve(this.#end = { code, reason: reason.toString() })
+        for (const { reject } of this.#asked.values()) reject(this.#closedBefore(this.#end))
         this.#wake()
       })
     })
@@ -109,8 +129,8 @@ class SocketTestClient implements TestClient {
     try {
       for (;;) {
         if (this.#waiting[0] === call) {
-          if (this.#taken < this.messages.length) return this.messages[this.#taken++]!
-          if (this.#end !== undefined) throw new ClosedBeforeMessageError(this.#end.code, this.#end.reason, this.#received())
+          if (this.#unread.length > 0) return this.#unread.shift()!
+          if (this.#end !== undefined) throw this.#closedBefore(this.#end)
         }
         if (late) throw new NoMessageError(timeout, this.#received())
         await new Promise<void>(resolve => { wake = resolve })
@@ -131,6 +151,27 @@ class SocketTestClient implements TestClient {
     }
   }
 
+  async ask<T> (command: object, timeout = PATIENCE): Promise<T> {
+    if (this.#end !== undefined) throw this.#closedBefore(this.#end)
+    const id = `test-${++this.#commands}`
+    let timer: NodeJS.Timeout | undefined
+    const answer = new Promise<T>((resolve, reject) => {
+      this.#asked.set(id, { command: JSON.stringify(command), resolve, reject })
+      timer = setTimeout(() => reject(new NoMessageError(timeout, this.#received())), timeout)
+    })
+    try {
+      this.send({ id, ...command })
+      return await answer
+    } finally {
+      clearTimeout(timer)
+      this.#asked.delete(id)
+    }
+  }
+
+  answer (method: string, answer: (data: unknown) => unknown): void {
+    this.#answers.set(method, answer)
+  }
+
   send (data: unknown): void {
     const { kind, payload } = encodePayload(data)
     this.#socket.send(payload, { binary: kind === 'binary' })
@@ -143,6 +184,27 @@ class SocketTestClient implements TestClient {
 
   async [Symbol.asyncDispose] (): Promise<void> {
     await this.close()
+  }
+
+  /** Takes what `ask` waits for, and what `answer` answers. */
+  #isAnswerOrRequest (text: string | Buffer): boolean {
+    if ((this.#asked.size === 0 && this.#answers.size === 0) || typeof text !== 'string' || !text.startsWith('{')) return false
+    const { id, method, data, result, error } = parsed(text) as Record<string, any>
+    const asked = this.#asked.get(id)
+    const answer = this.#answers.get(method)
+    if (asked !== undefined) {
+      if (error === undefined) asked.resolve(result)
+      else asked.reject(commandRefused(asked.command, error))
+    } else if (answer !== undefined) {
+      new Promise(resolve => { resolve(answer(data)) }).then(result => ({ id, result }), (thrown: Error) => {
+        return { id, error: { code: 1, message: thrown.message } }
+      }).then(message => this.send(message))
+    }
+    return asked !== undefined || answer !== undefined
+  }
+
+  #closedBefore ({ code, reason }: TestClientEnd): Error {
+    return new ClosedBeforeMessageError(code, reason, this.#received())
   }
 
   #wake (): void {

@@ -68,6 +68,8 @@ const cases: Case[] = [
     allowed: /a string of at least 16 printable ASCII characters/
   },
   { name: 'api.authorize', valid: [], invalid: ['a', true, null, {}], allowed: /a function/ },
+  { name: 'plain', valid: [[{}, { envelope: false }], [{ envelope: true }]], invalid: [true, 'envelope', [], null], allowed: /an object with envelope/ },
+  { name: 'plain.envelope', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
   { name: 'redisReadiness', valid: [['start'], ['always']], invalid: ['never', '', true, false, null, {}], allowed: /'start' or 'always'/ },
   { name: 'inspectPath', ...path },
   { name: 'inspect', valid: [[{ authorize: noop }]], invalid: [true, 'ada', [], null], allowed: /\{ authorize \}/ },
@@ -247,6 +249,7 @@ t.test('every option has its default', async (t) => {
   t.strictSame(resolve({}), {
     path: '/ws',
     sdkPath: '/connection/websocket',
+    plain: { envelope: false },
     healthPath: '/health',
     readyPath: '/ready',
     apiPath: false,

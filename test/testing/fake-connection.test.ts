@@ -27,3 +27,10 @@ t.test('any part of it can be replaced', async (t) => {
 t.test('a misspelt part is named', async (t) => {
   t.throws(() => fakeConnection({ usr: 'ann' } as object), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /did you mean `user`/ })
 })
+
+t.test('a fake connection writes down what it is asked, and answers what the test says', async (t) => {
+  const connection = fakeConnection()
+  t.equal(await connection.request('confirm', { amount: 5 }), undefined)
+  t.strictSame(connection.requests, [{ method: 'confirm', data: { amount: 5 } }])
+  t.equal(await fakeConnection({ request: async () => 'yes' }).request('confirm'), 'yes')
+})

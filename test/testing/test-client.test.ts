@@ -204,3 +204,39 @@ t.test('an app with TLS has test clients too', async (t) => {
   await app.register(cloudRunWebSocket, { redis: false, shutdown: { signals: false }, onConnect: connection => { connection.send('hello') } })
   t.equal(await (await testClient(app)).next(), 'hello')
 })
+
+t.test('a test client asks, and answers what it is asked', async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await app.register(cloudRunWebSocket, {
+    redis: false,
+    shutdown: { signals: false },
+    plain: { envelope: true },
+    channels: { room: { subscribe: true, history: { size: 10, ttl: '1m' } } },
+    methods: {
+      add: { handler: (_connection, data) => (data as number[]).reduce((a, b) => a + b) },
+      confirmed: { handler: connection => connection.request('confirm', 5).catch(({ reply }) => reply) },
+      broken: { handler: connection => { connection.send('{broken') } },
+      slow: { concurrent: true, handler: () => new Promise(() => {}) },
+      end: { handler: connection => connection.close(3_000, 'over') }
+    }
+  })
+  await using client = await testClient(app)
+  t.match(await client.ask({ subscribe: 'room:1' }), { offset: 0, epoch: String })
+  t.equal(await client.ask({ method: 'add', data: [1, 2] }), 3)
+  await t.rejects(client.ask({ subscribe: 'closed:1' }), { code: 'FST_CRWS_TEST_REPLY', reply: { code: 102, message: 'unknown channel' } })
+  client.answer('confirm', data => data === 5)
+  t.equal(await client.ask({ method: 'confirmed' }), true)
+  client.answer('confirm', () => { throw new Error('no') })
+  t.strictSame(await client.ask({ method: 'confirmed' }), { code: 1, message: 'no' })
+  await app.realtime.publish('room:1', 'news')
+  t.match(await client.nextJson(), { channel: 'room:1', offset: 1, data: 'news' }, 'next skips answers and requests')
+  t.ok(client.messages.length > 5)
+  await client.ask({ method: 'broken' })
+  t.equal(await client.next(), '{broken')
+  await t.rejects(client.ask({ method: 'slow' }, 10), { code: 'FST_CRWS_TEST_NO_MESSAGE' })
+  client.send({ method: 'end' })
+  const late = client.ask({ method: 'add', data: [1] })
+  await t.rejects(late, { code: 'FST_CRWS_TEST_CLOSED' })
+  await t.rejects(client.ask({ method: 'add', data: [1] }), { code: 'FST_CRWS_TEST_CLOSED' }, 'after the end')
+})

@@ -14,7 +14,7 @@ import { NO_COMMAND, plainEncoder } from './session.ts'
 import type { PlainCommands, PlainSession } from './session.ts'
 
 /** Characters of an id that a client gives. */
-const MAX_ID = 128
+const MAX_ID = 255
 /** Characters of a channel or method in a log entry. Valid channels have no more, and a client may send any string. */
 const MAX_NAME = 255
 const tooFast = new ReplyError(clientErrors.tooManyRequests, 'commands come faster than rateLimit.messages allows')

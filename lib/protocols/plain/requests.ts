@@ -1,7 +1,7 @@
 import type { Connection } from '../../core/connection.ts'
 import { checkKeys, isSuspect, MAX_DEPTH } from '../../model/client-json.ts'
 import { clientErrors } from '../../model/error-replies.ts'
-import { ConnectionClosedError, RequestLimitError, requestRefused, RequestTimeoutError } from '../../model/errors.ts'
+import { ConnectionClosedError, RequestLimitError, RequestRefusedError, RequestTimeoutError } from '../../model/errors.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 import { isDeeperThan } from '../../util/nesting.ts'
@@ -89,7 +89,7 @@ export class Requests {
     this.#deadlines.delete(request)
     const error = errorOf(message, isSuspect(text))
     if (error === undefined) request.answer(message.result)
-    else request.fail(requestRefused(request.method, error))
+    else request.fail(new RequestRefusedError(request.method, error))
     return true
   }
 }

@@ -53,7 +53,7 @@ for (const encoding of encodings) {
       const { level, msg, ...entry } = of('command.refused').at(-1)!
       t.match(entry, { connection: client.id, user: '', protocol: encoding, command: 'subscribe', channel: channel.slice(0, 255), code, reason })
       t.equal(level, 20)
-      t.equal(msg, `Command subscribe of an SDK client refused with ${code}: ${entry.reason}`)
+      t.equal(msg, `Command subscribe of a client refused with ${code}: ${entry.reason}`)
     }
     const calls: Array<[call: () => Promise<unknown>, command: string, code: number, reason: RegExp, fields?: object]> = [
       [() => client.publish('room:1', 1), 'publish', 103, /publish rule/, { channel: 'room:1' }],

@@ -103,7 +103,7 @@ t.test('hostile commands are answered, and harm nobody', async (t) => {
   for (const [text, message] of [
     ['{"id":{},"method":"echo"}', /id must be a number, or a string/],
     ['{"id":null,"method":"echo"}', /id must be/],
-    [`{"id":"${'x'.repeat(129)}","method":"echo"}`, /id must be/],
+    [`{"id":"${'x'.repeat(256)}","method":"echo"}`, /id must be/],
     ['{"id":1e999,"method":"echo"}', /id must be/],
     ['{"method":5}', /method must be a string/],
     ['{"subscribe":{"a":1}}', /subscribe must be a string: the name of a channel/],
@@ -165,4 +165,33 @@ t.test('subscribes overlap, at most eight, and calls wait for them', async (t) =
   client.send('{"method":"channels"}')
   client.socket.close()
   await client.closed
+})
+
+t.test("the app's own messages wait for earlier subscribes", async (t) => {
+  let allow = () => {}
+  const seen: unknown[] = []
+  const { client } = await start(t, {
+    plain: { envelope: true },
+    channels: { '': { subscribe: true } },
+    onSubscribe: () => new Promise(resolve => { allow = () => resolve(true) }),
+    onMessage: (connection, data) => { seen.push([data, connection.channels.size]) }
+  })
+  const answer = client.ask({ subscribe: 'news' })
+  client.send('mine')
+  client.socket.ping()
+  await new Promise(resolve => client.socket.once('pong', resolve))
+  t.strictSame(seen, [])
+  allow()
+  await answer
+  await until(() => seen.length === 1, 'the message')
+  t.strictSame(seen, [['mine', 1]])
+})
+
+t.test('a log that cannot be written ends the connection, and nothing else', async (t) => {
+  const write = (line: string) => { if (line.includes('connection.failed')) throw new Error('the disk is full') }
+  const { url } = await startApp(t, { redis: false, methods }, { logger: { stream: { write } } })
+  const client = await envelopeClient(t, url)
+  client.send('{"method":"fail"}')
+  t.strictSame(await client.closed, { code: 1011, reason: 'internal error' })
+  t.strictSame(await (await envelopeClient(t, url)).ask({ method: 'echo', data: 1 }), { id: 1, result: 1 })
 })

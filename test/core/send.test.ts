@@ -2,9 +2,9 @@ import t from 'tap'
 import { createClient } from 'redis'
 import type { Connection } from '../../index.ts'
 import { RedisKeys } from '../../lib/backends/redis/keys.ts'
-import { FaultProxy } from '../faults/proxy.ts'
 import { startApp } from '../helpers/app.ts'
 import type { App } from '../helpers/app.ts'
+import { startBalancer } from '../helpers/balancer.ts'
 import { collectLog } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
@@ -89,22 +89,22 @@ t.test('a message before a disconnect arrives before it', async (t) => {
 })
 
 t.test('an instance without Redis sends it when Redis is back, once to each connection', async (t) => {
-  const proxy = await FaultProxy.start(redis.port)
-  t.teardown(() => proxy.close())
+  const link = await startBalancer(t, [redis.url])
   const options = { keyPrefix: randomPrefix(), authenticate }
   const one = await startApp(t, { ...options, redis: redis.url })
-  const two = await startApp(t, { ...options, redis: `redis://127.0.0.1:${proxy.port}` })
+  const two = await startApp(t, { ...options, redis: link.url.replace('ws:', 'redis:') })
   const [here, there] = [await connect(t, `${one.url}/ws`, as('ann')), await connect(t, `${two.url}/ws`, as('ann'))]
   const up = async () => (await two.app.inject('/ready')).json().redis === 'up'
   await one.app.realtime.send('ann', 'before')
   await all(there, 'before')
-  proxy.refuse()
+  link.targets = []
+  link.cut()
   await until(async () => !await up(), 'it has no Redis')
   for (const i of [1, 2, 3]) await one.app.realtime.send('ann', `meanwhile ${i}`)
   await all(here, 'meanwhile 3')
   t.strictSame(there.messages, ['before'])
   await t.rejects(two.app.realtime.send('ann', 'never'), { code: 'FST_CRWS_REDIS_UNAVAILABLE' })
-  proxy.heal()
+  link.targets = [redis.url]
   await until(up, 'it has Redis again', 30_000)
   await one.app.realtime.send('ann', 'after')
   for (const client of [here, there]) t.strictSame(await all(client, 'after'), ['before', 'meanwhile 1', 'meanwhile 2', 'meanwhile 3', 'after'])

@@ -10,6 +10,7 @@ import { joinParts, partOf, tagsOf } from '../model/stream-part.ts'
 import type { StreamPart } from '../model/stream-part.ts'
 import type { Observer } from '../observability/observer.ts'
 import { milliseconds } from '../options/checks.ts'
+import { isIterable } from '../util/is-iterable.ts'
 import type { Control } from './control.ts'
 import { guarded } from './guard.ts'
 import type { Publisher } from './publisher.ts'
@@ -145,11 +146,6 @@ export class Streams {
     if (resume && options.id === undefined) throw new InvalidArgumentError('id', 'undefined', 'the id of the stream to resume')
     return { id, signal, batchDelay: delay, resume, history }
   }
-}
-
-/** A string is an iterable too, of its characters: nobody means that. */
-function isIterable (source: unknown): boolean {
-  return typeof source === 'object' && source !== null && (Symbol.asyncIterator in source || Symbol.iterator in source)
 }
 
 function checkId (id: string): void {

@@ -11,7 +11,7 @@ const DOORS: Record<string, string[]> = {
     'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'close-codes.ts', 'connection.ts', 'encoder.ts', 'error-replies.ts', 'errors.ts', 'presence.ts',
     'publication.ts', 'realtime-types.ts', 'redis-credentials.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'stream-part.ts', 'unsubscribe-codes.ts'
   ],
-  util: ['recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts', 'wake.ts'],
+  util: ['is-iterable.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts', 'token-bucket.ts', 'turns.ts', 'wake.ts'],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
     'checks.ts', 'connect-details.ts', 'identity.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts',

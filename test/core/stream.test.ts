@@ -45,6 +45,7 @@ function source () {
   }
 }
 
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const words = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => `word${from + i} `)
 
 /** A client's texts in one channel. */
@@ -284,6 +285,11 @@ for (const backend of ['memory', 'Redis'] as const) {
     await until(() => texts.end('a') === 'done', 'the end is there')
     t.equal(texts.text('a'), 'Hello wor9ld')
     t.match(await other.stream('answer:1', text => [text, 'new'], { id: 'c', resume: true }), { text: 'new' }, 'there was nothing')
+    const calls = await Promise.allSettled(range(1, 5).map(n => instances[n % instances.length]!.app.realtime.stream('answer:1', ['!'], { id: 'a', resume: true })))
+    const [done, refused] = [calls.filter(({ status }) => status === 'fulfilled'), calls.filter(({ status }) => status === 'rejected')]
+    t.match(done, [{ value: { text: 'Hello wor9ld!' } }])
+    t.equal(done.length, 1, 'of several calls one resumes it')
+    t.match(refused, Array(4).fill({ reason: { code: 'FST_CRWS_STREAM_TAKEN' } }))
   })
 }
 

@@ -4,12 +4,14 @@ import { checkFields } from '../model/arguments.ts'
 import type { HistorySettings } from '../model/broker.ts'
 import { checkChannel } from '../model/channel-rules.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
-import { ClosingError, InvalidArgumentError } from '../model/errors.ts'
+import { ClosingError, InvalidArgumentError, StreamTakenError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
-import { joinParts, partOf, tagsOf } from '../model/stream-part.ts'
+import type { Position } from '../model/publication.ts'
+import { isResumedBy, joinParts, partOf, tagsOf } from '../model/stream-part.ts'
 import type { StreamPart } from '../model/stream-part.ts'
 import type { Observer } from '../observability/observer.ts'
 import { milliseconds } from '../options/checks.ts'
+import { isIterable } from '../util/is-iterable.ts'
 import type { Control } from './control.ts'
 import { guarded } from './guard.ts'
 import type { Publisher } from './publisher.ts'
@@ -22,7 +24,8 @@ export interface StreamCalls {
    * end is published. While Redis is down the text waits, for up to five minutes.
    * @param source The chunks of the text: an async iterable of strings, or a function that returns one.
    * @throws what the source throws; FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_CLOSING,
-   * FST_CRWS_STREAM_TOO_LONG, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   * FST_CRWS_STREAM_TOO_LONG, FST_CRWS_STREAM_TAKEN if another call resumes the same stream,
+   * FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   stream (channel: string, source: StreamSource, options?: StreamOptions): Promise<StreamResult>
   /**
@@ -84,7 +87,7 @@ export class Streams {
 
   async start (channel: string, source: StreamSource, options: StreamOptions = {}): Promise<StreamResult> {
     const { id, signal, batchDelay, resume, history } = this.#check(channel, source, options)
-    const text = resume ? await this.#textOf(channel, id, history) : ''
+    const text = resume ? await this.#take(channel, id, history) : ''
     const { TokenStream } = await import('./token-stream.ts') // only an app with streams pays for it
     if (this.#closing) throw new ClosingError('stream')
     for (const running of this.#running) {
@@ -121,11 +124,27 @@ export class Streams {
     await this.ended()
   }
 
-  async #textOf (channel: string, id: string, { size }: HistorySettings): Promise<string> {
+  /**
+   * Takes a stream over, and returns the text that is there. Several instances may try: all publish the same part with
+   * the same key, which is published once, and the call whose part is in the history has the stream.
+   */
+  async #take (channel: string, id: string, { size }: HistorySettings): Promise<string> {
     const { publications } = await this.#publisher.read(channel, { limit: size })
-    const parts = publications.map(partOf).filter(part => part?.stream === id) as StreamPart[]
-    const whole = parts.reduce<StreamPart | undefined>(joinParts, undefined)
-    return whole?.from === 0 ? whole.text : ''
+    let whole: StreamPart | undefined
+    let last = 0
+    for (const publication of publications) {
+      const part = partOf(publication)
+      if (part?.stream !== id) continue
+      whole = joinParts(whole, part)
+      last = publication.offset
+    }
+    const text = whole?.from === 0 ? whole.text : ''
+    const call = randomUUID()
+    const options = { tags: tagsOf(id, call), idempotencyKey: `resume ${id} ${last}` }
+    const { offset, epoch } = await this.#publisher.publish(channel, encodePayload({ stream: id, from: 0, text }), options) as Position
+    const read = await this.#publisher.read(channel, { limit: 1, since: { offset: offset - 1, epoch } })
+    if (!read.publications.some(publication => isResumedBy(publication, call))) throw new StreamTakenError(id)
+    return text
   }
 
   #check (channel: string, source: StreamSource, options: StreamOptions): Checked {
@@ -145,11 +164,6 @@ export class Streams {
     if (resume && options.id === undefined) throw new InvalidArgumentError('id', 'undefined', 'the id of the stream to resume')
     return { id, signal, batchDelay: delay, resume, history }
   }
-}
-
-/** A string is an iterable too, of its characters: nobody means that. */
-function isIterable (source: unknown): boolean {
-  return typeof source === 'object' && source !== null && (Symbol.asyncIterator in source || Symbol.iterator in source)
 }
 
 function checkId (id: string): void {

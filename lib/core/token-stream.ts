@@ -5,6 +5,7 @@ import { InvalidArgumentError, StreamTooLongError } from '../model/errors.ts'
 import type { Position } from '../model/publication.ts'
 import type { StreamEnd, StreamPart } from '../model/stream-part.ts'
 import type { Duration } from '../options/checks.ts'
+import { isIterable } from '../util/is-iterable.ts'
 import { Wake } from '../util/wake.ts'
 
 /** UTF-16 code units that leave at once, without waiting for more. */
@@ -124,6 +125,7 @@ export class TokenStream {
     const { signal } = this.#abort
     const chunks = await this.#unlessStopped(async () => typeof source === 'function' ? source(this.#text, signal) : source)
     if (chunks === undefined) return
+    if (!isIterable(chunks)) throw new InvalidArgumentError('source', inspect(chunks), 'an async iterable of strings')
     const iterator = iteratorOf(chunks)
     let ended = false
     try {

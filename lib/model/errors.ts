@@ -109,6 +109,8 @@ export const ClosingError = createError<[string]>('FST_CRWS_CLOSING', 'This app 
 export const StreamTooLongError = createError<[string, number]>(
   'FST_CRWS_STREAM_TOO_LONG', 'Stream %s has more than %d bytes, its maximum. It ends here: continue in another stream', 413
 )
+/** When several resume a stream at a time: one does, and the others get this. */
+export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Stream %s is resumed already, by another call. Leave it to that one', 409)
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
   'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError

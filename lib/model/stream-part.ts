@@ -25,9 +25,15 @@ export interface StreamPart {
 
 /** The tag by which publications of streams are known, so that nobody has to parse payloads. Its value is the id. */
 const TAG = 'stream'
+/** The tag of the part with which a call resumes a stream. Its value is random, so that the call knows its own part. */
+const RESUMED = 'resumed'
 
-export function tagsOf (stream: string): Record<string, string> {
-  return { [TAG]: stream }
+export function tagsOf (stream: string, resumedBy?: string): Record<string, string> {
+  return { [TAG]: stream, ...(resumedBy !== undefined && { [RESUMED]: resumedBy }) }
+}
+
+export function isResumedBy ({ tags }: Publication, call: string): boolean {
+  return tags?.[RESUMED] === call
 }
 
 /** Returns the part that a publication carries; undefined if it is none: an app can set the tag itself. */

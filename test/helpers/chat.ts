@@ -34,8 +34,8 @@ export async function buildChat (t: Owner): Promise<string> {
   return folder
 }
 
-/** One instance. An error in its log fails the test. */
-export async function startChat (t: Owner, folder: string, settings: Record<string, string> = {}) {
+/** One instance, of the chat or of another example. An error in its log fails the test. */
+export async function startChat (t: Owner, folder: string, settings: Record<string, string> = {}, example = 'chat') {
   const port = await freePort()
   const { PATH } = process.env
   const env = { PATH, PORT: String(port), ...settings }
@@ -43,7 +43,7 @@ export async function startChat (t: Owner, folder: string, settings: Record<stri
   let child: ChildProcess | undefined
   /** Resolves when it listens; the log says so. */
   const start = () => new Promise<void>((resolve, reject) => {
-    const started = spawn(process.execPath, [join(folder, 'example/chat/server.mjs')], { env, stdio: ['ignore', 'pipe', 'inherit'] })
+    const started = spawn(process.execPath, [join(folder, `example/${example}/server.mjs`)], { env, stdio: ['ignore', 'pipe', 'inherit'] })
     child = started
     started.once('close', (code) => reject(new Error(`the server on port ${port} ended with ${code}`)))
     createInterface(started.stdout).on('line', (line) => {

@@ -14,8 +14,8 @@ const DOORS: Record<string, string[]> = {
     'unsubscribe-codes.ts'
   ],
   util: [
-    'deadlines.ts', 'glob.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts', 'timeout.ts',
-    'token-bucket.ts', 'turns.ts', 'wake.ts'
+    'deadlines.ts', 'glob.ts', 'is-iterable.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts',
+    'timeout.ts', 'token-bucket.ts', 'turns.ts', 'wake.ts'
   ],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [

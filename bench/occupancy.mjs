@@ -10,14 +10,13 @@ import { readOptions } from './options.mjs'
 import { RedisCounters } from './redis-counters.mjs'
 import { startRedis } from './redis.mjs'
 
-const { plugin, clients, idle } = readOptions({ plugin: 'dist/index.js', clients: 950, idle: 40 }, { clients: 50, idle: 8 })
+const { plugin, clients, idle } = readOptions({ plugin: 'dist/index.js', clients: 950, idle: 40 }, { clients: 50, idle: 4 })
 const { default: cloudRunWebSocket } = await import(pathToFileURL(resolve(plugin)))
 
 let told = 0
 const tell = () => { told++ }
 const users = { onUserOnline: tell, onUserOffline: tell }
 const channels = { onOccupied: tell, onVacated: tell }
-/** One more than this for each event would be a command too many. */
 const variants = [['without handlers', {}], ['users', users], ['users and channels', { ...users, ...channels }]]
 
 /** Commands that scripts do not call themselves: what an instance has sent. */
@@ -57,7 +56,7 @@ async function close (socket) {
 
 /** Until the grace periods are over, and all is told. */
 async function settle () {
-  for (let before = -1; before !== told; await wait(3_000)) before = told
+  for (let before = -1; before !== told; await wait(2_500)) before = told
 }
 
 async function measure (counters, url, handlers) {
@@ -71,14 +70,19 @@ async function measure (counters, url, handlers) {
     for (let i = 0; i < clients; i++) await close(await open(app, i))
     await settle()
   })
-  const fleet = await counters.during(async () => {
+  const come = await counters.during(async () => {
     const sockets = await Promise.all(Array.from({ length: clients }, (_, i) => open(app, i)))
-    await Promise.all(sockets.map(close))
+    await settle()
+    return sockets
+  })
+  const go = await counters.during(async () => {
+    await Promise.all(come.result.map(close))
     await settle()
   })
-  const perClient = measured => ((sent(measured) - perSecond * measured.time) / clients).toFixed(2)
+  const perClient = (...measured) => (measured.reduce((sum, one) => sum + sent(one) - perSecond * one.time, 0) / clients).toFixed(2)
   await app.close()
-  return [perSecond.toFixed(2), perClient(one), perClient(fleet), (one.cpu / clients).toFixed(0), told - events]
+  const perUser = [one.cpu, come.memory].map(sum => (sum / clients).toFixed(0))
+  return [perSecond.toFixed(2), perClient(one), perClient(come, go), ...perUser, told - events]
 }
 
 const redis = await startRedis()
@@ -86,7 +90,7 @@ const counters = await RedisCounters.of(redis)
 const rows = []
 for (const [name, handlers] of variants) rows.push([name, ...await measure(counters, redis.url, handlers)])
 printMarkdown([
-  'handlers', 'scripts/s of an idle instance', 'scripts per connect and disconnect, one by one', `of ${clients} at once`, 'us of Redis each, one by one', 'events told'
+  'handlers', 'scripts/s of an idle instance', 'scripts per connect and disconnect, one by one', `of ${clients} at once`, 'us of Redis each, one by one', 'bytes of Redis each', 'events told'
 ], rows, 1)
 counters.close()
 await redis.stop()

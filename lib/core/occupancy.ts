@@ -90,8 +90,7 @@ export class Occupants implements OccupancyListener {
 
   /** Every sweep may fail for the same reason. */
   failed (error: unknown): void {
-    const { names: [name], argument } = this.#handlers
-    if (this.#failures.isNew(String(error), Date.now())) this.#observer.callFailed(`${name} (${argument})`, error)
+    if (this.#failures.isNew(String(error), Date.now())) this.#observer.callFailed(this.#handlers.names.join(', '), error)
   }
 
   /** Those that come in one turn of the event loop are told together: a fleet reconnects after a deployment. */

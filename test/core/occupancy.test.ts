@@ -4,7 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import type { Options } from '../../index.ts'
 import { RedisKeys } from '../../lib/backends/redis/keys.ts'
-import { sharedMemory } from '../../testing.ts'
+import { fakeTime, sharedMemory, testClient } from '../../testing.ts'
 import { startApp } from '../helpers/app.ts'
 import type { App } from '../helpers/app.ts'
 import { startBalancer } from '../helpers/balancer.ts'
@@ -278,4 +278,30 @@ t.test('a Redis that refuses is in the log once, not at every sweep', async (t) 
   await arrives('+@bob')
   t.equal(refused().length, 1)
   t.strictSame(told.filter(text => text.startsWith('-')), [])
+})
+
+t.test('what becomes due after the last instance has ended is told by the next one', async (t) => {
+  const { told, options, arrives } = recorder()
+  const settings = { ...options, redis: redis.url, keyPrefix: randomPrefix(), gracePeriod: 50 }
+  const last = await startApp(t, settings)
+  await plain(t, last, 'ada', 'room:1')
+  await arrives('+@ada', '+room:1')
+  await last.app.close()
+  await startApp(t, settings)
+  await arrives('-@ada', '-room:1')
+  t.equal(told.length, 4)
+})
+
+t.test('in a test time is fake, and the grace period with it', async (t) => {
+  const time = fakeTime()
+  t.teardown(() => time.restore())
+  const { told, options } = recorder()
+  const { app } = await startApp(t, { ...options, redis: false })
+  const client = await testClient(app, { query: { user: 'ada' } })
+  await time.move('1s')
+  client.close()
+  await time.move('9s')
+  t.strictSame(told, ['+@ada'])
+  await time.move('3s')
+  t.strictSame(told, ['+@ada', '-@ada'])
 })

@@ -141,3 +141,26 @@ t.test('questions take no place in the history of the commands', async (t) => {
   await Promise.all(Array.from({ length: 20 }, () => asking.core.survey.ask(double, 1)))
   t.strictSame((await asking.backend.broker.history('\u0000control', { limit: 100 })).publications, [])
 })
+
+t.test('an instance that could not listen for answers tries again at the next question', async (t) => {
+  const options = { redis: redis.url, keyPrefix: randomPrefix() }
+  let fails = true
+  const asking = await startCore(t, options, broker => ({
+    up: true,
+    start: listener => broker.start(listener),
+    publish: (...args) => broker.publish(...args),
+    subscribe: async (channel, ...args) => {
+      if (fails && channel.startsWith('\u0000answers')) throw new Error('not now')
+      await broker.subscribe(channel, ...args)
+    },
+    unsubscribe: channel => broker.unsubscribe(channel),
+    history: (...args) => broker.history(...args),
+    close: () => broker.close()
+  }))
+  await startAll(t, 1, options)
+  asking.core.survey.answer(double, number => number * 2)
+  await t.rejects(asking.core.survey.ask(double, 1), /not now/)
+  fails = false
+  const { of, missing } = await asking.core.survey.ask(double, 1)
+  t.strictSame([of.size, missing], [2, []])
+})

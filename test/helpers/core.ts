@@ -5,6 +5,7 @@ import type { Backend } from '../../lib/backends/backend.ts'
 import { BrokerEvents } from '../../lib/core/broker-events.ts'
 import { createCore } from '../../lib/core/core.ts'
 import type { Core } from '../../lib/core/core.ts'
+import type { Broker } from '../../lib/model/broker.ts'
 import { ChannelNamespaces } from '../../lib/model/channel-rules.ts'
 import { Hints } from '../../lib/observability/hints/hints.ts'
 import { Logs } from '../../lib/observability/logs.ts'
@@ -27,8 +28,11 @@ export interface CoreInstance {
 
 let count = 0
 
-/** The parts of an instance without routes, which hears commands and is in the registry. It has no heartbeat. */
-export async function startCore (t: Test, given: Options): Promise<CoreInstance> {
+/**
+ * The parts of an instance without routes, which hears commands and is in the registry. It has no heartbeat.
+ * @param wrap May stand between the parts and the broker.
+ */
+export async function startCore (t: Test, given: Options, wrap = (broker: Broker): Broker => broker): Promise<CoreInstance> {
   const id = `instance-${++count}`
   const options = resolveOptions(given, {})
   const { logger, entries } = collectLog()
@@ -36,7 +40,7 @@ export async function startCore (t: Test, given: Options): Promise<CoreInstance>
   const namespaces = new ChannelNamespaces(options.channels)
   const backend = createBackend(options)
   const observer = new Observer(id, logs, new Metrics(), new Tracing(namespaces, backend.kind), new Hints(options, logs, {}))
-  const core = createCore(id, backend, namespaces, options, observer)
+  const core = createCore(id, { ...backend, broker: wrap(backend.broker) }, namespaces, options, observer)
   const crash = () => backend.broker.close()
   t.teardown(crash)
   await backend.broker.start(new BrokerEvents(core.connections, core.subscriptions, core.control, core.occupancies, observer))

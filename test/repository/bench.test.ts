@@ -72,6 +72,13 @@ t.test('the hostile benchmark attacks a server, which lives', { timeout: TIMEOUT
   t.match(rows, [/^\| flood of pongs \| yes \|/])
 })
 
+t.test('the benchmark counts what it costs to tell who comes and goes', { timeout: TIMEOUT }, async t => {
+  const [none, users, both] = await bench('occupancy')
+  t.match(none, /^\| without handlers \| [\d.]+ \| -?0\.0\d \|.*\| 0 \|$/)
+  t.match(users, /^\| users \|.*\| 200 \|$/)
+  t.match(both, /^\| users and channels \|.*\| 400 \|$/)
+})
+
 t.test('the soak loses nothing', { timeout: TIMEOUT }, async t => {
   t.match(await bench('soak'), [/^\| 0\.1 \| \d+ \| [\d,]+ \| [\d,]+ \| [\d,]+ \| 0 \| 0 \| 0 \| 0 \|/])
 })

@@ -197,8 +197,13 @@ const cases: Case[] = [
 
 /** What an option needs beside it. */
 const siblings: Record<string, object> = {
-  max: { timeWindow: 1_000 }, timeWindow: { max: 1 }, size: { ttl: 1_000 }, ttl: { size: 1 }, content: { ratio: 1 },
-  apiPath: { api: { key: apiKey } }, api: { apiPath: '/api' }
+  max: { timeWindow: 1_000 },
+  timeWindow: { max: 1 },
+  size: { ttl: 1_000 },
+  ttl: { size: 1 },
+  content: { ratio: 1 },
+  apiPath: { api: { key: apiKey } },
+  api: { apiPath: '/api' }
 }
 
 function at (name: string, value: unknown): Record<string, unknown> {

@@ -137,7 +137,7 @@ function checkCount (count: number): void {
   if (count > MAX_COMMANDS) throw new ApiRequestError(`at most ${MAX_COMMANDS} commands may come in one`)
 }
 
-/** Adds the routes, in a scope of their own: hooks of the app run, and its other routes parse their bodies as before. */
+/** Adds the routes in a scope of their own: hooks of the app run, and its other routes parse their bodies as before. */
 export async function addApi (
   app: FastifyInstance, options: ResolvedOptions, parts: Omit<ApiContext, 'attempt'>, observer: Observer
 ): Promise<void> {

@@ -49,7 +49,10 @@ export async function createPublisher (options: PublisherOptions = {}): Promise<
   await broker.start(brokerListener(observer))
   const pending = new Set<Promise<unknown>>()
   let closed: Promise<void> | undefined
-  const close = () => closed ??= Promise.allSettled(pending).then(() => broker.close())
+  const close = (): Promise<void> => {
+    closed ??= Promise.allSettled(pending).then(() => broker.close())
+    return closed
+  }
   const calls: Calls = {
     ...publishCalls(new Publisher(instance, broker, namespaces, observer), observer),
     ...presenceCalls(presence, observer),
@@ -63,7 +66,7 @@ export async function createPublisher (options: PublisherOptions = {}): Promise<
  * program forgets ends it, as anywhere in Node.js. In the plugin it must not, since clients can cause it.
  */
 function untilClosed (calls: Calls, pending: Set<Promise<unknown>>, isClosed: () => boolean): Calls {
-  const wrapped = Object.entries(calls).map(([name, call]: [string, (...args: never[]) => Promise<unknown>]) => [name, async (...args: never[]) => {
+  const wrap = (name: string, call: (...args: never[]) => Promise<unknown>) => async (...args: never[]) => {
     if (isClosed()) throw new PublisherClosedError(name)
     const promise = call(...args)
     pending.add(promise)
@@ -72,8 +75,8 @@ function untilClosed (calls: Calls, pending: Set<Promise<unknown>>, isClosed: ()
     } finally {
       pending.delete(promise)
     }
-  }])
-  return Object.fromEntries(wrapped) as Calls
+  }
+  return Object.fromEntries(Object.entries(calls).map(([name, call]): [string, any] => [name, wrap(name, call)])) as Calls
 }
 
 function brokerListener (observer: Observer): BrokerListener {

@@ -55,9 +55,8 @@ export class NodeSurvey {
 function nodeOf (registry: InstanceRegistry, connections: Connections, hub: Hub): NodeInfo {
   const { instance, connections: clients, channels, uptime, revision } = registry.own
   const users = new Set(Array.from(connections, ({ user }) => user))
-  return {
-    uid: instance, name: hostname(), version: revision, num_clients: clients, num_users: users.size, num_channels: channels, num_subs: hub.subscriptions, uptime
-  }
+  const counts = { num_clients: clients, num_users: users.size, num_channels: channels, num_subs: hub.subscriptions }
+  return { uid: instance, name: hostname(), version: revision, ...counts, uptime }
 }
 
 function channelsOf (connections: Connections, isWanted: (channel: string) => boolean): Count[] {

@@ -142,7 +142,9 @@ export const apiCalls: Readonly<Record<string, ApiCall>> = {
   }
 }
 
-async function publish ({ namespaces, publisher }: ApiContext, channel: string, payload: Payload, params: Params): Promise<Partial<Position>> {
+async function publish (
+  { namespaces, publisher }: ApiContext, channel: string, payload: Payload, params: Params
+): Promise<Partial<Position>> {
   rulesOf(namespaces, channel)
   const tags = params.tags()
   const idempotencyKey = params.text('idempotency_key')

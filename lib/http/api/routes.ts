@@ -141,18 +141,22 @@ function checkCount (count: number): void {
   if (count > MAX_COMMANDS) throw new ApiRequestError(`at most ${MAX_COMMANDS} commands may come in one`)
 }
 
-/** Adds the routes, in a scope of their own: hooks of the app run, and bodies of its other routes are parsed as before. */
-export async function addApi (app: FastifyInstance, options: ResolvedOptions, parts: Omit<ApiContext, 'attempt'>, observer: Observer): Promise<void> {
+/** Adds the routes in a scope of their own: hooks of the app run, and its other routes parse their bodies as before. */
+export async function addApi (
+  app: FastifyInstance, options: ResolvedOptions, parts: Omit<ApiContext, 'attempt'>, observer: Observer
+): Promise<void> {
   const { apiPath, api: access, logLevel, logSerializers } = options
   const api = new Api(parts, observer)
   const { onRequest } = new ApiAccess(access!, observer)
   const route = {
-    ...(logLevel !== undefined && { logLevel }), ...(logSerializers !== undefined && { logSerializers }), onRequest: [refuseUpgrade, onRequest]
+    ...(logLevel !== undefined && { logLevel }),
+    ...(logSerializers !== undefined && { logSerializers }),
+    onRequest: [refuseUpgrade, onRequest]
   }
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
-    // A key needs a header, which no browser sends to another site unasked; so any type will do, as for Centrifugo. But
-    // `authorize` may go by cookies, and forms are sent with those.
+    // A key is in a header, which no browser sends to another site unasked: any type will do, as for Centrifugo. But
+    // `authorize` may go by cookies, and browsers send forms with those.
     scope.addContentTypeParser(access!.authorize === undefined ? '*' : 'application/json', { parseAs: 'buffer' }, (_request, body, done) => done(null, body))
     scope.setErrorHandler<HttpError>((error, request, reply) => {
       const { statusCode = 500, code, message } = error

@@ -81,7 +81,7 @@ async function testLibrary (t: Test, redis?: Options['redis']) {
   })
   t.strictSame(await cent.getChannels({ pattern: 'chat:*' }), { channels: { 'chat:1': { num_clients: 2 } } })
   const { nodes } = await cent.getInfo({})
-  t.strictSame(nodes.map(({ num_clients: clients, num_users: users, num_channels: channels }) => [clients, users, channels]), [[1, 1, 1], [1, 1, 1]])
+  t.strictSame(nodes.map(node => [node.num_clients, node.num_users, node.num_channels]), [[1, 1, 1], [1, 1, 1]])
 
   await cent.removeHistory({ channel: 'chat:1' })
   t.strictSame(await cent.getHistory({ channel: 'chat:1', limit: 10 }), { publications: [], offset: 2, epoch })
@@ -117,10 +117,12 @@ t.test('what pycent, gocent and phpcent send is understood', async (t) => {
   t.match(await call('history', { channel: 'chat:1', limit: 0, reverse: false, since: [] }), { error: { code: 107, message: 'bad request: since is not an object' } })
   t.match(await call('channels', { pattern: '' }), { result: { channels: { 'chat:1': { num_clients: 1 } } } })
   t.match(await call('info', {}), { result: { nodes: [{}, {}] } })
-  t.strictSame(await call('batch', { commands: [
-    { publish: { channel: 'chat:2', data: 1, skip_history: true } }, { publish: { channel: 'x:1', data: 1 } }, { presence_stats: { channel: 'chat:2' } },
-    { rpc: { method: 'a' } }, {}, { publish: {}, history: {} }, 'publish'
-  ] }), {
+  t.strictSame(await call('batch', {
+    commands: [
+      { publish: { channel: 'chat:2', data: 1, skip_history: true } }, { publish: { channel: 'x:1', data: 1 } }, { presence_stats: { channel: 'chat:2' } },
+      { rpc: { method: 'a' } }, {}, { publish: {}, history: {} }, 'publish'
+    ]
+  }), {
     replies: [
       { publish: {} }, { error: { code: 102, message: 'unknown channel' } }, { presence_stats: { num_clients: 0, num_users: 0 } },
       { error: { code: 108, message: 'not available' } }, ...Array(3).fill({ error: { code: 104, message: 'method not found' } })
@@ -148,9 +150,11 @@ t.test('binary data, who published, and text arrive as they are', async (t) => {
   const { publications } = await apps[1].realtime.history('chat:1')
   t.strictSame(publications.map(({ data }) => data), ['by a client', 'text', Buffer.from([0, 255])])
   t.match(await call('history', { channel: 'chat:1', limit: 5 }), {
-    result: { publications: [
-      { data: 'by a client', offset: 1, info: { client: first.id, user: 'user-0', conn_info: { name: 'Ada' } } }, { data: 'text' }, { b64data: 'AP8=' }
-    ] }
+    result: {
+      publications: [
+        { data: 'by a client', offset: 1, info: { client: first.id, user: 'user-0', conn_info: { name: 'Ada' } } }, { data: 'text' }, { b64data: 'AP8=' }
+      ]
+    }
   })
   t.match(await call('publish', { channel: 'chat:1', data: null }), { result: { offset: 4 } }, 'null is data')
 })

@@ -155,6 +155,7 @@ t.test('an instance that could not listen for answers tries again at the next qu
     },
     unsubscribe: channel => broker.unsubscribe(channel),
     history: (...args) => broker.history(...args),
+    removeHistory: channel => broker.removeHistory(channel),
     close: () => broker.close()
   }))
   await startAll(t, 1, options)

@@ -122,7 +122,7 @@ const cases: Case[] = [
   { name: 'onRpc', ...handler },
   {
     name: 'methods',
-    valid: [[{}, new Map()], [{ add: { handler: noop } }, new Map([['add', { handler: noop, schema: undefined, stream: false, concurrent: false }]])]],
+    valid: [[{}, new Map()], [{ add: { handler: noop } }, new Map([['add', { handler: noop, schema: undefined, concurrent: false }]])]],
     invalid: [[], 'add', true, null],
     allowed: /an object of methods by name/
   },

@@ -109,7 +109,6 @@ test('what is defined is what the options take', () => {
   expect(defineChannels).type.not.toBeCallableWith({ chat: { publishes: true } })
   expect(defineChannels).type.not.toBeCallableWith({ chat: { schema: 'string' } })
   expect(defineMethods).type.not.toBeCallableWith({ add: { schema: z.string() } })
-  expect(defineMethods).type.not.toBeCallableWith({ add: { handler: () => 1, concurent: true } })
   expect(defineMethods).type.not.toBeCallableWith({ add: { handler: () => 1, concurrent: 'yes' } })
 })
 

@@ -42,10 +42,12 @@ async function has (client: Client, last: string): Promise<unknown[]> {
 }
 
 /** Plain clients say their id first. */
-const greeting: Options = { onConnect: async connection => {
-  await Promise.all([connection.subscribe('room:1'), connection.subscribe('kept:1')])
-  connection.send(connection.id)
-} }
+const greeting: Options = {
+  onConnect: async connection => {
+    await Promise.all([connection.subscribe('room:1'), connection.subscribe('kept:1')])
+    connection.send(connection.id)
+  }
+}
 
 for (const channel of ['room:1', 'kept:1']) {
   everywhere(`everybody in ${channel} gets a publication but the connection that is named, by itself or by its id`, greeting, async (t, one, two) => {
@@ -83,7 +85,9 @@ t.test('what names no connection is refused', async (t) => {
 })
 
 for (const encoding of encodings) {
-  everywhere(`${encoding}: a client that publishes does not get its own message back, by what onPublish returns`, { onPublish: connection => ({ except: connection }) }, async (t, one, two) => {
+  everywhere(`${encoding}: a client that publishes does not get its own message back, by what onPublish returns`, {
+    onPublish: connection => ({ except: connection })
+  }, async (t, one, two) => {
     const [ann, bob] = [await sdkClient(t, one.url, encoding).connected(), await sdkClient(t, two.url, encoding).connected()]
     for (const channel of ['room:1', 'kept:1']) {
       const [a, b] = await Promise.all([ann, bob].map(client => client.subscribe(channel).subscribed())) as [SdkSubscription, SdkSubscription]

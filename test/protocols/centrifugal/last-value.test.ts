@@ -129,9 +129,11 @@ for (const encoding of encodings) {
   })
 }
 
-const subscribing: Options = { onConnect: async connection => {
-  connection.meta = await connection.subscribe('price:x')
-} }
+const subscribing: Options = {
+  onConnect: async connection => {
+    connection.meta = await connection.subscribe('price:x')
+  }
+}
 
 everywhere('a plain client gets it as its first message, and no position that it did not ask for', subscribing, async (t, one, two) => {
   await publish(two, 'a', 'b')

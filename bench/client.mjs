@@ -88,6 +88,7 @@ export class Client {
   get isOpen () { return this.closeCode === undefined }
 
   message (bytes, at, now) {
+    if (this.channels.length === 0) return // a publisher that is subscribed, so that it can be left out: it is none of the audience
     const publisher = publisherAt(bytes, at)
     const number = numberAt(bytes, at)
     const { sentAt, firstNumber, tally, channels, onMessage } = this.#counter

@@ -9,6 +9,7 @@ export const peers = [
   { id: 'fastify-websocket', name: '`@fastify/websocket` by hand', server: 'fastify-websocket', wire: 'plain' },
   { id: 'socket-io', name: 'Socket.IO + Redis adapter', server: 'socket-io', wire: 'socket.io' },
   { id: 'plugin', name: 'this plugin', server: 'plugin', wire: 'plain' },
+  { id: 'plugin-except', name: 'this plugin, `except` the publisher', server: 'plugin', wire: 'plain', env: { BENCH_EXCEPT: '1' } },
   { id: 'plugin-history', name: 'this plugin, with history', server: 'plugin', wire: 'plain', env: history },
   { id: 'plugin-json', name: 'this plugin, SDK in JSON', server: 'plugin', wire: 'json' },
   { id: 'plugin-json-history', name: 'this plugin, SDK in JSON, with history', server: 'plugin', wire: 'json', env: history },
@@ -18,8 +19,8 @@ export const peers = [
   { id: 'plugin-returned', name: 'this plugin, `onMessage` returns its publish', server: 'plugin', wire: 'plain', env: { BENCH_RETURN: '1' } },
   { id: 'plugin-telemetry', name: 'this plugin, metrics sent every 10 s', server: 'plugin', wire: 'plain', google: true }
 ]
-/** Left out unless it is asked for. */
-const EXTRA = ['plugin-returned', 'plugin-telemetry']
+/** Left out unless they are asked for. */
+const EXTRA = ['plugin-returned', 'plugin-telemetry', 'plugin-except']
 
 export const allPeers = peers.map(({ id }) => id).filter(id => !EXTRA.includes(id)).join()
 

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { setTimeout as wait } from 'node:timers/promises'
 import { answer } from '../answer.mjs'
+import { channelName } from '../message.mjs'
 
 export { channelOf } from '../message.mjs'
 
@@ -13,6 +14,8 @@ const SAME_BYTES = 65_536
 /** ms between two looks at the event loop, and at memory. */
 const DELAY_RESOLUTION = 1
 const MEMORY_INTERVAL = 50
+
+export const FIRST_CHANNEL = channelName(0)
 
 /** Whether a connection publishes; all others are subscribed. */
 export const isPublisher = url => url.includes('role=publisher')

@@ -1,5 +1,5 @@
 import Fastify from 'fastify'
-import { channelOf, channelsIn, isPublisher, measured, READY, refused } from './measured.mjs'
+import { channelOf, channelsIn, FIRST_CHANNEL, isPublisher, measured, READY, refused } from './measured.mjs'
 
 const { default: cloudRunWebSocket } = await import(process.env.BENCH_PLUGIN)
 
@@ -14,10 +14,11 @@ await app.register(cloudRunWebSocket, {
   async onConnect (connection, { url }) {
     if (connection.protocol !== 'plain') return // an SDK subscribes by itself
     if (!isPublisher(url)) await Promise.all(channelsIn(url).map(channel => connection.subscribe(channel)))
+    else if (process.env.BENCH_EXCEPT) await connection.subscribe(FIRST_CHANNEL)
     connection.send(READY)
   },
   onMessage (connection, data) {
-    const published = app.realtime.publish(channelOf(data), data)
+    const published = app.realtime.publish(channelOf(data), data, process.env.BENCH_EXCEPT && { except: connection })
     if (process.env.BENCH_RETURN) return published // the plugin pipelines it
     published.catch(refused) // not awaited, as with the peers; the order is kept all the same
   }

@@ -27,9 +27,9 @@ export interface PublishOptions {
    */
   history?: boolean | undefined
   /**
-   * A connection, or its id, that does not get the publication; every other subscriber does, on any instance. It is left
-   * out for as long as the connection lives. A client that comes back has a new connection, with another id, and
-   * recovers the publication like everybody; the history has it, too. @default none
+   * A connection, or its id, that does not get the publication; every other subscriber does, on any instance. Live
+   * delivery only: the history keeps the publication, and a client that comes back recovers it like everybody, because
+   * its new connection has another id. @default none
    */
   except?: Connection | string | undefined
 }

@@ -58,11 +58,11 @@ export class Node implements BrokerListener {
   }
 
   publish (
-    channel: string, data: unknown, settings: Partial<PublishSettings> & { tags?: Record<string, string> } = {}
+    channel: string, data: unknown, settings: Partial<PublishSettings> & Pick<Publication, 'tags' | 'except'> = {}
   ): Promise<Partial<Position>> {
-    const { history, idempotencyKey, tags } = settings
+    const { history, idempotencyKey, tags, except } = settings
     return this.broker.publish(channel, {
-      ...encodePayload(data), time: Date.now(), instance: this.id, sequence: 0, offset: 0, epoch: '', ...(tags !== undefined && { tags })
+      ...encodePayload(data), time: Date.now(), instance: this.id, sequence: 0, offset: 0, epoch: '', ...(tags !== undefined && { tags }), ...(except !== undefined && { except })
     }, { history, idempotencyKey })
   }
 
@@ -111,6 +111,23 @@ export function testBroker (t: Test, startPair: StartPair): void {
     t.strictSame(a.data('room'), range(1, 10))
     t.strictSame(a.publications('room').map(({ offset, epoch }) => ({ offset, epoch })), positions)
     t.strictSame(a.missedBefore, [])
+  })
+
+  t.test('who is left out travels with a publication, and is kept with it', async (t) => {
+    const [a, b] = await startPair(t)
+    await Promise.all([a.subscribe('room', true), a.subscribe('bare', false)])
+    const all: Array<[data: string, settings: Pick<Publication, 'tags' | 'except'> & { idempotencyKey?: string }]> = [
+      ['1', { except: 'a' }], ['2', { except: 'b', tags: { c: 'd' } }], ['3', { except: 'c', idempotencyKey: 'key' }], ['4', {}]
+    ]
+    for (const [data, settings] of all) {
+      await b.publish('room', data, { history, ...settings })
+      await b.publish('bare', data, settings)
+    }
+    await Promise.all([a.arrived('room', 4), a.arrived('bare', 4)])
+    const { publications } = await a.broker.history('room', { limit: 10 })
+    for (const got of [a.publications('room'), a.publications('bare'), publications]) {
+      t.strictSame(got.map(({ except, tags }) => [except, tags]), [['a', undefined], ['b', { c: 'd' }], ['c', undefined], [undefined, undefined]])
+    }
   })
 
   t.test('in a channel without history publications have no position, arrive in order and are not kept', async (t) => {

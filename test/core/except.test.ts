@@ -7,7 +7,6 @@ import { startBalancer } from '../helpers/balancer.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../helpers/sdk.ts'
-import type { SdkSubscription } from '../helpers/sdk.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
 import type { Client } from '../helpers/ws-client.ts'
@@ -42,10 +41,12 @@ async function has (client: Client, last: string): Promise<unknown[]> {
 }
 
 /** Plain clients say their id first. */
-const greeting: Options = { onConnect: async connection => {
-  await Promise.all([connection.subscribe('room:1'), connection.subscribe('kept:1')])
-  connection.send(connection.id)
-} }
+const greeting: Options = {
+  onConnect: async connection => {
+    await Promise.all([connection.subscribe('room:1'), connection.subscribe('kept:1')])
+    connection.send(connection.id)
+  }
+}
 
 for (const channel of ['room:1', 'kept:1']) {
   everywhere(`everybody in ${channel} gets a publication but the connection that is named, by itself or by its id`, greeting, async (t, one, two) => {
@@ -83,10 +84,13 @@ t.test('what names no connection is refused', async (t) => {
 })
 
 for (const encoding of encodings) {
-  everywhere(`${encoding}: a client that publishes does not get its own message back, by what onPublish returns`, { onPublish: connection => ({ except: connection }) }, async (t, one, two) => {
+  everywhere(`${encoding}: a client that publishes does not get its own message back, by what onPublish returns`, {
+    onPublish: connection => ({ except: connection })
+  }, async (t, one, two) => {
     const [ann, bob] = [await sdkClient(t, one.url, encoding).connected(), await sdkClient(t, two.url, encoding).connected()]
     for (const channel of ['room:1', 'kept:1']) {
-      const [a, b] = await Promise.all([ann, bob].map(client => client.subscribe(channel).subscribed())) as [SdkSubscription, SdkSubscription]
+      const subscriptions = [ann.subscribe(channel), bob.subscribe(channel)] as const
+      const [a, b] = await Promise.all([subscriptions[0].subscribed(), subscriptions[1].subscribed()])
       for (const i of [1, 2]) await ann.publish(channel, `ann ${i}`)
       for (const i of [1, 2]) await bob.publish(channel, `bob ${i}`)
       await Promise.all([a.arrived(2), b.arrived(2)])

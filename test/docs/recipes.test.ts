@@ -164,12 +164,12 @@ t.test('the last value on subscribing, with an SDK and on the plain route', asyn
   for (const usd of [1, 2, 3]) await call('POST', `/price/${usd}`)
   const client = await plain()
   t.strictSame(await json(client), price(3))
-  const gold = await sdk().subscribe('price:gold').subscribed()
-  t.strictSame(gold.events.subscribed[0]!.data, price(3))
+  const gold = await sdk().subscribe('price:gold').arrived(1)
+  t.strictSame(gold.data, [price(3)])
   await call('POST', '/price/4')
   t.strictSame(await json(client), price(4))
-  await gold.arrived(1)
-  t.strictSame(gold.data, [price(4)])
+  await gold.arrived(2)
+  t.strictSame(gold.data, [price(3), price(4)])
 })
 
 t.test('private channels', async (t) => {
@@ -183,17 +183,32 @@ t.test('private channels', async (t) => {
 })
 
 t.test('everybody but the sender', async (t) => {
-  const { plain, sdk } = await run(t, importBlock(t, 'docs/recipes.md', 'except-sender', 'app'))
+  const { app, plain, sdk } = await run(t, importBlock(t, 'docs/recipes.md', 'except-sender', 'app'))
   const [one, two] = [await plain(), await plain()]
   const three = await sdk().connected()
   const board = await three.subscribe('draw:board').subscribed()
-  const [{ id }] = [await json(one), await json(two)]
+  await until(() => [...app.realtime.connections].every(({ channels }) => channels.has('draw:board')), 'all are subscribed')
   one.send('a line')
-  for (const client of [one, two]) t.strictSame(await json(client), { type: 'line', from: id, text: 'a line' })
+  t.strictSame(await json(two), { line: 'a line' })
+  await board.arrived(1)
   await three.publish('draw:board', 'another')
-  for (const client of [one, two]) t.strictSame(await json(client), { type: 'line', from: three.id, text: 'another' })
+  for (const client of [one, two]) t.strictSame(await json(client), { line: 'another' })
+  two.send('the last')
   await board.arrived(2)
-  t.strictSame(board.data.map(data => (data as { from: string }).from === three.id), [false, true])
+  t.strictSame(board.data, [{ line: 'a line' }, { line: 'the last' }])
+  t.strictSame(await json(one), { line: 'the last' })
+})
+
+t.test('to everybody, or to one user', async (t) => {
+  const { plain, sdk, call } = await run(t, importBlock(t, 'docs/recipes.md', 'to-whom', 'app'))
+  const [ann, bob, phone] = [await plain('/ws', as('ann')), await plain('/ws', as('bob')), await sdk({ 'x-user': 'ann' }).connected()]
+  t.match(await call('POST', '/paid/ann'), { body: { ok: true } })
+  await call('POST', '/maintenance')
+  const maintenance = { type: 'maintenance', in: '5 minutes' }
+  t.strictSame([await json(ann), await json(ann)], [{ type: 'paid' }, maintenance])
+  t.strictSame(await json(bob), maintenance)
+  await until(() => phone.messages.length === 2, 'the phone has both')
+  t.strictSame(phone.messages, [{ type: 'paid' }, maintenance])
 })
 
 t.test('is user 42 online, on any instance', async (t) => {

@@ -68,7 +68,7 @@ t.test('every metric has its name, unit and attributes', async (t) => {
   const options: Options = {
     redis: redis.url,
     keyPrefix: randomPrefix(),
-    channels: { chat: { history: { size: 10, ttl: '1m' } } },
+    channels: { chat: { history: { size: 10, ttl: '1m' } }, price: { history: { size: 1, ttl: '1m', recover: 'cache' } } },
     allowedOrigins: ['https://a.example'],
     onMessage: (connection, data) => connection.send(`${data}!`)
   }
@@ -81,6 +81,8 @@ t.test('every metric has its name, unit and attributes', async (t) => {
   const { epoch } = await a.app.realtime.publish('chat:1', 'x')
   await connection!.subscribe('chat:1', { since: { offset: 0, epoch: epoch! } })
   await connection!.subscribe('chat:2', { since: { offset: 5, epoch: 'other' } })
+  await connection!.subscribe('price:1') // reads the last value, and names no position
+  await connection!.unsubscribe('price:1')
 
   let all = await collect()
   const seen = [...all.values()]

@@ -129,9 +129,11 @@ for (const encoding of encodings) {
   })
 }
 
-const subscribing: Options = { onConnect: async connection => {
-  connection.meta = await connection.subscribe('price:x')
-} }
+const subscribing: Options = {
+  onConnect: async connection => {
+    connection.meta = await connection.subscribe('price:x')
+  }
+}
 
 everywhere('a plain client gets it as its first message, and no position that it did not ask for', subscribing, async (t, one, two) => {
   await publish(two, 'a', 'b')
@@ -149,6 +151,25 @@ everywhere('a plain client gets it as its first message, and no position that it
   t.strictSame(await connection.subscribe('price:x', { since: { offset, epoch } }), { recovered: true, offset, epoch })
   connection.send('no other')
   t.equal(await client.next(), 'no other')
+})
+
+everywhere('a client that does not read gets the last value on subscribing, and the newest when it reads again', {
+  ...subscribing, heartbeat: { interval: '1m', timeout: '1m' }
+}, async (t, one, two) => {
+  const much = 'x'.repeat(100_000)
+  await publish(two, 'first', 'last')
+  const client = await connect(t, `${one.url}/ws`)
+  t.equal(await client.next(), 'last')
+  client.socket.pause()
+  const [connection] = connectionsOf(one.app)
+  const { outbox } = connection!
+  for (let i = 0; !outbox.isCongested(); i++) await publish(two, `${i} ${much}`)
+  const { sent } = connection!
+  await publish(two, 'skipped', 'skipped', 'newest')
+  client.socket.resume()
+  await until(() => client.messages.includes('newest'), 'the newest value')
+  t.notOk(client.messages.includes('skipped'))
+  t.ok(connection!.sent <= sent + 1, 'one for all that it skipped')
 })
 
 everywhere('also who is left out of live delivery gets the last value when it subscribes: it is a value', {}, async (t, one, two) => {

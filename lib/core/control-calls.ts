@@ -5,7 +5,8 @@ import { checkClose, closeCodes } from '../model/close-codes.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
 import type { Observer } from '../observability/observer.ts'
 import { checkUser } from './check-user.ts'
-import type { Control, Target } from './control.ts'
+import type { Control, Recipients, Target } from './control.ts'
+import { messageFields } from './direct-message.ts'
 import { guarded } from './guard.ts'
 
 /** Commands about connections, wherever they are. */
@@ -30,7 +31,22 @@ export interface ControlCalls {
    * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   disconnect (target: string | Target, options?: { code?: number | undefined, reason?: string | undefined }): Promise<void>
+  /**
+   * Sends a message, as `connection.send` does, to every connection that a user has now, to one connection by its id,
+   * or to everybody, on all instances: each connection gets it once, with no channel and no subscription. Resolves when
+   * the message is stored; it does not say whether anybody was there. An instance that has lost Redis sends it when
+   * Redis is back, to the connections that it then has.
+   * @param target A user, `{ user }`, `{ client }`, or `{ everybody: true }`.
+   * @param data Anything that JSON can carry, or a Buffer. At most 64 KiB: publish more than that to a channel, and all
+   * that many are to get often. Messages share the thousand commands that are kept for instances without Redis.
+   * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA, FST_CRWS_MESSAGE_TOO_LARGE, FST_CRWS_REDIS_UNAVAILABLE,
+   * FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
+   */
+  send (target: string | Recipients, data: unknown): Promise<void>
 }
+
+const TARGETS = 'a user, { user } or { client }'
+const SEND_TARGETS = 'a user, { user }, { client } or { everybody: true }'
 
 export function controlCalls (control: Control, observer: Observer): ControlCalls {
   return {
@@ -44,12 +60,21 @@ export function controlCalls (control: Control, observer: Observer): ControlCall
       checkFields('options of disconnect', options, ['code', 'reason'])
       const { code = closeCodes.forceDisconnect.code, reason = closeCodes.forceDisconnect.reason } = options
       return control.send({ type: 'disconnect', ...checkTarget(target), ...checkClose(code, reason) })
+    }),
+    send: guarded(observer, 'send', (target, data) => {
+      return control.send({ type: 'message', ...checkRecipients(target), ...messageFields(data) })
     })
   }
 }
 
-function checkTarget (target: string | Target): Target {
+function checkRecipients (target: string | Recipients): Recipients {
+  if (typeof target !== 'object' || target === null || !('everybody' in target)) return checkTarget(target, SEND_TARGETS)
+  if (target.everybody === true && Object.keys(target).length === 1) return { everybody: true }
+  throw new InvalidArgumentError('target', inspect(target), SEND_TARGETS)
+}
+
+function checkTarget (target: string | Target, allowed = TARGETS): Target {
   if (typeof target === 'string') return { user: checkUser(target) }
   if (typeof target === 'object' && target !== null) return 'client' in target ? { client: checkUser(target.client) } : { user: checkUser(target.user) }
-  throw new InvalidArgumentError('target', inspect(target), 'a user, { user } or { client }')
+  throw new InvalidArgumentError('target', inspect(target), allowed)
 }

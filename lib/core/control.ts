@@ -6,19 +6,28 @@ import type { Observer } from '../observability/observer.ts'
 import { RecentTexts } from '../util/recent-texts.ts'
 import type { Connection } from './connection.ts'
 import type { Connections } from './connections.ts'
+import { sendMessage } from './direct-message.ts'
+import type { MessageFields } from './direct-message.ts'
 
 /** Channel of the commands. No app can name it: a client that could publish there could do anything to anybody. */
 const CONTROL_CHANNEL = '\u0000control'
 /** Kept, so that an instance that lost its connection to Redis carries commands out later. */
 const HISTORY: HistorySettings = { size: 1_000, ttl: 600_000 }
 
+/** Characters of a command that failed in its log entry: the rest may be a message of 64 KiB, and private. */
+const MAX_LOGGED = 500
+
 /** What a command is about: every connection of a user, or one connection. */
 export type Target = { user: string } | { client: string }
+
+/** Who gets a message: a target, or every connection of every instance. */
+export type Recipients = Target | { everybody: true }
 
 export type Command =
   | { type: 'disconnect', code: number, reason: string } & Target
   | { type: 'subscribe', user: string, channel: string }
   | { type: 'unsubscribe', user: string, channel: string }
+  | { type: 'message' } & MessageFields & Recipients
   | { type: 'stopStream', channel: string, id?: string | undefined, at: number }
   | { type: 'ask', id: string, from: string, question: string, about: unknown }
 
@@ -44,6 +53,7 @@ export class Control implements ChannelListener {
       const { code, reason } = checkClose(command.code, command.reason) // others can write to Redis, too
       for (const connection of this.#targets(command)) connection.disconnect({ code, reason, cause: 'server' })
     })
+    this.carry('message', command => sendMessage(this.#targets(command), command))
     this.carry('subscribe', command => Promise.all(this.#targets(command).map(connection => connection.subscribe(command.channel))))
     this.carry('unsubscribe', command => Promise.all(this.#targets(command).map(connection => connection.unsubscribe(command.channel))))
   }
@@ -81,7 +91,7 @@ export class Control implements ChannelListener {
 
   deliver ({ payload }: Publication): void {
     const json = payload.toString()
-    this.#run(json).catch((error: unknown) => this.#observer.controlFailed(json, error))
+    this.#run(json).catch((error: unknown) => this.#observer.controlFailed(json.slice(0, MAX_LOGGED), error))
   }
 
   canAccept (): boolean { return true }
@@ -99,7 +109,8 @@ export class Control implements ChannelListener {
     await run(command as never)
   }
 
-  #targets (target: Target): Connection[] {
+  #targets (target: Recipients): Connection[] {
+    if ('everybody' in target) return Array.from(this.#connections)
     if ('user' in target) return this.#connections.of(target.user)
     const connection = this.#connections.get(target.client)
     return connection === undefined ? [] : [connection]

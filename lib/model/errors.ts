@@ -73,6 +73,11 @@ export const StreamTooLongError = createError<[string, number]>(
 )
 /** When several resume a stream at a time: one does, and the others get this. */
 export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Stream %s is resumed already, by another call. Leave it to that one', 409)
+/** When `app.realtime.send` gets more data than a command between instances may carry. */
+export const MessageTooLargeError = createError<[number, number]>(
+  'FST_CRWS_MESSAGE_TOO_LARGE',
+  'A message to connections has %d bytes, at most %d are allowed. Publish it to a channel, which has no such limit', 413, RangeError
+)
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
   'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError

@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { MemoryBroker } from '../../lib/backends/memory/broker.ts'
 import { Hub } from '../../lib/hub/hub.ts'
 import type { Subscriber } from '../../lib/hub/subscriber.ts'
+import { topOf } from '../../lib/hub/recovery.ts'
 import { Subscription } from '../../lib/hub/subscription.ts'
 import type { Broker, ChannelListener, History } from '../../lib/model/broker.ts'
 import { ChannelNamespaces } from '../../lib/model/channel-rules.ts'
@@ -19,7 +20,7 @@ import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
 
 const HISTORY_SIZE = 5
-const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } }, slowly: { batchDelay: 1_000 }, soon: { batchDelay: 20 }, price: { slow: 'latest' } } }, {})
+const { channels } = resolveOptions({ channels: { kept: { history: { size: HISTORY_SIZE, ttl: '1m' } }, slowly: { batchDelay: 1_000 }, soon: { batchDelay: 20 }, price: { slow: 'latest' }, last: { history: { size: HISTORY_SIZE, ttl: '1m', recover: 'cache' } } } }, {})
 const namespaces = new ChannelNamespaces(channels)
 
 /** Lets everything run that waits for a promise or for the end of this turn. */
@@ -145,9 +146,9 @@ async function slowBroker (t: Test, maxRecovery = Infinity) {
   await broker.start({ stateChanged: () => {}, missed: () => {} })
   t.teardown(() => broker.close())
   let published = 0
-  const publish = (channel: string, text = String(published + 1), kind: Publication['kind'] = 'text') => {
+  const publish = (channel: string, text = String(published + 1), kind: Publication['kind'] = 'text', except?: string) => {
     published++
-    return memory.publish(channel, publicationOf(text, kind), { history: kind === 'text' ? namespaces.rules(channel).history : undefined })
+    return memory.publish(channel, { ...publicationOf(text, kind), ...(except !== undefined && { except }) }, { history: kind === 'text' ? namespaces.rules(channel).history : undefined })
   }
   const deliver = () => {
     const [next] = link.splice(0, 1)
@@ -307,6 +308,117 @@ t.test('somebody who is not admitted after all is not in the channel', async (t)
   hub.sweep(Date.now() + 60_000)
   t.strictSame(calls, ['subscribe kept:x', 'unsubscribe kept:x'])
   t.strictSame([a.received, b.received], [[], []])
+})
+
+t.test('a publication that leaves a subscriber out is encoded once, and leaves with the others', async (t) => {
+  const { hub, publish, deliver, settle } = await slowBroker(t)
+  const encoder = new CountingEncoder()
+  const [a, b, c] = [newConnection({ encoder }), newConnection({ encoder }), newConnection({ encoder })]
+  for (const connection of [a, b, c]) await enter(hub, connection, 'x', settle)
+  for (const [text, except] of [['1', a.id], ['2'], ['3', b.id], ['4', a.id], ['5', 'somebody']] as const) await publish('x', text, 'text', except)
+  for (let i = 0; i < 5; i++) deliver()
+  await settle()
+  t.strictSame([a.received, b.received, c.received], [['2', '3', '5'], ['1', '2', '4', '5'], ['1', '2', '3', '4', '5']])
+  t.equal(encoder.encoded, 5)
+  t.strictSame([a, b, c].map(({ writes }) => writes), [1, 1, 1])
+
+  // A message to it goes out in the middle of what waits.
+  for (const [text, except] of [['6', a.id], ['7']] as const) await publish('x', text, 'text', except)
+  for (let i = 0; i < 2; i++) deliver()
+  a.flush()
+  t.strictSame(a.received.slice(3), ['7'])
+  for (const [text, except] of [['8', a.id], ['9']] as const) await publish('x', text, 'text', except)
+  await settle()
+  t.strictSame(a.received.slice(3), ['7', '9'])
+  t.strictSame(c.received.slice(5), ['6', '7', '8', '9'])
+  await publish('x', '10')
+  await settle()
+  for (const connection of [a, b, c]) t.equal(connection.received.at(-1), '10')
+  t.equal(encoder.encoded, 10)
+})
+
+t.test('a subscriber is left out while it joins, with and without a position, and starts at the right one', async (t) => {
+  const { hub, publish, settle, position } = await slowBroker(t)
+  const [there, bare, top, since] = [newConnection(), newConnection(), newConnection(), newConnection()]
+  await enter(hub, there, 'kept:x', settle)
+  await publish('kept:x', '1')
+  await settle()
+  const { epoch } = await position()
+  const joins = [join(hub, bare, 'kept:x', false), join(hub, top, 'kept:x', true), join(hub, since, 'kept:x', true, { offset: 1, epoch })]
+  for (const { id } of [bare, top, since]) await publish('kept:x', `not for ${id}`, 'text', id)
+  await settle()
+  const recoveries = (await Promise.all(joins)).map((joining, i) => receive([bare, top, since][i]!, joining))
+  const notFor = ({ id }: TestSubscriber) => [bare, top, since].filter(one => one.id !== id).map(one => `not for ${one.id}`)
+  t.strictSame(bare.received, notFor(bare))
+  t.strictSame(since.received, notFor(since))
+  t.match(recoveries[2], { recovered: true, offset: 1 })
+  t.equal(topOf(recoveries[2]!), 4, 'the last one was not for it, and is behind it')
+  t.ok(top.received.every(text => notFor(top).includes(text)))
+  await publish('kept:x', '5')
+  await settle()
+  for (const connection of [there, bare, top, since]) t.equal(connection.received.filter(text => text === '5').length, 1)
+})
+
+t.test('a slow subscriber of the latest value is not given one that leaves it out', async (t) => {
+  const { hub, publish, settle } = await slowBroker(t)
+  const [a, b] = [newConnection(), newConnection()]
+  for (const connection of [a, b]) await enter(hub, connection, 'price:x', settle)
+  a.congested = b.congested = true
+  await publish('price:x', '1')
+  await settle()
+  await publish('price:x', '2', 'text', a.id)
+  await settle()
+  for (const connection of [a, b]) connection.drained()
+  t.strictSame([a.received, b.received], [['1'], ['2']])
+})
+
+t.test('where the last value counts everybody who joins gets it alone, unless it has it', async (t) => {
+  const { hub, publish, settle, reads } = await slowBroker(t)
+  const there = newConnection()
+  await enter(hub, there, 'last:x', settle)
+  for (const text of ['1', '2', '3']) await publish('last:x', text)
+  await settle()
+  const { epoch } = (await publish('last:x', '4')) as Position
+  await settle()
+  const positions = [undefined, { offset: 1, epoch }, { offset: 4, epoch }, { offset: 4, epoch: '' }, { offset: 9, epoch: 'other' }, { offset: 0, epoch: '' }]
+  const come = async () => {
+    const clients = positions.map(since => ({ since, connection: newConnection() }))
+    const joins = clients.map(({ connection, since }) => join(hub, connection, 'last:x', true, since))
+    return async () => (await Promise.all(joins)).map((joining, i) => {
+      const { recovered, offset } = receive(clients[i]!.connection, joining)!
+      return [clients[i]!.connection.received.join(), recovered, offset]
+    })
+  }
+  const first = await come()
+  await settle()
+  t.strictSame(await first(), [['4', true, 3], ['4', true, 3], ['', true, 4], ['', true, 4], ['4', true, 3], ['4', true, 3]])
+
+  // What is published meanwhile takes its place: also where one of them is left out, it is the value.
+  const second = await come()
+  await turn()
+  t.equal(reads.length, 1, 'one read for all')
+  await publish('last:x', '5')
+  await publish('last:x', '6')
+  await settle()
+  t.strictSame(await second(), positions.map(() => ['6', true, 5]))
+  await publish('last:x', '7')
+  await settle()
+  t.strictSame(there.received, ['1', '2', '3', '4', '5', '6', '7'])
+})
+
+t.test('where there is no last value nobody is told of one, and where it is too large neither', async (t) => {
+  const { hub, publish, settle } = await slowBroker(t, 100)
+  const ends = async (since?: Position) => {
+    const joined = join(hub, newConnection(), 'last:x', true, since)
+    await settle()
+    return (await joined).admit()
+  }
+  const none = await ends()
+  t.match(none, { recovered: false, missed: [], live: [], offset: 0 })
+  t.match(await ends({ offset: 0, epoch: none!.epoch }), { recovered: true, missed: [], offset: 0 }, 'it has all')
+  t.match(await ends({ offset: 0, epoch: '' }), { recovered: false, missed: [], offset: 0 })
+  await publish('last:x', 'x'.repeat(200))
+  t.match(await ends(), { recovered: false, missed: [], live: [], offset: 1 })
 })
 
 t.test('who comes back while a history is read shares the next read with all the others', async (t) => {

@@ -186,6 +186,7 @@ test('a test fakes a connection and realtime without a cast', () => {
     subscribe: async () => {},
     unsubscribe: async () => {},
     disconnect: async () => {},
+    send: async () => {},
     info: async () => []
   }
   expect(realtime.connections).type.toBe<Iterable<Connection>>()
@@ -196,13 +197,13 @@ test('whatever may be left out may also be undefined, where exactOptionalPropert
   expect<Options>().type.toBeAssignableWith({ path: none, redis: none, channels: none, heartbeat: { interval: none }, rateLimit: none })
   expect<Options>().type.toBeAssignableWith({ channels: { chat: none, news: { subscribe: none, publish: none, history: none } } })
   expect<Identity>().type.toBeAssignableWith({ user: none, info: none, channels: none, expiresAt: none, meta: none })
-  expect(app.realtime.publish).type.toBeCallableWith('news', 1, { idempotencyKey: none, tags: none, history: none })
+  expect(app.realtime.publish).type.toBeCallableWith('news', 1, { idempotencyKey: none, tags: none, history: none, except: none })
   expect(app.realtime.history).type.toBeCallableWith('news', { limit: none, since: none, reverse: none })
   expect(app.realtime.disconnect).type.toBeCallableWith('42', { code: none, reason: none })
   expect(app.realtime.sessions.set).type.toBeCallableWith('42', {}, { ttl: none })
   expect<Connection>().type.toBeAssignableTo<{ subscribe: (channel: string, options: { since: undefined }) => Promise<object> }>()
   expect<ReturnType<NonNullable<Options['onSubscribe']>>>().type.toBeAssignableWith({ data: none, info: none, expiresAt: none })
-  expect<ReturnType<NonNullable<Options['onPublish']>>>().type.toBeAssignableWith({ data: none, tags: none, idempotencyKey: none, history: none })
+  expect<ReturnType<NonNullable<Options['onPublish']>>>().type.toBeAssignableWith({ data: none, tags: none, idempotencyKey: none, history: none, except: none })
   expect(cloudLogging).type.toBeCallableWith({ project: none, service: none, version: none, labels: none })
 })
 

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { decodePublication, encodePublication } from '../../../lib/backends/redis/wire-format.ts'
+import { decodePublication, encodeAroundSequence, encodePublication } from '../../../lib/backends/redis/wire-format.ts'
 import { encodePayload } from '../../../lib/model/publication.ts'
 import type { Publication } from '../../../lib/model/publication.ts'
 
@@ -30,6 +30,27 @@ t.test('a trace travels with a publication, and hurts no instance of before ther
     t.strictSame(decodePublication(bytes, 7, 'e'), publication)
     t.strictSame(takenBefore(bytes), Object.keys(one).length === 0 ? { tags: {} } : one)
     t.strictSame(decodePublication(Buffer.from(bytes.toString().replace(`"${trace}"`, '{"a":1}')), 7, 'e')?.trace, undefined)
+  }
+})
+
+t.test('who is left out travels with a publication, and hurts no instance of before', async (t) => {
+  const except = '6f1c1f3e-5d0f-4b5e-9b9f-0b8c1c1f3e5d'
+  const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
+  const rest: Array<Partial<Publication>> = [{}, { tags: { a: 'b' } }, { publisher: { client: 'c', user: 'ann' } }, { trace }, { tags: { a: 'b' }, publisher: { client: 'c', user: 'ann' }, trace }]
+  for (const one of rest) {
+    const publication: Publication = { ...base, ...encodePayload('hello'), ...one, except, offset: 7, epoch: 'e' }
+    const bytes = encodePublication(publication)
+    t.strictSame(decodePublication(bytes, 7, 'e'), publication)
+    const { trace: _, ...known } = one
+    t.strictSame(takenBefore(bytes), Object.keys(known).length === 0 ? { tags: {} } : known)
+    const [before, after] = encodeAroundSequence(publication)
+    t.strictSame(decodePublication(Buffer.concat([before, Buffer.from('3'), after]), 7, 'e'), { ...publication, instance: '4fQ7+', sequence: 3 })
+  }
+  const bytes = encodePublication({ ...base, ...encodePayload('hello'), except })
+  t.equal(bytes.toString(), `t 1732412345678 4fQ7 12 {"tags":{},"except":"${except}"}\nhello`)
+  for (const other of ['{"a":1}', '7', 'null', '["x"]']) {
+    const decoded = decodePublication(Buffer.from(bytes.toString().replace(`"${except}"`, other)), 7, 'e')
+    t.match(decoded, { kind: 'text', except: undefined }, other)
   }
 })
 

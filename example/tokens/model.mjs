@@ -20,7 +20,7 @@ const ANSWER = `I am a stand-in for a language model, so I say the same to every
 1. My words leave as they come, a few times a second: fifty milliseconds of them make one publication.
 2. Open this page in a second tab. It gets the text so far in one piece, and then goes on like this one.
 3. Turn the network off and on again. What you missed comes in one piece, too, and nothing comes twice.
-4. Stop the server while I write, and start it again. The page notices, and another instance goes on where I was.
+4. Run two instances on one Redis, and stop the one that writes. The other one goes on where I was.
 5. Press Stop, in whichever tab. The instance that writes is told, whichever it is.
 
 Each part says where in the text it belongs, so the page needs one line of code to put them together. 🧩 The length counts UTF-16 code units, as strings in JavaScript do, and no part ever ends in the middle of an emoji. 👩‍🚀

@@ -96,10 +96,10 @@ export class Streams {
     const publish = (part: StreamPart) => this.#publisher.publish(channel, encodePayload(part), { tags: tagsOf(id) })
     const stream = new TokenStream({ id, batchDelay, history, maxBytes: this.#maxBytes, text, publish })
     const stop = () => stream.stop('stopped')
+    if (signal?.aborted) stop()
     const ended = stream.run(source)
     const running = { channel, id, stream, ended }
     this.#running.add(running)
-    if (signal?.aborted) stop()
     signal?.addEventListener('abort', stop, { once: true })
     return ended.finally(() => {
       signal?.removeEventListener('abort', stop)

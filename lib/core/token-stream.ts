@@ -1,3 +1,4 @@
+import { setTimeout as wait } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import type { HistorySettings } from '../model/broker.ts'
 import { ClientError } from '../model/client-error.ts'
@@ -12,9 +13,10 @@ import { Wake } from '../util/wake.ts'
 const FULL = 4_096
 /** Units that wait for Redis at most. Then the source waits, too. */
 const MAX_WAITING = 65_536
-/** Milliseconds before a publish that failed is tried again, and for how long it is. */
+/** Milliseconds before a publish that failed is tried again, and for how long it is: less while the app shuts down. */
 const RETRY = 250
 const PATIENCE = 300_000
+const LAST_PATIENCE = 2_000
 
 type Chunks = AsyncIterable<string> | Iterable<string>
 
@@ -181,9 +183,9 @@ export class TokenStream {
       } catch (error) {
         const now = Date.now()
         failingSince ||= now
-        if (!isOfRedis(error) || now - failingSince >= PATIENCE) throw error
+        if (!isOfRedis(error) || now - failingSince >= (this.#stopped === 'interrupted' ? LAST_PATIENCE : PATIENCE)) throw error
         this.#wholeAt = undefined // Redis may come back without what it had
-        await new Wake().wait(RETRY)
+        await wait(RETRY)
       }
     }
   }

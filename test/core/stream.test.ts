@@ -350,7 +350,8 @@ t.test('the signal of the app stops a stream, also before it has begun', async (
   await until(() => model.state.asked === 2, 'it waits for more')
   stop.abort()
   t.match(await streaming, { text: 'a', end: 'stopped' })
-  t.match(await realtime.stream('answer:1', ['a'], { signal: AbortSignal.abort() }), { end: 'stopped' })
+  const never = () => { throw new Error('nobody asks for it') }
+  t.match(await realtime.stream('answer:1', never, { signal: AbortSignal.abort() }), { end: 'stopped', text: '' })
   t.match(await realtime.stream('answer:1', ['a'], { signal: new AbortController().signal }), { end: 'done' })
 })
 
@@ -368,6 +369,21 @@ t.test('the close of the app interrupts a stream that does not end, and starts n
   t.match(await interrupted, { text: 'Hel', end: 'interrupted' })
   await closing
   await t.rejects(app.realtime.stream('answer:1', ['a']), { code: 'FST_CRWS_CLOSING', message: /stream starts nothing/ })
+})
+
+t.test('the close of the app does not wait for a Redis that is gone', async (t) => {
+  const redis = await startRedis(t)
+  const { app } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), channels })
+  const model = source()
+  const streaming = app.realtime.stream('answer:1', model.iterable)
+  const failed = t.rejects(streaming, { code: /^FST_CRWS_REDIS_/ })
+  model.push('Hello')
+  await until(async () => (await app.realtime.history('answer:1')).publications.length === 1, 'it has begun')
+  await redis.kill()
+  model.push(' world')
+  await app.close()
+  await failed
+  t.equal(model.state.returned, 1)
 })
 
 t.test('a text has a bound', async (t) => {

@@ -9,7 +9,7 @@ export interface StartEntry {
 
 /** Describes what the plugin does with these options. `prefix`: that of the scope, which starts all routes. */
 export function startEntry (options: ResolvedOptions, prefix: string): StartEntry {
-  const { path, sdkPath, healthPath, readyPath, inspectPath, redis, allowedOrigins, maxConnections } = options
+  const { path, sdkPath, healthPath, readyPath, apiPath, inspectPath, redis, allowedOrigins, maxConnections } = options
   const at = (paths: readonly (string | false)[]) => paths.filter(one => one !== false).map(one => prefix + one)
   const webSockets = at([path, sdkPath])
   const address = redis === undefined || redis.kind === 'memory' ? undefined : redisAddress(redis)
@@ -17,12 +17,13 @@ export function startEntry (options: ResolvedOptions, prefix: string): StartEntr
   const parts = [
     webSockets.length === 0 ? 'No WebSocket route' : `WebSockets at ${webSockets.join(' and ')}`,
     joinedBy(redis, address),
+    ...at([apiPath]).map(route => `HTTP API at ${route}`),
     ...(webSockets.length === 0 ? [] : [`browsers may connect from ${originsText(origins)}`])
   ]
   const fields = {
     broker: address === undefined ? 'memory' : 'redis',
     ...(address !== undefined && { redis: address }),
-    routes: [...webSockets, ...at([healthPath, readyPath, inspectPath])],
+    routes: [...webSockets, ...at([healthPath, readyPath, apiPath, inspectPath])],
     origins,
     maxConnections
   }

@@ -39,6 +39,7 @@ export interface PublisherOptions {
   logger?: PublisherLogger | undefined
 }
 
+const LEVELS = ['info', 'warn', 'error'] as const
 const KNOWN: readonly (keyof PublisherOptions)[] = ['redis', 'keyPrefix', 'channels', 'logger']
 
 /**
@@ -49,7 +50,7 @@ export function resolvePublisherOptions (options: PublisherOptions, env: NodeJS.
   const problems = new Problems()
   const { redis, keyPrefix, channels, logger, ...unknown } = plainObject(options, 'options', 'an object') as PublisherOptions
   for (const name of Object.keys(unknown)) problems.add(unknownOption('', name, KNOWN))
-  if (logger !== undefined && typeof logger?.warn !== 'function') problems.add(invalidOption('logger', typeof logger, 'a logger: pino, app.log or console'))
+  if (logger !== undefined && !LEVELS.every(level => typeof logger?.[level] === 'function')) problems.add(invalidOption('logger', typeof logger, 'a logger: pino, app.log or console'))
   // The timeout of requests is none of a worker's business.
   const resolved = problems.attempt(() => resolveOptions({ redis, keyPrefix, channels }, { ...env, CLOUD_RUN_TIMEOUT_SECONDS: '' }))
   if (resolved !== undefined && resolved.redis === undefined) problems.add(invalidOption('redis', redis === undefined ? 'nothing' : 'false', NEEDED))

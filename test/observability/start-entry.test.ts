@@ -22,6 +22,13 @@ t.test('one entry at the start says which broker, which routes and which origins
   t.equal(started.length, 1)
 })
 
+t.test('an HTTP API is told, and none of its keys', async (t) => {
+  const { fields, text } = entryOf({ apiPath: '/api', api: { key: 'a-key-that-is-a-secret' } }, '/v1')
+  t.match(fields, { routes: ['/v1/ws', '/v1/connection/websocket', '/v1/health', '/v1/ready', '/v1/api'] })
+  t.match(text, /; HTTP API at \/v1\/api; browsers/)
+  t.notMatch(JSON.stringify(fields) + text, /secret/)
+})
+
 t.test('Redis is named without credentials', async (t) => {
   const { fields, text } = entryOf({ redis: 'redis://ada:hush@10.0.0.3:6380', path: false, allowedOrigins: '*', maxConnections: 950 }, '/api')
   t.strictSame(fields, {

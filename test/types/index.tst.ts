@@ -3,10 +3,10 @@ import { createSentinel } from 'redis'
 import { expect, test } from 'tstyche'
 import cloudRunWebSocket, {
   type ChannelData, type ChannelsOf, ClientError, cloudLogging, defineChannels, type ChannelOptions, type CloudLoggingOptions,
-  type ConnectDetails, type Connection,
+  type ConnectDetails, type Connection, createPublisher,
   type HistoryOptions, type Identity, type LoggingOptions, type Member, type Options, type PublishChange, type PublishedData,
   fileCredentials, iamCredentials, type PublishOptions, type Realtime, resourceAttributes, type SubscribeGrant, type SubscribeOptions,
-  type SubscribeResult, type StandardSchema, type TokenOptions
+  type SubscribeResult, type StandalonePublisher, type StandardSchema, type TokenOptions
 } from '../../index.ts'
 import { fakeConnection, sharedMemory, testClient, webSocketOf } from '../../testing.ts'
 
@@ -230,4 +230,21 @@ test('the helpers for tests take any app, and show nothing of ws', () => {
   expect(webSocketOf).type.toBeCallableWith(() => app)
   expect(fakeConnection({ user: 'ann' })).type.toBeAssignableTo<Connection>()
   expect(fakeConnection).type.not.toBeCallableWith({ name: 'ann' })
+})
+
+test('a publisher has the calls that need no connections', () => {
+  expect(createPublisher()).type.toBe<Promise<StandalonePublisher>>()
+  expect<StandalonePublisher['publish']>().type.toBe<Realtime['publish']>()
+  expect<StandalonePublisher['disconnect']>().type.toBe<Realtime['disconnect']>()
+  expect<StandalonePublisher>().type.toBeAssignableTo<AsyncDisposable>()
+  expect(createPublisher).type.toBeCallableWith({ redis: sharedMemory(), logger: console, channels: { chat: { history: { size: 1, ttl: '1m' } } } })
+  expect(createPublisher).type.toBeCallableWith({ logger: app.log })
+  expect(createPublisher).type.not.toBeCallableWith({ path: '/ws' })
+})
+
+test('the HTTP API takes a key, keys or a function, and one of these', () => {
+  expect<Options>().type.toBeAssignableWith({ apiPath: '/api', api: { key: 'a' } })
+  expect<Options>().type.toBeAssignableWith({ apiPath: '/api', api: { key: ['a', 'b'] } })
+  expect<Options>().type.toBeAssignableWith({ apiPath: '/api', api: { authorize: async (request: FastifyRequest) => request.ip === '10.0.0.1' } })
+  expect<Options>().type.not.toBeAssignableWith({ apiPath: '/api', api: { key: 'a', authorize: () => true } })
 })

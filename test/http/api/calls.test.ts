@@ -201,6 +201,20 @@ t.test('a login can be ended, and its end be moved', async (t) => {
   t.equal(Array.from(apps[1].realtime.connections).length, 1)
 })
 
+t.test('after its history was removed, a client that has everything recovers, and one that is behind cannot', async (t) => {
+  const redis = await startRedis(t)
+  const { call, first, second } = await startPair(t, redis.url)
+  const { result: { epoch } } = await call('publish', { channel: 'chat:1', data: 1 })
+  await call('publish', { channel: 'chat:1', data: 2 })
+  await call('history_remove', { channel: 'chat:1' })
+  const upToDate = await first.subscribe('chat:1', { since: { offset: 2, epoch } }).subscribed()
+  t.match(upToDate.events.subscribed[0], { wasRecovering: true, recovered: true })
+  const behind = await second.subscribe('chat:1', { since: { offset: 1, epoch } }).subscribed()
+  t.match(behind.events.subscribed[0], { wasRecovering: true, recovered: false })
+  await call('publish', { channel: 'chat:1', data: 3 })
+  for (const sub of [upToDate, behind]) t.strictSame((await sub.arrived(1)).offsets, [3])
+})
+
 t.test('what this API does not have is refused, and never ignored where it would change the meaning', async (t) => {
   const { call } = await startPair(t)
   const refused = async (method: string, params: unknown, code: number, message: RegExp) => {

@@ -7,7 +7,8 @@ import type { ResolvedOptions } from '../options/resolve.ts'
  * Fastify's own error for a route that is there twice does not say which option names ours.
  * @throws FST_CRWS_ROUTE_TAKEN; FST_CRWS_INVALID_OPTION for two options with one path
  */
-export function refuseTakenRoutes (app: FastifyInstance, { path, sdkPath, healthPath, readyPath, apiPath, inspectPath }: ResolvedOptions): void {
+export function refuseTakenRoutes (app: FastifyInstance, options: ResolvedOptions): void {
+  const { path, sdkPath, healthPath, readyPath, apiPath, inspectPath } = options
   const ours = new Map<string, string>()
   for (const [option, route] of Object.entries({ path, sdkPath, healthPath, readyPath, inspectPath })) {
     if (route === false) continue

@@ -9,15 +9,15 @@ import { connect } from '../helpers/ws-client.ts'
 
 setEnvironment(t, { PORT: '0', REDIS_URL: undefined })
 
-async function start (t: Test, block: string) {
-  const { app } = await importBlock(t, 'docs/who-is-online.md', block, 'app') as { app: FastifyInstance }
+async function start (t: Test, block: Promise<Record<string, unknown>>) {
+  const { app } = await block as { app: FastifyInstance }
   t.teardown(() => app.close())
   const { port } = app.server.address() as AddressInfo
   return { app, open: (user: string) => connect(t, `ws://127.0.0.1:${port}/ws`, { headers: { 'x-user': user } }) }
 }
 
 t.test('the example of the handlers runs', async (t) => {
-  const { app, open } = await start(t, 'who-comes-and-goes')
+  const { app, open } = await start(t, importBlock(t, 'docs/who-is-online.md', 'who-comes-and-goes', 'app'))
   const told: string[] = []
   app.log.info = ((text: unknown) => { if (typeof text === 'string') told.push(text) }) as never
   await open('ada')
@@ -26,7 +26,7 @@ t.test('the example of the handlers runs', async (t) => {
 })
 
 t.test('a push notification goes to who is offline, a message to everybody', async (t) => {
-  const { app, open } = await start(t, 'push-when-offline')
+  const { app, open } = await start(t, importBlock(t, 'docs/who-is-online.md', 'push-when-offline', 'app'))
   const send = async (text: string) => (await app.inject({ method: 'POST', url: '/messages/ada', payload: { text } })).json()
   t.strictSame(await send('one'), { pushed: true })
   const ada = await open('ada')

@@ -1,6 +1,6 @@
 import { setTimeout as wait } from 'node:timers/promises'
 import type { History } from '../model/broker.ts'
-import { PositionGoneError, UnrecoverablePositionError } from '../model/errors.ts'
+import { UnrecoverablePositionError } from '../model/errors.ts'
 import type { Position, Publication } from '../model/publication.ts'
 
 /** Publications that wait for a handler at most. */
@@ -10,6 +10,7 @@ const READ_LIMIT = 100
 /** Milliseconds before a read that failed is tried again: Redis is down. */
 const RETRY = 1_000
 
+const GONE = 'its history no longer has everything after it. Listen without since, and read again what you keep'
 const NOT_KEPT = 'the handler of a listener is too slow, and history does not hold what it missed'
 
 /** Reads the first publications after a position; with `limit` 0 only the position of the channel. */
@@ -69,7 +70,8 @@ export class HubListener {
     if (this.#read === undefined) return
     const read = await this.#read(since, since === undefined ? 0 : READ_LIMIT)
     const { epoch, publications, offset } = read
-    if (since !== undefined && (publications[0]?.offset ?? offset + 1) !== since.offset + 1) throw new PositionGoneError(this.channel)
+    const next = publications[0]?.offset ?? offset + 1
+    if (since !== undefined && next !== since.offset + 1) throw new UnrecoverablePositionError(this.channel, GONE)
     const position = { offset: since?.offset ?? offset, epoch }
     // The epoch that was read has ended meanwhile.
     const ended = this.#began !== undefined && this.#began.epoch !== epoch

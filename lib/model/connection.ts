@@ -23,6 +23,14 @@ export interface RequestOptions {
   timeout?: number | string | undefined
 }
 
+/** The error with which `connection.request` rejects when the client has answered with an error. */
+export interface RequestRefusedError extends Error {
+  /** FST_CRWS_REQUEST_REFUSED. */
+  readonly code: string
+  /** Code and message from the client; 107 if its answer cannot be used. */
+  readonly reply: { readonly code: number, readonly message: string }
+}
+
 /** What a connection speaks: 'plain' on the plain route, else the encoding of the SDK. */
 export type ProtocolName = 'plain' | 'json' | 'protobuf'
 

@@ -121,16 +121,17 @@ export const ConnectionClosedError = createError<[string]>('FST_CRWS_CONNECTION_
 export const PublisherClosedError = createError<[string]>(
   'FST_CRWS_PUBLISHER_CLOSED', 'The publisher is closed: %s was called after close(). Create another one, or close it later'
 )
-/** When `since` names an epoch that is gone: Redis has lost the history, or it has expired. */
-export const UnrecoverablePositionError = createError<[string]>(
-  'FST_CRWS_UNRECOVERABLE_POSITION',
-  'The epoch of channel %s has changed, so earlier positions are void. Read its history again without since', 416
-)
-/** When the history no longer has everything after the `since` of `listen`. */
-export const PositionGoneError = createError<[string]>(
-  'FST_CRWS_UNRECOVERABLE_POSITION',
-  'The history of channel %s no longer has everything after since. Listen without since, and read anew what you keep', 416
-)
+const UnrecoverablePosition = createError<[string, string]>('FST_CRWS_UNRECOVERABLE_POSITION', 'Channel %s cannot continue from since: %s', 416)
+
+/**
+ * When `since` names an epoch that is gone, because Redis has lost the history, or it has expired. `listen` also throws
+ * it when the history no longer has everything after `since`.
+ */
+export class UnrecoverablePositionError extends UnrecoverablePosition {
+  constructor (channel: string, reason = 'its epoch has changed, so earlier positions are void. Read its history again without since') {
+    super(channel, reason)
+  }
+}
 
 /** When a snapshot of `onSubscribe` would have a gap. The client asks again, and `onSubscribe` reads a newer one. */
 export const SnapshotGapError = createError<[string, string]>(

@@ -108,7 +108,7 @@ for (const backend of ['memory', 'Redis']) {
     for (const n of range(1, 10)) await realtime.publish('few:1', n)
     const { epoch } = await realtime.history('few:1', { limit: 0 })
     const code = 'FST_CRWS_UNRECOVERABLE_POSITION'
-    await t.rejects(realtime.listen('few:1', () => {}, { since: { offset: 4, epoch } }), { code, message: /no longer has everything after since/ })
+    await t.rejects(realtime.listen('few:1', () => {}, { since: { offset: 4, epoch } }), { code, message: /no longer has everything after it/ })
     await t.rejects(realtime.listen('few:1', () => {}, { since: { offset: 11, epoch } }), { code })
     await t.rejects(realtime.listen('few:1', () => {}, { since: { offset: 9, epoch: 'other' } }), { code, message: /epoch/ })
     const { seen, handler } = recorder()

@@ -16,7 +16,7 @@ t.setTimeout(300_000)
 // A checkout of the test's own: `npm start` builds.
 const folder = await mkdtemp(join(tmpdir(), 'start-'))
 t.teardown(() => rm(folder, { recursive: true, force: true }))
-await Promise.all(['package.json', 'index.ts', 'publisher.ts', 'testing.ts', 'cli.ts', 'lib', 'scripts', 'example'].map(name => cp(join(root, name), join(folder, name), { recursive: true })))
+await Promise.all(['package.json', 'index.ts', 'publisher.ts', 'testing.ts', 'types.ts', 'cli.ts', 'lib', 'scripts', 'example'].map(name => cp(join(root, name), join(folder, name), { recursive: true })))
 await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
 
 t.test('a second npm start leaves the first one what it has built', async (t) => {

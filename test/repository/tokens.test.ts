@@ -80,12 +80,12 @@ for (const how of ['stop', 'kill'] as const) {
 t.test('two tabs in a real browser', async (t) => {
   const [one, two] = await startTokens(15, 2)
   const browser = await launchBrowser(t)
-  const open = async (url: string, colorScheme: 'light' | 'dark', viewport: { width: number, height: number }) => {
+  const open = async (url: string, colorScheme: 'light' | 'dark', viewport: { width: number, height: number }, name = 'browser') => {
     const context = await browser.newContext({ reducedMotion: 'reduce', colorScheme, viewport })
     const page = await context.newPage()
     page.on('pageerror', error => t.fail('error on the page', { found: error.stack }))
     page.on('console', message => { if (/Content Security Policy/.test(message.text())) t.fail(message.text()) })
-    await page.goto(`${url}/#browser`)
+    await page.goto(`${url}/#${name}`)
     return page
   }
   const textOf = (page: Page, n: number) => page.locator('.answer .text').nth(n).textContent()
@@ -132,9 +132,7 @@ t.test('two tabs in a real browser', async (t) => {
   })
 
   await t.test('what the server refuses is shown', async () => {
-    const other = await open(two!.url, 'light', { width: 1_100, height: 800 })
-    await other.goto(`${two!.url}/#not%20a%20name`)
-    await other.reload()
+    const other = await open(two!.url, 'light', { width: 1_100, height: 800 }, 'not%20a%20name')
     await other.getByText('Connected', { exact: true }).waitFor({ timeout: PATIENCE })
     await other.getByLabel('Question').fill('Hello?')
     await other.getByRole('button', { name: 'Ask' }).click()

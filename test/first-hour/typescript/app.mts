@@ -52,5 +52,6 @@ export const fake: Connection = {
   send: () => true,
   subscribe: async () => ({}),
   unsubscribe: async () => {},
+  request: async () => undefined,
   close () {}
 }

@@ -957,6 +957,14 @@ inBoth('when Redis comes back empty client-side subscriptions are told 2500, ser
   t.strictSame(plain.pushes, [], 'a channel without history has no position to lose')
 })
 
+t.test('data that no handler can use is refused, though the command has failed for another reason before', async (t) => {
+  const redis = await startRedis(t)
+  const { url } = await startApp(t, { redis: redis.url, keyPrefix: randomPrefix(), authenticate: () => ({ channels: ['news'] }) })
+  await redis.kill()
+  const client = await openClient(t, url, 'protobuf')
+  t.strictSame(await client.call('connect', { data: JSON.parse('{"__proto__":{"admin":true}}') }), error(107))
+})
+
 inBoth('a publish does not wait for Redis to acknowledge the one before, up to a bound, and stays behind it', async (t, encoding) => {
   const redis = await startRedis(t)
   const handled: string[] = []

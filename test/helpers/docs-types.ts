@@ -31,6 +31,9 @@ function extendsModule ({ code }: Block): boolean {
   return code.includes('declare module')
 }
 
+/** What all programs have in common is parsed once. */
+const parsed = new Map<string, ts.SourceFile | undefined>()
+
 function errorsOfProgram (all: readonly Block[]): string[] {
   const files = new Map(all.map(block => [fileOf(block), block]))
   const host = ts.createCompilerHost(options)
@@ -39,7 +42,9 @@ function errorsOfProgram (all: readonly Block[]): string[] {
   host.readFile = name => files.has(name) ? textOf(files.get(name)!) : readFile(name)
   host.getSourceFile = (name, languageVersion, ...rest) => {
     const block = files.get(name)
-    return block ? ts.createSourceFile(name, textOf(block), languageVersion) : getSourceFile(name, languageVersion, ...rest)
+    if (block) return ts.createSourceFile(name, textOf(block), languageVersion)
+    if (!parsed.has(name)) parsed.set(name, getSourceFile(name, languageVersion, ...rest))
+    return parsed.get(name)
   }
   const program = ts.createProgram([...files.keys()], options, host)
   return Array.from(files, ([name, block]) => errorsOf(program, name, block)).flat()

@@ -8,7 +8,7 @@ import type { World } from './simulation.ts'
 
 // SEED=123 runs one schedule and shows what each client saw; SEEDS=5000 runs more of them than usual. WORLD: which of
 // the worlds in simulation.ts.
-const { SEED, SEEDS = '1000', WORLD = 'usual' } = process.env
+const { SEED, SEEDS = '600', WORLD = 'usual' } = process.env
 /** ms: a busy machine may take its time. */
 const TIMEOUT = 600_000
 /** Schedules within which a broken plugin must be found. */

@@ -10,18 +10,20 @@ export const BENCH_TIMEOUT = 300_000
 const { NODE_OPTIONS: _, ...env } = process.env
 
 /**
- * Returns what runs a benchmark, quickly, and returns the rows of the tables that it prints, without their headings.
- * The build is the test's own: dist may be old, or be replaced meanwhile.
+ * A build of the test's own, as dist may be old, or be replaced meanwhile. `bench` runs a benchmark with it, quickly, and
+ * returns the rows of the tables that it prints, without their headings.
  */
-export function benchmarks (t: Test): (command: string, ...args: string[]) => Promise<string[]> {
+export function benchmarks (t: Test): { plugin: string, bench: (command: string, ...args: string[]) => Promise<string[]> } {
   const build = join(t.testdir(), 'build')
+  const plugin = join(build, 'dist/index.js')
   t.setTimeout(BENCH_TIMEOUT)
   t.before(() => buildPackage(build))
-  return async (command, ...args) => {
+  const bench = async (command: string, ...args: string[]) => {
     const node = command === 'soak' ? ['--import=tsx'] : []
-    const quick = [`bench/${command}.mjs`, '--quick', '--plugin', join(build, 'dist/index.js')]
+    const quick = [`bench/${command}.mjs`, '--quick', '--plugin', plugin]
     const { stdout } = await promisify(execFile)(process.execPath, [...node, ...quick, ...args], { env })
     const lines = stdout.split('\n').filter(line => line !== '')
     return lines.filter((line, i) => !line.startsWith('| ---') && !lines[i + 1]?.startsWith('| ---'))
   }
+  return { plugin, bench }
 }

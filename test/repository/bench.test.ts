@@ -1,8 +1,9 @@
 import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import t from 'tap'
 import { BENCH_TIMEOUT, benchmarks } from '../helpers/bench.ts'
 
-const bench = benchmarks(t)
+const { plugin, bench } = benchmarks(t)
 
 t.test('the benchmark measures this plugin and its peers in one run', { timeout: BENCH_TIMEOUT }, async t => {
   const rows = await bench('run', '--peers', 'fastify-websocket,socket-io,plugin-protobuf-history', '--accept', '0', '--saturation', '0')

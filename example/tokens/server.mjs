@@ -26,7 +26,7 @@ app.get('/centrifuge.js', { logLevel: 'warn' }, (request, reply) => reply.sendFi
 
 await app.register(cloudRunWebSocket, {
   path: false,
-  channels: { talk: { subscribe: true, stream: true, history: { size: 200, ttl: '1h' } } },
+  channels: { talk: { subscribe: true, stream: true, history: { size: 1_000, ttl: '1h' } } },
   methods: { 'talk.ask': { handler: ask }, 'talk.stop': { handler: stop }, 'talk.resume': { handler: resume } }
 })
 

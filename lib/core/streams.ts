@@ -7,7 +7,7 @@ import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import { ClosingError, InvalidArgumentError, StreamTakenError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
 import type { Position } from '../model/publication.ts'
-import { isResumedBy, joinParts, partOf, tagsOf } from '../model/stream-part.ts'
+import { isResumedBy, isResumption, joinParts, partOf, tagsOf } from '../model/stream-part.ts'
 import type { StreamPart } from '../model/stream-part.ts'
 import type { Observer } from '../observability/observer.ts'
 import { milliseconds } from '../options/checks.ts'
@@ -45,6 +45,8 @@ const MAX_ID = 64
 const MAX_BYTES = 131_072
 /** Milliseconds by which clocks of instances may differ. */
 const CLOCK_SKEW = 1_000
+/** Milliseconds for which nobody else resumes a stream: pages that see the same end ask at about the same time. */
+const TAKEN_FOR = 5_000
 
 interface Running {
   readonly channel: string
@@ -87,11 +89,12 @@ export class Streams {
 
   async start (channel: string, source: StreamSource, options: StreamOptions = {}): Promise<StreamResult> {
     const { id, signal, batchDelay, resume, history } = this.#check(channel, source, options)
+    if (resume && this.#runs(channel, id)) throw new StreamTakenError(id)
     const text = resume ? await this.#take(channel, id, history) : ''
     const { TokenStream } = await import('./token-stream.ts') // only an app with streams pays for it
     if (this.#closing) throw new ClosingError('stream')
-    for (const running of this.#running) {
-      if (running.channel === channel && running.id === id) throw new InvalidArgumentError('id', inspect(id), `another id: this instance publishes such a stream in channel ${channel}`)
+    if (this.#runs(channel, id)) {
+      throw new InvalidArgumentError('id', inspect(id), `another id: this instance publishes such a stream in channel ${channel}`)
     }
     const publish = (part: StreamPart) => this.#publisher.publish(channel, encodePayload(part), { tags: tagsOf(id) })
     const stream = new TokenStream({ id, batchDelay, history, maxBytes: this.#maxBytes, text, publish })
@@ -124,20 +127,30 @@ export class Streams {
     await this.ended()
   }
 
+  #runs (channel: string, id: string): boolean {
+    return Array.from(this.#running).some(running => running.channel === channel && running.id === id)
+  }
+
   /**
    * Takes a stream over, and returns the text that is there. Several instances may try: all publish the same part with
-   * the same key, which is published once, and the call whose part is in the history has the stream.
+   * the same key, which is published once, and the call whose part is in the history has the stream. Who tries a moment
+   * later finds that part, and leaves the stream to the other.
+   * @throws FST_CRWS_STREAM_TAKEN
    */
   async #take (channel: string, id: string, { size }: HistorySettings): Promise<string> {
     const { publications } = await this.#publisher.read(channel, { limit: size })
     let whole: StreamPart | undefined
     let last = 0
+    let takenAt = -Infinity
     for (const publication of publications) {
       const part = partOf(publication)
       if (part?.stream !== id) continue
       whole = joinParts(whole, part)
       last = publication.offset
+      if (isResumption(publication)) takenAt = publication.time
+      if (part.end !== undefined) takenAt = -Infinity
     }
+    if (Math.abs(Date.now() - takenAt) < TAKEN_FOR) throw new StreamTakenError(id)
     const text = whole?.from === 0 ? whole.text : ''
     const call = randomUUID()
     const options = { tags: tagsOf(id, call), idempotencyKey: `resume ${id} ${last}` }

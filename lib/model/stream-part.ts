@@ -36,6 +36,11 @@ export function isResumedBy ({ tags }: Publication, call: string): boolean {
   return tags?.[RESUMED] === call
 }
 
+/** True if with this part a call has taken the stream over. */
+export function isResumption ({ tags }: Publication): boolean {
+  return tags?.[RESUMED] !== undefined
+}
+
 /** Returns the part that a publication carries; undefined if it is none: an app can set the tag itself. */
 export function partOf ({ tags, kind, payload }: Publication): StreamPart | undefined {
   if (tags?.[TAG] === undefined || kind !== 'json') return undefined

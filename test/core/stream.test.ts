@@ -291,6 +291,26 @@ for (const backend of ['memory', 'Redis'] as const) {
     t.equal(done.length, 1, 'of several calls one resumes it')
     t.match(refused, Array(4).fill({ reason: { code: 'FST_CRWS_STREAM_TAKEN' } }))
   })
+
+  t.test(`who asks a moment later does not resume what is being resumed, on ${backend}`, async (t) => {
+    const redis = backend === 'memory' ? undefined : await startRedis(t)
+    const instances = await startInstances(t, redis === undefined ? 1 : 2, { channels }, redis)
+    const [first, last] = [instances[0]!.app.realtime, instances.at(-1)!.app.realtime]
+    const model = source()
+    const resumed = first.stream('answer:1', model.iterable, { id: 'a', resume: true })
+    const texts = new Texts()
+    await last.listen('answer:1', ({ data }) => texts.take(data as StreamPart))
+    model.push('Hello')
+    await until(() => texts.text('a') === 'Hello', 'it has begun')
+    const before = await first.history('answer:1', { limit: 0 })
+    for (const realtime of [first, last]) {
+      await t.rejects(realtime.stream('answer:1', ['!'], { id: 'a', resume: true }), { code: 'FST_CRWS_STREAM_TAKEN' })
+    }
+    t.strictSame(await first.history('answer:1', { limit: 0 }), before, 'they publish nothing')
+    await last.stopStream('answer:1', 'a')
+    t.match(await resumed, { text: 'Hello', end: 'stopped' })
+    t.match(await last.stream('answer:1', ['!'], { id: 'a', resume: true }), { text: 'Hello!' }, 'once it has ended it can be resumed')
+  })
 }
 
 t.test('a source that nobody waits for gives no more than may wait', async (t) => {

@@ -27,7 +27,8 @@ t.test('the server that takes the place of one with Socket.IO', async (t) => {
   t.strictSame(await client.rpc('say', { room: 'lobby', text: 'hello' }), { ok: true })
   await lobby.arrived(1)
   t.strictSame(lobby.data, [{ user: '42', text: 'hello' }])
-  await t.rejects(client.rpc('constructor', {}), { code: 404 })
+  await t.rejects(client.rpc('constructor', {}), { code: 104 })
+  await t.rejects(client.rpc('say', { room: 'lobby' }), { code: 107 })
 })
 
 t.test('the server that takes the place of one with @fastify/websocket by hand', async (t) => {

@@ -99,3 +99,28 @@ t.test('it says that it is refused, and that there is a gap', async (t) => {
   await until(() => seen.at(-1) === 'more', 'what comes after the gap')
   t.strictSame(seen, [102, 'one', 102, 'gap', 'more'])
 })
+
+t.test('whom the app has unsubscribed does not come back to the channel, not even after a reconnect', async (t) => {
+  const { app, url } = await startApp(t, {
+    redis: false,
+    plain: { envelope: true },
+    authenticate: () => ({ user: '42' }),
+    channels: { room: { subscribe: true, history: { size: 10, ttl: '1m' } } }
+  })
+  const { subscribe, sockets } = await client(t, `${url}/ws`)
+  const seen: string[] = []
+  const into = (channel: string) => subscribe(channel, { onData: (data: string) => seen.push(`${channel} ${data}`) })
+  into('room:left')
+  into('room:kept')
+  const channels = () => [...Array.from(app.realtime.connections)[0]?.channels ?? []].sort()
+  await until(() => channels().length === 2, 'both subscriptions')
+  await app.realtime.unsubscribe('42', 'room:left')
+  await app.realtime.publish('room:left', 'not for it')
+  await app.realtime.publish('room:kept', 'one')
+  await until(() => seen.length === 1, 'what is published to the other channel')
+  sockets.at(-1)?.terminate()
+  await app.realtime.publish('room:kept', 'two')
+  await until(() => seen.includes('room:kept two'), 'the client is back')
+  t.strictSame(channels(), ['room:kept'])
+  t.strictSame(seen, ['room:kept one', 'room:kept two'])
+})

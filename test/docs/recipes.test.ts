@@ -213,14 +213,13 @@ t.test('to everybody, or to one user', async (t) => {
 
 t.test('is user 42 online, on any instance', async (t) => {
   const { plain, call } = await run(t, importBlock(t, 'docs/recipes.md', 'is-online', 'app'))
-  const { app: other } = await startApp(t, { redis: redis.url, channels: { user: { presence: true } } })
+  const { url } = await startApp(t, { redis: redis.url, authenticate: () => ({ user: '43' }) })
   await plain('/ws', as('42'))
-  const tab = await plain('/ws', as('42'))
-  await until(async () => (await call('GET', '/online/42')).body.connections === 2, 'both are there')
-  t.strictSame((await call('GET', '/online/42')).body, { online: true, connections: 2 })
-  t.strictSame((await call('GET', '/online/43')).body, { online: false, connections: 0 })
-  await other.realtime.publish('user:#42', 'for you')
-  t.equal(await tab.next(), 'for you')
+  await connect(t, `${url}/ws`)
+  for (const user of ['42', '43']) {
+    await until(async () => (await call('GET', `/online/${user}`)).body.online === true, `user ${user} is there`)
+  }
+  t.strictSame((await call('GET', '/online/44')).body, { online: false })
 })
 
 t.test('who is online', async (t) => {
@@ -240,10 +239,10 @@ t.test('a safe RPC table', async (t) => {
   const client = await sdk().connected()
   t.equal(await client.rpc('add', { a: 1, b: 2 }), 3)
   t.equal(await client.rpc('whoami', {}), '')
-  await t.rejects(client.rpc('add', { a: 'one' }), { code: 400, message: 'a and b have to be numbers' })
-  await t.rejects(client.rpc('add', null), { code: 400 })
+  await t.rejects(client.rpc('add', { a: 'one' }), { code: 107, message: /^bad request: data\/a: / })
+  await t.rejects(client.rpc('add', null), { code: 107 })
   for (const method of ['constructor', 'toString', 'nothing']) {
-    await t.rejects(client.rpc(method, {}), { code: 404, message: `no method ${method}` })
+    await t.rejects(client.rpc(method, {}), { code: 104, message: 'method not found' })
   }
 })
 
@@ -255,7 +254,7 @@ t.test('plain messages with acknowledgements', async (t) => {
     return json(client)
   }
   for (const client of [one, two]) {
-    t.strictSame(await ask(client, { id: 1, method: 'join', data: { room: 'lobby' } }), { id: 1, result: null })
+    t.strictSame(await ask(client, { id: 1, method: 'join', data: { room: 'lobby' } }), { id: 1, result: {} })
   }
   one.send(JSON.stringify({ id: 2, method: 'say', data: { room: 'lobby', text: 'hello' } }))
   const said = { channel: 'room:lobby', user: '', text: 'hello' }
@@ -263,11 +262,12 @@ t.test('plain messages with acknowledgements', async (t) => {
   const answers = [await json(one), await json(one)]
   t.match(answers.find(({ id }) => id === 2), { result: {} })
   t.strictSame(answers.find(({ id }) => id === undefined), said)
-  t.match(await ask(one, { id: 3, method: 'say', data: { room: 'garden' } }), { id: 3, error: { code: 403 } })
-  for (const garbage of ['', 'no JSON', 'null', '[]', '{"method":"constructor"}', '{"method":{"a":1}}']) {
-    t.match(await ask(one, garbage), { id: null, error: { code: 404 } }, garbage)
+  t.match(await ask(one, { id: 3, method: 'say', data: { room: 'garden', text: 'hi' } }), { id: 3, error: { code: 403 } })
+  for (const garbage of ['', 'no JSON', 'null', '[]', '{"method":{"a":1}}']) {
+    t.match(await ask(one, garbage), { error: { code: 107 } }, garbage)
   }
-  t.match(await ask(one, { id: 4, method: 'join', data: null }), { id: 4, error: { code: 404 } })
+  t.match(await ask(one, { method: 'constructor' }), { error: { code: 104 } })
+  t.match(await ask(one, { id: 4, method: 'join', data: null }), { id: 4, error: { code: 107 } })
 })
 
 t.test('the server asks a client', async (t) => {
@@ -275,15 +275,18 @@ t.test('the server asks a client', async (t) => {
   const client = await plain('/ws', as('42'))
   const stranger = await plain('/ws', as('43'))
   const confirmed = call('POST', '/users/42/confirm')
-  const { id, question } = await json(client)
-  t.equal(question, 'Delete it?')
-  stranger.send(JSON.stringify({ id, answer: 'yes, by somebody else' }))
-  stranger.send('no JSON')
-  t.strictSame(await json(stranger), { error: 'not JSON' })
-  client.send(JSON.stringify({ id, answer: 'yes' }))
+  const { id, ...question } = await json(client)
+  t.strictSame(question, { method: 'confirm', data: { question: 'Delete it?' } })
+  stranger.send(JSON.stringify({ id, result: 'yes, by somebody else' }))
+  t.match(await stranger.closed, { code: 1003 }, 'who was asked nothing cannot answer, and the app takes no messages')
+  client.send(JSON.stringify({ id, result: 'yes' }))
   t.match(await confirmed, { status: 200, body: { answer: 'yes' } })
   t.match(await call('POST', '/users/44/confirm'), { status: 404 })
-  t.match(await call('POST', '/users/42/confirm'), { status: 504 }, 'the client did not answer')
+  t.match(await call('POST', '/users/42/confirm'), { status: 504, body: { error: 'FST_CRWS_REQUEST_TIMEOUT' } }, 'the client did not answer')
+  client.send(JSON.stringify({ id: (await json(client)).id, result: 'too late' }))
+  const again = call('POST', '/users/42/confirm')
+  client.send(JSON.stringify({ id: (await json(client)).id, result: 'no' }))
+  t.match(await again, { status: 200, body: { answer: 'no' } }, 'a late answer does no harm')
 })
 
 t.test('a route per room', async (t) => {

@@ -37,7 +37,7 @@ export class Commands implements PlainCommands {
     this.#context = context
     const { options: { plain }, methods } = context
     this.#names = commandNames.filter(name => name === 'method' ? methods.any : plain.envelope)
-    this.#notACommand = badRequest(`a message must be a JSON object with ${this.#names.join(', ')}`).reply
+    this.#notACommand = badRequest(`a message must be a JSON object with ${this.#names.join(' or ')}`).reply
   }
 
   handle (session: PlainSession, data: Buffer, binary: boolean): unknown {

@@ -81,7 +81,7 @@ t.test('calls are handled in order, but for those of concurrent methods', async 
 
 t.test('what is no command gets an error if the app takes no messages, and the connection stays', async (t) => {
   const { client, entries } = await start(t, { plain: { envelope: true } })
-  const bad = 'bad request: a message must be a JSON object with subscribe, unsubscribe, publish'
+  const bad = 'bad request: a message must be a JSON object with subscribe or unsubscribe or publish'
   for (const message of ['', '{', 'null', '7', '[]', '{}', '{"method":"x"}', Buffer.from([1])]) {
     const count = client.messages.length
     client.send(message)

@@ -10,8 +10,8 @@ export const BENCH_TIMEOUT = 300_000
 const { NODE_OPTIONS: _, ...env } = process.env
 
 /**
- * `plugin` is a build of the test's own, as dist may be old, or be replaced meanwhile. `bench` runs a benchmark with it,
- * quickly. It returns the rows of the tables that are printed, without their headings.
+ * `plugin` is a build of the test's own, as dist may be old, or be replaced meanwhile. `bench` runs a benchmark with
+ * it, quickly. It returns the rows of the tables that are printed, without their headings.
  */
 export function benchmarks (t: Test): { plugin: string, bench: (command: string, ...args: string[]) => Promise<string[]> } {
   const build = join(t.testdir(), 'build')

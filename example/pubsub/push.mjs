@@ -20,7 +20,7 @@ export async function pubsubPush (app, { publish, audience, serviceAccount, allo
     const { channel, messageId, data } = messageOf(request.body)
     if (!allows(channel)) throw problem(400, `no message may be published to the channel ${channel}`)
     // A message that comes again, because this answer got lost, repeats nothing within five minutes.
-    await publish(channel, data, { idempotencyKey: `pubsub:${messageId}` }) // while Redis is away: 503, so it comes again
+    await publish(channel, data, { idempotencyKey: `pubsub:${messageId}` }) // while Redis is down: 503, so it comes again
     return reply.code(204).send()
   })
 
@@ -38,7 +38,7 @@ export async function pubsubPush (app, { publish, audience, serviceAccount, allo
 
 function messageOf (body) {
   const { data, messageId, attributes } = body?.message ?? {}
-  if (typeof messageId !== 'string' || messageId === '') throw problem(400, 'this is no push message of Pub/Sub')
+  if (typeof messageId !== 'string' || messageId === '') throw problem(400, 'this is not a push message of Pub/Sub')
   if (typeof attributes?.channel !== 'string') throw problem(400, `message ${messageId} has no attribute channel`)
   try {
     return { channel: attributes.channel, messageId, data: JSON.parse(Buffer.from(data, 'base64').toString()) }

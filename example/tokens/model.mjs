@@ -17,14 +17,14 @@ export async function * model (question, text, signal) {
 
 const ANSWER = `I am a stand-in for a language model, so I say the same to everybody. That is enough to show how an answer travels. 🚀
 
-1. My words leave as they come, a few times a second: fifty milliseconds of them make one publication.
-2. Open this page in a second tab. It gets the text so far in one piece, and then goes on like this one.
+1. My words are sent as they come, several times a second: those of fifty milliseconds make one publication.
+2. Open this page in a second tab. It gets the text so far in one piece, and then continues like this one.
 3. Turn the network off and on again. What you missed comes in one piece, too, and nothing comes twice.
-4. Run two instances on one Redis, and stop the one that writes. The other one goes on where I was.
-5. Press Stop, in whichever tab. The instance that writes is told, whichever it is.
+4. Run two instances on one Redis, and stop the one that writes. The other one continues where I stopped.
+5. Press Stop, in whichever tab. The instance that writes gets to know, whichever it is.
 
-Each part says where in the text it belongs, so the page needs one line of code to put them together. 🧩 The length counts UTF-16 code units, as strings in JavaScript do, and no part ever ends in the middle of an emoji. 👩‍🚀
+Each part says where in the text it belongs, so the page needs only one line of code to put them together. 🧩 The length counts UTF-16 code units, as strings in JavaScript do, and no part ever ends in the middle of an emoji. 👩‍🚀
 
-Now and then a part has the whole text. So the history in Redis stays small, however long the answer is, and whoever comes late finds all of it there. The last part has the whole text as well, which makes the page's copy right even if it has missed something.
+Now and then a part has the whole text. So the history in Redis stays small, however long the answer is, and a page that opens late finds all of it there. The last part has the whole text as well, so the page's copy is right even if the page has missed something.
 
 Ask me something else, and I will say this again.`

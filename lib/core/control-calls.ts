@@ -18,8 +18,9 @@ export interface ControlCalls {
    */
   subscribe (user: string, channel: string): Promise<void>
   /**
-   * Unsubscribes every connection that the user has now, on any instance. An SDK client is told, and may
-   * subscribe again if the rules allow it; a plain client is not told. Resolves when the command is stored.
+   * Unsubscribes every connection that the user has now, on any instance. An SDK client is told, and may subscribe
+   * again if the rules allow it; a plain client is told only with `plain.envelope`. Resolves when the command is
+   * stored.
    * @throws as `subscribe`
    */
   unsubscribe (user: string, channel: string): Promise<void>
@@ -37,8 +38,8 @@ export interface ControlCalls {
    * the message is stored; it does not say whether anybody was there. An instance that has lost Redis sends it when
    * Redis is back, to the connections that it then has.
    * @param target A user, `{ user }`, `{ client }`, or `{ everybody: true }`.
-   * @param data Anything that JSON can carry, or a Buffer. At most 64 KiB: publish more than that to a channel, and all
-   * that many are to get often. Messages share the thousand commands that are kept for instances without Redis.
+   * @param data Anything that JSON can carry, or a Buffer. At most 64 KiB. Publish larger messages to a channel, and
+   * frequent ones for many clients. Messages share the thousand commands that are kept for instances without Redis.
    * @throws FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA, FST_CRWS_MESSAGE_TOO_LARGE, FST_CRWS_REDIS_UNAVAILABLE,
    * FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */

@@ -23,7 +23,7 @@ import { Publisher } from './publisher.ts'
 export interface StandalonePublisher extends PublishCalls, PresenceCalls, ControlCalls, AsyncDisposable {
   /**
    * Waits for the calls under way, two seconds at the most, and disconnects from Redis. The process then ends by
-   * itself, if nothing else keeps it. Never rejects; a second call waits for the same.
+   * itself, if nothing else keeps it running. Never rejects; a second call waits for the same.
    */
   close (): Promise<void>
 }
@@ -32,8 +32,9 @@ type Calls = PublishCalls & PresenceCalls & ControlCalls
 
 /**
  * Creates a publisher for a process without Fastify: a worker, a cron job, a function. It has one connection to Redis,
- * and listens to no channel. Resolves when Redis is up, after two seconds at the latest. Then calls reject until it is.
- * @throws FST_CRWS_UNKNOWN_OPTION, FST_CRWS_INVALID_OPTION, which also says that there is no Redis
+ * and listens to no channel. Resolves when Redis is up, after two seconds at the latest. While Redis is down, calls
+ * reject.
+ * @throws FST_CRWS_UNKNOWN_OPTION, FST_CRWS_INVALID_OPTION (also without a Redis)
  * @example
  * import { createPublisher } from 'fastify-cloud-run-websocket'
  *

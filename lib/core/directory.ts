@@ -16,11 +16,11 @@ const MAX_ASKED = 1_000
 
 /** Which entries of a list are wanted. */
 export interface ListOptions {
-  /** Only names that start with it. `@default` '' */
+  /** Only names that start with this. `@default` '' */
   prefix?: string | undefined
-  /** Number of entries at most, up to 10,000. `@default` 1_000 */
+  /** Maximum number of entries, up to 10,000. `@default` 1_000 */
   limit?: number | undefined
-  /** Only names after this one: the last of the page before. `@default` from the first */
+  /** Only names after this one, which is the last name of the page before. `@default` from the first name */
   after?: string | undefined
 }
 
@@ -39,9 +39,9 @@ export interface OccupiedChannel {
 }
 
 /**
- * Who is there. Every instance is asked, and nothing is stored: what nobody asks costs nothing. An instance that gives
- * no answer within a second (it has crashed, is overloaded or is of an older release) is left out of the result, and
- * a log entry, `survey.incomplete`, names it.
+ * Who is there. Each call asks every instance, and nothing is stored: without calls it costs nothing. An instance that
+ * gives no answer within a second (it has crashed, is overloaded or is of an older release) is left out of the result,
+ * and a log entry, `survey.incomplete`, names it.
  */
 export interface DirectoryCalls {
   /**

@@ -17,8 +17,8 @@ import type { PublishedData } from './publisher.ts'
 export interface Listener {
   readonly channel: string
   /**
-   * Hands nothing more to the handler. Resolves when the handler has ended, if it is running: do not await this in the
-   * handler itself.
+   * Stops calling the handler. Waits until the handler has ended, if it is running: do not await this in the handler
+   * itself.
    */
   stop (): Promise<void>
 }
@@ -26,13 +26,13 @@ export interface Listener {
 /** Listening to channels in the app itself. */
 export interface ListenCalls {
   /**
-   * Hands every publication of a channel to a handler on this instance, one at a time, in order. Resolves when what is
-   * published arrives. In a channel with history each publication comes once, whatever happens to Redis in between;
-   * without history at most once. Joins and leaves are not handed over. A handler that throws or rejects is an ERROR
-   * in the log, and gets the next publication.
+   * Hands every publication of a channel to a handler on this instance, one at a time, in order. Resolves when the
+   * listener is receiving. In a channel with history each publication comes once, whatever happens to Redis in between;
+   * without history at most once. The handler gets no joins and leaves. If it throws or rejects, that is an error in
+   * the log, and the handler gets the next publication.
    * @param handler Takes the publication and the channel.
-   * @param options `since`: begins after this position, in a channel with history. `@default` with what is published
-   * from now on
+   * @param options `since`: begins after this position, in a channel with history. `@default` begins with what is
+   * published from now on
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_CLOSING,
    * FST_CRWS_UNRECOVERABLE_POSITION if the history no longer has everything after `since`,
    * FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED

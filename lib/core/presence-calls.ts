@@ -7,8 +7,7 @@ import { guarded } from './guard.ts'
 export interface PresenceCalls {
   /**
    * Lists the members of a channel on all instances: one entry per connection. It is empty, and a hint says so in the
-   * log, if the namespace keeps no presence. Members of an instance that crashed
-   * are listed for up to 60 s more.
+   * log, if the namespace keeps no presence. Members of an instance that crashed are listed for up to 60 s more.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   presence (channel: string): Promise<Member[]>

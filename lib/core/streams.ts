@@ -20,17 +20,17 @@ import type { StreamOptions, StreamResult, StreamSource, TokenStream } from './t
 /** Streams of text, such as the answers of a language model. */
 export interface StreamCalls {
   /**
-   * Publishes the text of a source in parts as it comes. The namespace has the rule `stream: true`. Resolves when the
+   * Publishes the text of a source in parts as it comes. The namespace needs the rule `stream: true`. Resolves when the
    * end is published. While Redis is down the text waits, for up to five minutes.
    * @param source The chunks of the text: an async iterable of strings, or a function that returns one.
    * @throws what the source throws; FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_CLOSING,
-   * FST_CRWS_STREAM_TOO_LONG, FST_CRWS_STREAM_TAKEN if another call resumes the same stream,
+   * FST_CRWS_STREAM_TOO_LONG, FST_CRWS_STREAM_TAKEN if another call is resuming the same stream,
    * FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   stream (channel: string, source: StreamSource, options?: StreamOptions): Promise<StreamResult>
   /**
-   * Stops a stream, or all streams of a channel, on whichever instance. Resolves when the command is stored. Does
-   * nothing if there is none.
+   * Stops a stream, or all streams of a channel, on any instance. Resolves when the command is stored. Does nothing if
+   * there is none.
    * @throws FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER,
    * FST_CRWS_REDIS_REFUSED
    */
@@ -94,7 +94,7 @@ export class Streams {
     const { TokenStream } = await import('./token-stream.ts') // only an app with streams pays for it
     if (this.#closing) throw new ClosingError('stream')
     if (this.#runs(channel, id)) {
-      throw new InvalidArgumentError('id', inspect(id), `another id: this instance publishes such a stream in channel ${channel}`)
+      throw new InvalidArgumentError('id', inspect(id), `another id: this instance is already publishing a stream with this id in channel ${channel}`)
     }
     const publish = (part: StreamPart) => this.#publisher.publish(channel, encodePayload(part), { tags: tagsOf(id) })
     const stream = new TokenStream({ id, batchDelay, history, maxBytes: this.#maxBytes, text, publish })

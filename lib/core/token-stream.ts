@@ -28,11 +28,11 @@ export type StreamSource = Chunks | ((text: string, signal: AbortSignal) => Chun
 
 /** Options of `app.realtime.stream`. */
 export interface StreamOptions {
-  /** Id of the stream: 1 to 64 characters. Two streams of a channel must not have the same. @default a random one */
+  /** Id of the stream: 1 to 64 characters. Two streams of a channel must not have the same id. @default a random one */
   id?: string | undefined
   /** Stops the stream when it is aborted. @default none */
   signal?: AbortSignal | undefined
-  /** How long text waits for more, so that it leaves in one publication; at most one second. @default 50 ms */
+  /** How long text waits for more, so that it is sent in one publication; at most one second. @default 50 ms */
   batchDelay?: Duration | undefined
   /** True: continues after the text that the history has of this `id`. @default false */
   resume?: boolean | undefined

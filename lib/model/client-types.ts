@@ -1,15 +1,15 @@
 // Types for clients. They import nothing: a program for browsers needs neither Fastify nor the types of Node.js.
 
-/** What clients see of an app. `ContractOf` makes it of an app's schemas. */
+/** What clients see of an app. `ContractOf` makes it from an app's schemas. */
 export interface ClientTypes {
   /** What the channels carry, by namespace; '' names the channels without a colon. */
   channels?: object
   /**
-   * What clients publish, by namespace, where a schema changes what they send.
+   * What clients publish, by namespace, if a schema changes what they send.
    * @default `channels`
    */
   sent?: object
-  /** By name: the `result` of a method, and what clients send: `sent`, or `data` if that is missing. */
+  /** Methods by name: the `result` of each, and what clients send, which is `sent`, or `data` if `sent` is missing. */
   methods?: object
 }
 
@@ -63,8 +63,8 @@ type Subscribed<Client extends SdkClientLike, Types, Channel extends string> =
   TypedSubscription<ReturnType<Client['newSubscription']>, Carried<Types, Channel>, Published<Types, Channel>>
 
 /**
- * The class `Centrifuge` of the SDK, package centrifuge, with the types of an app. The SDK for JSON: that for Protobuf
- * carries bytes.
+ * The class `Centrifuge` of the SDK, package centrifuge, with the types of an app. This is for the SDK with JSON: with
+ * Protobuf it carries bytes.
  * @example
  * const client = new Centrifuge(url) as TypedClient<Centrifuge, Contract>
  */

@@ -27,7 +27,7 @@ export interface RequestOptions {
 export interface RequestRefusedError extends Error {
   /** FST_CRWS_REQUEST_REFUSED. */
   readonly code: string
-  /** Code and message from the client; 107 if its answer cannot be used. */
+  /** Code and message from the client; code 107 if its answer cannot be used. */
   readonly reply: { readonly code: number, readonly message: string }
 }
 
@@ -83,8 +83,8 @@ export interface Connection {
   /**
    * Asks the client, and resolves to its answer. Plain route only: the client gets `{ id, method, data }` and answers
    * `{ id, result }` or `{ id, error: { code, message } }`. Its answer overtakes messages that wait, so a handler may
-   * await it. Check the result: a client may answer anything. Nothing is logged if a handler lets the first two errors
-   * pass, which a client can cause, and the connection goes on.
+   * await it. Check the result: a client may answer anything. A client can cause the first two errors: if a handler
+   * does not catch them, nothing is logged, and the connection stays open.
    * @throws FST_CRWS_REQUEST_TIMEOUT, FST_CRWS_REQUEST_REFUSED (`error.reply` is what the client sent),
    * FST_CRWS_CONNECTION_CLOSED, FST_CRWS_REQUEST_LIMIT (64 are pending), FST_CRWS_REQUEST_UNSUPPORTED (an SDK),
    * FST_CRWS_INVALID_DATA, FST_CRWS_INVALID_ARGUMENT

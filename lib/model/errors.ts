@@ -18,7 +18,7 @@ export const InvalidOptionError = createError<[string]>('FST_CRWS_INVALID_OPTION
  * every one of them, with its namespace or method.
  */
 export const InvalidSchemaError = createError<[string]>(
-  'FST_CRWS_INVALID_SCHEMA', 'Invalid schema %s. The validator compiler of the app takes JSON Schema, or what the app has set it up for'
+  'FST_CRWS_INVALID_SCHEMA', 'Invalid schema %s. The validator compiler of the app takes JSON Schema, or whatever the app has set it up for'
 )
 /** When a request to the HTTP API has no key, or a wrong one. */
 export const ApiKeyError = createError(
@@ -39,10 +39,11 @@ export const AlreadyRegisteredError = createError(
 )
 
 const SchemaFailed = createError<[string, string, ErrorOptions]>(
-  'FST_CRWS_SCHEMA_FAILED', '%s failed: %s. A schema refuses data by its result and does not throw; what it makes of data is JSON or a Buffer'
+  'FST_CRWS_SCHEMA_FAILED', '%s failed: %s. A schema must refuse data by its result and not throw, and its output must be JSON or a Buffer'
 )
 /**
- * When a schema throws, or makes of the data what JSON cannot carry. The client gets error 100. `cause` has the error.
+ * When a schema throws, or its output is something that JSON cannot carry. The client gets error 100. `cause` has the
+ * error.
  */
 export class SchemaFailedError extends SchemaFailed {
   constructor (name: string, text: string, cause: unknown) { super(name, text, { cause }) }
@@ -101,16 +102,16 @@ export const InvalidDataError = createError<[string]>(
 /** When `app.realtime.send` gets more data than a command between instances may carry. */
 export const MessageTooLargeError = createError<[number, number]>(
   'FST_CRWS_MESSAGE_TOO_LARGE',
-  'A message to connections has %d bytes, at most %d are allowed. Publish it to a channel, which has no such limit', 413, RangeError
+  'A message to connections has %d bytes, but at most %d are allowed. Publish it to a channel, which has no such limit', 413, RangeError
 )
-/** When the app calls something that outlasts the call, such as `listen`, and is shutting down. */
-export const ClosingError = createError<[string]>('FST_CRWS_CLOSING', 'This app is shutting down, so %s starts nothing. Another instance can', 503)
+/** When the app starts something that outlasts the call, such as `listen`, while it is shutting down. */
+export const ClosingError = createError<[string]>('FST_CRWS_CLOSING', 'This app is shutting down, so %s cannot start. Another instance can start it', 503)
 /** When the text of a stream has more bytes than it may have. The stream ends there. */
 export const StreamTooLongError = createError<[string, number]>(
   'FST_CRWS_STREAM_TOO_LONG', 'Stream %s has more than %d bytes, its maximum. It ends here: continue in another stream', 413
 )
-/** When several resume a stream at a time: one does, and the others get this. */
-export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Stream %s is resumed already, by another call. Leave it to that one', 409)
+/** When several calls resume a stream at a time: one of them does it, and the others get this error. */
+export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Another call is already resuming stream %s. Leave it to that call', 409)
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
   'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError
@@ -165,17 +166,17 @@ export const MessageRateError = createError<[number, number]>(
   'FST_CRWS_MESSAGE_RATE', 'Too many messages: at most %d in %d ms. This one was not handled; send more slowly', 429
 )
 
-/** When a client has not answered what your app asked it in time. What it answers later is ignored. */
+/** When a client has not answered a request of your app in time. A later answer is ignored. */
 export const RequestTimeoutError = createError<[string, number]>(
-  'FST_CRWS_REQUEST_TIMEOUT', 'The client did not answer the request %s within %d ms. Give more time with { timeout }, or ask again', 504
+  'FST_CRWS_REQUEST_TIMEOUT', 'The client did not answer the request %s within %d ms. Give it more time with { timeout }, or ask again', 504
 )
-/** When your app asks a client that speaks the SDKs' protocol. */
+/** When your app sends a request to a client that speaks the SDKs' protocol. */
 export const RequestUnsupportedError = createError<[string]>(
   'FST_CRWS_REQUEST_UNSUPPORTED',
-  'Connection %s is one of an SDK, whose protocol has no requests to clients. Let the client call a method (option methods), ' +
+  'The client of connection %s is an SDK, whose protocol has no requests to clients. Let the client call a method (option methods), ' +
   'or send it a message and take its answer in onMessage', 501
 )
-/** When your app asks one client more at once than may be pending. */
+/** When your app has more requests pending at one client than are allowed. */
 export const RequestLimitError = createError<[string, number]>(
   'FST_CRWS_REQUEST_LIMIT', 'Connection %s has not answered %d requests, which is the maximum. Await them before you send more', 429
 )
@@ -183,7 +184,7 @@ const RequestRefused = createError<[string, number, string]>(
   'FST_CRWS_REQUEST_REFUSED', 'The client answered the request %s with error %d: %s', 502
 )
 
-/** When a client has answered what your app asked it with an error, or with what cannot be used. */
+/** When a client has answered a request of your app with an error, or with something that cannot be used. */
 export class RequestRefusedError extends RequestRefused {
   /** Code and message from the client; 107 if its answer cannot be used. */
   readonly reply: { readonly code: number, readonly message: string }
@@ -194,7 +195,7 @@ export class RequestRefusedError extends RequestRefused {
   }
 }
 
-/** Codes of errors that a client causes by its answer, or by none: no handler of your app has failed. */
+/** Codes of errors that a client causes by its answer, or by not answering: no handler of your app has failed. */
 export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED'])
 
 /** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */

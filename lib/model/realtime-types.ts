@@ -5,8 +5,8 @@
  * - `meta`: the type of `connection.meta` and of the `meta` that `authenticate` returns.
  * - `info`: the type of `connection.info`, of a member's `info`, and of the `info` that `authenticate` returns.
  * - `channels`: what each namespace carries, by its name; '' names the channels without a colon.
- * - `methods`: what the handler of each method gets, and returns: `{ 'todo.add': { data: Todo, result: number } }`.
- * - `typeProvider`: a type provider of Fastify, such as `TypeBoxTypeProvider`, for schemas that are no Standard Schema.
+ * - `methods`: what the handler of each method gets and returns: `{ 'todo.add': { data: Todo, result: number } }`.
+ * - `typeProvider`: a type provider of Fastify, such as `TypeBoxTypeProvider`, for schemas other than Standard Schemas.
  *
  * `channels` and `methods` may come from your schemas: `ChannelsOf<typeof channels>`, `MethodsOf<typeof methods>`.
  * Types check nothing at run time: a token's `info` arrives unchecked, and so does what a client publishes to a
@@ -48,7 +48,7 @@ export type MethodResult<Name> = MemberOfMethod<Name, 'result'>
 type MemberOfMethod<Name, Member> =
   Name extends keyof MethodTypes ? Member extends keyof MethodTypes[Name] ? MethodTypes[Name][Member] : unknown : unknown
 
-/** What any of the channels carries: unknown until your app extends `channels` of `RealtimeTypes`. */
+/** What any channel carries: unknown until your app extends `channels` of `RealtimeTypes`. */
 export type AnyChannelData = keyof ChannelTypes extends never ? unknown : ChannelTypes[keyof ChannelTypes]
 
 /** What the channels of a namespace carry: unknown for a namespace that `RealtimeTypes` does not name. */

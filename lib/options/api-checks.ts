@@ -31,7 +31,7 @@ export const api: Check<Api | undefined> = (value, name) => {
   const checked = apiFields(value, name)
   if ((checked.key === undefined) !== (checked.authorize === undefined)) return checked
   if ('key' in (value as object) && checked.key === undefined) throw invalid(`${name}.key`, undefined, 'a key')
-  throw invalidOption(name, checked.key === undefined ? 'neither key nor authorize' : 'key and authorize', 'one of them')
+  throw invalidOption(name, checked.key === undefined ? 'neither key nor authorize' : 'both key and authorize', 'one of them')
 }
 
 /** Checks the two options together. `given`: as the app has set them. */
@@ -40,6 +40,6 @@ export function checkApi (given: { apiPath?: unknown, api?: unknown }, resolved:
     throw invalidOption('api', 'nothing', 'who may call the HTTP API at apiPath: { key } or { authorize }')
   }
   if (resolved.api !== undefined && given.apiPath === undefined) {
-    throw invalidOption('apiPath', 'nothing', "the path of the HTTP API that the option api is for, such as '/api'; or false")
+    throw invalidOption('apiPath', 'nothing', "the path of the HTTP API to which the option api applies, such as '/api', or false")
   }
 }

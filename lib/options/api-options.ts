@@ -5,7 +5,7 @@ export type ApiOptions =
   | {
     /**
      * At least 16 printable ASCII characters, such as from `openssl rand -hex 32`. Callers send it as `X-API-Key`, or
-     * as `Authorization: apikey …`. With a list any of them is accepted, so that a key can be replaced.
+     * as `Authorization: apikey …`. With a list, any of its keys is accepted, so that a key can be replaced.
      */
     key: string | readonly string[]
     authorize?: undefined

@@ -26,18 +26,19 @@ export type ChannelsOptions = {
 }
 
 /**
- * Rules of one namespace. They apply to SDK clients. Your app may always publish and subscribe; only `history`,
- * `presence`, `batchDelay` and `slow` apply to its calls.
+ * Rules of one namespace. They apply to what clients do on their own: SDK clients, and plain ones with
+ * `plain.envelope`. Your app may always publish and subscribe; only `history`, `presence`, `batchDelay`, `slow` and
+ * `stream` apply to its calls.
  */
 export interface ChannelOptions<Data = unknown> {
   /**
-   * Whether an SDK client may subscribe. A function may be async; if it throws, the client gets error 100.
+   * Whether a client may subscribe. A function may be async; if it throws, the client gets error 100.
    * @default false
    */
   subscribe?: boolean | ((connection: Connection, channel: string) => boolean | Promise<boolean>) | undefined
   /**
-   * Whether an SDK client may publish. A function may be async; if it throws, the client gets error 100. `data` is what
-   * `schema` has made of what the client sent. Without a schema nobody has checked it, whatever its type says.
+   * Whether a client may publish. A function may be async; if it throws, the client gets error 100. `data` is the
+   * output of `schema`. Without a schema nobody has checked it, whatever its type says.
    * @default false
    */
   publish?: boolean | PublishRule<Data> | undefined
@@ -47,7 +48,7 @@ export interface ChannelOptions<Data = unknown> {
    */
   presence?: boolean | undefined
   /**
-   * Whether subscribed SDK clients are told who joins and leaves.
+   * Whether subscribed clients are told who joins and leaves.
    * @default false
    */
   joinLeave?: boolean | undefined
@@ -55,19 +56,20 @@ export interface ChannelOptions<Data = unknown> {
    * Keeps the newest `size` publications (at least 1) of a channel, until `ttl` (at least 1 s) after the last one.
    * Then its publications have offsets, and clients recover what they missed.
    *
-   * `recover` says what a client gets when it subscribes. With 'stream', the default, that is what it missed, if it was
+   * `recover` says what a client gets when it subscribes. With 'stream', the default, it gets what it missed, if it was
    * here before. With 'cache' every client gets the newest publication at once, on both routes, and no older ones.
    * @default undefined (none is kept)
    */
   history?: { size: number, ttl: Duration, recover?: 'stream' | 'cache' | undefined } | undefined
   /**
-   * Limits what one user publishes to one channel with an SDK, over all connections to this instance. Without a user,
-   * it limits one connection. Publishes over the limit get error 111.
+   * Limits what one user publishes to one channel, over all connections to this instance. Without a user, it limits one
+   * connection. Publishes over the limit get error 111.
    * @default undefined (no limit)
    */
   publishLimit?: Limit | undefined
   /**
-   * Whether an SDK client needs a subscription token. If it has one, `subscribe` is not asked.
+   * Whether a client needs a subscription token. If it has one, `subscribe` is not asked. Plain clients have none, so
+   * they cannot subscribe.
    * @default false
    */
   token?: boolean | undefined
@@ -86,9 +88,9 @@ export interface ChannelOptions<Data = unknown> {
   slow?: 'close' | 'latest' | undefined
   /**
    * Parses and checks what clients publish: JSON Schema, compiled by your app's own validator compiler, or a Standard
-   * Schema such as that of zod, valibot or arktype. What it makes of the data goes to the rule `publish` and to
-   * `onPublish`, and is published. The client gets error 107 with the first reason if the schema refuses the data. What
-   * your app publishes is not checked.
+   * Schema such as that of zod, valibot or arktype. Its output goes to the rule `publish` and to `onPublish`, and is
+   * published. The client gets error 107 with the first reason if the schema refuses the data. What your app publishes
+   * is not checked.
    * @throws FST_CRWS_INVALID_SCHEMA from `app.ready`, if the validator compiler does not take it
    * @default undefined (any data)
    */

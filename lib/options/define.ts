@@ -2,7 +2,7 @@ import type { InputOf, OutputOf, Schema } from '../model/schema.ts'
 import type { ChannelOptions } from './channel-options.ts'
 import type { MethodOptions } from './method-options.ts'
 
-/** Rules of a namespace whose rule `publish` gets what this schema makes of the data. unknown: it has no schema. */
+/** Rules of a namespace whose rule `publish` gets the output of this schema. unknown: it has no schema. */
 export type DefinedChannel<One> = Omit<ChannelOptions<OutputOf<One>>, 'schema'> & (unknown extends One ? {} : { schema: One })
 
 /** Rules or a method with this schema, as they are given. */
@@ -10,7 +10,7 @@ type Given<Options, One> = Omit<Options, 'schema'> & { schema?: One & Schema }
 
 /**
  * Returns the rules as they are, for the option `channels`. TypeScript knows their schemas: each rule `publish` gets
- * what its schema makes of the data, and `ChannelsOf` has what the channels carry.
+ * the output of its schema, and `ChannelsOf` has what the channels carry.
  * @example
  * const channels = defineChannels({ chat: { subscribe: true, publish: true, schema: z.object({ text: z.string() }) } })
  *
@@ -25,8 +25,8 @@ export function defineChannels<const Schemas> (
 }
 
 /**
- * Returns the methods as they are, for the option `methods`. TypeScript knows their schemas: each handler gets what its
- * schema makes of the data, and `MethodsOf` has what goes in and what comes back.
+ * Returns the methods as they are, for the option `methods`. TypeScript knows their schemas: each handler gets the
+ * output of its schema, and `MethodsOf` has what goes in and what comes back.
  * @example
  * const methods = defineMethods({
  *   'todo.add': { schema: z.object({ title: z.string() }), handler: (connection, { title }) => todos.add(title) }
@@ -46,13 +46,13 @@ export function defineMethods<const Schemas, Methods extends object> (
 /** unknown without a schema. */
 type SchemaOf<One> = One extends { schema: infer Found } ? Found : unknown
 
-/** What the channels carry, by namespace: what the schema makes of the data; unknown without a schema. */
+/** What the channels carry, by namespace: the output of the schema; unknown without a schema. */
 export type ChannelsOf<Channels> = { [Namespace in keyof Channels]: OutputOf<SchemaOf<Channels[Namespace]>> }
 
-/** What clients publish, by namespace: what the schema takes. */
+/** What clients publish, by namespace: the input of the schema. */
 export type SentOf<Channels> = { [Namespace in keyof Channels]: InputOf<SchemaOf<Channels[Namespace]>> }
 
-/** Of each method, by name: `data` for the handler, `sent` by clients, and the `result` that they get. */
+/** For each method, by name: `data` for the handler, `sent` by clients, and the `result` that they get. */
 export type MethodsOf<Methods> = {
   [Name in keyof Methods]: Methods[Name] extends { handler (...args: any): infer Result }
     ? { data: OutputOf<SchemaOf<Methods[Name]>>, sent: InputOf<SchemaOf<Methods[Name]>>, result: Awaited<Result> }

@@ -28,18 +28,18 @@ export interface Handlers {
   /** The connection has ended, and all its messages have been handled. */
   onDisconnect?: ((connection: Connection, end: End) => unknown) | undefined
   /**
-   * A channel has its first subscriber on any instance. Called on one instance, once: not while the channel is still
-   * occupied, or was within `gracePeriod`. Errors are logged.
+   * A channel has its first subscriber on any instance. Called on one instance, once; not called if the channel was
+   * occupied within `gracePeriod`. Errors are logged.
    */
   onOccupied?: ((channel: string) => unknown) | undefined
   /**
-   * No instance has had a subscriber of the channel for `gracePeriod`, or all that had one have crashed. Called on one
-   * instance, once. Errors are logged.
+   * No instance has had a subscriber of the channel for `gracePeriod`, or those that had one have crashed. Called on
+   * one instance, once. Errors are logged.
    */
   onVacated?: ((channel: string) => unknown) | undefined
   /**
-   * A user has the first connection on any instance. Called on one instance, once: not while the user is still online,
-   * or was within `gracePeriod`. Errors are logged.
+   * A user has the first connection on any instance. Called on one instance, once; not called if the user was online
+   * within `gracePeriod`. Errors are logged.
    */
   onUserOnline?: ((user: string) => unknown) | undefined
   /**
@@ -57,14 +57,14 @@ export interface Handlers {
   ) | undefined
   /**
    * An SDK client, or a plain one with `plain.envelope`, publishes, and the rules of the namespace allow it. False
-   * refuses it with error 103; an object changes what is published. `data` is what the namespace's `schema` has made
-   * of what the client sent.
+   * refuses it with error 103; an object changes what is published. `data` is the output of the namespace's `schema`,
+   * if it has one.
    * @default undefined (the rules decide)
    */
   onPublish?: ((connection: Connection, channel: string, data: AnyChannelData) => MaybePromise<PublishChange | boolean | void>) | undefined
   /**
-   * An SDK client calls a method. It gets the result: JSON, or a Buffer.
-   * @default undefined (the client gets error 108)
+   * An SDK client calls a method that is not in `methods`. It gets the result: JSON, or a Buffer.
+   * @default undefined (the client gets error 104, or 108 without `methods`)
    */
   onRpc?: ((connection: Connection, method: string, data: unknown) => unknown) | undefined
 }

@@ -8,9 +8,9 @@ type MaybePromise<T> = T | Promise<T>
 /** Who may look at the page of `inspectPath`. */
 export interface InspectOptions {
   /**
-   * Returns the name of who looks, such as an e-mail address. It is asked at every request of the page, and the name is
-   * in the log entry of all that is done there. If it throws, the request gets 401, or the error's own 4xx
-   * `statusCode`, with the `headers` of such an error. A result that is not a non-empty string is 403.
+   * Returns the name of the person who looks, such as an e-mail address. It is called for every request of the page.
+   * The name is in the log entry of everything that this person does there. If it throws, the request gets 401, or the
+   * error's own 4xx `statusCode`, with the `headers` of such an error. Anything but a non-empty string is 403.
    */
   authorize: (request: FastifyRequest) => MaybePromise<string | undefined>
 }

@@ -5,7 +5,7 @@ import type { Schema } from '../model/schema.ts'
 /** One method that clients may call. */
 export interface MethodOptions<Data = unknown, Result = unknown> {
   /**
-   * Parses and checks what the client sends, as that of a namespace does. The handler gets what it makes of the data.
+   * Parses and checks what the client sends, as the schema of a namespace does. The handler gets its output.
    * @default undefined (any data)
    */
   schema?: Schema | undefined
@@ -16,13 +16,13 @@ export interface MethodOptions<Data = unknown, Result = unknown> {
   // As a method: one for the data of a schema is also one for `unknown`.
   handler (connection: Connection, data: Data): Result | Promise<Result>
   /**
-   * True: the next message of the connection does not wait for this one's handler.
+   * True: the next message of the connection does not wait for this handler.
    * @default false
    */
   concurrent?: boolean | undefined
 }
 
-/** Methods by name, such as 'todo.add'. Those that `RealtimeTypes` names get its data, and return its result. */
+/** Methods by name, such as 'todo.add'. For those in `RealtimeTypes`, it says what they get and return. */
 export type MethodsOptions = {
   // `string & {}`: any other name. With `string` alone the names that are known would be lost.
   [Name in keyof MethodTypes | (string & {})]?: MethodOptions<MethodData<Name>, MethodResult<Name>>

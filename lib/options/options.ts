@@ -28,7 +28,7 @@ export interface Options extends Handlers {
    */
   sdkPath?: string | false | undefined
   /**
-   * What clients of `path` may count on. `envelope`: every publication comes as `{ channel, offset, epoch, data }`, and
+   * Additions to the plain route. `envelope`: every publication comes as `{ channel, offset, epoch, data }`, and
    * clients subscribe, unsubscribe and publish by messages, under the rules in `channels`.
    * @default { envelope: false }
    */
@@ -63,8 +63,8 @@ export interface Options extends Handlers {
    */
   redisReadiness?: 'start' | 'always' | undefined
   /**
-   * Route of a page that shows instances, connections and channels, publishes and disconnects; false leaves it out. It
-   * needs `inspect`.
+   * Route of a page that shows instances, connections and channels, and can publish and disconnect; false leaves it
+   * out. It needs `inspect`.
    * @default false
    */
   inspectPath?: string | false | undefined
@@ -176,14 +176,15 @@ export interface Options extends Handlers {
    */
   token?: TokenOptions | undefined
   /**
-   * What SDK clients may do in channels, by namespace. The namespace is the part of a channel's name before the first
-   * ':'; it is '' for names without one. Channels of other namespaces have no history, and SDK clients get error 102.
+   * What clients may do in channels on their own, by namespace: SDK clients, and plain ones with `plain.envelope`. The
+   * namespace is the part of a channel's name before the first ':'; it is '' for names without one. Channels of other
+   * namespaces have no history, and clients get error 102.
    * @default {}
    */
   channels?: ChannelsOptions | undefined
   /**
-   * How long a channel without subscribers, or a user without a connection, is still taken for there: a client that
-   * reloads its page, or moves to another instance, comes back within it. At most an hour.
+   * How long a channel without subscribers still counts as occupied, and a user without a connection as online: a
+   * client that reloads its page, or moves to another instance, comes back within that time. At most an hour.
    * @default '10s'
    */
   gracePeriod?: Duration | undefined

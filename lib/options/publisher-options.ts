@@ -28,12 +28,12 @@ export interface PublisherOptions {
   keyPrefix?: string | undefined
   /**
    * The rules of your app. Only `history` and `presence` have an effect here. They have to be the same as in the app:
-   * what a publisher without them publishes is not kept, and clients cannot recover over it.
+   * without `history` the publications are not kept, and clients cannot recover across them.
    * @default {}
    */
   channels?: ChannelsOptions | undefined
   /**
-   * Where log entries go: Redis is down or up again, a call has failed, publications are lost.
+   * Where log entries go: when Redis goes down or is up again, a call has failed, or publications are lost.
    * @default undefined (nothing is logged)
    */
   logger?: PublisherLogger | undefined
@@ -43,7 +43,7 @@ const LEVELS = ['info', 'warn', 'error'] as const
 const KNOWN: readonly (keyof PublisherOptions)[] = ['redis', 'keyPrefix', 'channels', 'logger']
 
 /**
- * Checks the options by the checks of the plugin. What a publisher has no option for has the plugin's default.
+ * Checks the options by the checks of the plugin. Anything that a publisher has no option for has the plugin's default.
  * @throws FST_CRWS_UNKNOWN_OPTION, FST_CRWS_INVALID_OPTION
  */
 export function resolvePublisherOptions (options: PublisherOptions, env: NodeJS.ProcessEnv = process.env): ResolvedOptions {

@@ -150,6 +150,6 @@ t.test('a channel waits for its listeners, and the app may close while it begins
   const listeners = new Listeners(hub, namespaces, {} as never)
   const listening = listeners.listen('room', () => {})
   await listeners.close()
-  await t.rejects(listening, { code: 'FST_CRWS_CLOSING', message: /listen starts nothing/ })
+  await t.rejects(listening, { code: 'FST_CRWS_CLOSING', message: /listen cannot start/ })
   t.equal(hub.channels, 0)
 })

@@ -6,7 +6,7 @@ const SILENCE = 5_000
 /** px from the end of the conversation within which the page follows it. */
 const NEAR = 80
 
-const NOTES = { stopped: 'Stopped', failed: 'The answer has failed', interrupted: 'Interrupted: another instance goes on…' }
+const NOTES = { stopped: 'Stopped', failed: 'The answer failed', interrupted: 'Interrupted: another instance continues…' }
 const STATES = { connecting: 'Connecting…', connected: 'Connected', disconnected: 'Not connected' }
 
 const element = id => document.getElementById(id)

@@ -131,7 +131,7 @@ export const apiCalls: Readonly<Record<string, ApiCall>> = {
 
   async channels ({ nodes }, given) {
     const pattern = new Params(given, ['pattern']).text('pattern')
-    if (pattern.length > MAX_PATTERN || compileGlob(pattern) === undefined) throw badRequest('pattern is no pattern, or too long')
+    if (pattern.length > MAX_PATTERN || compileGlob(pattern) === undefined) throw badRequest('pattern is not a valid pattern, or is too long')
     const counts = await nodes.channels(pattern === '' ? '*' : pattern)
     return { channels: Object.fromEntries(Array.from(counts, ([channel, clients]) => [channel, { num_clients: clients }])) }
   },

@@ -32,7 +32,7 @@ export class Params {
    * @throws ReplyError (107) for a parameter that nobody knows, (108) for one that only Centrifugo has
    */
   constructor (given: unknown, known: readonly string[], unavailable: readonly string[] = []) {
-    if (!isObject(given)) throw badRequest('the parameters are no object')
+    if (!isObject(given)) throw badRequest('the parameters are not an object')
     for (const [name, value] of Object.entries(given)) {
       if (known.includes(name) || isUnset(value)) continue
       if (!unavailable.includes(name)) throw badRequest(`there is no parameter ${name.slice(0, 50)}`)

@@ -138,7 +138,7 @@ function parseLines (body: string): unknown[] {
 }
 
 function checkCount (count: number): void {
-  if (count > MAX_COMMANDS) throw new ApiRequestError(`at most ${MAX_COMMANDS} commands may come in one`)
+  if (count > MAX_COMMANDS) throw new ApiRequestError(`at most ${MAX_COMMANDS} commands are allowed in one request`)
 }
 
 /** Adds the routes in a scope of their own: hooks of the app run, and its other routes parse their bodies as before. */

@@ -230,7 +230,7 @@ t.test('what this API does not have is refused, and never ignored where it would
   await refused('publish', { channel: 'chat:1', b64data: 'a!' }, 107, /b64data is not base64/)
   await refused('publish', { data: 1 }, 107, /a channel is a non-empty string/)
   await refused('publish', { channel: '\u0000control', data: {} }, 107, /control characters/)
-  await refused('publish', [], 107, /no object/)
+  await refused('publish', [], 107, /not an object/)
   await refused('broadcast', { data: 1 }, 107, /channels is empty/)
   await refused('broadcast', { channels: ['a', 1], data: 1 }, 107, /channels is not a list of strings/)
   await refused('broadcast', { channels: Array(10_001).fill('a'), data: 1 }, 106, /limit exceeded/)

@@ -51,7 +51,7 @@ function showState (state, text) {
 
 function showFailure ({ status, code, message }) {
   showState('failed', 'No answer')
-  const login = status === 401 || status === 403 ? ' Load this page again to log in.' : ''
+  const login = status === 401 || status === 403 ? ' Reload this page to log in.' : ''
   page.failed.hidden = false
   setText(page.failed, `${message}${code === undefined ? '' : ` (${code})`}.${login}`)
 }
@@ -60,9 +60,9 @@ function show (overview) {
   const { alone, missing, instances, instance } = overview
   showState(alone ? 'alone' : paused ? 'paused' : 'live', alone ? 'One instance' : paused ? 'Paused' : 'Live')
   page.alone.hidden = !alone
-  if (alone) setText(page.alone, `The other instances cannot be asked, so this is instance ${instance} alone: ${alone.message} (${alone.code})`)
+  if (alone) setText(page.alone, `The other instances cannot be asked, so this page shows only instance ${instance}: ${alone.message} (${alone.code})`)
   page.missing.hidden = missing.length === 0
-  setText(page.missing, `Crashed, overloaded, or of another release: no answer from ${missing.join(', ')}`)
+  setText(page.missing, `No answer from ${missing.join(', ')}: crashed, overloaded, or running another release`)
   setText(page['instances-count'], number(instances.length))
   showList(page.instances, instances, one => one.instance, newInstance, (row, one) => showInstance(row, one, instance))
   showInstanceChoice(instances)
@@ -138,7 +138,7 @@ function showChannels ({ channels, more }) {
 }
 
 function showPublications ({ publications: { kept, rows, failed } }, name) {
-  const none = failed ? `They cannot be read: ${failed.message} (${failed.code})` : kept ? 'Nothing is kept here now.' : 'The namespace of this channel keeps no history.'
+  const none = failed ? `The publications cannot be read: ${failed.message} (${failed.code})` : kept ? 'The history is empty now.' : 'The namespace of this channel keeps no history.'
   page['publications-none'].hidden = rows.length > 0
   setText(page['publications-none'], none)
   showList(page.publications, rows, ({ offset, time }) => `${name} ${offset} ${time}`, newPublication, () => {})

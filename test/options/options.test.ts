@@ -236,7 +236,7 @@ t.test('a token needs exactly one source of keys, and what was given never shows
 t.test('the HTTP API needs a path, and one way to say who may call it; its keys never show', async (t) => {
   const throws = (options: object, message: RegExp) => t.throws(() => resolve(options), { code: 'FST_CRWS_INVALID_OPTION', message })
   throws({ apiPath: '/api' }, /"api": got nothing, expected who may call the HTTP API/)
-  throws({ api: { key: apiKey } }, /"apiPath": got nothing, expected the path.*'\/api'; or false/)
+  throws({ api: { key: apiKey } }, /"apiPath": got nothing, expected the path.*'\/api', or false/)
   throws({ apiPath: '/api', api: {} }, /"api": got neither key nor authorize, expected one of them/)
   throws({ apiPath: '/api', api: { key: apiKey, authorize: noop } }, /"api": got both key and authorize/)
   throws({ apiPath: '/api', api: { key: undefined } }, /"api\.key": got undefined \(is it read from an environment variable that is not set\?\)/)

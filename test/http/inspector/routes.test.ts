@@ -369,6 +369,8 @@ t.test('what another instance sends is no report, or it does not answer: it is n
   const { instances, connections } = await see(app, { show: 'connections' })
   t.equal(instances.length, 2)
   t.match(connections, [{ client: 'c', instance: strange.id }], 'an instance speaks for itself alone')
+  strange.core.survey.answer({ name: 'inspect' }, () => ({ ...good, connections: [row, row] }))
+  t.match(await see(app, { show: 'channels', order: 'clients' }), { connections: [] }, 'what nobody asked for is not shown')
 })
 
 t.test('an error that is neither ours nor about the request is the app\'s to handle', async (t) => {

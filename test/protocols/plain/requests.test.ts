@@ -151,7 +151,11 @@ t.test('a handler that lets the failure of a request pass has not failed: the co
 })
 
 t.test('a command is no answer, whatever its id', async (t) => {
-  const { client, connection } = await start(t, { plain: { envelope: true }, channels: { room: { subscribe: true, publish: true } }, methods: { twice: { handler: (_connection, data) => [data, data] } } })
+  const { client, connection } = await start(t, {
+    plain: { envelope: true },
+    channels: { room: { subscribe: true, publish: true } },
+    methods: { twice: { handler: (_connection, data) => [data, data] } }
+  })
   const asked = connection.request('confirm')
   const { id } = await nextRequest(client)
   send(client, { id, subscribe: 'room:1' })

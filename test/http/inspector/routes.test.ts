@@ -76,7 +76,9 @@ t.test('what authorize throws is the answer: 401, or the status, the text and th
   t.match(await answerTo(Object.assign(new Error('no'), { statusCode: 403 })), { statusCode: 403, code })
   t.strictSame(entries.filter(({ event }) => event === 'call.failed'), [], 'a refusal is no failure')
   const bug = Object.assign(new TypeError('x is not a function'), { headers: { 'www-authenticate': 'no' } })
-  t.strictSame(await answerTo(bug), { statusCode: 500, code, message: 'Not authenticated: the server could not check the credentials' })
+  for (let i = 0; i < 3; i++) { // anybody can make it fail: the log has it once a minute
+    t.strictSame(await answerTo(bug), { statusCode: 500, code, message: 'Not authenticated: the server could not check the credentials' })
+  }
   t.match(entries.filter(({ event }) => event === 'call.failed'), [{ call: 'inspect.authorize', msg: 'Call of inspect.authorize failed: x is not a function' }])
 })
 

@@ -18,7 +18,7 @@ const QUESTIONS_CHANNEL = '\u0000questions'
 const HISTORY: HistorySettings = { size: 1_000, ttl: 600_000 }
 
 /** Characters of a command that failed in its log entry: the rest may be a message of 64 KiB, and private. */
-const MAX_LOGGED = 500
+export const MAX_LOGGED = 500
 
 /** What a command is about: every connection of a user, or one connection. */
 export type Target = { user: string } | { client: string }

@@ -16,6 +16,8 @@ import { badRequest, Params } from './params.ts'
 
 /** Channels of one broadcast at most. */
 const MAX_CHANNELS = 10_000
+/** Bytes of a broadcast that are on their way to Redis at once: each channel gets the data of its own. */
+const MAX_BYTES_AT_ONCE = 8_388_608
 /** Characters of a pattern at most. */
 const MAX_PATTERN = 255
 
@@ -56,7 +58,10 @@ export const apiCalls: Readonly<Record<string, ApiCall>> = {
     const one = (channel: string) => context.attempt('broadcast', async () => {
       return { result: await publish(context, new Params({ channel }, ['channel']).channel(), payload, params) }
     })
-    return { responses: await Promise.all(channels.map(one)) }
+    const together = Math.max(1, Math.floor(MAX_BYTES_AT_ONCE / Math.max(1, payload.payload.length)))
+    const responses: object[] = []
+    for (let i = 0; i < channels.length; i += together) responses.push(...await Promise.all(channels.slice(i, i + together).map(one)))
+    return { responses }
   },
 
   async subscribe ({ control, namespaces }, given) {

@@ -68,9 +68,9 @@ export function without (recovery: Recovery, id: string): Recovery {
   return { ...recovery, missed: missed.filter(isFor), live: live.filter(isFor), top: topOf(recovery) }
 }
 
-/** Offset after which publications arrive live. */
+/** Offset after which publications arrive live. What was published with `history: false` has none. */
 export function topOf ({ missed, live, offset, top }: Recovery): number {
-  return top ?? missed.at(-1)?.offset ?? live.at(-1)?.offset ?? offset
+  return top ?? missed.at(-1)?.offset ?? live.findLast(({ offset }) => offset > 0)?.offset ?? offset
 }
 
 /** Those of the live publications that are not in the history. */

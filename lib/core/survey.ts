@@ -4,6 +4,7 @@ import { encodePayload, newPublication } from '../model/publication.ts'
 import type { Publication } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
 import { settledWithin } from '../util/timeout.ts'
+import { MAX_LOGGED } from './control.ts'
 import type { Ask, Control } from './control.ts'
 import type { InstanceInfo, InstanceRegistry } from './instance-registry.ts'
 
@@ -113,7 +114,7 @@ export class Survey implements ChannelListener {
     try {
       this.#take(JSON.parse(json) as Answered)
     } catch (error) {
-      this.#observer.controlFailed(json, error) // others can write to Redis, too
+      this.#observer.controlFailed(json.slice(0, MAX_LOGGED), error) // others can write to Redis, too
     }
   }
 

@@ -122,7 +122,11 @@ async function addOptionalParts (
   app: FastifyInstance, options: ResolvedOptions, namespaces: ChannelNamespaces, core: Core, backend: Backend, observer: Observer
 ): Promise<void> {
   if (hasSchema(options)) (await import('./lib/core/schemas.ts')).addSchemas(app, options, core.permissions, core.methods)
-  if (options.apiPath !== false) await (await import('./lib/http/api/routes.ts')).addApi(app, options, { namespaces, ...backend, ...core }, observer)
+  if (options.apiPath !== false) {
+    const { publisher, control, nodes } = core
+    const { addApi } = await import('./lib/http/api/routes.ts')
+    await addApi(app, options, { namespaces, publisher, broker: backend.broker, presence: backend.presence, control, nodes }, observer)
+  }
   await addInspector(app, options, namespaces, core, observer)
 }
 

@@ -3,7 +3,8 @@ import type { Hub } from '../hub/hub.ts'
 import { compileGlob } from '../util/glob.ts'
 import type { Connections } from './connections.ts'
 import type { InstanceRegistry } from './instance-registry.ts'
-import type { Question, Survey } from './survey.ts'
+import { areCounts, sumsOf } from './survey.ts'
+import type { Count, Question, Survey } from './survey.ts'
 
 /** One instance, as Centrifugo's server API describes a node. */
 export interface NodeInfo {
@@ -18,14 +19,8 @@ export interface NodeInfo {
   readonly uptime: number
 }
 
-/** A channel, and how many connections are subscribed to it. */
-type Count = readonly [channel: string, clients: number]
-
 const nodes: Question<null, NodeInfo> = { name: 'api.info', isAnswer: value => typeof (value as NodeInfo | null)?.uid === 'string' }
-const channels: Question<string, Count[]> = {
-  name: 'api.channels',
-  isAnswer: value => Array.isArray(value) && value.every(one => Array.isArray(one) && typeof one[0] === 'string' && Number.isSafeInteger(one[1]))
-}
+const channels: Question<string, Count[]> = { name: 'api.channels', isAnswer: areCounts }
 
 /** What the HTTP API asks every instance. Instances without that API answer too. */
 export class NodeSurvey {
@@ -34,7 +29,10 @@ export class NodeSurvey {
   constructor (survey: Survey, connections: Connections, hub: Hub, registry: InstanceRegistry) {
     this.#survey = survey
     survey.answer(nodes, () => nodeOf(registry, connections, hub))
-    survey.answer(channels, pattern => channelsOf(connections, compileGlob(pattern) ?? (() => false)))
+    survey.answer(channels, pattern => {
+      const isWanted = compileGlob(pattern) ?? (() => false)
+      return Array.from(hub.sizes()).filter(([channel]) => isWanted(channel))
+    })
   }
 
   /** Lists the instances that answer within a second: those that have crashed do not. */
@@ -44,11 +42,7 @@ export class NodeSurvey {
 
   /** Counts the subscribers of the channels that match the pattern, on all instances. */
   async channels (pattern: string): Promise<Map<string, number>> {
-    const sums = new Map<string, number>()
-    for (const counts of (await this.#survey.ask(channels, pattern)).of.values()) {
-      for (const [channel, clients] of counts) sums.set(channel, (sums.get(channel) ?? 0) + clients)
-    }
-    return sums
+    return sumsOf(await this.#survey.ask(channels, pattern))
   }
 }
 
@@ -57,12 +51,4 @@ function nodeOf (registry: InstanceRegistry, connections: Connections, hub: Hub)
   const users = new Set(Array.from(connections, ({ user }) => user))
   const counts = { num_clients: clients, num_users: users.size, num_channels: channels, num_subs: hub.subscriptions }
   return { uid: instance, name: hostname(), version: revision, ...counts, uptime }
-}
-
-function channelsOf (connections: Connections, isWanted: (channel: string) => boolean): Count[] {
-  const counts = new Map<string, number>()
-  for (const connection of connections) {
-    for (const { channel, state } of connection.subscriptions.values()) if (state === 'live') counts.set(channel, (counts.get(channel) ?? 0) + 1)
-  }
-  return Array.from(counts).filter(([channel]) => isWanted(channel))
 }

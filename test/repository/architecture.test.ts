@@ -31,8 +31,8 @@ const DOORS: Record<string, string[]> = {
   observability: ['metrics.ts', 'observer.ts', 'publisher-observer.ts', 'tracing.ts'],
   core: [
     'check-user.ts', 'client-publish.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts',
-    'instance-registry.ts', 'listeners.ts', 'methods.ts', 'node-survey.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts',
-    'streams.ts', 'subscriptions.ts', 'survey.ts'
+    'instance-registry.ts', 'listeners.ts', 'methods.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts',
+    'session.ts', 'streams.ts', 'subscriptions.ts', 'survey.ts'
   ],
   lifecycle: ['availability.ts']
 }

@@ -25,6 +25,22 @@ export interface Question<About, Answer> {
   readonly types?: { about: About, answer: Answer }
 }
 
+/** A name, and how many there are of it on one instance, or on all. */
+export type Count = readonly [name: string, count: number]
+
+export function areCounts (value: unknown): boolean {
+  return Array.isArray(value) && value.every(one => Array.isArray(one) && typeof one[0] === 'string' && Number.isSafeInteger(one[1]))
+}
+
+/** Adds up what the instances have counted. */
+export function sumsOf ({ of }: Answers<readonly Count[]>): Map<string, number> {
+  const sums = new Map<string, number>()
+  for (const counts of of.values()) {
+    for (const [name, count] of counts) sums.set(name, (sums.get(name) ?? 0) + count)
+  }
+  return sums
+}
+
 /** What the instances have answered, by their ids. */
 export interface Answers<Answer> {
   readonly of: ReadonlyMap<string, Answer>

@@ -30,7 +30,7 @@ t.test('a broadcast of much data to many channels does not fill the memory on it
     broker: backend.broker,
     presence: backend.presence,
     control: core.control,
-    nodes: undefined as never, // a broadcast asks nobody
+    survey: core.survey,
     attempt: (_method, run) => run()
   }
   const channels = Array.from({ length: 1_000 }, (_, i) => `channel-${i}`)

@@ -10,6 +10,7 @@ import { createRealtime } from './lib/core/realtime.ts'
 import type { Realtime } from './lib/core/realtime.ts'
 import { traceRequests } from './lib/google/cloud-logging.ts'
 import { Admission } from './lib/http/admission.ts'
+import { addApi } from './lib/http/api/add.ts'
 import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
 import { addInspector } from './lib/http/inspector/add.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
@@ -122,7 +123,7 @@ async function addOptionalParts (
   app: FastifyInstance, options: ResolvedOptions, namespaces: ChannelNamespaces, core: Core, backend: Backend, observer: Observer
 ): Promise<void> {
   if (hasSchema(options)) (await import('./lib/core/schemas.ts')).addSchemas(app, options, core.permissions, core.methods)
-  if (options.apiPath !== false) await (await import('./lib/http/api/routes.ts')).addApi(app, options, { namespaces, ...backend, ...core }, observer)
+  await addApi(app, options, namespaces, backend, core, observer)
   await addInspector(app, options, namespaces, core, observer)
 }
 

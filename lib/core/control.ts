@@ -17,8 +17,8 @@ const QUESTIONS_CHANNEL = '\u0000questions'
 /** Kept, so that an instance that lost its connection to Redis carries commands out later. */
 const HISTORY: HistorySettings = { size: 1_000, ttl: 600_000 }
 
-/** Characters of a command that failed in its log entry: the rest may be a message of 64 KiB, and private. */
-const MAX_LOGGED = 500
+/** Characters of a message between instances in the log entry that it failed: it may be of 64 KiB, and private. */
+export const MAX_LOGGED = 500
 
 /** What a command is about: every connection of a user, or one connection. */
 export type Target = { user: string } | { client: string }
@@ -118,7 +118,13 @@ export class Control implements ChannelListener, CommandSender {
     const questions: ChannelListener = {
       deliver: publication => this.deliver(publication), canAccept: () => true, missed () {}, positionLost () {}
     }
-    await Promise.all([this.#broker.subscribe(CONTROL_CHANNEL, true, this), this.#broker.subscribe(QUESTIONS_CHANNEL, false, questions)])
+    await this.#broker.subscribe(CONTROL_CHANNEL, true, this)
+    try {
+      await this.#broker.subscribe(QUESTIONS_CHANNEL, false, questions)
+    } catch (error) {
+      this.#broker.unsubscribe(CONTROL_CHANNEL) // else the next attempt would subscribe twice, and each command come twice
+      throw error
+    }
   }
 
   /** While Redis is down, `brokerDown` has said why. Else nobody would know why this instance is not ready. */

@@ -9,7 +9,6 @@ import { InstanceRegistry } from './instance-registry.ts'
 import { Listeners } from './listeners.ts'
 import { Methods } from './methods.ts'
 import { Occupancies } from './occupancy.ts'
-import { NodeSurvey } from './node-survey.ts'
 import { Permissions } from './permissions.ts'
 import { Publisher } from './publisher.ts'
 import { Streams } from './streams.ts'
@@ -30,7 +29,6 @@ export interface Core {
   readonly control: Control
   readonly survey: Survey
   readonly occupancies: Occupancies
-  readonly nodes: NodeSurvey
 }
 
 /** @param instance The id of this instance. */
@@ -50,7 +48,6 @@ export function createCore (
   const control = new Control(instance, broker, connections, observer)
   const streams = new Streams(publisher, control, namespaces, options.maxBufferedBytes)
   const survey = new Survey(instance, broker, control, registry, observer)
-  const nodes = new NodeSurvey(survey, connections, hub, registry)
   const forClients = { methods, permissions, subscriptions, connections }
-  return { hub, publisher, ...forClients, listeners, streams, registry, control, survey, occupancies, nodes }
+  return { hub, publisher, ...forClients, listeners, streams, registry, control, survey, occupancies }
 }

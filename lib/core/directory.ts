@@ -1,4 +1,5 @@
 import { inspect } from 'node:util'
+import type { Hub } from '../hub/hub.ts'
 import { checkFields } from '../model/arguments.ts'
 import { InvalidArgumentError } from '../model/errors.ts'
 import type { Observer } from '../observability/observer.ts'
@@ -6,7 +7,8 @@ import { RecentTexts } from '../util/recent-texts.ts'
 import { checkUser } from './check-user.ts'
 import type { Connections } from './connections.ts'
 import { guarded } from './guard.ts'
-import type { Question, Survey } from './survey.ts'
+import { areCounts, sumsOf } from './survey.ts'
+import type { Count, Question, Survey } from './survey.ts'
 
 /** Entries of a list at most, and where the app does not say how many. */
 const MAX_LIMIT = 10_000
@@ -62,8 +64,6 @@ export interface DirectoryCalls {
 }
 
 type Wanted = { readonly [field in keyof ListOptions]-?: NonNullable<ListOptions[field]> }
-/** A name, and how many there are of it. */
-type Count = [name: string, count: number]
 
 const online: Question<string[], string[]> = {
   name: 'online', isAnswer: value => Array.isArray(value) && value.every(user => typeof user === 'string')
@@ -80,13 +80,13 @@ class Directory {
   /** Who is asked about at the end of this turn. */
   #asking: { readonly users: Set<string>, readonly online: Promise<ReadonlySet<string>> } | undefined
 
-  constructor (connections: Connections, survey: Survey, observer: Observer) {
+  constructor (connections: Connections, hub: Hub, survey: Survey, observer: Observer) {
     this.#connections = connections
     this.#survey = survey
     this.#observer = observer
     survey.answer(online, asked => asked.filter(user => connections.has(user)))
     survey.answer(users, wanted => page(connections.users(), wanted))
-    survey.answer(channels, wanted => page(this.#channels(), wanted))
+    survey.answer(channels, wanted => page(hub.sizes(), wanted))
   }
 
   /** Those who are asked about in one turn of the event loop are one question. */
@@ -103,13 +103,9 @@ class Directory {
   }
 
   async list (question: Question<Wanted, Count[]>, wanted: Wanted): Promise<Count[]> {
-    const { of, missing } = await this.#survey.ask(question, wanted)
-    this.#tell(question.name, missing)
-    const sums = new Map<string, number>()
-    for (const counts of of.values()) {
-      for (const [name, count] of counts) sums.set(name, (sums.get(name) ?? 0) + count)
-    }
-    return page(sums, wanted)
+    const answers = await this.#survey.ask(question, wanted)
+    this.#tell(question.name, answers.missing)
+    return page(sumsOf(answers), wanted)
   }
 
   async #online (asked: ReadonlySet<string>): Promise<ReadonlySet<string>> {
@@ -117,16 +113,6 @@ class Directory {
     const { of, missing } = await this.#survey.ask(online, Array.from(asked))
     this.#tell(online.name, missing)
     return new Set(Array.from(of.values()).flat())
-  }
-
-  #channels (): Map<string, number> {
-    const clients = new Map<string, number>()
-    for (const connection of this.#connections) {
-      for (const { channel, state } of connection.subscriptions.values()) {
-        if (state === 'live') clients.set(channel, (clients.get(channel) ?? 0) + 1)
-      }
-    }
-    return clients
   }
 
   #tell (question: string, missing: readonly string[]): void {
@@ -143,10 +129,6 @@ function page (counts: Iterable<Count>, { prefix, limit, after }: Wanted): Count
   return matching.toSorted(([a], [b]) => a < b ? -1 : 1).slice(0, limit)
 }
 
-function areCounts (value: unknown): boolean {
-  return Array.isArray(value) && value.every(one => Array.isArray(one) && typeof one[0] === 'string' && Number.isSafeInteger(one[1]))
-}
-
 function wantedOf (call: string, options: ListOptions = {}): Wanted {
   checkFields(`options of ${call}`, options, ['prefix', 'limit', 'after'])
   const { prefix = '', limit = DEFAULT_LIMIT, after = '' } = options
@@ -158,8 +140,8 @@ function wantedOf (call: string, options: ListOptions = {}): Wanted {
   return { prefix, limit, after }
 }
 
-export function directoryCalls (connections: Connections, survey: Survey, observer: Observer): DirectoryCalls {
-  const directory = new Directory(connections, survey, observer)
+export function directoryCalls (connections: Connections, hub: Hub, survey: Survey, observer: Observer): DirectoryCalls {
+  const directory = new Directory(connections, hub, survey, observer)
   return {
     isOnline: guarded(observer, 'isOnline', user => directory.isOnline(checkUser(user))),
     users: guarded(observer, 'users', async options => {

@@ -51,7 +51,7 @@ export class Permissions {
     connection: Connection, channel: string, details: { data?: unknown }, byToken?: () => Promise<SubscribeGrant>
   ): Promise<SubscribeGrant> {
     const { subscribe, token, history } = this.rules(channel)
-    checkUser(channel, connection.user)
+    checkUserLimit(channel, connection.user)
     let grant: SubscribeGrant = {}
     if (byToken !== undefined) {
       grant = await byToken()
@@ -75,7 +75,7 @@ export class Permissions {
    */
   async publish (connection: Connection, channel: string, sent: unknown): Promise<Publishing> {
     const { publish, publishLimit, schema } = this.rules(channel)
-    checkUser(channel, connection.user)
+    checkUserLimit(channel, connection.user)
     if (publish === false) throw new ReplyError(clientErrors.permissionDenied, NOT_ALLOWED)
     if (publishLimit !== undefined && !this.#publishLimits.take(connection, channel, publishLimit, Date.now())) {
       throw new ReplyError(clientErrors.tooManyRequests, "the user publishes faster than the namespace's publishLimit allows")
@@ -104,7 +104,7 @@ export class Permissions {
  * Refuses users that a user-limited channel does not name: `inbox:#42` is for user 42 alone, `dialog:#42,43` for both.
  * A user whose id has a comma or a hash may enter none: what separates ids must not be part of one.
  */
-function checkUser (channel: string, user: string): void {
+function checkUserLimit (channel: string, user: string): void {
   const hash = channel.indexOf('#')
   if (hash === -1 || (user !== '' && !user.includes('#') && channel.slice(hash + 1).split(',').includes(user))) return
   throw new ReplyError(clientErrors.permissionDenied, 'the channel is limited to the users after its #')

@@ -35,7 +35,7 @@ export interface Realtime extends PublishCalls, PresenceCalls, ControlCalls, Lis
 
 /** Puts the calls of `app.realtime` together from the parts that carry them out. */
 export function createRealtime (
-  { publisher, connections, listeners, streams, registry, control, survey }: Core, { presence, sessions }: Backend, observer: Observer
+  { hub, publisher, connections, listeners, streams, registry, control, survey }: Core, { presence, sessions }: Backend, observer: Observer
 ): Realtime {
   return {
     connections: { [Symbol.iterator]: () => connections[Symbol.iterator]() },
@@ -45,7 +45,7 @@ export function createRealtime (
     ...controlCalls(control, observer),
     ...listenCalls(listeners, observer),
     ...streamCalls(streams, observer),
-    ...directoryCalls(connections, survey, observer),
+    ...directoryCalls(connections, hub, survey, observer),
     info: guarded(observer, 'info', () => registry.list())
   }
 }

@@ -4,6 +4,7 @@ import { encodePayload, newPublication } from '../model/publication.ts'
 import type { Publication } from '../model/publication.ts'
 import type { Observer } from '../observability/observer.ts'
 import { settledWithin } from '../util/timeout.ts'
+import { MAX_LOGGED } from './control.ts'
 import type { Ask, Control } from './control.ts'
 import type { InstanceInfo, InstanceRegistry } from './instance-registry.ts'
 
@@ -22,6 +23,22 @@ export interface Question<About, Answer> {
   readonly isAnswer?: (value: unknown) => boolean
   /** For the types alone. */
   readonly types?: { about: About, answer: Answer }
+}
+
+/** A name, and how many there are of it on one instance, or on all. */
+export type Count = readonly [name: string, count: number]
+
+export function areCounts (value: unknown): boolean {
+  return Array.isArray(value) && value.every(one => Array.isArray(one) && typeof one[0] === 'string' && Number.isSafeInteger(one[1]))
+}
+
+/** Adds up what the instances have counted. */
+export function sumsOf ({ of }: Answers<readonly Count[]>): Map<string, number> {
+  const sums = new Map<string, number>()
+  for (const counts of of.values()) {
+    for (const [name, count] of counts) sums.set(name, (sums.get(name) ?? 0) + count)
+  }
+  return sums
 }
 
 /** What the instances have answered, by their ids. */
@@ -113,7 +130,7 @@ export class Survey implements ChannelListener {
     try {
       this.#take(JSON.parse(json) as Answered)
     } catch (error) {
-      this.#observer.controlFailed(json, error) // others can write to Redis, too
+      this.#observer.controlFailed(json.slice(0, MAX_LOGGED), error) // others can write to Redis, too
     }
   }
 

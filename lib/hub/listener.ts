@@ -87,6 +87,7 @@ export class HubListener {
     if (this.#stopped) return
     const { offset, epoch } = publication
     if (this.#read === undefined || offset === 0) { // offset 0: published with `history: false`
+      if (this.#read !== undefined && this.#position === undefined) return // it has not begun
       if (this.#behind || this.#isFull(publication)) this.#owner.missed(1, NOT_KEPT)
       else this.#add(publication)
       return

@@ -68,14 +68,15 @@ export function without (recovery: Recovery, id: string): Recovery {
   return { ...recovery, missed: missed.filter(isFor), live: live.filter(isFor), top: topOf(recovery) }
 }
 
-/** Offset after which publications arrive live. */
+/** Offset after which publications arrive live. What was published with `history: false` has none. */
 export function topOf ({ missed, live, offset, top }: Recovery): number {
-  return top ?? missed.at(-1)?.offset ?? live.at(-1)?.offset ?? offset
+  return top ?? missed.at(-1)?.offset ?? live.findLast(({ offset }) => offset > 0)?.offset ?? offset
 }
 
-/** Those of the live publications that are not in the history. */
-function newerThan (history: History, live: Publication[]): Publication[] {
-  return live.filter(publication => publication.offset > history.offset || publication.epoch !== history.epoch)
+/** Those of the live publications that are not in the history. What came before its epoch began is not part of it. */
+function newerThan ({ offset: top, epoch: present }: History, live: Publication[]): Publication[] {
+  const hasBegun = live.at(-1)?.epoch === present
+  return live.filter(({ offset, epoch }) => epoch === present ? offset > top : !hasBegun)
 }
 
 function follows (publications: Publication[], offset: number, epoch: string): boolean {

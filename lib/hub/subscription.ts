@@ -118,7 +118,7 @@ export class Subscription {
     const { id } = this.subscriber
     if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
     const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
-    started?.live.push(...buffered.filter(({ offset }) => offset === 0))
+    started?.live.push(...buffered.filter(({ offset, except }) => offset === 0 && except !== id))
     return started && (this.#joined?.start === 'newest' ? started : without(started, id))
   }
 

@@ -1,6 +1,8 @@
 import { inspect } from 'node:util'
 import { closeCodes, closeReason } from './close-codes.ts'
 import type { End } from './close-codes.ts'
+import { clientErrors, ReplyError } from './error-replies.ts'
+import type { ErrorReply } from './error-replies.ts'
 import { InvalidArgumentError } from './errors.ts'
 
 /**
@@ -44,4 +46,12 @@ export class ClientError extends Error {
     const reason = closeReason(this.message)
     return this.closes ? { code: this.code, reason, cause: 'server' } : { code: closeCodes.flooding.code, reason, cause: 'policy' }
   }
+}
+
+/** The reply that an error means for the client; undefined for what is a fault of the app, or of ours. */
+export function replyFor (error: unknown): ErrorReply | undefined {
+  if (error instanceof ReplyError) return error.reply
+  if (error instanceof ClientError) return { code: error.code, message: error.message || 'error' }
+  const { code } = (error ?? {}) as { code?: unknown }
+  return code === 'FST_CRWS_UNRECOVERABLE_POSITION' ? clientErrors.unrecoverablePosition : undefined
 }

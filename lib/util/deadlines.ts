@@ -1,5 +1,7 @@
 /** Milliseconds between two looks at what is due: what has many deadlines is not looked through for each of them. */
 const GRANULARITY = 10
+/** Milliseconds that a timer of Node.js waits at most. It fires a longer one at once. */
+const MAX_WAIT = 2_147_483_647
 
 /** Something that is given up at a time. */
 export interface Expiring {
@@ -30,7 +32,7 @@ export class Deadlines {
     if (time >= this.#firesAt) return
     this.#stop()
     this.#firesAt = time
-    this.#timer = setTimeout(() => this.#fire(), Math.max(GRANULARITY, time - Date.now())).unref()
+    this.#timer = setTimeout(() => this.#fire(), Math.min(MAX_WAIT, Math.max(GRANULARITY, time - Date.now()))).unref()
   }
 
   #stop (): void {

@@ -128,6 +128,9 @@ t.test('what others write to Redis ends nothing: it is logged, and the living an
   other.core.survey.answer(double, () => 'no number' as unknown as number)
   t.strictSame((await asking.core.survey.ask(double, 1)).missing, [other.id])
   await logged('no number')
+  other.core.survey.answer(double, () => 'long '.repeat(1_000) as unknown as number)
+  await asking.core.survey.ask(double, 1)
+  t.equal((await logged('long'))!.command.length, 500)
 
   // A record that no instance has written.
   await other.backend.presence.add('\u0000instances', [{ client: 'ghost', user: '' }, { client: 'ghosts', user: '', info: 7 as never }])

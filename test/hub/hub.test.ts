@@ -925,3 +925,19 @@ t.test('on Redis a channel is subscribed while somebody is in it', async (t) => 
   client.socket.terminate()
   await until(async () => !await subscribed(), 'the channel is left')
 })
+
+t.test('what the history does not keep moves no position, and is for a joining subscriber as for all others', async (t) => {
+  const { hub, settle, position, listeners, publish } = await slowBroker(t)
+  const [there, top, since, last, own] = [newConnection(), newConnection(), newConnection(), newConnection(), newConnection()]
+  for (const channel of ['kept:x', 'last:x']) await enter(hub, there, channel, settle)
+  await publish('kept:x', '1')
+  await settle()
+  const { epoch } = await position()
+  const joins = [join(hub, top, 'kept:x', true), join(hub, since, 'kept:x', true, { offset: 1, epoch }), join(hub, last, 'last:x', true), join(hub, own, 'last:x', true)]
+  await turn()
+  for (const channel of ['kept:x', 'last:x']) listeners.get(channel)!.deliver({ ...publicationOf('live only'), except: own.id })
+  await settle()
+  const recoveries = (await Promise.all(joins)).map((joining, i) => receive([top, since, last, own][i]!, joining)!)
+  t.strictSame(recoveries.map(topOf), [1, 1, 0, 0])
+  t.strictSame([top, since, last, own].map(({ received }) => received), [['live only'], ['live only'], ['live only'], []])
+})

@@ -68,6 +68,18 @@ t.test('the epoch ends while the position is read: the listener begins in the ne
   t.strictSame(seen, ['b1', 'b2'])
 })
 
+t.test('what no history keeps comes while the listener begins: it is not lost, as the listener is not there yet', async (t) => {
+  const { listener, seen, missed, reads } = setUp(t)
+  const started = listener.start(undefined)
+  listener.push(publication(0, ''))
+  reads.shift()!.answer({})
+  await started
+  listener.push(publication(1, 'a'))
+  await turn()
+  t.strictSame(missed, [])
+  t.strictSame(seen, ['a1'])
+})
+
 t.test('the epoch ends while the history after since is read: it is refused', async (t) => {
   const { listener, reads } = setUp(t)
   const started = listener.start({ offset: 7, epoch: 'a' })

@@ -53,6 +53,13 @@ t.test('with another epoch nothing is recovered', async (t) => {
   t.strictSame(begin(since(3, 'old'), history(6, []), publications([7])), top(6, [7]))
 })
 
+t.test('a new epoch that begins before the history is read leaves no gap', async (t) => {
+  const live = [...publications([8, 9], 'old'), ...publications([1, 2, 3])]
+  t.strictSame(begin(undefined, history(2, []), live), top(2, [3]))
+  t.strictSame(begin(since(7, 'old'), history(2, [1, 2]), live), top(2, [3]))
+  t.equal(begin(since(7, 'old'), history(9, [8, 9], 'old'), live), undefined, 'it begins after the read: its position is void')
+})
+
 t.test('with a hole in what came live it can not even begin', async (t) => {
   t.equal(begin(since(3), history(5, [4, 5]), publications([7])), undefined)
   t.equal(begin(undefined, history(5, []), publications([7])), undefined)

@@ -30,9 +30,9 @@ const DOORS: Record<string, string[]> = {
   backends: ['backend.ts', 'redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'publisher-observer.ts', 'tracing.ts'],
   core: [
-    'check-user.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts', 'instance-registry.ts',
-    'listeners.ts', 'methods.ts', 'node-survey.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts', 'session.ts',
-    'streams.ts', 'subscriptions.ts', 'survey.ts'
+    'check-user.ts', 'client-publish.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts',
+    'instance-registry.ts', 'listeners.ts', 'methods.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts',
+    'session.ts', 'streams.ts', 'subscriptions.ts', 'survey.ts'
   ],
   lifecycle: ['availability.ts']
 }

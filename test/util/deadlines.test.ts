@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { Deadlines } from '../../lib/util/deadlines.ts'
 import { fakeTime } from '../../lib/testing/fake-time.ts'
@@ -30,4 +31,17 @@ t.test('everything is given up at its time, by one timer, and nothing that was s
   add('again', 10)
   await time.move(20)
   t.strictSame(expired.at(-1), 'again')
+})
+
+t.test('a deadline that no timer reaches in one go keeps the process idle', async (t) => {
+  const warnings: string[] = []
+  const warn = ({ name }: Error) => { warnings.push(name) }
+  process.on('warning', warn)
+  t.teardown(() => process.off('warning', warn))
+  const deadlines = new Deadlines()
+  const one = { expiresAt: Date.now() + 30 * 86_400_000, expire: () => t.fail('it is too early') }
+  deadlines.add(one)
+  await turn()
+  deadlines.delete(one)
+  t.strictSame(warnings, [], 'Node.js would fire such a timer at once, and again and again')
 })

@@ -1,7 +1,7 @@
 import { checkUser } from '../../core/check-user.ts'
 import type { CommandSender, Whose } from '../../core/control.ts'
-import type { NodeSurvey } from '../../core/node-survey.ts'
 import type { Publisher } from '../../core/publisher.ts'
+import type { Survey } from '../../core/survey.ts'
 import { checkUnixTime } from '../../model/arguments.ts'
 import type { Broker } from '../../model/broker.ts'
 import { namespaceOf } from '../../model/channel-rules.ts'
@@ -12,10 +12,13 @@ import type { Member, Presence } from '../../model/presence.ts'
 import { decodePayload, encodePayload } from '../../model/publication.ts'
 import type { Payload, Position, Publication } from '../../model/publication.ts'
 import { compileGlob } from '../../util/glob.ts'
+import { countChannels, listNodes } from './nodes.ts'
 import { badRequest, Params } from './params.ts'
 
 /** Channels of one broadcast at most. */
 const MAX_CHANNELS = 10_000
+/** Bytes of a broadcast that are on their way to Redis at once: each channel gets the data of its own. */
+const MAX_BYTES_AT_ONCE = 8_388_608
 /** Characters of a pattern at most. */
 const MAX_PATTERN = 255
 
@@ -26,7 +29,7 @@ export interface ApiContext {
   readonly broker: Broker
   readonly presence: Presence
   readonly control: CommandSender
-  readonly nodes: NodeSurvey
+  readonly survey: Survey
   /** Runs one of the calls of a broadcast; its failure is an answer of its own. */
   attempt (method: string, run: () => Promise<object>): Promise<object>
 }
@@ -56,7 +59,10 @@ export const apiCalls: Readonly<Record<string, ApiCall>> = {
     const one = (channel: string) => context.attempt('broadcast', async () => {
       return { result: await publish(context, new Params({ channel }, ['channel']).channel(), payload, params) }
     })
-    return { responses: await Promise.all(channels.map(one)) }
+    const together = Math.max(1, Math.floor(MAX_BYTES_AT_ONCE / Math.max(1, payload.payload.length)))
+    const responses: object[] = []
+    for (let i = 0; i < channels.length; i += together) responses.push(...await Promise.all(channels.slice(i, i + together).map(one)))
+    return { responses }
   },
 
   async subscribe ({ control, namespaces }, given) {
@@ -129,16 +135,16 @@ export const apiCalls: Readonly<Record<string, ApiCall>> = {
     return {}
   },
 
-  async channels ({ nodes }, given) {
+  async channels ({ survey }, given) {
     const pattern = new Params(given, ['pattern']).text('pattern')
     if (pattern.length > MAX_PATTERN || compileGlob(pattern) === undefined) throw badRequest('pattern is not a valid pattern, or is too long')
-    const counts = await nodes.channels(pattern === '' ? '*' : pattern)
+    const counts = await countChannels(survey, pattern === '' ? '*' : pattern)
     return { channels: Object.fromEntries(Array.from(counts, ([channel, clients]) => [channel, { num_clients: clients }])) }
   },
 
-  async info ({ nodes }, given) {
+  async info ({ survey }, given) {
     new Params(given, []) // eslint-disable-line no-new -- it checks that nothing is asked for
-    return { nodes: await nodes.nodes() }
+    return { nodes: await listNodes(survey) }
   }
 }
 

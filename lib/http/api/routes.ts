@@ -142,7 +142,7 @@ function checkCount (count: number): void {
 }
 
 /** Adds the routes in a scope of their own: hooks of the app run, and its other routes parse their bodies as before. */
-export async function addApi (
+export async function addRoutes (
   app: FastifyInstance, options: ResolvedOptions, parts: Omit<ApiContext, 'attempt'>, observer: Observer
 ): Promise<void> {
   const { apiPath, api: access, logLevel, logSerializers } = options

@@ -44,8 +44,7 @@ export async function overview (core: Core, namespaces: ChannelNamespaces, view:
     missing,
     instances: answers.map(([instance, { info }]) => ({ ...info, instance })).sort(byAge),
     ...(view.show !== 'channels' && { matching: answers.reduce((sum, [, { matching }]) => sum + matching, 0) }),
-    connections: answers.flatMap(([instance, { connections }]) => connections.map(row => ({ ...row, instance })))
-      .sort(connectionOrder(view)).slice(0, MAX_CONNECTIONS),
+    connections: view.show === 'channels' ? [] : connectionsOf(answers, view),
     ...channelsOf(of.values(), view),
     ...(publications !== undefined && { publications })
   }
@@ -64,6 +63,11 @@ async function ask (core: Core, view: View): Promise<{ of: ReadonlyMap<string, R
 /** The oldest first. */
 function byAge (a: Report['info'], b: Report['info']): number {
   return b.uptime - a.uptime || (a.instance < b.instance ? -1 : 1)
+}
+
+function connectionsOf (answers: ReadonlyArray<[instance: string, Report]>, view: View): Overview['connections'] {
+  return answers.flatMap(([instance, { connections }]) => connections.map(row => ({ ...row, instance })))
+    .sort(connectionOrder(view)).slice(0, MAX_CONNECTIONS)
 }
 
 function channelsOf (answers: Iterable<Report>, { order }: View): Pick<Overview, 'channels' | 'more'> {

@@ -3,6 +3,7 @@ import type { Core } from '../../core/core.ts'
 import type { ChannelNamespaces } from '../../model/channel-rules.ts'
 import type { Observer } from '../../observability/observer.ts'
 import type { InspectOptions } from '../../options/inspect-options.ts'
+import { describe } from '../../util/thrown.ts'
 import { answer } from '../answer.ts'
 import { disconnect, publish } from './actions.ts'
 import { assets } from './assets.ts'
@@ -38,6 +39,10 @@ export function inspectorRoutes (
 ) {
   const base = path.replace(/\/$/, '')
   const names = new WeakMap<FastifyRequest, string>()
+  const failed = (err: unknown) => {
+    const call = 'inspect.authorize'
+    observer.entryOnce('call.failed', { call, err }, `Call of ${call} failed: ${describe(err)}`) // anybody may cause it
+  }
 
   return async (scope: FastifyInstance, { logLevel = 'warn' }: { logLevel?: LogLevel }): Promise<void> => {
     scope.removeAllContentTypeParsers()
@@ -46,7 +51,7 @@ export function inspectorRoutes (
     scope.addHook('onRequest', async (request, reply) => {
       reply.headers(HEADERS)
       if (request.method === 'POST') refuseCrossSite(request)
-      names.set(request, await whoLooks(authorize, request, error => observer.callFailed('inspect.authorize', error)))
+      names.set(request, await whoLooks(authorize, request, failed))
     })
 
     const quiet = { logLevel } // the page asks every two seconds

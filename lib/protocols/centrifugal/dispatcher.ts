@@ -1,6 +1,6 @@
-import { ClientError } from '../../model/client-error.ts'
+import { ClientError, replyFor } from '../../model/client-error.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { clientErrors, ReplyError } from '../../model/error-replies.ts'
+import { clientErrors } from '../../model/error-replies.ts'
 import type { ErrorReply } from '../../model/error-replies.ts'
 import { ALREADY_REPORTED } from '../../model/errors.ts'
 import { readable } from '../../util/thrown.ts'
@@ -148,11 +148,10 @@ export class Dispatcher implements SdkSessionOwner {
 
   /** Sends errors for the client with their text. Others are faults of the app or of ours: logged, and sent as 100. */
   #errorReply (session: SdkSession, name: CommandName, error: unknown, request: object = {}): ErrorReply {
-    if (error instanceof ReplyError) return error.reply
-    if (error instanceof ClientError) return { code: error.code, message: error.message || 'error' }
+    const reply = replyFor(error)
+    if (reply !== undefined) return reply
     const { code } = (error ?? {}) as { code?: unknown }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return clientErrors.badRequest
-    if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return clientErrors.unrecoverablePosition
     // Data like this is the client's fault, whichever function failed on it.
     if (!isUsable((request as { data?: CommandData }).data)) {
       if (name === 'send') session.connection.end(sdkOnlyCloseCodes.badRequest) // it has no reply that could tell

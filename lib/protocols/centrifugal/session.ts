@@ -53,8 +53,6 @@ export class SdkSession implements Session {
   tokenChannels: readonly string[] = []
   /** Channels that the client has left: it pays for what it recovers there. Made when it first leaves one. */
   left: Set<string> | undefined
-  /** Publishes that Redis has not acknowledged yet. */
-  publishing = 0
   /** Commands under way that the next one need not wait for. */
   overlapping = 0
   /** Goes on with the command that waits until fewer overlap. */

@@ -1,5 +1,5 @@
 import type { Connection } from '../../core/connection.ts'
-import { ClientError } from '../../model/client-error.ts'
+import { ClientError, replyFor } from '../../model/client-error.ts'
 import { checkKeys, isSuspect, MAX_DEPTH } from '../../model/client-json.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { ErrorReply } from '../../model/error-replies.ts'
@@ -125,8 +125,8 @@ export class Commands implements PlainCommands {
 
   /** Sends errors for the client with their text. Others are faults of the app or of ours: logged, and sent as 100. */
   #errorReply (connection: Connection, name: CommandName, target: string, data: unknown, error: unknown): ErrorReply {
-    if (error instanceof ReplyError) return error.reply
-    if (error instanceof ClientError) return { code: error.code, message: error.message || 'error' }
+    const reply = replyFor(error)
+    if (reply !== undefined) return reply
     const { code } = (error ?? {}) as { code?: string }
     if (code === 'FST_CRWS_INVALID_CHANNEL') return badRequest(describe(error)).reply
     if (isDeeperThan(MAX_DEPTH, data)) return badRequest('the data is nested too deep').reply // whichever function failed on it

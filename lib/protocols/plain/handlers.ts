@@ -1,5 +1,5 @@
+import { publishForClient } from '../../core/client-publish.ts'
 import { subscribeClient, unsubscribeClient } from '../../core/client-subscribe.ts'
-import { memberOf } from '../../core/subscriptions.ts'
 import { checkChannel } from '../../model/channel-rules.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import { encodePayload, isPosition } from '../../model/publication.ts'
@@ -51,16 +51,10 @@ const unsubscribe: Handler = async (context, state, { target: channel }, reply) 
   reply(resultOf())
 }
 
-const publish: Handler = async ({ permissions, publisher }, { connection }, { target: channel, data }, reply, next) => {
+const publish: Handler = async (context, { connection }, { target: channel, data }, reply, next) => {
   checkChannel(channel)
   if (data === undefined) throw badRequest('there is no data')
-  const { payload = jsonOf(data), ...options } = await permissions.publish(connection, channel, data)
-  const member = memberOf(connection, connection.subscriptions.get(channel)?.info)
-  const acknowledged = publisher.publish(channel, payload, options, member)
-  const full = connection.inbox.publishing(acknowledged, 1, () => {}) // the failure is answered below
-  if (full === undefined) next()
-  else full.then(next)
-  const { offset, epoch } = await acknowledged
+  const { offset, epoch } = await publishForClient(context, connection, channel, data, () => jsonOf(data), next)
   reply(resultOf(offset !== undefined && epoch !== undefined && positionFields({ offset, epoch })))
 }
 

@@ -5,6 +5,7 @@ import { ConnectionClosedError, RequestLimitError, RequestRefusedError, RequestT
 import { encodePayload } from '../../model/publication.ts'
 import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 import { isDeeperThan } from '../../util/nesting.ts'
+import { commandNames } from './context.ts'
 import { jsonField } from './json-field.ts'
 
 /** Requests of one connection that wait for an answer, and as many whose answer may still come late. */
@@ -79,7 +80,7 @@ export class Requests {
     if (!data.includes(ID_PREFIX)) return false
     const text = data.toString()
     const message = parsed(text)
-    if (typeof message?.id !== 'string' || 'method' in message) return false
+    if (typeof message?.id !== 'string' || commandNames.some(name => name in message)) return false
     const { id } = message
     const request = this.#pending.get(id)
     if (request === undefined && !this.#overdue.delete(id)) return false

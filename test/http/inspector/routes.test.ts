@@ -76,8 +76,12 @@ t.test('what authorize throws is the answer: 401, or the status, the text and th
   t.match(await answerTo(Object.assign(new Error('no'), { statusCode: 403 })), { statusCode: 403, code })
   t.strictSame(entries.filter(({ event }) => event === 'call.failed'), [], 'a refusal is no failure')
   const bug = Object.assign(new TypeError('x is not a function'), { headers: { 'www-authenticate': 'no' } })
-  t.strictSame(await answerTo(bug), { statusCode: 500, code, message: 'Not authenticated: the server could not check the credentials' })
-  t.match(entries.filter(({ event }) => event === 'call.failed'), [{ call: 'inspect.authorize', msg: 'Call of inspect.authorize failed: x is not a function' }])
+  for (let i = 0; i < 3; i++) { // anybody can make it fail: the log has it once a minute
+    t.strictSame(await answerTo(bug), { statusCode: 500, code, message: 'Not authenticated: the server could not check the credentials' })
+  }
+  const [entry, ...more] = entries.filter(({ event }) => event === 'call.failed')
+  t.match(entry, { call: 'inspect.authorize', msg: 'Call of inspect.authorize failed: x is not a function' })
+  t.strictSame(more, [])
 })
 
 t.test('the page is self-contained, is kept nowhere, and runs and loads nothing but its own files', async (t) => {
@@ -369,6 +373,8 @@ t.test('what another instance sends is no report, or it does not answer: it is n
   const { instances, connections } = await see(app, { show: 'connections' })
   t.equal(instances.length, 2)
   t.match(connections, [{ client: 'c', instance: strange.id }], 'an instance speaks for itself alone')
+  strange.core.survey.answer({ name: 'inspect' }, () => ({ ...good, connections: [row, row] }))
+  t.match(await see(app, { show: 'channels', order: 'clients' }), { connections: [] }, 'what nobody asked for is not shown')
 })
 
 t.test('an error that is neither ours nor about the request is the app\'s to handle', async (t) => {

@@ -150,6 +150,26 @@ t.test('a handler that lets the failure of a request pass has not failed: the co
   t.equal(client.socket.readyState, client.socket.OPEN)
 })
 
+t.test('a command is no answer, whatever its id', async (t) => {
+  const { client, connection } = await start(t, {
+    plain: { envelope: true },
+    channels: { room: { subscribe: true, publish: true } },
+    methods: { twice: { handler: (_connection, data) => [data, data] } }
+  })
+  const asked = connection.request('confirm')
+  const { id } = await nextRequest(client)
+  send(client, { id, subscribe: 'room:1' })
+  t.strictSame(await nextRequest(client), { id, result: {} })
+  send(client, { id, unsubscribe: 'room:1' })
+  t.strictSame(await nextRequest(client), { id, result: {} })
+  send(client, { id, publish: 'room:1', data: 1 })
+  t.strictSame(await nextRequest(client), { id, result: {} })
+  send(client, { id, method: 'twice', data: 1 })
+  t.strictSame(await nextRequest(client), { id, result: [1, 1] })
+  send(client, { id, result: 'ok' })
+  t.equal(await asked, 'ok')
+})
+
 t.test('hostile answers harm nobody, and late ones are ignored', async (t) => {
   const seen: unknown[] = []
   const { client, connection, failures } = await start(t, { onMessage: (_connection, data) => { seen.push(data) } })

@@ -1,17 +1,19 @@
 import { randomUUID } from 'node:crypto'
-import type { WebSocket } from 'ws'
 import type { TraceContext } from '../google/trace-context.ts'
 import type { Subscriber } from '../hub/subscriber.ts'
 import type { Subscription } from '../hub/subscription.ts'
 import { ClientError } from '../model/client-error.ts'
 import { checkClose, closeCodes, endOfViolation } from '../model/close-codes.ts'
 import type { CloseName, End } from '../model/close-codes.ts'
-import type { Connection as PublicConnection, ProtocolName, RequestOptions, SubscribeOptions, SubscribeResult } from '../model/connection.ts'
+import type {
+  Connection as PublicConnection, ProtocolName, RequestOptions, SubscribeOptions, SubscribeResult, TransportName
+} from '../model/connection.ts'
 import type { Encoder, Frame } from '../model/encoder.ts'
 import { CAUSED_BY_CLIENT, ConnectionClosedError } from '../model/errors.ts'
 import type { Identity } from '../options/identity.ts'
 import { readable } from '../util/thrown.ts'
 import { Turns } from '../util/turns.ts'
+import type { ClientSocket } from './client-socket.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import { Inbox } from './inbox.ts'
 import type { InboxOwner } from './inbox.ts'
@@ -50,7 +52,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   pingAt: number
   pongBy = 0
 
-  readonly #socket: WebSocket
+  readonly #socket: ClientSocket
   readonly #owner: ConnectionOwner<Connection>
   #user = ''
   #info: unknown
@@ -66,7 +68,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   /** For `onDisconnect`, when the subscriptions have ended. */
   #channelsAtEnd: ReadonlySet<string> | undefined
 
-  constructor (socket: WebSocket, protocol: Protocol<Connection>, owner: ConnectionOwner<Connection>, upgrade: Upgrade) {
+  constructor (socket: ClientSocket, protocol: Protocol<Connection>, owner: ConnectionOwner<Connection>, upgrade: Upgrade) {
     this.encoder = protocol.encoder
     this.deadline = upgrade.deadline
     this.logsMessages = owner.observer.messages
@@ -83,6 +85,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   get user (): string { return this.#user }
   get info (): PublicConnection['info'] { return this.#info as PublicConnection['info'] }
   get protocol (): ProtocolName { return this.encoder.name }
+  get transport (): TransportName { return this.encoder.transport }
   get open (): boolean { return this.#end === undefined && !this.#closed }
   /** True while nothing is read, for a handler of the app that is slow. */
   get paused (): boolean { return this.#socket.isPaused }

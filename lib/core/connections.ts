@@ -1,10 +1,10 @@
 import type { FastifyRequest } from 'fastify'
-import type { WebSocket } from 'ws'
 import type { End } from '../model/close-codes.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { Identity } from '../options/identity.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
+import type { ClientSocket } from './client-socket.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import { guarded } from './guard.ts'
@@ -58,7 +58,7 @@ export class Connections implements ConnectionOwner<Connection> {
   of (user: string): Connection[] { return Array.from(this.#byUser.get(user) ?? []) }
 
   /** Takes a socket right after its upgrade. Synchronous up to the listeners, so that no message is missed. */
-  accept (socket: WebSocket, protocol: Protocol<Connection>, identity: Identity | undefined, request: FastifyRequest): void {
+  accept (socket: ClientSocket, protocol: Protocol<Connection>, identity: Identity | undefined, request: FastifyRequest): Connection {
     const { maxConnectionAge, heartbeat: { interval }, rateLimit: { messages } } = this.options
     const now = Date.now()
     const upgrade = {
@@ -71,6 +71,7 @@ export class Connections implements ConnectionOwner<Connection> {
     const connection = new Connection(socket, protocol, this, upgrade)
     this.#byId.set(connection.id, connection)
     connection.session.start(identity, request)
+    return connection
   }
 
   /** The user of a connection is known. */

@@ -1,5 +1,5 @@
 import { MessageTooLargeError } from '../model/errors.ts'
-import type { Frame } from '../model/encoder.ts'
+import type { Encoder, Frame } from '../model/encoder.ts'
 import { decodePayload, encodePayload } from '../model/publication.ts'
 import type { PayloadKind } from '../model/publication.ts'
 import type { Connection } from './connection.ts'
@@ -27,9 +27,11 @@ export function messageFields (data: unknown): MessageFields {
 export function sendMessage (connections: Iterable<Connection>, { kind, data }: MessageFields): void {
   if (typeof data !== 'string' || !(kind === 'text' || kind === 'json' || kind === 'binary')) throw new Error('it carries no data')
   const message = decodePayload({ kind, payload: Buffer.from(data, kind === 'binary' ? 'base64' : 'utf8') })
-  const frames: Frame[] = []
+  const frames = new Map<Encoder, Frame>()
   for (const connection of connections) {
     const { encoder } = connection
-    connection.write(frames[encoder.index] ??= encoder.message(message))
+    const frame = frames.get(encoder) ?? encoder.message(message)
+    frames.set(encoder, frame)
+    connection.write(frame)
   }
 }

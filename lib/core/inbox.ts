@@ -1,7 +1,7 @@
-import type { WebSocket } from 'ws'
 import type { CloseName } from '../model/close-codes.ts'
 import { isPromise, TaskQueue } from '../util/task-queue.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
+import type { ClientSocket } from './client-socket.ts'
 import { publishesOf } from './guard.ts'
 import type { Session } from './session.ts'
 
@@ -49,7 +49,7 @@ export class Inbox {
   /** Limits messages and commands; undefined: no limit. After a refusal `refused` must be called. */
   readonly rate: TokenBucket | undefined
   readonly owner: InboxOwner
-  readonly #socket: WebSocket
+  readonly #socket: ClientSocket
   readonly #tasks = new TaskQueue()
   readonly #maxPayload: number
   /** Limits what the client reads, as `rate` does what it sends. Made when it first reads. */
@@ -67,7 +67,7 @@ export class Inbox {
   /** Unix time in milliseconds at which the message that is being handled came; 0: it did not have to wait. */
   #arrivedAt = 0
 
-  constructor (socket: WebSocket, owner: InboxOwner, maxPayload: number, rate: TokenBucket | undefined) {
+  constructor (socket: ClientSocket, owner: InboxOwner, maxPayload: number, rate: TokenBucket | undefined) {
     this.owner = owner
     this.#socket = socket
     this.#maxPayload = maxPayload
@@ -79,7 +79,7 @@ export class Inbox {
   }
 
   /** Receives one message. Static: one listener for all sockets, no closure per connection. */
-  static #receive (this: WebSocket, data: Buffer, binary: boolean): void {
+  static #receive (this: ClientSocket, data: Buffer, binary: boolean): void {
     const inbox = inboxes.get(this)
     if (inbox === undefined) return // it is closed
     const { owner } = inbox
@@ -238,17 +238,17 @@ export class Inbox {
 }
 
 /** One set of listeners for all sockets: no closures per connection. */
-const inboxes = new WeakMap<WebSocket, Inbox>()
+const inboxes = new WeakMap<ClientSocket, Inbox>()
 
-function onPing (this: WebSocket): void { inboxes.get(this)?.takeControlFrame() }
-function onPong (this: WebSocket): void {
+function onPing (this: ClientSocket): void { inboxes.get(this)?.takeControlFrame() }
+function onPong (this: ClientSocket): void {
   const inbox = inboxes.get(this)
   if (inbox === undefined) return
   if (inbox.owner.pongBy === 0) inbox.takeControlFrame()
   else inbox.owner.pongBy = 0
 }
-function onError (this: WebSocket, error: Error): void { inboxes.get(this)?.owner.socketFailed(error) }
-function onClose (this: WebSocket, code: number, reason: Buffer): void {
+function onError (this: ClientSocket, error: Error): void { inboxes.get(this)?.owner.socketFailed(error) }
+function onClose (this: ClientSocket, code: number, reason: Buffer): void {
   inboxes.get(this)?.owner.closed(code, reason.toString())
   inboxes.delete(this)
 }

@@ -1,6 +1,6 @@
-import type { Duplex } from 'node:stream'
-import type { WebSocket } from 'ws'
 import type { Batch, Frame } from '../model/encoder.ts'
+import { outputOf, takesFrames } from './client-socket.ts'
+import type { ClientSocket, Output } from './client-socket.ts'
 
 /** Bytes from several channels that are held back to leave in one write. */
 const MAX_CORKED = 65_536
@@ -35,21 +35,19 @@ export class Outbox {
   sent = 0
   bytesSent = 0
   readonly #owner: OutboxOwner
-  readonly #socket: WebSocket
-  /** The TCP or TLS socket under it. */
-  readonly #raw: Duplex
-  /** True if `ws` compresses. It compresses separately for each connection. */
-  readonly #compresses: boolean
+  readonly #socket: ClientSocket
+  readonly #raw: Output
+  readonly #takesFrames: boolean
   readonly #maxBufferedBytes: number
   #closed = false
   /** Frames that wait for `release`. */
   #held: Frame[] | undefined
 
-  constructor (socket: WebSocket, owner: OutboxOwner, maxBufferedBytes: number) {
+  constructor (socket: ClientSocket, owner: OutboxOwner, maxBufferedBytes: number) {
     this.#socket = socket
-    this.#raw = (socket as unknown as { _socket: Duplex })._socket
+    this.#raw = outputOf(socket)
     this.#owner = owner
-    this.#compresses = socket.extensions !== ''
+    this.#takesFrames = takesFrames(socket)
     this.#maxBufferedBytes = maxBufferedBytes
   }
 
@@ -85,11 +83,11 @@ export class Outbox {
 
   /**
    * Sends what all subscribers of a channel get, bypassing `ws`, which frames a message for each connection. Where `ws`
-   * compresses it does so per connection, so there the messages take its way.
+   * compresses it does so per connection, so there the messages take its way, as they do where there is no WebSocket.
    */
   writeBatch (batch: Batch): void {
     if (!this.#writable) return
-    if (this.#compresses) {
+    if (!this.#takesFrames) {
       for (const frame of batch.frames) this.#send(frame)
       return this.checkBuffered()
     }
@@ -152,9 +150,9 @@ export class Outbox {
 }
 
 /** Owners that wait for their socket to drain. One listener for all sockets: no closure per connection. */
-const draining = new WeakMap<Duplex, OutboxOwner>()
+const draining = new WeakMap<Output, OutboxOwner>()
 
-function onDrain (this: Duplex): void {
+function onDrain (this: Output): void {
   const owner = draining.get(this)
   draining.delete(this)
   owner?.drained()

@@ -1,10 +1,11 @@
 import type { ChannelListener } from '../model/broker.ts'
 import { startOf } from '../model/channel-rules.ts'
 import type { ChannelRules, Start } from '../model/channel-rules.ts'
-import type { Batch, Encoder, Frame } from '../model/encoder.ts'
+import type { Batch, Frame, PublicationEncoder } from '../model/encoder.ts'
 import type { Publication } from '../model/publication.ts'
 import type { HistoryReads } from './history-reads.ts'
 import type { HubListener } from './listener.ts'
+import type { Pending } from './pending.ts'
 import type { Subscriber } from './subscriber.ts'
 import type { SubscribedChannel, Subscription } from './subscription.ts'
 
@@ -16,19 +17,6 @@ export interface DeliveryObserver {
   delivered (channel: string, publication: Publication): void
   /** `count` publications are lost for good. */
   missed (channel: string, count: number, reason: string): void
-}
-
-/** Publications that have not left yet, and per encoder (by its index) what was encoded of them. */
-interface Pending {
-  readonly publications: Publication[]
-  /** Bytes of the payloads. */
-  bytes: number
-  /** Each publication in a frame of its own. */
-  readonly frames: Frame[][]
-  /** By the index of a publication: one batch of it and of all that are pending after it. */
-  batches: Batch[][]
-  /** Ids of subscribers that do not get all of it. */
-  excluded: Set<string> | undefined
 }
 
 /**
@@ -104,7 +92,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
       for (const subscription of this.joining) subscription.buffer(publication)
       if (this.listeners !== undefined) for (const listener of this.listeners) listener.push(publication)
       if (this.#pending === undefined) {
-        this.#pending = { publications: [], bytes: 0, frames: [], batches: [], excluded: undefined }
+        this.#pending = { publications: [], bytes: 0, encoded: new Map(), excluded: undefined }
         if (this.#batchDelay > 0) this.#timer = setTimeout(makeDue, this.#batchDelay, this).unref()
         else if (due.add(this).size === 1) setImmediate(setImmediate, flushDue)
       }
@@ -112,7 +100,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
       pending.publications.push(publication)
       pending.bytes += publication.payload.length
       if (publication.except !== undefined) (pending.excluded ??= new Set()).add(publication.except)
-      if (pending.batches.length > 0) pending.batches = [] // they end before this publication
+      for (const encoded of pending.encoded.values()) encoded.batches = [] // they end before this publication
       // One larger piece would put every client over its limit at once.
       if (pending.bytes >= this.#maxRecovery / 2) this.flush()
     }
@@ -128,9 +116,9 @@ export class Channel implements ChannelListener, SubscribedChannel {
     clearTimeout(this.#timer)
     if (pending.excluded !== undefined) this.#setApart(pending.excluded, pending)
     for (const subscription of this.subscriptions) {
-      const { encoder, outbox } = subscription.subscriber
       if (subscription.sentOf === undefined && subscription.recoveredTo === undefined && !this.#onlyLatest) {
-        outbox.writeBatch(pending.batches[encoder.index]?.[0] ?? this.#batch(pending, encoder, 0))
+        const { encoder, subscriber: { outbox } } = subscription
+        outbox.writeBatch(pending.encoded.get(encoder)?.batches[0] ?? this.#batch(pending, encoder, 0))
       } else {
         this.#sendRest(subscription, pending)
       }
@@ -167,7 +155,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
   /** Sends a subscriber what it did not get yet of the pending publications. */
   #sendRest (subscription: Subscription, pending: Pending): void {
     const from = subscription.sentOf === pending ? subscription.sentCount : 0
-    const { id, encoder, outbox } = subscription.subscriber
+    const { encoder, subscriber: { id, outbox } } = subscription
     const count = pending.publications.length - from
     if (pending === this.#pending) this.#markSent(subscription)
     else if (subscription.sentOf === pending) subscription.sentOf = undefined
@@ -192,20 +180,25 @@ export class Channel implements ChannelListener, SubscribedChannel {
     subscription.sentCount = this.#pending?.publications.length ?? 0
   }
 
-  #batch ({ publications, frames, batches }: Pending, encoder: Encoder, from: number): Batch {
-    const encoded = frames[encoder.index] ??= []
-    for (let i = encoded.length; i < publications.length; i++) encoded.push(encoder.publication(this.name, publications[i]!))
-    const rest = from === 0 ? encoded : encoded.slice(from)
-    const all = batches[encoder.index] ??= []
-    all[from] ??= { frames: encoder.join?.(rest) ?? rest.slice(), bytes: undefined, payloadBytes: 0 }
-    return all[from]
+  #batch (pending: Pending, encoder: PublicationEncoder, from: number): Batch {
+    const { publications, encoded } = pending
+    let own = encoded.get(encoder)
+    if (own === undefined) encoded.set(encoder, own = { frames: [], batches: [] })
+    const { frames, batches } = own
+    for (let i = frames.length; i < publications.length; i++) frames.push(encoder.publication(this.name, publications[i]!))
+    if (batches[from] === undefined) {
+      const rest = frames.slice(from).filter(frame => frame !== undefined)
+      batches[from] = { frames: encoder.join?.(rest) ?? rest, bytes: undefined, payloadBytes: 0 }
+    }
+    return batches[from]
   }
 
   /** A batch of some of the pending publications, for one subscriber. What is encoded is encoded for all. */
-  #batchOf (pending: Pending, encoder: Encoder, chosen: ReadonlySet<Publication>): Batch {
+  #batchOf (pending: Pending, encoder: PublicationEncoder, chosen: ReadonlySet<Publication>): Batch {
     this.#batch(pending, encoder, 0)
-    const frames = pending.frames[encoder.index]!.filter((_, i) => chosen.has(pending.publications[i]!))
-    return { frames: encoder.join?.(frames) ?? frames, bytes: undefined, payloadBytes: 0 }
+    const { frames } = pending.encoded.get(encoder)!
+    const own = frames.filter((frame, i) => frame !== undefined && chosen.has(pending.publications[i]!)) as Frame[]
+    return { frames: encoder.join?.(own) ?? own, bytes: undefined, payloadBytes: 0 }
   }
 
   /** Skips publications for a slow subscriber: of all that arrives while its socket is full it gets the last. */
@@ -223,11 +216,11 @@ export class Channel implements ChannelListener, SubscribedChannel {
   /** Sends a join or a leave to those who want to know, after what was published before. */
   #sendEvent (event: Publication): void {
     this.flush()
-    const frames: Array<Frame | undefined> = []
-    for (const { subscriber, joinLeave } of this.subscriptions) {
+    const frames = new Map<PublicationEncoder, Frame | undefined>()
+    for (const { subscriber, encoder, joinLeave } of this.subscriptions) {
       if (!joinLeave) continue
-      const { encoder } = subscriber
-      const frame = frames[encoder.index] ??= encoder.event(this.name, event)
+      if (!frames.has(encoder)) frames.set(encoder, encoder.event(this.name, event))
+      const frame = frames.get(encoder)
       if (frame !== undefined) subscriber.write(frame)
     }
   }

@@ -1,4 +1,4 @@
-import type { Batch, Encoder, Frame } from '../model/encoder.ts'
+import type { Batch, Frame, PublicationEncoder } from '../model/encoder.ts'
 
 /** Where the hub writes what all subscribers of a channel get. */
 export interface SubscriberOutbox {
@@ -19,7 +19,7 @@ export interface SubscriberOutbox {
 export interface Subscriber {
   /** Publications with this id as their `except` are not for this subscriber. */
   readonly id: string
-  readonly encoder: Encoder
+  readonly encoder: PublicationEncoder
   /** False as soon as the connection is closing or closed. */
   readonly open: boolean
   readonly outbox: SubscriberOutbox

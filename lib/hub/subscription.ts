@@ -1,5 +1,7 @@
 import type { History } from '../model/broker.ts'
 import type { Start } from '../model/channel-rules.ts'
+import { framesOf } from '../model/encoder.ts'
+import type { PublicationEncoder } from '../model/encoder.ts'
 import type { Position, Publication } from '../model/publication.ts'
 import { recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
@@ -25,6 +27,8 @@ export interface SubscribedChannel {
  */
 export class Subscription {
   readonly subscriber: Subscriber
+  /** Turns publications of this channel into frames. Subscriptions with the same one share their batches. */
+  encoder: PublicationEncoder
   readonly channel: string
   state: 'new' | 'joining' | 'live' | 'ended' = 'new'
   /** Position from which the subscriber recovers. */
@@ -57,6 +61,7 @@ export class Subscription {
 
   constructor (subscriber: Subscriber, channel: string, serverSide: boolean) {
     this.subscriber = subscriber
+    this.encoder = subscriber.encoder
     this.channel = channel
     this.serverSide = serverSide
   }
@@ -148,10 +153,10 @@ export class Subscription {
    * close.
    */
   sendSkipped (): void {
-    const { skipped, subscriber, channel } = this
+    const { skipped, subscriber, channel, encoder } = this
     if (skipped === undefined) return
     this.skipped = undefined
-    subscriber.outbox.writeBatch({ frames: [subscriber.encoder.publication(channel, skipped)], bytes: undefined, payloadBytes: 0 })
+    subscriber.outbox.writeBatch({ frames: framesOf(encoder, channel, [skipped]), bytes: undefined, payloadBytes: 0 })
   }
 
   /** Leaves the channel, in whichever state. The subscriber gets what was published before. */

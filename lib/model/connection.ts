@@ -34,6 +34,9 @@ export interface RequestRefusedError extends Error {
 /** What a connection speaks: 'plain' on the plain route, else the encoding of the SDK. */
 export type ProtocolName = 'plain' | 'json' | 'protobuf'
 
+/** What carries a connection: a WebSocket, or where those are blocked a response over HTTP that stays open. */
+export type TransportName = 'websocket' | 'http_stream' | 'sse' | 'uni_sse'
+
 /** One client at one socket. It lives on the instance that accepted it. */
 export interface Connection {
   /** Random UUID. Presence lists and `realtime.disconnect({ client })` name the connection by it. */
@@ -52,6 +55,8 @@ export interface Connection {
   meta: Meta
   /** Which protocol it speaks. */
   readonly protocol: ProtocolName
+  /** What carries it: 'websocket', or a transport of the option `fallback`. */
+  readonly transport: TransportName
   /** Unix time in milliseconds at which the upgrade was accepted. */
   readonly connectedAt: number
   /** Names of the channels that the connection is subscribed to now. A copy: it does not change later. */

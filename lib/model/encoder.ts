@@ -1,5 +1,5 @@
 import type { CloseName, End } from './close-codes.ts'
-import type { ProtocolName } from './connection.ts'
+import type { ProtocolName, TransportName } from './connection.ts'
 import type { Publication } from './publication.ts'
 
 /** One WebSocket message, ready to be sent to any number of connections. */
@@ -19,21 +19,25 @@ export interface Batch {
   payloadBytes: number
 }
 
-/**
- * Turns publications and messages into frames. It knows no connection: one object serves all that speak the protocol.
- */
-export interface Encoder {
-  readonly name: ProtocolName
-  /** Position of this encoder in a list with one entry per encoder. */
-  readonly index: number
-  /** Close code, reason and cause with which this protocol ends a connection. */
-  endOf (how: CloseName | End): End
-  /** The message that carries one publication. */
-  publication (channel: string, publication: Publication): Frame
+/** Turns what happens in channels into frames: one object serves all subscriptions that get the same bytes. */
+export interface PublicationEncoder {
+  /** The message that carries one publication. undefined: it is not for those who have this encoder. */
+  publication (channel: string, publication: Publication): Frame | undefined
   /** Joins frames of publications into as few messages as clients accept, in order. Absent: each frame is a message. */
   join? (frames: readonly Frame[]): readonly Frame[]
   /** The message that announces a join or a leave. undefined: the protocol has none. */
   event (channel: string, event: Publication): Frame | undefined
+}
+
+/**
+ * Turns publications and messages into frames. It knows no connection: one object serves all that speak the protocol.
+ */
+export interface Encoder extends PublicationEncoder {
+  readonly name: ProtocolName
+  readonly transport: TransportName
+  publication (channel: string, publication: Publication): Frame
+  /** Close code, reason and cause with which this protocol ends a connection. */
+  endOf (how: CloseName | End): End
   /** The message that `connection.send` sends. */
   message (data: unknown): Frame
   /** The message to send just before the close frame. undefined: the protocol has none for this end. */
@@ -41,7 +45,7 @@ export interface Encoder {
 }
 
 /** The messages in which these publications go out, in order. */
-export function framesOf (encoder: Encoder, channel: string, publications: readonly Publication[]): readonly Frame[] {
-  const frames = publications.map(publication => encoder.publication(channel, publication))
+export function framesOf (encoder: PublicationEncoder, channel: string, publications: readonly Publication[]): readonly Frame[] {
+  const frames = publications.map(publication => encoder.publication(channel, publication)).filter(frame => frame !== undefined)
   return encoder.join?.(frames) ?? frames
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { checkFields } from '../model/arguments.ts'
-import type { Connection, ProtocolName, SubscribeResult } from '../model/connection.ts'
+import type { Connection, ProtocolName, SubscribeResult, TransportName } from '../model/connection.ts'
 
 /** A connection for tests of a handler alone: no socket, no app. */
 export interface FakeConnection extends Connection {
@@ -25,6 +25,7 @@ class WrittenDownConnection implements FakeConnection {
   readonly info: unknown = undefined
   meta: unknown = undefined
   readonly protocol: ProtocolName = 'plain'
+  readonly transport: TransportName = 'websocket'
   readonly connectedAt: number = Date.now()
   readonly channels = new Set<string>()
   open = true

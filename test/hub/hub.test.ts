@@ -29,7 +29,7 @@ const turn = () => new Promise(resolve => setImmediate(setImmediate, resolve))
 /** Encodes payloads as they are, and counts them. */
 class CountingEncoder implements Encoder {
   readonly name = 'plain'
-  readonly index = 1
+  readonly transport = 'websocket'
   encoded = 0
   endOf (): never { throw new Error('the hub ends no connection') }
   message (): never { throw new Error('the hub sends no messages') }

@@ -18,7 +18,7 @@ const NOTHING = Buffer.alloc(0)
 
 const encoder = {
   name: 'json',
-  index: 0,
+  transport: 'websocket',
   publication: (_channel, publication): PublicationFrame => ({ payload: NOTHING, binary: false, publication })
 } as Partial<Encoder> as Encoder
 

@@ -175,6 +175,7 @@ test('a test fakes a connection and realtime without a cast', () => {
     info: undefined,
     meta: undefined,
     protocol: 'plain',
+    transport: 'websocket',
     connectedAt: 0,
     channels: new Set(['news']),
     open: true,

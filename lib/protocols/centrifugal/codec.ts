@@ -3,8 +3,6 @@ import type { Command, Reply } from './schema.ts'
 /** One of the two encodings of the Centrifugal protocol; all else is the same for both. */
 export interface Codec {
   readonly name: 'json' | 'protobuf'
-  /** Index of the protocol in lists with one entry per protocol. */
-  readonly index: number
   /** True if a frame is a binary WebSocket message. */
   readonly binary: boolean
   /** Reads a frame: one command or several. @throws if the bytes are not a valid frame. */

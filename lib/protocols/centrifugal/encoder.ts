@@ -1,5 +1,6 @@
 import { closeCodes, sdkCloseCodes } from '../../model/close-codes.ts'
 import type { CloseName, End } from '../../model/close-codes.ts'
+import type { TransportName } from '../../model/connection.ts'
 import type { Encoder, Frame } from '../../model/encoder.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Publication } from '../../model/publication.ts'
@@ -15,14 +16,14 @@ const MAX_JOINED_BYTES = 65_536
 /** Turns replies and pushes into frames, and frames into commands, in one encoding. */
 export class SdkEncoder implements Encoder {
   readonly name: Codec['name']
-  readonly index: number
+  readonly transport: TransportName
   /** An empty reply [Ping Pong]. */
   readonly ping: Frame
   readonly #codec: Codec
 
-  constructor (codec: Codec) {
+  constructor (codec: Codec, transport: TransportName = 'websocket') {
     this.name = codec.name
-    this.index = codec.index
+    this.transport = transport
     this.#codec = codec
     this.ping = this.frame({})
   }

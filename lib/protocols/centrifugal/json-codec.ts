@@ -9,7 +9,6 @@ const NEWLINE = Buffer.from('\n')
 /** The JSON encoding: one document per line [Top level batching]. */
 export const jsonCodec: Codec = {
   name: 'json',
-  index: 1,
   binary: false,
 
   decode (frame) {

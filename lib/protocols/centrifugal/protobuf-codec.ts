@@ -14,7 +14,6 @@ const LENGTH_DELIMITED = 2
 /** The Protobuf encoding: each message is preceded by its length [Top level batching]. */
 export const protobufCodec: Codec = {
   name: 'protobuf',
-  index: 2,
   binary: true,
 
   decode (frame) {

@@ -4,7 +4,6 @@ import { plainEncoder } from './session.ts'
 /** `plain.envelope`: every publication says which channel it is from, and which position it has. */
 export const envelopeEncoder: Encoder = {
   ...plainEncoder,
-  index: 3,
   publication (channel, { kind, payload, offset, epoch, tags, publisher }) {
     const position = offset > 0 ? `"offset":${offset},"epoch":${JSON.stringify(epoch)},` : ''
     const head = `{"channel":${JSON.stringify(channel)},${position}"data":`

@@ -47,7 +47,7 @@ export interface PlainSessionOwner {
  */
 export const plainEncoder: Encoder = {
   name: 'plain',
-  index: 0,
+  transport: 'websocket',
   endOf (how) {
     const { code, reason, cause } = typeof how === 'string' ? closeCodes[how] : how
     return { code, reason, cause }

@@ -1,0 +1,26 @@
+import type { EventEmitter } from 'node:events'
+import type { Writable } from 'node:stream'
+import type { WebSocket } from 'ws'
+
+/**
+ * What carries one connection: a WebSocket, or what stands in for one where those are blocked. Its events are those of
+ * `ws`: 'message', 'ping', 'pong', 'error' and 'close'.
+ */
+export interface ClientSocket extends EventEmitter, Pick<WebSocket,
+  'readyState' | 'bufferedAmount' | 'isPaused' | 'close' | 'terminate' | 'ping' | 'pause' | 'resume'> {
+  /** Sends one message. */
+  send (payload: Buffer, options: { binary: boolean }): void
+}
+
+/** Where the bytes of a connection are written: a socket, or a response. */
+export type Output = Pick<Writable, 'write' | 'cork' | 'uncork' | 'once' | 'writableCorked' | 'writableLength' | 'writableNeedDrain'>
+
+/** The output under a client's socket. `ws` keeps the TCP or TLS socket there. */
+export function outputOf (socket: ClientSocket): Output {
+  return (socket as unknown as { _socket: Output })._socket
+}
+
+/** True if the socket is a WebSocket that does not compress: its batches can be framed once for all of them. */
+export function takesFrames (socket: ClientSocket): boolean {
+  return (socket as unknown as Partial<WebSocket>).extensions === ''
+}

@@ -1,0 +1,72 @@
+import type { ServerResponse } from 'node:http'
+import { EventEmitter } from 'node:events'
+import type { ClientSocket, Output } from '../../core/client-socket.ts'
+
+/** States of a WebSocket, by the names of the browser's constants (whatwg WebSocket.readyState). */
+const OPEN = 1
+const CLOSING = 2
+const CLOSED = 3
+/** Close code of a peer that gave none (RFC 6455, section 7.4.1). A client ends a response by going away. */
+const NO_STATUS = 1005
+
+/**
+ * An HTTP response that stays open, in place of a WebSocket: what is sent is a piece of its body, and what the client
+ * sends comes in requests of its own, by `receive`.
+ */
+export class HttpStream extends EventEmitter implements ClientSocket {
+  readyState: ClientSocket['readyState'] = OPEN
+  isPaused = false
+  readonly _socket: Output
+  readonly #response: ServerResponse
+  #resumed: Promise<void> | undefined
+  #resume = () => {}
+
+  /** The head of the response has been written. */
+  constructor (response: ServerResponse) {
+    super()
+    this.#response = this._socket = response
+    response.once('close', () => {
+      this.readyState = CLOSED
+      this.resume() // a post that waits is answered
+      this.emit('close', NO_STATUS, Buffer.alloc(0))
+    })
+    response.on('error', () => response.destroy()) // the client has gone; 'close' follows
+  }
+
+  get bufferedAmount (): number { return this.#response.writableLength }
+
+  send (payload: Buffer): void {
+    this.#response.write(payload)
+  }
+
+  /** The protocol has told the client the code and the reason in its last message. */
+  close (): void {
+    if (this.readyState !== OPEN) return
+    this.readyState = CLOSING
+    this.#response.end()
+  }
+
+  terminate (): void {
+    this.#response.destroy()
+  }
+
+  /** HTTP has no pings. */
+  ping (): void {}
+
+  pause (): void {
+    if (this.isPaused || this.readyState !== OPEN) return
+    this.isPaused = true
+    this.#resumed = new Promise(resolve => { this.#resume = resolve })
+  }
+
+  resume (): void {
+    this.isPaused = false
+    this.#resume()
+  }
+
+  /** Hands over what the client has sent in a request of its own, when earlier messages leave room for it. */
+  async receive (data: Buffer, binary: boolean): Promise<void> {
+    while (this.isPaused) await this.#resumed
+    if (this.readyState !== CLOSED) this.emit('message', data, binary)
+  }
+}

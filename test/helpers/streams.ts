@@ -12,6 +12,12 @@ export const streamTransports: ReadonlyArray<readonly [transport: StreamTranspor
   ['http_stream', 'json'], ['http_stream', 'protobuf'], ['sse', 'json']
 ]
 
+/**
+ * Options of an app whose clients use `fetch`: that opens sockets which it then does not need, and Node.js waits for
+ * such a socket when it closes, as it has sent nothing.
+ */
+export const forFetch = { forceCloseConnections: true }
+
 /** ws://… as http://… */
 export function httpOf (url: string): string {
   return url.replace(/^ws/, 'http')

@@ -7,7 +7,7 @@ import { connectionsOf } from '../../helpers/connections.ts'
 import { collectLog } from '../../helpers/log.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { startInstances } from '../../helpers/sdk.ts'
-import { httpOf, openStream, post, streamClient, streamTransports } from '../../helpers/streams.ts'
+import { forFetch, httpOf, openStream, post, streamClient, streamTransports } from '../../helpers/streams.ts'
 import type { Reply } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -35,7 +35,7 @@ for (const broker of ['memory', 'redis'] as const) {
   t.test(`posts that overtake each other take effect in order, broker in ${broker}`, async (t) => {
     const redis = broker === 'redis' ? await startRedis(t) : undefined
     const { options, seen } = noting()
-    const instances = await startInstances(t, redis === undefined ? 1 : 3, options, redis)
+    const instances = await startInstances(t, redis === undefined ? 1 : 3, options, redis, forFetch)
     const urls = instances.map(({ url }) => url)
     const stream = await openStream(t, urls[0]!, { id: 7, connect: {} })
     await stream.reply(7)
@@ -49,7 +49,7 @@ for (const broker of ['memory', 'redis'] as const) {
 
 t.test('what has no id waits for nothing', async (t) => {
   const { options, seen } = noting()
-  const { url } = await startApp(t, options)
+  const { url } = await startApp(t, options, forFetch)
   const stream = await openStream(t, url)
   const early = stream.post(rpc(3))
   t.equal((await stream.post({ send: { data: 'sent' } })).status, 204)
@@ -62,7 +62,7 @@ t.test('what has no id waits for nothing', async (t) => {
 
 t.test('a command that never comes is waited for once', async (t) => {
   const { options, seen } = noting()
-  const { url } = await startApp(t, options)
+  const { url } = await startApp(t, options, forFetch)
   const stream = await openStream(t, url)
   const later = [stream.post(rpc(4)), stream.post(rpc(5)), stream.post(rpc(7))]
   t.equal((await later[0]!).status, 204)
@@ -77,7 +77,7 @@ t.test('a command that never comes is waited for once', async (t) => {
 
 t.test('when too many wait for a command it is waited for no longer', async (t) => {
   const { options, seen } = noting()
-  const { url } = await startApp(t, options)
+  const { url } = await startApp(t, options, forFetch)
   const stream = await openStream(t, url)
   const ids = Array.from({ length: 65 }, (_, i) => 100 - i)
   const answers = await Promise.all(ids.map(id => stream.post(rpc(id))))
@@ -93,7 +93,8 @@ t.test('while a handler is slow its posts wait, and then further ones are droppe
   const seen: unknown[] = []
   let release = () => {}
   const held = new Promise<void>(resolve => { release = resolve })
-  const { app, url } = await startApp(t, { fallback: true, onMessage: async (_connection, data) => { await held; seen.push(data) } })
+  const onMessage = async (_connection: unknown, data: unknown) => { await held; seen.push(data) }
+  const { app, url } = await startApp(t, { fallback: true, onMessage }, forFetch)
   const stream = await openStream(t, url)
   const statuses: number[] = []
   const send = async (i: number) => { statuses.push((await stream.post({ send: { data: i } })).status) }
@@ -115,8 +116,7 @@ t.test('while a handler is slow its posts wait, and then further ones are droppe
 
 t.test('posts that wait are answered when their stream ends', async (t) => {
   const { options } = noting()
-  // `fetch` opens sockets in the place of those it aborts, and sends nothing over them: Node.js would wait for these.
-  const { app, url } = await startApp(t, { ...options, onMessage: () => new Promise(() => {}) }, { forceCloseConnections: true })
+  const { app, url } = await startApp(t, { ...options, onMessage: () => new Promise(() => {}) }, forFetch)
   const early = await openStream(t, url)
   const waiting = early.post(rpc(9))
   const paused = await openStream(t, url)
@@ -131,7 +131,7 @@ t.test('posts that wait are answered when their stream ends', async (t) => {
 for (const [transport, encoding] of streamTransports.filter(([, encoding]) => encoding === 'json')) {
   t.test(`the SDK counts its commands up by one over ${transport}, and posts in any order do no harm`, async (t) => {
     const { options, seen } = noting()
-    const { app, url } = await startApp(t, { ...options, channels: { '': { subscribe: true, publish: true } } })
+    const { app, url } = await startApp(t, { ...options, channels: { '': { subscribe: true, publish: true } } }, forFetch)
     const ids: number[] = []
     const delayed = async (input: unknown, init: RequestInit): Promise<Response> => {
       const posted = String(input).endsWith('/emulation')
@@ -157,7 +157,7 @@ for (const [transport, encoding] of streamTransports.filter(([, encoding]) => en
 t.test('posts to an instance that has gone, or does not answer, make the client connect again', async (t) => {
   const redis = await startRedis(t)
   const { options } = noting()
-  const [one, other] = await startInstances(t, 2, options, redis)
+  const [one, other] = await startInstances(t, 2, options, redis, forFetch)
   const stream = await openStream(t, other!.url)
   const { session, node } = (await stream.reply(1)).connect
   t.equal((await stream.post(rpc(2), one!.url)).status, 204)
@@ -178,7 +178,7 @@ t.test('what others write to Redis in place of a post is logged, and harms nobod
   const redis = await startRedis(t)
   const { logger, entries } = collectLog()
   const { options, seen } = noting()
-  const { url } = await startApp(t, { ...options, maxPayload: 1_000, redis: redis.url, keyPrefix: 'mine' }, { logger })
+  const { url } = await startApp(t, { ...options, maxPayload: 1_000, redis: redis.url, keyPrefix: 'mine' }, { ...forFetch, logger })
   const stream = await openStream(t, url)
   const { session, node } = (await stream.reply(1)).connect
   const client = await createClient({ url: redis.url }).connect()

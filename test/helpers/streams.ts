@@ -52,7 +52,9 @@ export function streamClient (
  * An SDK client that speaks like this. `url`: of an instance, or of its WebSocket route with a query. `posts`: the
  * instance that gets the posts of a stream.
  */
-export function wireClient (t: Test, url: string, { transport, encoding }: Wire, options: Partial<SdkOptions> = {}, posts = url): SdkClient {
+export function wireClient (
+  t: Test, url: string, { transport, encoding }: Wire, options: Partial<SdkOptions> = {}, posts = url
+): SdkClient {
   if (transport === 'websocket') return sdkClient(t, url, encoding, options)
   const { origin, search } = new URL(httpOf(url))
   return sdkClient(t, [{ transport, endpoint: `${origin}/connection/${transport}${search}` }], encoding, {

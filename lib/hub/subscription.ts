@@ -106,19 +106,18 @@ export class Subscription {
    * is not admitted.
    */
   admit (onlyRecovered = false): Recovery | undefined {
-    const buffered = this.#buffered ?? []
+    const { id } = this.subscriber
+    const buffered = this.#buffered?.filter(({ offset, except }) => offset > 0 || except !== id) ?? []
     const history = this.#history
     this.#buffered = []
-    const recovery = history && this.#recover(history, buffered.filter(({ offset }) => offset !== 0))
+    const recovery = history && this.#recover(history, buffered)
     if (onlyRecovered && recovery?.recovered === false) return recovery
     this.#history = this.#buffered = undefined
     this.state = 'live'
     this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
     this.#joined?.admit(this)
-    const { id } = this.subscriber
     if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
     const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
-    started?.live.push(...buffered.filter(({ offset, except }) => offset === 0 && except !== id))
     return started && (this.#joined?.start === 'newest' ? started : without(started, id))
   }
 
@@ -134,8 +133,8 @@ export class Subscription {
     return false
   }
 
-  #recover (history: History, live: Publication[]): Recovery | undefined {
-    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, live)
+  #recover (history: History, arrived: Publication[]): Recovery | undefined {
+    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, arrived)
   }
 
   /** Sends what is pending in its channel, ahead of a message that must come after it. */

@@ -41,9 +41,12 @@ export function isResumption ({ tags }: Publication): boolean {
   return tags?.[RESUMED] !== undefined
 }
 
-/** Returns the part that a publication carries; undefined if it is none: an app can set the tag itself. */
-export function partOf ({ tags, kind, payload }: Publication): StreamPart | undefined {
-  if (tags?.[TAG] === undefined || kind !== 'json') return undefined
+/**
+ * Returns the part that a publication carries; undefined if it is none: an app can set the tag itself, also on what it
+ * publishes with `history: false`.
+ */
+export function partOf ({ tags, kind, payload, offset }: Publication): StreamPart | undefined {
+  if (tags?.[TAG] === undefined || kind !== 'json' || offset === 0) return undefined
   let part: Partial<StreamPart> | null
   try {
     part = JSON.parse(payload.toString())

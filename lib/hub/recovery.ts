@@ -61,6 +61,18 @@ export function recoverNewest (since: Position | undefined, history: History, ar
   return { recovered: true, ...parted(withUnkept([newest], arrived, epoch)), offset: offset - 1, epoch }
 }
 
+/**
+ * Gives a subscriber what has arrived although there is a gap before it, or a new epoch. The broker has counted what is
+ * lost there.
+ */
+export function acrossGap (since: Position | undefined, history: History, arrived: Publication[]): Recovery {
+  const missed = recover(since, history, [])?.missed ?? []
+  const fresh = new Set(newerThan(history, arrived))
+  const live = [...missed, ...arrived.filter(publication => !isKept(publication) || fresh.has(publication))]
+  const { offset, epoch } = live.findLast(isKept) ?? history
+  return { recovered: false, missed: [], live, offset, epoch }
+}
+
 /** Returns the recovery without publications that are not for the subscriber with this id. */
 export function without (recovery: Recovery, id: string): Recovery {
   const isFor = ({ except }: Publication) => except !== id

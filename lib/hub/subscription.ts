@@ -1,7 +1,7 @@
 import type { History } from '../model/broker.ts'
 import type { Start } from '../model/channel-rules.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
+import { acrossGap, recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -106,19 +106,17 @@ export class Subscription {
    * is not admitted.
    */
   admit (onlyRecovered = false): Recovery | undefined {
-    const { id } = this.subscriber
-    const buffered = this.#buffered?.filter(({ offset, except }) => offset > 0 || except !== id) ?? []
-    const history = this.#history
-    this.#buffered = []
-    const recovery = history && this.#recover(history, buffered)
+    const [history, arrived] = this.#take()
+    const recovery = history && this.#recover(history, arrived)
     if (onlyRecovered && recovery?.recovered === false) return recovery
-    this.#history = this.#buffered = undefined
-    this.state = 'live'
-    this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
-    this.#joined?.admit(this)
-    if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
-    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
-    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
+    return this.#goLive(history, arrived, recovery)
+  }
+
+  /** Goes live likewise, with what there is if there is a gap: for a subscriber that nobody can tell to start again. */
+  admitAcrossGap (): Recovery {
+    const [history, arrived] = this.#take()
+    const recovery = history && (this.#recover(history, arrived) ?? acrossGap(this.since, history, arrived))
+    return this.#goLive(history, arrived, recovery)!
   }
 
   /**
@@ -131,6 +129,24 @@ export class Subscription {
     if (offset <= position.offset || epoch !== position.epoch) return true
     this.recoveredTo = undefined
     return false
+  }
+
+  #take (): [history: History | undefined, arrived: Publication[]] {
+    const { id } = this.subscriber
+    const arrived = this.#buffered?.filter(({ offset, except }) => offset > 0 || except !== id) ?? []
+    this.#buffered = []
+    return [this.#history, arrived]
+  }
+
+  #goLive (history: History | undefined, arrived: Publication[], recovery: Recovery | undefined): Recovery | undefined {
+    const { id } = this.subscriber
+    this.#history = this.#buffered = undefined
+    this.state = 'live'
+    this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
+    this.#joined?.admit(this)
+    if (history === undefined) return without({ recovered: false, missed: [], live: arrived, offset: 0, epoch: '' }, id)
+    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
+    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
   }
 
   #recover (history: History, arrived: Publication[]): Recovery | undefined {

@@ -195,8 +195,11 @@ export class RequestRefusedError extends RequestRefused {
   }
 }
 
-/** Codes of errors that a client causes by its answer, or by not answering: no handler of your app has failed. */
-export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED'])
+/**
+ * Codes of errors that clients cause by their answer, by not answering, or by asking for a stream that another call has
+ * resumed: no handler of your app has failed.
+ */
+export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED', 'FST_CRWS_STREAM_TAKEN'])
 
 /** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
 export const ALREADY_REPORTED: ReadonlySet<string> = new Set([

@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { ClientError } from '../../index.ts'
 import type { Options, StreamPart } from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
+import { collectLog } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { command, startRedis } from '../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../helpers/sdk.ts'
@@ -312,6 +313,26 @@ for (const backend of ['memory', 'Redis'] as const) {
     t.match(await last.stream('answer:1', ['!'], { id: 'a', resume: true }), { text: 'Hello!' }, 'once it has ended it can be resumed')
   })
 }
+
+t.test('that another call has the stream is an expected answer: the log has no entry, and no client is closed', async (t) => {
+  const { logger, entries } = collectLog()
+  const model = source()
+  const resume = () => app.realtime.stream('answer:1', model.iterable, { id: 'a', resume: true })
+  const options: Options = { redis: false, channels, onMessage: resume, methods: { resume: { handler: resume } } }
+  const { app, url } = await startApp(t, options, { logger })
+  const running = resume()
+  model.push('Hello')
+  await t.rejects(resume(), { code: 'FST_CRWS_STREAM_TAKEN' })
+  const plain = await connect(t, `${url}/ws`)
+  plain.send('resume')
+  plain.send('{"id":1,"method":"resume"}')
+  await until(() => plain.messages.length > 0, 'the answer')
+  t.match(JSON.parse(String(plain.messages[0])), { id: 1, error: { code: 100 } })
+  t.equal(plain.socket.readyState, plain.socket.OPEN)
+  model.end()
+  await running
+  t.strictSame(entries.filter(({ level }) => level >= 40), [])
+})
 
 t.test('a source that nobody waits for gives no more than may wait', async (t) => {
   const redis = await startRedis(t)

@@ -110,8 +110,8 @@ export const ClosingError = createError<[string]>('FST_CRWS_CLOSING', 'This app 
 export const StreamTooLongError = createError<[string, number]>(
   'FST_CRWS_STREAM_TOO_LONG', 'Stream %s has more than %d bytes, its maximum. It ends here: continue in another stream', 413
 )
-/** When several calls resume a stream at a time: one of them does it, and the others get this error. */
-export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Another call is already resuming stream %s. Leave it to that call', 409)
+/** When another call has resumed a stream: of several that try one does it, and whoever published it before stops. */
+export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Another call has resumed stream %s. Leave it to that call', 409)
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
   'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError

@@ -110,8 +110,8 @@ export const ClosingError = createError<[string]>('FST_CRWS_CLOSING', 'This app 
 export const StreamTooLongError = createError<[string, number]>(
   'FST_CRWS_STREAM_TOO_LONG', 'Stream %s has more than %d bytes, its maximum. It ends here: continue in another stream', 413
 )
-/** When several calls resume a stream at a time: one of them does it, and the others get this error. */
-export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Another call is already resuming stream %s. Leave it to that call', 409)
+/** When another call has resumed a stream: of several that try one does it, and whoever published it before stops. */
+export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Another call has resumed stream %s. Leave it to that call', 409)
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
   'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError
@@ -195,8 +195,11 @@ export class RequestRefusedError extends RequestRefused {
   }
 }
 
-/** Codes of errors that a client causes by its answer, or by not answering: no handler of your app has failed. */
-export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED'])
+/**
+ * Codes of errors that clients cause by their answer, by not answering, or by asking for a stream that another call has
+ * resumed: no handler of your app has failed.
+ */
+export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED', 'FST_CRWS_STREAM_TAKEN'])
 
 /** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
 export const ALREADY_REPORTED: ReadonlySet<string> = new Set([

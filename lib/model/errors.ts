@@ -195,6 +195,11 @@ export class RequestRefusedError extends RequestRefused {
   }
 }
 
+/** Codes of errors of a Redis that is down, does not answer or refuses. */
+export const REDIS_FAILURES: ReadonlySet<unknown> = new Set([
+  'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_REDIS_REFUSED'
+])
+
 /** Codes of errors that a client causes by its answer, or by not answering: no handler of your app has failed. */
 export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED'])
 

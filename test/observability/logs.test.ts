@@ -368,7 +368,7 @@ t.test('a database that is down is an error of the server, not of the client, wh
     t.match(headers, { 'retry-after': /^[1-5]$/ })
     t.notMatch(body, /127|ECONN/)
     t.match(ours().slice(before), [
-      { event: 'authenticate.failed', level: 50, path: '/ws', err: { stack: String } }, { event: 'connection.rejected', level: 40, error: 'auth' }
+      { event: 'authenticate.failed', level: 50, path: '/ws', err: { stack: String } }, { event: 'connection.rejected', level: 40, error: 'auth_failed' }
     ], name)
   }
   const deliberate = Object.assign(new Error('gone', { cause: refusedConnection }), { statusCode: 401 })

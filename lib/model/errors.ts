@@ -65,8 +65,15 @@ export const DrainingError = createError(
 export const OriginError = createError<[string]>(
   'FST_CRWS_ORIGIN', 'Origin %s is not allowed. Add it to the option allowedOrigins', 403
 )
-/** When `authenticate` throws or returns no valid identity. A status code of the error takes the place of 401. */
+/** When `authenticate` refuses a client by what it throws. A 4xx status code of the error takes the place of 401. */
 export const UnauthorizedError = createError<[string]>('FST_CRWS_UNAUTHORIZED', 'Not authenticated: %s', 401)
+/**
+ * When `authenticate` itself fails: by a bug (500), or because something that it needs is down (503). It says nothing
+ * about the client. A 5xx status code of what it throws takes the place of 503.
+ */
+export const AuthenticateFailedError = createError(
+  'FST_CRWS_AUTHENTICATE_FAILED', 'The credentials could not be checked: the server has failed, and its log says why. Try again later', 503
+)
 /** When `authenticate` neither returns nor throws in time. */
 export const AuthenticateTimeoutError = createError<[number]>(
   'FST_CRWS_AUTHENTICATE_TIMEOUT', 'The credentials were not checked within %d seconds. Try again', 503
@@ -77,7 +84,7 @@ export const RateLimitError = createError<[number, string]>(
 )
 /** When a request to a WebSocket route is not an upgrade, or asks for another version of the protocol. */
 export const UpgradeRequiredError = createError<[string]>('FST_CRWS_UPGRADE_REQUIRED', 'This is a WebSocket endpoint: %s', 426)
-/** When `inspect.authorize` returns no name. If it throws, `FST_CRWS_UNAUTHORIZED` is the answer. */
+/** When `inspect.authorize` returns no name. If it throws, the answer is as for `authenticate`. */
 export const InspectForbiddenError = createError(
   'FST_CRWS_INSPECT_FORBIDDEN', 'You may not look at this page: inspect.authorize has returned no name for you', 403
 )
@@ -194,6 +201,11 @@ export class RequestRefusedError extends RequestRefused {
     this.reply = reply
   }
 }
+
+/** Codes of errors of a Redis that is down, does not answer or refuses. */
+export const REDIS_FAILURES: ReadonlySet<unknown> = new Set([
+  'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_REDIS_REFUSED'
+])
 
 /**
  * Codes of errors that clients cause by their answer, by not answering, or by asking for a stream that another call has

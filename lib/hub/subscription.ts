@@ -16,6 +16,8 @@ export interface SubscribedChannel {
   /** From now on the subscription receives what is published. */
   admit (subscription: Subscription): void
   remove (subscription: Subscription): void
+  /** The client has received this one last, by another way than the channel's batches. */
+  follow (subscription: Subscription, received: Publication | undefined): void
   /** Sends this subscription what is pending in the channel. */
   flushTo (subscription: Subscription): void
 }
@@ -158,6 +160,14 @@ export class Subscription {
     return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, arrived)
   }
 
+  /**
+   * Says what the client received last, if the encoder patches: what comes next is encoded against it. To be called
+   * when what the subscriber starts with is sent.
+   */
+  follow (received: Publication | undefined): void {
+    if (this.state === 'live') this.#joined?.follow(this, received)
+  }
+
   /** Sends what is pending in its channel, ahead of a message that must come after it. */
   flush (): void {
     if (this.state === 'live') this.#joined?.flushTo(this)
@@ -172,6 +182,7 @@ export class Subscription {
     if (skipped === undefined) return
     this.skipped = undefined
     subscriber.outbox.writeBatch({ frames: framesOf(encoder, channel, [skipped]), bytes: undefined, payloadBytes: 0 })
+    if (encoder.patches) this.follow(skipped)
   }
 
   /** Leaves the channel, in whichever state. The subscriber gets what was published before. */

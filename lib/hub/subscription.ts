@@ -3,7 +3,7 @@ import type { Start } from '../model/channel-rules.ts'
 import { framesOf } from '../model/encoder.ts'
 import type { PublicationEncoder } from '../model/encoder.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
+import { acrossGap, recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -16,6 +16,8 @@ export interface SubscribedChannel {
   /** From now on the subscription receives what is published. */
   admit (subscription: Subscription): void
   remove (subscription: Subscription): void
+  /** The client has received this one last, by another way than the channel's batches. */
+  follow (subscription: Subscription, received: Publication | undefined): void
   /** Sends this subscription what is pending in the channel. */
   flushTo (subscription: Subscription): void
 }
@@ -111,20 +113,17 @@ export class Subscription {
    * is not admitted.
    */
   admit (onlyRecovered = false): Recovery | undefined {
-    const buffered = this.#buffered ?? []
-    const history = this.#history
-    this.#buffered = []
-    const recovery = history && this.#recover(history, buffered.filter(({ offset }) => offset !== 0))
+    const [history, arrived] = this.#take()
+    const recovery = history && this.#recover(history, arrived)
     if (onlyRecovered && recovery?.recovered === false) return recovery
-    this.#history = this.#buffered = undefined
-    this.state = 'live'
-    this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
-    this.#joined?.admit(this)
-    const { id } = this.subscriber
-    if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
-    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
-    started?.live.push(...buffered.filter(({ offset, except }) => offset === 0 && except !== id))
-    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
+    return this.#goLive(history, arrived, recovery)
+  }
+
+  /** Goes live likewise, with what there is if there is a gap: for a subscriber that nobody can tell to start again. */
+  admitAcrossGap (): Recovery {
+    const [history, arrived] = this.#take()
+    const recovery = history && (this.#recover(history, arrived) ?? acrossGap(this.since, history, arrived))
+    return this.#goLive(history, arrived, recovery)!
   }
 
   /**
@@ -139,8 +138,34 @@ export class Subscription {
     return false
   }
 
-  #recover (history: History, live: Publication[]): Recovery | undefined {
-    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, live)
+  #take (): [history: History | undefined, arrived: Publication[]] {
+    const { id } = this.subscriber
+    const arrived = this.#buffered?.filter(({ offset, except }) => offset > 0 || except !== id) ?? []
+    this.#buffered = []
+    return [this.#history, arrived]
+  }
+
+  #goLive (history: History | undefined, arrived: Publication[], recovery: Recovery | undefined): Recovery | undefined {
+    const { id } = this.subscriber
+    this.#history = this.#buffered = undefined
+    this.state = 'live'
+    this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
+    this.#joined?.admit(this)
+    if (history === undefined) return without({ recovered: false, missed: [], live: arrived, offset: 0, epoch: '' }, id)
+    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
+    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
+  }
+
+  #recover (history: History, arrived: Publication[]): Recovery | undefined {
+    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, arrived)
+  }
+
+  /**
+   * Says what the client received last, if the encoder patches: what comes next is encoded against it. To be called
+   * when what the subscriber starts with is sent.
+   */
+  follow (received: Publication | undefined): void {
+    if (this.state === 'live') this.#joined?.follow(this, received)
   }
 
   /** Sends what is pending in its channel, ahead of a message that must come after it. */
@@ -157,6 +182,7 @@ export class Subscription {
     if (skipped === undefined) return
     this.skipped = undefined
     subscriber.outbox.writeBatch({ frames: framesOf(encoder, channel, [skipped]), bytes: undefined, payloadBytes: 0 })
+    if (encoder.patches) this.follow(skipped)
   }
 
   /** Leaves the channel, in whichever state. The subscriber gets what was published before. */

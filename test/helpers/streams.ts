@@ -1,6 +1,7 @@
 import type { Options as SdkOptions } from 'centrifuge'
 import { EventSource } from 'eventsource'
 import type { Test } from 'tap'
+import type { App } from './app.ts'
 import { encodings, sdkClient } from './sdk.ts'
 import type { Encoding, SdkClient } from './sdk.ts'
 import { until } from './until.ts'
@@ -46,6 +47,12 @@ export function streamClient (
   return sdkClient(t, [{ transport, endpoint: `${httpOf(url)}/connection/${transport}` }], encoding, {
     eventsource: EventSource, emulationEndpoint: `${httpOf(posts)}/emulation`, ...options
   })
+}
+
+/** The address of the other instance. That of a balancer is its own. */
+export function otherOf (url: string, one: App, two: App): string {
+  if (url.startsWith(one.url)) return two.url
+  return url.startsWith(two.url) ? one.url : url
 }
 
 /**

@@ -48,7 +48,7 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
     ...(data !== undefined && { data }),
     ...(session.secret !== undefined && { session: session.secret, node: context.instance })
   })
-  for (const { subscription, live } of admitted) session.pushAll(subscription.channel, live)
+  for (const { subscription, live } of admitted) session.pushAll(subscription, live)
   for (const { subscription } of admitted) subscriptions.announceJoin(connection, subscription)
 }
 

@@ -91,6 +91,7 @@ const publication = {
   info: one(5, clientInfo),
   offset: one(6, 'uint64'),
   tags: map(7, 'string'),
+  delta: one(8, 'bool'),
   epoch: one(14, 'string')
 } as const satisfies Schema
 
@@ -104,7 +105,8 @@ const subscribeResult = {
   offset: one(9, 'uint64'),
   positioned: one(10, 'bool'),
   data: one(11, 'data'),
-  was_recovering: one(12, 'bool')
+  was_recovering: one(12, 'bool'),
+  delta: one(13, 'bool')
 } as const satisfies Schema
 
 const connectResult = {

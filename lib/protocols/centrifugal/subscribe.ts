@@ -31,8 +31,11 @@ export const subscribe: Handler<'subscribe'> = async (context, session, request,
   }, ({ subscription, recovery, recovering, data, expiresAt }) => {
     if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
     const expiry = expireSubscription(session, subscription, expiresAt)
-    reply({ ...subscribeReply(recovery, recovering), ...expiry, ...(data !== undefined && { data }) })
-    session.pushAll(subscription.channel, recovery.live)
+    const delta = context.deltas?.negotiate(subscription, request)
+    const start = subscribeReply(recovery, recovering, delta?.toReply)
+    reply({ ...start, ...expiry, ...(data !== undefined && { data }), ...(delta && { delta: true }) })
+    session.pushAll(subscription, recovery.live, recovery.missed.at(-1))
+    if (delta !== undefined) subscription.follow(recovery.live.at(-1) ?? recovery.missed.at(-1))
   })
 }
 

@@ -86,7 +86,7 @@ t.test('every command decodes to the same in JSON and in Protobuf', async (t) =>
 })
 
 const user = { user: 'ann', client: 'c1', conn_info: json({ name: 'Ann' }), chan_info: json([1]) }
-const publication = { data: json({ text: 'hi' }), info: user, offset: 9, tags: { lang: 'de', none: '' }, epoch: 'xyz' }
+const publication = { data: json({ text: 'hi' }), info: user, offset: 9, tags: { lang: 'de', none: '' }, delta: true, epoch: 'xyz' }
 const subscribed = {
   expires: true,
   ttl: 60,
@@ -97,7 +97,8 @@ const subscribed = {
   offset: 8,
   positioned: true,
   data: json('welcome'),
-  was_recovering: true
+  was_recovering: true,
+  delta: true
 }
 const results: Record<string, Record<string, unknown>> = {
   error: { code: 100, message: 'internal server error', temporary: true },

@@ -10,7 +10,7 @@ import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
 import type { Encoding, SdkClient } from '../../helpers/sdk.ts'
 import { secretOf } from '../../helpers/secrets.ts'
-import { forFetch, nameOf, wireClient, wires } from '../../helpers/streams.ts'
+import { forFetch, nameOf, otherOf, wireClient, wires } from '../../helpers/streams.ts'
 import type { Wire } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
@@ -44,7 +44,7 @@ function everywhere (name: string, options: Options, flow: (t: Test, place: Plac
         await t.test(`${nameOf(wire)} ${where}`, async (t) => {
           const instances = await startInstances(t, n, { authenticate, fallback: true, ...options }, store, forFetch)
           const [one, two] = [instances[0]!, instances[n - 1]!]
-          const clientOf: Place['clientOf'] = (url, options) => wireClient(t, url, wire, options, url.startsWith(one.url) ? two.url : url.startsWith(two.url) ? one.url : url)
+          const clientOf: Place['clientOf'] = (url, options) => wireClient(t, url, wire, options, otherOf(url, one, two))
           await flow(t, { ...wire, clientOf, one, two })
         })
       }

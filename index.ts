@@ -92,7 +92,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
   const plain = await createPlainProtocol(core, namespaces, options, observer)
   if (path !== false) routes.add(path, () => plain)
-  const forSdks = { instance, reads: new SharedCalls(), tokens: await tokensOf(options, observer), deltas: await deltasOf(options, namespaces) }
+  const [tokens, deltas] = [await tokensOf(options, observer), await deltasOf(options, namespaces)]
+  const forSdks = { instance, reads: new SharedCalls(), tokens, deltas }
   const context = { options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks }
   if (sdkPath !== false) addSdkRoute(routes, sdkPath, context)
   if (options.fallback !== false) await addFallback(app, core, broker, admission, limiter, context)

@@ -140,7 +140,7 @@ export class Service {
     for (let i = 0; i < staying + AWAY * this.instances.length; i++) {
       const client = wireClient(this.t, this.#balancer.url, wires[i % staying % wires.length]!)
       const subscription = client.subscribe(CHANNEL)
-      const log = logOf(subscription.sub, this.acknowledged)
+      const log = logOf(subscription.sub, this.acknowledged, client.dec)
       await subscription.subscribed()
       this.#clients.push({ client, subscription, log, isAway: i >= staying })
     }

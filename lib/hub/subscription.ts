@@ -20,6 +20,22 @@ export interface SubscribedChannel {
   flushTo (subscription: Subscription): void
 }
 
+/** What a token has set for one subscription in place of the rules of its namespace. undefined: the rule counts. */
+export interface Overrides {
+  /** Whether the subscriber is in the presence list. */
+  readonly presence?: boolean | undefined
+  /** Whether others are told that the subscriber joins and leaves. */
+  readonly joinLeave?: boolean | undefined
+  /** Whether the subscriber is told who joins and leaves. */
+  readonly pushJoinLeave?: boolean | undefined
+}
+
+/** What a subscription on behalf of the app has from the token of its connection. */
+export interface GivenByToken {
+  readonly info?: unknown
+  readonly overrides?: Overrides | undefined
+}
+
 /**
  * One connection in one channel. Its states: `new` (known to the connection alone, while permission is asked for),
  * `joining` (in the channel; publications are buffered from the broker's subscribe until the reply is sent, so that
@@ -40,6 +56,7 @@ export class Subscription {
   readonly serverSide: boolean
   /** True if the subscriber is told of joins and leaves. */
   joinLeave = false
+  overrides: Overrides | undefined
   /** What others see of this subscriber in this channel. */
   info: unknown = undefined
   /** Unix time in milliseconds; Infinity: never. */

@@ -60,6 +60,8 @@ async function grantByToken (
   const claims = await verifySubscriptionToken(tokens, token, subscription.channel, connection, denied)
   const until = expiresAt(claims)
   subscription.refreshable = until !== undefined
-  const { info, data } = claims
+  const { info, data, override } = claims
+  subscription.overrides = override
+  subscription.joinLeave = override?.pushJoinLeave ?? subscription.joinLeave
   return { info, data, ...(until !== undefined && { expiresAt: until }) }
 }

@@ -43,7 +43,7 @@ export interface ChannelOptions<Data = unknown> {
    */
   publish?: boolean | PublishRule<Data> | undefined
   /**
-   * Whether the members of a channel are kept, for `app.realtime.presence` and for subscribed SDK clients.
+   * Whether the members of a channel are kept, for `app.realtime.presence` and for the SDK clients of `presenceFor`.
    * @default false
    */
   presence?: boolean | undefined
@@ -101,4 +101,11 @@ export interface ChannelOptions<Data = unknown> {
    * @default false
    */
   stream?: boolean | undefined
+  /**
+   * Who may ask for the presence of a channel: its subscribers, every client, or whom the function allows, subscribed
+   * or not. A function may be async; if it throws, the client gets error 100. A `#` in a channel's name limits those
+   * who are not subscribed to its users. Needs `presence`.
+   * @default 'subscribers'
+   */
+  presenceFor?: 'subscribers' | 'everybody' | ((connection: Connection, channel: string) => boolean | Promise<boolean>) | undefined
 }

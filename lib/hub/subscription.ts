@@ -3,7 +3,7 @@ import type { Start } from '../model/channel-rules.ts'
 import { framesOf } from '../model/encoder.ts'
 import type { PublicationEncoder } from '../model/encoder.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
+import { newestOf, onlyThose, recover, recoverNewest, topOf, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -43,6 +43,8 @@ export interface GivenByToken {
  */
 export class Subscription {
   readonly subscriber: Subscriber
+  /** True for the publications that are for the subscriber; undefined: all are. The encoder leaves out the same. */
+  filter: ((publication: Publication) => boolean) | undefined
   /** Turns publications of this channel into frames. Subscriptions with the same one share their batches. */
   encoder: PublicationEncoder
   readonly channel: string
@@ -97,7 +99,7 @@ export class Subscription {
 
   /** Takes the channel's history, in which everything published before the read is found. */
   read (history: History): void {
-    this.#history = history
+    this.#history = this.#joined?.start === 'newest' ? newestOf(history, this.filter) : history
   }
 
   /** The history is read after this offset. Infinity: only the position is read. */
@@ -109,7 +111,8 @@ export class Subscription {
   get recoveryBytes (): number {
     const after = this.readsAfter
     const missed = this.#history?.publications.filter(({ offset }) => offset > after) ?? []
-    return missed.reduce((sum, publication) => sum + bytesOf(publication), 0)
+    const own = this.filter === undefined ? missed : missed.filter(this.filter)
+    return own.reduce((sum, publication) => sum + bytesOf(publication), 0)
   }
 
   /** True if it would recover from `since`, if it were admitted now. */
@@ -137,11 +140,13 @@ export class Subscription {
     this.state = 'live'
     this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
     this.#joined?.admit(this)
-    const { id } = this.subscriber
-    if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
-    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
-    started?.live.push(...buffered.filter(({ offset, except }) => offset === 0 && except !== id))
-    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
+    const { filter, subscriber: { id } } = this
+    const isFor = (publication: Publication) => publication.except !== id && (filter === undefined || filter(publication))
+    if (history === undefined) return onlyThose({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, isFor)
+    if (recovery === undefined) return undefined
+    const started = this.#start(recovery, history)
+    started.live.push(...buffered.filter(publication => publication.offset === 0 && isFor(publication)))
+    return this.#joined?.start === 'newest' ? started : onlyThose(started, isFor)
   }
 
   /**
@@ -157,7 +162,16 @@ export class Subscription {
   }
 
   #recover (history: History, live: Publication[]): Recovery | undefined {
-    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, live)
+    if (this.#joined?.start === 'newest') return recoverNewest(this.since, history, live, this.filter)
+    return recover(this.since, history, live)
+  }
+
+  /** What the filter lets through; of streams the text so far. */
+  #start (recovery: Recovery, history: History): Recovery {
+    const { filter } = this
+    const filtered = filter === undefined ? recovery : onlyThose(recovery, filter)
+    if (this.#joined?.start !== 'streams') return filtered
+    return withStreams(filtered, filter === undefined ? history : { ...history, publications: history.publications.filter(filter) })
   }
 
   /** Sends what is pending in its channel, ahead of a message that must come after it. */

@@ -27,6 +27,7 @@ export interface ChannelRules {
   readonly slow: 'close' | 'latest'
   readonly schema: Schema | undefined
   readonly stream: boolean
+  readonly tagsFilter: boolean
   readonly presenceFor: PresenceFor
 }
 
@@ -43,6 +44,7 @@ export const noRules: ChannelRules = Object.freeze({
   slow: 'close',
   schema: undefined,
   stream: false,
+  tagsFilter: false,
   presenceFor: 'subscribers'
 })
 

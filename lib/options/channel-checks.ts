@@ -27,6 +27,7 @@ const channelRules: Check<ChannelRules> = fields({
   slow: literal('close', 'latest'),
   schema: schema as Check<ChannelRules['schema']>,
   stream: boolean,
+  tagsFilter: boolean,
   presenceFor: orLiteral(['subscribers', 'everybody'], fn<PresenceFor>("'subscribers', 'everybody' or a function"))
 }, noRules)
 

@@ -102,6 +102,12 @@ export interface ChannelOptions<Data = unknown> {
    */
   stream?: boolean | undefined
   /**
+   * Whether an SDK client may subscribe with a filter: it then gets only publications whose `tags` match. Joins and
+   * leaves come all the same. It saves traffic and is no secret: every subscriber may leave the filter out.
+   * @default false
+   */
+  tagsFilter?: boolean | undefined
+  /**
    * Who may ask for the presence of a channel: its subscribers, every client, or whom the function allows, subscribed
    * or not. A function may be async; if it throws, the client gets error 100. A `#` in a channel's name limits those
    * who are not subscribed to its users. Needs `presence`.

@@ -1,4 +1,5 @@
 import type { Payload } from '../../model/publication.ts'
+import { MAX_FILTER_DEPTH } from '../../model/tags-filter.ts'
 
 /**
  * The messages of the Centrifugal client protocol, version 2: names as in JSON, numbers as in Protobuf
@@ -37,6 +38,20 @@ const always = <Type extends FieldType, Many>(field: FieldOf<Type, Many>): Field
 
 const position = { offset: one(1, 'uint64'), epoch: one(2, 'string') } as const satisfies Schema
 
+const filterLeaf = {
+  op: one(1, 'string'),
+  key: one(2, 'string'),
+  cmp: one(3, 'string'),
+  val: one(4, 'string'),
+  vals: list(5, 'string'),
+  nodes: list(6, {} as Schema)
+} as const satisfies Schema
+
+/** Nodes below the deepest level are counted, and not decoded: they are refused. */
+function filterOf (levels: number): typeof filterLeaf {
+  return levels === 1 ? filterLeaf : { ...filterLeaf, nodes: list(6, filterOf(levels - 1) as Schema) }
+}
+
 const subscribeRequest = {
   channel: one(1, 'string'),
   token: one(2, 'string'),
@@ -48,7 +63,7 @@ const subscribeRequest = {
   recoverable: one(10, 'bool'),
   join_leave: one(11, 'bool'),
   delta: one(12, 'string'),
-  tf: one(13, {}),
+  tf: one(13, filterOf(MAX_FILTER_DEPTH)),
   flag: one(14, 'int64'),
   type: one(15, 'int32')
 } as const satisfies Schema

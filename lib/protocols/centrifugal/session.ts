@@ -74,6 +74,8 @@ export class SdkSession implements Session {
     this.nativePing = (request.query as Record<string, unknown> | undefined)?.cf_ws_frame_ping_pong === 'true'
   }
 
+  get encoder (): SdkEncoder { return this.#owner.encoder }
+
   handle (data: Buffer, binary: boolean): Promise<void> {
     return this.#owner.handle(this, data, binary)
   }

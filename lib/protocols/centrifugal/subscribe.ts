@@ -2,11 +2,15 @@ import type { Connection } from '../../core/connection.ts'
 import { subscribeClient, unsubscribeClient } from '../../core/client-subscribe.ts'
 import type { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import { framesOf } from '../../model/encoder.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
+import { compileFilter, filterRefused } from '../../model/tags-filter.ts'
+import type { FilterNode, TagsFilter } from '../../model/tags-filter.ts'
 import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
 import type { Context } from './context.ts'
 import { DisconnectError, tokenRefused } from './errors.ts'
 import { expireSubscription } from './expiry.ts'
+import { filteredEncoder } from './filter.ts'
 import type { Handler } from './handler.ts'
 import { subscribeReply } from './replies.ts'
 import { anyChannelOf, channelOf, dataOf, positionOf } from './requests.ts'
@@ -22,17 +26,23 @@ const REJECT_UNRECOVERED = 2
 export const subscribe: Handler<'subscribe'> = async (context, session, request, reply) => {
   const { token = '', data, flag = 0, recover } = request
   const { connection } = session
+  const channel = checkRequest(request)
+  const filter = filterOf(context, channel, request)
   await subscribeClient(context, session, {
-    channel: checkRequest(request),
+    channel,
     since: recover ? positionOf(request) : undefined,
     rejectsUnrecovered: (flag & REJECT_UNRECOVERED) !== 0,
     details: data === undefined ? {} : { data: dataOf(data) },
+    prepare: subscription => {
+      subscription.filter = filter?.matches
+      if (filter !== undefined) subscription.encoder = filteredEncoder(session.encoder, channel, filter)
+    },
     byToken: token === '' ? undefined : subscription => grantByToken(context, connection, subscription, token)
   }, ({ subscription, recovery, recovering, data, expiresAt }) => {
     if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
     const expiry = expireSubscription(session, subscription, expiresAt)
     reply({ ...subscribeReply(recovery, recovering), ...expiry, ...(data !== undefined && { data }) })
-    session.pushAll(subscription.channel, recovery.live)
+    for (const frame of framesOf(subscription.encoder, channel, recovery.live)) connection.write(frame)
   })
 }
 
@@ -45,11 +55,18 @@ export const unsubscribe: Handler<'unsubscribe'> = async (context, session, requ
 /** Checks the request before the subscribe waits for its turn. Returns the channel. */
 function checkRequest (request: Request): string {
   const channel = channelOf(request)
-  const { delta = '', tf, type = 0 } = request
+  const { delta = '', type = 0 } = request
   if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest, 'delta is neither empty nor fossil')
-  if (tf !== undefined) throw new ReplyError(clientErrors.badRequest, 'tags filters are not supported')
   if (type !== 0) throw new ReplyError(clientErrors.notAvailable, 'maps and shared polls are not supported')
   return channel
+}
+
+/** @throws ReplyError (102, 107) */
+function filterOf ({ permissions }: Context, channel: string, { tf, delta = '' }: Request): TagsFilter | undefined {
+  if (tf === undefined) return undefined
+  if (!permissions.rules(channel).tagsFilter) throw filterRefused('the namespace takes no tags filter')
+  if (delta !== '') throw filterRefused('a tags filter and delta do not go together')
+  return compileFilter(tf as FilterNode)
 }
 
 async function grantByToken (

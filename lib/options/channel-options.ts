@@ -108,6 +108,12 @@ export interface ChannelOptions<Data = unknown> {
    */
   tagsFilter?: boolean | undefined
   /**
+   * Whether publications, joins and leaves name their channel by a number, for SDK clients that take it. It saves the
+   * bytes of the name in each. Subscriptions by the server keep the name.
+   * @default false
+   */
+  compaction?: boolean | undefined
+  /**
    * Who may ask for the presence of a channel: its subscribers, every client, or whom the function allows, subscribed
    * or not. A function may be async; if it throws, the client gets error 100. A `#` in a channel's name limits those
    * who are not subscribed to its users. Needs `presence`.

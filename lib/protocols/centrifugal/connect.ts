@@ -5,6 +5,7 @@ import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 import type { ConnectDetails } from '../../options/connect-details.ts'
 import type { Identity } from '../../options/identity.ts'
+import { takesNumbers } from './compact.ts'
 import type { Context } from './context.ts'
 import { DisconnectError, tokenRefused } from './errors.ts'
 import { expireConnection } from './expiry.ts'
@@ -53,9 +54,10 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
 }
 
 /** Returns the upgrade's request. The session keeps it no longer, to save memory. */
-function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): FastifyRequest {
+function begin (session: SdkSession, { subs = {}, name }: RequestOf<'connect'>): FastifyRequest {
   if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest, 'connect came twice')
   session.phase = 'connecting'
+  session.takesNumbers = takesNumbers(session.encoder, name)
   const recovering = Object.entries(subs).filter(([, { recover }]) => recover)
   session.positions = new Map(recovering.map(([channel, request]): [string, Position] => [channel, positionOf(request)]))
   const upgrade = session.request!

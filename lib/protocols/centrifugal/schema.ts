@@ -119,7 +119,8 @@ const subscribeResult = {
   offset: one(9, 'uint64'),
   positioned: one(10, 'bool'),
   data: one(11, 'data'),
-  was_recovering: one(12, 'bool')
+  was_recovering: one(12, 'bool'),
+  id: one(14, 'int64')
 } as const satisfies Schema
 
 const connectResult = {
@@ -134,6 +135,7 @@ const connectResult = {
 } as const satisfies Schema
 
 const push = {
+  id: one(1, 'int64'),
   channel: one(2, 'string'),
   pub: one(4, publication),
   join: one(5, { info: always(one(1, clientInfo)) }),

@@ -7,6 +7,7 @@ import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import { compileFilter, filterRefused } from '../../model/tags-filter.ts'
 import type { FilterNode, TagsFilter } from '../../model/tags-filter.ts'
 import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
+import { compactEncoder } from './compact.ts'
 import type { Context } from './context.ts'
 import { DisconnectError, tokenRefused } from './errors.ts'
 import { expireSubscription } from './expiry.ts'
@@ -19,6 +20,8 @@ import { expiresAt, verifySubscriptionToken } from './tokens.ts'
 
 type Request = RequestOf<'subscribe'>
 
+/** Bit of `flag`: the client takes a number in place of the channel's name. */
+const COMPACTION = 1
 /** Bit of `flag`: the client prefers an error to a subscription that did not recover. */
 const REJECT_UNRECOVERED = 2
 
@@ -28,20 +31,24 @@ export const subscribe: Handler<'subscribe'> = async (context, session, request,
   const { connection } = session
   const channel = checkRequest(request)
   const filter = filterOf(context, channel, request)
+  const numbered = (flag & COMPACTION) !== 0 && session.takesNumbers && context.namespaces.rules(channel).compaction
+  const compact = numbered ? compactEncoder(session.encoder, channel) : undefined
   await subscribeClient(context, session, {
     channel,
     since: recover ? positionOf(request) : undefined,
     rejectsUnrecovered: (flag & REJECT_UNRECOVERED) !== 0,
     details: data === undefined ? {} : { data: dataOf(data) },
     prepare: subscription => {
+      const whole = compact ?? session.encoder
       subscription.filter = filter?.matches
-      if (filter !== undefined) subscription.encoder = filteredEncoder(session.encoder, channel, filter)
+      subscription.encoder = filter === undefined ? whole : filteredEncoder(whole, channel, filter)
     },
     byToken: token === '' ? undefined : subscription => grantByToken(context, connection, subscription, token)
   }, ({ subscription, recovery, recovering, data, expiresAt }) => {
     if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
     const expiry = expireSubscription(session, subscription, expiresAt)
-    reply({ ...subscribeReply(recovery, recovering), ...expiry, ...(data !== undefined && { data }) })
+    const more = { ...(compact !== undefined && { id: compact.number }), ...(data !== undefined && { data }) }
+    reply({ ...subscribeReply(recovery, recovering), ...expiry, ...more })
     for (const frame of framesOf(subscription.encoder, channel, recovery.live)) connection.write(frame)
   })
 }
@@ -61,10 +68,11 @@ function checkRequest (request: Request): string {
   return channel
 }
 
-/** @throws ReplyError (102, 107) */
-function filterOf ({ permissions }: Context, channel: string, { tf, delta = '' }: Request): TagsFilter | undefined {
-  if (tf === undefined) return undefined
-  if (!permissions.rules(channel).tagsFilter) throw filterRefused('the namespace takes no tags filter')
+/** @throws ReplyError (107) */
+function filterOf ({ namespaces }: Context, channel: string, { tf, delta = '' }: Request): TagsFilter | undefined {
+  const rules = namespaces.find(channel)
+  if (tf === undefined || rules === undefined) return undefined // an unknown namespace is refused when it is its turn
+  if (!rules.tagsFilter) throw filterRefused('the namespace takes no tags filter')
   if (delta !== '') throw filterRefused('a tags filter and delta do not go together')
   return compileFilter(tf as FilterNode)
 }

@@ -98,11 +98,13 @@ const subscribed = {
   offset: 8,
   positioned: true,
   data: json('welcome'),
-  was_recovering: true
+  was_recovering: true,
+  id: 7
 }
 const results: Record<string, Record<string, unknown>> = {
   error: { code: 100, message: 'internal server error', temporary: true },
   push: {
+    id: 7,
     channel: 'chat:1',
     pub: publication,
     join: { info: user },

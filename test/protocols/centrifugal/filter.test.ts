@@ -4,6 +4,7 @@ import type { FilterNode } from 'centrifuge'
 import type { Options } from '../../../index.ts'
 import type { App } from '../../helpers/app.ts'
 import { startBalancer } from '../../helpers/balancer.ts'
+import { envelopeClient } from '../../helpers/envelope.ts'
 import { connectionsOf } from '../../helpers/connections.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
@@ -221,4 +222,49 @@ everywhere('subscriptions with an equal filter share their encoder, and the last
   const encoders = new Set(connectionsOf(one.app).map(({ subscriptions }) => subscriptions.get('news:1')!.encoder))
   t.equal(encoders.size, 2)
   await Promise.all(clients.map(({ client }) => client.disconnect()))
+})
+
+t.test('clients of every kind in one channel, on two instances, each get exactly what is theirs, also when they come back', async (t) => {
+  const all = { mixed: { ...rule, joinLeave: true, compaction: true, history: { size: 1_000, ttl: '10m' } }, news: channels.news } as const
+  const instances = await startInstances(t, 2, { channels: all, plain: { envelope: true } }, redis)
+  const balancer = await startBalancer(t, instances.map(({ url }) => url))
+  const wanted: Array<[filter: FilterNode | null, (lang: string, i: number) => boolean]> = [
+    [null, () => true],
+    [de, lang => lang === 'de'],
+    [{ op: 'not', nodes: [de] }, lang => lang !== 'de'],
+    [{ op: 'or', nodes: [en, { key: 'i', cmp: 'gt', val: '90' }] }, (lang, i) => lang === 'en' || i > 90],
+    [{ key: 'i', cmp: 'lt', val: '0' }, () => false]
+  ]
+  // Each filter twice in each encoding, so on both instances. JSON clients know the channel by a number.
+  const kinds = encodings.flatMap(encoding => wanted.flatMap(([filter, isWanted]) => [1, 2].map(() => ({ encoding, filter, isWanted }))))
+  const clients = await Promise.all(kinds.map(async ({ encoding, filter, isWanted }) => {
+    const client = await sdkClient(t, balancer.url, encoding).connected()
+    return { subscription: await client.subscribe('mixed:1', { tagsFilter: filter }).subscribed(), isWanted, encoding }
+  }))
+  const plain = await Promise.all(instances.map(async ({ url }) => {
+    const client = await envelopeClient(t, url)
+    await client.ask({ subscribe: 'mixed:1' })
+    return client
+  }))
+  const langs = ['de', 'en', 'fr']
+  const published = Array.from({ length: 100 }, (_, i) => [langs[i % 3]!, i + 1] as const)
+  for (const [lang, i] of published) {
+    await instances[i % 2]!.app.realtime.publish('mixed:1', i, { tags: { lang, i: String(i) } })
+    if (i === 50) balancer.cut()
+  }
+  const ownOf = (isWanted: (lang: string, i: number) => boolean) => published.filter(([lang, i]) => isWanted(lang, i)).map(([, i]) => i)
+  for (const { subscription, isWanted } of clients) {
+    await subscription.subscribed(2)
+    await subscription.arrived(ownOf(isWanted).length)
+  }
+  for (const { subscription, isWanted, encoding } of clients) {
+    const own = ownOf(isWanted)
+    t.strictSame([subscription.data, subscription.offsets], [own, own], encoding)
+    t.match(subscription.events.subscribed[1], { wasRecovering: true, recovered: true })
+    t.equal(Number((subscription.sub as unknown as { _id: unknown })._id) > 0, encoding === 'json')
+  }
+  for (const client of plain) {
+    await until(() => client.of('mixed:1').length === 100, 'all publications')
+    t.strictSame(client.of('mixed:1').map(({ data }) => data), published.map(([, i]) => i))
+  }
 })

@@ -40,6 +40,7 @@ import { resolveOptions } from './lib/options/resolve.ts'
 import { hasSchema } from './lib/options/schema-checks.ts'
 import type { ResolvedOptions } from './lib/options/resolve.ts'
 import type { Context } from './lib/protocols/centrifugal/context.ts'
+import type { Deltas } from './lib/protocols/centrifugal/delta.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
@@ -92,7 +93,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const plain = await createPlainProtocol(core, namespaces, options, observer)
   if (path !== false) routes.add(path, () => plain)
   if (sdkPath !== false) {
-    const forSdks = { reads: new SharedCalls(), tokens: await tokensOf(options, observer) }
+    const forSdks = { reads: new SharedCalls(), tokens: await tokensOf(options, observer), deltas: await deltasOf(options, namespaces) }
     addSdkRoute(routes, sdkPath, {
       options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks
     })
@@ -144,6 +145,12 @@ async function release (heartbeat: Heartbeat, metrics: Metrics, { registry, occu
 /** Only an app that takes tokens waits for the import of `jose`. */
 async function tokensOf ({ token }: ResolvedOptions, observer: Observer): Promise<Tokens | undefined> {
   return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token, observer)
+}
+
+/** Only an app with a namespace that has `delta` waits for its import. */
+async function deltasOf ({ channels }: ResolvedOptions, namespaces: ChannelNamespaces): Promise<Deltas | undefined> {
+  if (!Array.from(channels.values()).some(({ delta }) => delta)) return undefined
+  return new (await import('./lib/protocols/centrifugal/delta.ts')).Deltas(namespaces)
 }
 
 /**

@@ -10,7 +10,9 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 export function refuseTakenRoutes (app: FastifyInstance, options: ResolvedOptions): void {
   const { path, sdkPath, healthPath, readyPath, apiPath, inspectPath } = options
   const ours = new Map<string, string>()
-  for (const [option, route] of Object.entries({ path, sdkPath, healthPath, readyPath, inspectPath })) {
+  const routes = Object.entries({ path, sdkPath, healthPath, readyPath, inspectPath })
+  if (inspectPath !== false) routes.push(['inspectPath', inspectPath.endsWith('/') ? inspectPath.slice(0, -1) : `${inspectPath}/`])
+  for (const [option, route] of routes) {
     if (route === false) continue
     const url = app.prefix + route
     const other = ours.get(url)

@@ -28,6 +28,7 @@ export interface ChannelRules {
   readonly schema: Schema | undefined
   readonly stream: boolean
   readonly tagsFilter: boolean
+  readonly delta: boolean
   readonly compaction: boolean
   readonly presenceFor: PresenceFor
 }
@@ -46,6 +47,7 @@ export const noRules: ChannelRules = Object.freeze({
   schema: undefined,
   stream: false,
   tagsFilter: false,
+  delta: false,
   compaction: false,
   presenceFor: 'subscribers'
 })

@@ -28,6 +28,7 @@ const channelRules: Check<ChannelRules> = fields({
   schema: schema as Check<ChannelRules['schema']>,
   stream: boolean,
   tagsFilter: boolean,
+  delta: boolean,
   compaction: boolean,
   presenceFor: orLiteral(['subscribers', 'everybody'], fn<PresenceFor>("'subscribers', 'everybody' or a function"))
 }, noRules)

@@ -360,6 +360,37 @@ t.test('a subscriber is left out while it joins, with and without a position, an
   for (const connection of [there, bare, top, since]) t.equal(connection.received.filter(text => text === '5').length, 1)
 })
 
+t.test('a subscriber that joins gets what is not kept in the order of the broker, and not what leaves it out', async (t) => {
+  const { hub, publish, settle, position, reads, effects, acks, deliver } = await slowBroker(t)
+  const [top, since] = [newConnection(), newConnection()]
+  await publish('kept:x', '1')
+  const { epoch } = await position()
+  const joins = [join(hub, top, 'kept:x', true), join(hub, since, 'kept:x', true, { offset: 0, epoch })]
+  for (const steps of [effects, acks]) {
+    await turn()
+    await steps.take()
+  }
+  const fleeting = (text: string, except?: string) => publish('kept:x', text, 'json', except)
+  await publish('kept:x', '2')
+  await fleeting('a')
+  await publish('kept:x', '3')
+  while (reads.length > 0) await reads.take()
+  await fleeting('b')
+  await fleeting('not for since', since.id)
+  await publish('kept:x', '4')
+  await fleeting('c')
+  for (let i = 0; i < 7; i++) deliver()
+  await settle()
+  const [ofTop, ofSince] = await Promise.all(joins)
+  t.match(receive(since, ofSince!), { recovered: true, missed: { length: 2 } })
+  t.strictSame(since.received, ['1', '2', 'a', '3', 'b', '4', 'c'])
+  receive(top, ofTop!)
+  t.strictSame(top.received.filter(text => text > '9' || text === '4'), ['a', 'b', 'not for since', '4', 'c'])
+  await publish('kept:x', '5')
+  await settle()
+  t.equal(since.received.at(-1), '5')
+})
+
 t.test('a slow subscriber of the latest value is not given one that leaves it out', async (t) => {
   const { hub, publish, settle } = await slowBroker(t)
   const [a, b] = [newConnection(), newConnection()]

@@ -1,8 +1,9 @@
 import type { Frame } from '../../model/encoder.ts'
 import type { Publication } from '../../model/publication.ts'
-import type { SdkEncoder } from './encoder.ts'
+import type { PushEncoder, SdkEncoder } from './encoder.ts'
 import type { WholeEncoder } from './filter.ts'
 import { clientInfo, replyPublication } from './replies.ts'
+import type { ReplyPublication } from './schema.ts'
 import { Variants } from './variants.ts'
 
 /**
@@ -21,16 +22,22 @@ export function takesNumbers (encoder: SdkEncoder, name = ''): boolean {
 let lastNumber = 0
 
 /** For the subscriptions of a channel whose clients know it by a number: it takes the place of the name in pushes. */
-class CompactEncoder implements WholeEncoder {
+class CompactEncoder implements WholeEncoder, PushEncoder {
+  readonly name: PushEncoder['name']
   readonly number = ++lastNumber
   readonly #base: SdkEncoder
 
   constructor (base: SdkEncoder) {
+    this.name = base.name
     this.#base = base
   }
 
-  publication (_channel: string, publication: Publication): Frame {
-    return this.#base.frame({ push: { id: this.number, pub: replyPublication(publication) } })
+  publication (channel: string, publication: Publication): Frame {
+    return this.push(channel, replyPublication(publication))
+  }
+
+  push (_channel: string, pub: ReplyPublication): Frame {
+    return this.#base.frame({ push: { id: this.number, pub } })
   }
 
   join (frames: readonly Frame[]): readonly Frame[] {

@@ -49,7 +49,7 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
     ...(admitted.length > 0 && { subs: Object.fromEntries(admitted.map(({ subscription, reply }) => [subscription.channel, reply])) }),
     ...(data !== undefined && { data })
   })
-  for (const { subscription, live } of admitted) session.pushAll(subscription.channel, live)
+  for (const { subscription, live } of admitted) session.pushAll(subscription, live)
   for (const { subscription } of admitted) subscriptions.announceJoin(connection, subscription)
 }
 

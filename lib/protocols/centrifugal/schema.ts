@@ -106,6 +106,7 @@ const publication = {
   info: one(5, clientInfo),
   offset: one(6, 'uint64'),
   tags: map(7, 'string'),
+  delta: one(8, 'bool'),
   epoch: one(14, 'string')
 } as const satisfies Schema
 
@@ -120,6 +121,7 @@ const subscribeResult = {
   positioned: one(10, 'bool'),
   data: one(11, 'data'),
   was_recovering: one(12, 'bool'),
+  delta: one(13, 'bool'),
   id: one(14, 'int64')
 } as const satisfies Schema
 

@@ -125,7 +125,7 @@ export class SdkSession implements Session {
     }
     const { recoverable = false, positioned = false, epoch = '', offset = 0 } = subscribeReply(recovery, false)
     this.push({ channel, subscribe: { recoverable, positioned, epoch, offset } })
-    this.pushAll(channel, [...recovery.missed, ...recovery.live])
+    this.pushAll(subscription, [...recovery.missed, ...recovery.live])
     subscriptions.announceJoin(this.connection, subscription)
     if (since === undefined) return {}
     observer.recovered(recovery.recovered)
@@ -152,7 +152,8 @@ export class SdkSession implements Session {
     this.connection.write(this.#owner.encoder.frame({ push }))
   }
 
-  pushAll (channel: string, publications: Publication[]): void {
-    for (const frame of framesOf(this.#owner.encoder, channel, publications)) this.connection.write(frame)
+  /** @param previous The publication that the client has received last. */
+  pushAll ({ encoder, channel }: Subscription, publications: Publication[], previous?: Publication): void {
+    for (const frame of framesOf(encoder, channel, publications, previous)) this.connection.write(frame)
   }
 }

@@ -2,7 +2,6 @@ import type { Connection } from '../../core/connection.ts'
 import { subscribeClient, unsubscribeClient } from '../../core/client-subscribe.ts'
 import type { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
-import { framesOf } from '../../model/encoder.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import { compileFilter, filterRefused } from '../../model/tags-filter.ts'
 import type { FilterNode, TagsFilter } from '../../model/tags-filter.ts'
@@ -47,9 +46,12 @@ export const subscribe: Handler<'subscribe'> = async (context, session, request,
   }, ({ subscription, recovery, recovering, data, expiresAt }) => {
     if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
     const expiry = expireSubscription(session, subscription, expiresAt)
-    const more = { ...(compact !== undefined && { id: compact.number }), ...(data !== undefined && { data }) }
-    reply({ ...subscribeReply(recovery, recovering), ...expiry, ...more })
-    for (const frame of framesOf(subscription.encoder, channel, recovery.live)) connection.write(frame)
+    const delta = context.deltas?.negotiate(subscription, request)
+    const start = subscribeReply(recovery, recovering, delta?.toReply)
+    const agreed = { ...(compact !== undefined && { id: compact.number }), ...(delta !== undefined && { delta: true }) }
+    reply({ ...start, ...expiry, ...agreed, ...(data !== undefined && { data }) })
+    session.pushAll(subscription, recovery.live, recovery.missed.at(-1))
+    if (delta !== undefined) subscription.follow(recovery.live.at(-1) ?? recovery.missed.at(-1))
   })
 }
 

@@ -87,7 +87,7 @@ t.test('every command decodes to the same in JSON and in Protobuf', async (t) =>
 })
 
 const user = { user: 'ann', client: 'c1', conn_info: json({ name: 'Ann' }), chan_info: json([1]) }
-const publication = { data: json({ text: 'hi' }), info: user, offset: 9, tags: { lang: 'de', none: '' }, epoch: 'xyz' }
+const publication = { data: json({ text: 'hi' }), info: user, offset: 9, tags: { lang: 'de', none: '' }, delta: true, epoch: 'xyz' }
 const subscribed = {
   expires: true,
   ttl: 60,
@@ -99,6 +99,7 @@ const subscribed = {
   positioned: true,
   data: json('welcome'),
   was_recovering: true,
+  delta: true,
   id: 7
 }
 const results: Record<string, Record<string, unknown>> = {

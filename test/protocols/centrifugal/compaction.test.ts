@@ -15,6 +15,7 @@ const redis = await startRedis(t)
 const rule = { subscribe: true, publish: true, joinLeave: true } as const
 const channels = {
   compact: { ...rule, compaction: true, history: { size: 10, ttl: '10m' } },
+  both: { ...rule, compaction: true, delta: true },
   whole: rule
 } as const
 
@@ -130,4 +131,19 @@ everywhere('a number is never that of another channel, also after the last subsc
     numbers.set(number, channel)
     await client.ask('unsubscribe', { channel })
   }
+})
+
+everywhere('deltas have the number, too', async (t, one, two, encoding) => {
+  const client = await rawClient(t, one.url, encoding)
+  await client.ask('connect', { name: 'swift' })
+  const { id, delta } = await client.ask('subscribe', { channel: 'both:1', flag: 1, delta: 'fossil' })
+  t.equal(delta, true)
+  const sdk = await (await sdkClient(t, one.url, encoding).connected()).subscribe('both:1', { delta: 'fossil' }).subscribed()
+  const values = [1, 2, 3].map(n => ({ text: 'the same words again and again, but for a number', n }))
+  for (const value of values) await two.app.realtime.publish('both:1', value)
+  await until(() => client.pushes().filter(({ push }) => push.pub).length === 3, 'three publications')
+  const pushes = client.pushes().filter(({ push }) => push.pub)
+  t.strictSame(pushes.map(({ id, push }) => [id, push.channel || '', push.pub.delta ?? false]), [false, true, true].map(delta => [Number(String(id)), '', delta]))
+  await sdk.arrived(3)
+  t.strictSame(sdk.data, values)
 })

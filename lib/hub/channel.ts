@@ -219,12 +219,14 @@ export class Channel implements ChannelListener, SubscribedChannel {
 
   /** Skips publications for a slow subscriber: of all that arrives while its socket is full it gets the last. */
   #unlessSlow (subscription: Subscription, publications: Publication[]): Publication[] {
-    const newest = publications.at(-1)
-    if (newest === undefined) return publications
+    const { filter } = subscription
+    const own = filter === undefined ? publications : publications.filter(filter)
+    const newest = own.at(-1)
+    if (newest === undefined) return own
     if (subscription.skipped !== undefined) this.skipped++
     subscription.skipped = undefined
     if (!subscription.subscriber.outbox.isCongested()) return publications
-    this.skipped += publications.length - 1
+    this.skipped += own.length - 1
     subscription.skipped = newest
     return []
   }

@@ -48,17 +48,20 @@ export function withStreams (recovery: Recovery, history: History): Recovery {
  * The same where only the newest publication counts: it is all that is recovered, from whichever position, and is left
  * out if the subscriber has it. `offset` is the position before it.
  */
-export function recoverNewest (since: Position | undefined, history: History, arrived: Publication[]): Recovery | undefined {
+export function recoverNewest (
+  since: Position | undefined, history: History, arrived: Publication[], filter: (publication: Publication) => boolean = () => true
+): Recovery | undefined {
   const { epoch } = history
   const fresh = newerThan(history, arrived)
   if (!follows(fresh, history.offset, epoch)) return undefined
-  const newest = fresh.at(-1) ?? history.publications.at(-1)
+  const newest = fresh.findLast(filter) ?? history.publications.at(-1)
   const offset = fresh.at(-1)?.offset ?? history.offset
   const none: Recovery = { recovered: false, missed: [], live: withUnkept([], arrived, epoch), offset, epoch }
   const sameEpoch = since !== undefined && (since.epoch === epoch || (since.epoch === '' && offset > 0))
-  if (sameEpoch && since.offset === offset) return { ...none, recovered: true }
-  if (newest?.offset !== offset) return none
-  return { recovered: true, ...parted(withUnkept([newest], arrived, epoch)), offset: offset - 1, epoch }
+  if (sameEpoch && since.offset <= offset && since.offset >= (newest?.offset ?? offset)) return { ...none, recovered: true }
+  if (newest === undefined) return none
+  const recovery: Recovery = { recovered: true, ...parted(withUnkept([newest], arrived, epoch)), offset: newest.offset - 1, epoch }
+  return newest.offset < offset ? { ...recovery, top: offset } : recovery
 }
 
 /**
@@ -73,12 +76,26 @@ export function acrossGap (since: Position | undefined, history: History, arrive
   return { recovered: false, missed: [], live, offset, epoch }
 }
 
-/** Returns the recovery without publications that are not for the subscriber with this id. */
-export function without (recovery: Recovery, id: string): Recovery {
-  const isFor = ({ except }: Publication) => except !== id
-  const { missed, live } = recovery
-  if (missed.every(isFor) && live.every(isFor)) return recovery
-  return { ...recovery, missed: missed.filter(isFor), live: live.filter(isFor), top: topOf(recovery) }
+/**
+ * Of a history only the newest publication counts: leaves that one, or that which is the newest for the subscriber.
+ * None if the newest of all is not there, or is left from another epoch.
+ */
+export function newestOf (history: History, filter: (publication: Publication) => boolean = () => true): History {
+  const { publications, offset } = history
+  const newest = publications.at(-1)?.offset === offset ? publications.findLast(filter) : undefined
+  return { ...history, publications: newest === undefined ? [] : [newest] }
+}
+
+/**
+ * Returns the recovery without publications that are not for the subscriber. A subscriber who has missed nothing else
+ * moves past them: otherwise they would soon be more than the history keeps, and it could not recover.
+ */
+export function onlyThose (recovery: Recovery, areFor: (publication: Publication) => boolean): Recovery {
+  const { missed, live, recovered, offset } = recovery
+  if (missed.every(areFor) && live.every(areFor)) return recovery
+  const top = topOf(recovery)
+  const own = missed.filter(areFor)
+  return { ...recovery, missed: own, live: live.filter(areFor), offset: recovered && own.length === 0 ? top : offset, top }
 }
 
 /** Offset after which publications arrive live. */

@@ -3,7 +3,7 @@ import type { Start } from '../model/channel-rules.ts'
 import { framesOf } from '../model/encoder.ts'
 import type { PublicationEncoder } from '../model/encoder.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { acrossGap, recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
+import { acrossGap, newestOf, onlyThose, recover, recoverNewest, topOf, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -22,6 +22,22 @@ export interface SubscribedChannel {
   flushTo (subscription: Subscription): void
 }
 
+/** What a token has set for one subscription in place of the rules of its namespace. undefined: the rule counts. */
+export interface Overrides {
+  /** Whether the subscriber is in the presence list. */
+  readonly presence?: boolean | undefined
+  /** Whether others are told that the subscriber joins and leaves. */
+  readonly joinLeave?: boolean | undefined
+  /** Whether the subscriber is told who joins and leaves. */
+  readonly pushJoinLeave?: boolean | undefined
+}
+
+/** What a subscription on behalf of the app has from the token of its connection. */
+export interface GivenByToken {
+  readonly info?: unknown
+  readonly overrides?: Overrides | undefined
+}
+
 /**
  * One connection in one channel. Its states: `new` (known to the connection alone, while permission is asked for),
  * `joining` (in the channel; publications are buffered from the broker's subscribe until the reply is sent, so that
@@ -29,6 +45,8 @@ export interface SubscribedChannel {
  */
 export class Subscription {
   readonly subscriber: Subscriber
+  /** True for the publications that are for the subscriber; undefined: all are. The encoder leaves out the same. */
+  filter: ((publication: Publication) => boolean) | undefined
   /** Turns publications of this channel into frames. Subscriptions with the same one share their batches. */
   encoder: PublicationEncoder
   readonly channel: string
@@ -42,6 +60,7 @@ export class Subscription {
   readonly serverSide: boolean
   /** True if the subscriber is told of joins and leaves. */
   joinLeave = false
+  overrides: Overrides | undefined
   /** What others see of this subscriber in this channel. */
   info: unknown = undefined
   /** Unix time in milliseconds; Infinity: never. */
@@ -82,7 +101,7 @@ export class Subscription {
 
   /** Takes the channel's history, in which everything published before the read is found. */
   read (history: History): void {
-    this.#history = history
+    this.#history = this.#joined?.start === 'newest' ? newestOf(history, this.filter) : history
   }
 
   /** The history is read after this offset. Infinity: only the position is read. */
@@ -94,7 +113,8 @@ export class Subscription {
   get recoveryBytes (): number {
     const after = this.readsAfter
     const missed = this.#history?.publications.filter(({ offset }) => offset > after) ?? []
-    return missed.reduce((sum, publication) => sum + bytesOf(publication), 0)
+    const own = this.filter === undefined ? missed : missed.filter(this.filter)
+    return own.reduce((sum, publication) => sum + bytesOf(publication), 0)
   }
 
   /** True if it would recover from `since`, if it were admitted now. */
@@ -151,13 +171,28 @@ export class Subscription {
     this.state = 'live'
     this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
     this.#joined?.admit(this)
-    if (history === undefined) return without({ recovered: false, missed: [], live: arrived, offset: 0, epoch: '' }, id)
-    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
-    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
+    const started = history === undefined
+      ? this.#filtered({ recovered: false, missed: [], live: arrived, offset: 0, epoch: '' })
+      : recovery && this.#start(recovery, history)
+    if (started === undefined || this.#joined?.start === 'newest') return started
+    return onlyThose(started, ({ except }) => except !== id)
   }
 
   #recover (history: History, arrived: Publication[]): Recovery | undefined {
-    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, arrived)
+    if (this.#joined?.start === 'newest') return recoverNewest(this.since, history, arrived, this.filter)
+    return recover(this.since, history, arrived)
+  }
+
+  /** What the filter lets through; of streams the text so far. */
+  #start (recovery: Recovery, history: History): Recovery {
+    const { filter } = this
+    const filtered = this.#filtered(recovery)
+    if (this.#joined?.start !== 'streams') return filtered
+    return withStreams(filtered, filter === undefined ? history : { ...history, publications: history.publications.filter(filter) })
+  }
+
+  #filtered (recovery: Recovery): Recovery {
+    return this.filter === undefined ? recovery : onlyThose(recovery, this.filter)
   }
 
   /**

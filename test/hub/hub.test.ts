@@ -404,6 +404,37 @@ t.test('a slow subscriber of the latest value is not given one that leaves it ou
   t.strictSame([a.received, b.received], [['1'], ['2']])
 })
 
+/** For the even numbers alone. */
+class EvenEncoder extends CountingEncoder {
+  override publication (channel: string, publication: Publication): Frame {
+    return isEven(publication) ? super.publication(channel, publication) : undefined as never
+  }
+}
+const isEven = ({ payload }: Publication) => Number(String(payload)) % 2 === 0
+
+t.test('a slow subscriber of the latest value with a filter is given the latest that is for it', async (t) => {
+  const { hub, publish, settle } = await slowBroker(t)
+  const encoder = new EvenEncoder()
+  const [even, fast, all] = [newConnection({ encoder }), newConnection({ encoder }), newConnection()]
+  for (const connection of [even, fast, all]) {
+    await enter(hub, connection, 'price:x', settle)
+    if (connection !== all) connection.subscriptions.get('price:x')!.filter = isEven
+  }
+  even.congested = all.congested = true
+  for (const texts of [['1'], ['2', '3'], ['4', '5'], ['7']]) {
+    for (const text of texts) await publish('price:x', text)
+    await settle()
+  }
+  t.strictSame([even.received, all.received], [[], []])
+  even.congested = all.congested = false
+  for (const connection of [even, all]) connection.drained()
+  t.strictSame([even.received, fast.received, all.received], [['4'], ['2', '4'], ['7']])
+  await publish('price:x', '8')
+  await settle()
+  t.strictSame([even.received, fast.received], [['4', '8'], ['2', '4', '8']])
+  t.equal(encoder.encoded, 4, 'three for both, and the skipped one again')
+})
+
 t.test('where the last value counts everybody who joins gets it alone, unless it has it', async (t) => {
   const { hub, publish, settle, reads } = await slowBroker(t)
   const there = newConnection()

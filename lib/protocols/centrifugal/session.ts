@@ -43,6 +43,8 @@ export class SdkSession implements Session {
   positions = NO_POSITIONS
   /** Server-side subscriptions, buffered and read, that the reply to connect admits. */
   readonly joined: Subscription[] = []
+  /** True if the client can be sent a number in place of a channel's name. */
+  takesNumbers = false
   /** True if pings are WebSocket frames, for tools that do not speak the protocol. */
   nativePing = false
   /** Unix time in milliseconds from which the next pong is not counted as a command. */
@@ -76,6 +78,8 @@ export class SdkSession implements Session {
     this.request = request
     this.nativePing = (request.query as Record<string, unknown> | undefined)?.cf_ws_frame_ping_pong === 'true'
   }
+
+  get encoder (): SdkEncoder { return this.#owner.encoder }
 
   handle (data: Buffer, binary: boolean): Promise<void> {
     return this.#owner.handle(this, data, binary)

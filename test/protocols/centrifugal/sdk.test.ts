@@ -1,5 +1,6 @@
 import type { Options as SdkOptions } from 'centrifuge'
 import { SignJWT } from 'jose'
+import type { Subscription } from 'centrifuge'
 import t from 'tap'
 import type { Test } from 'tap'
 import { ClientError } from '../../../index.ts'
@@ -238,6 +239,21 @@ everywhere('clients call methods', {
   for (const method of ['fail', 'wrong code', 'null']) await t.rejects(client.rpc(method, 1), { code: 100, message: 'internal server error' }, method)
   await t.rejects(client.rpc('unsendable', 1), { code: 100 })
   t.equal(client.events.connected.length, 1)
+})
+
+everywhere('maps and shared polls are refused with error 108, and the connection goes on', { channels: { room: { subscribe: true } } }, async (t, { encoding, one }) => {
+  const { client, events } = await sdkClient(t, one.url, encoding).connected()
+  const subscriptions = [
+    client.newMapSubscription('room:map'), client.newMapClientsSubscription('room:clients'), client.newMapUsersSubscription('room:users'),
+    client.newSharedPollSubscription('room:poll')
+  ]
+  const ends = await Promise.all(subscriptions.map(subscription => new Promise((resolve) => {
+    const { channel } = subscription as unknown as Subscription
+    ;(subscription as unknown as Subscription).on('unsubscribed', ({ code, reason }) => resolve([channel, code, reason]))
+    subscription.subscribe()
+  })))
+  t.strictSame(ends, subscriptions.map(({ channel }) => [channel, 108, 'not available']))
+  t.equal(events.connected.length, 1)
 })
 
 t.test('without onRpc there are no methods', async (t) => {

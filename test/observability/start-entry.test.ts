@@ -45,3 +45,10 @@ t.test('origins are listed, and an app without WebSocket routes is told so', asy
   const headless = entryOf({ path: false, sdkPath: false, healthPath: false, readyPath: false, maxConnections: 1 })
   t.strictSame(headless, { fields: { broker: 'memory', routes: [], origins: 'same-host', maxConnections: 1 }, text: 'No WebSocket route; in-process broker: instances are not joined' })
 })
+
+t.test('the routes of fallback are told', async (t) => {
+  const streams = ['/v1/connection/http_stream', '/v1/connection/sse', '/v1/emulation', '/v1/connection/uni_sse']
+  const { fields, text } = entryOf({ fallback: true, path: false, sdkPath: false, healthPath: false, readyPath: false }, '/v1')
+  t.match(fields, { routes: streams })
+  t.equal(text, `No WebSocket route; fallback at ${streams.join(', ')}; in-process broker: instances are not joined; browsers may connect from the same host`)
+})

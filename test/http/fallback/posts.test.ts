@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Options } from '../../../index.ts'
 import { startApp } from '../../helpers/app.ts'
 import { connectionsOf } from '../../helpers/connections.ts'
+import { freePort } from '../../helpers/free-port.ts'
 import { collectLog } from '../../helpers/log.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { startInstances } from '../../helpers/sdk.ts'
@@ -174,6 +175,17 @@ t.test('posts to an instance that has gone, or does not answer, make the client 
   t.equal((await local.post(rpc(2))).status, 204, 'a stream and its posts on one instance need no Redis')
 })
 
+t.test('an instance that has no Redis yet has streams all the same', async (t) => {
+  const { options, seen } = noting()
+  const { url } = await startApp(t, { ...options, redis: `redis://127.0.0.1:${await freePort()}` }, forFetch)
+  const stream = await openStream(t, url)
+  const { session } = (await stream.reply(1)).connect
+  t.equal((await stream.post(rpc(2))).status, 204)
+  await stream.reply(2)
+  t.strictSame(seen, [2])
+  t.equal((await post(url, { session, node: 'other', data: '{}' })).status, 503)
+})
+
 t.test('what others write to Redis in place of a post is logged, and harms nobody', async (t) => {
   const redis = await startRedis(t)
   const { logger, entries } = collectLog()
@@ -199,4 +211,29 @@ t.test('what others write to Redis in place of a post is logged, and harms nobod
   await stream.reply(2)
   t.strictSame(seen, [2])
   t.equal(failed().length, bad.length)
+})
+
+t.test('commands in posts are limited as they are on a WebSocket', async (t) => {
+  const { options, seen } = noting()
+  const { url } = await startApp(t, { ...options, rateLimit: { messages: { max: 5, timeWindow: '1h' } } }, forFetch)
+  const stream = await openStream(t, url)
+  for (let id = 2; id <= 11; id++) t.equal((await stream.post(rpc(id))).status, 204)
+  t.match(await stream.reply(7), { error: { code: 111, temporary: true } })
+  t.strictSame(seen, [2, 3, 4, 5], 'connect is the first of five')
+  for (let id = 12; id <= 14; id++) await stream.post(rpc(id))
+  t.match(await stream.push('disconnect'), { code: 3013, reconnect: true })
+  await stream.ended
+})
+
+t.test('many clients post at once to instances that do not have their streams, and each gets its answers', async (t) => {
+  const redis = await startRedis(t)
+  const [one, other] = await startInstances(t, 2, { fallback: true, onRpc: (_connection, _method, data) => data }, redis, forFetch)
+  const clients = streamTransports.flatMap(([transport, encoding]) =>
+    Array.from({ length: 5 }, () => streamClient(t, one!.url, transport, encoding, {}, other!.url)))
+  await Promise.all(clients.map(client => client.connected()))
+  await Promise.all(clients.map(async (client, n) => {
+    const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => client.rpc('echo', { n, i })))
+    t.strictSame(answers, Array.from({ length: 20 }, (_, i) => ({ n, i })))
+  }))
+  t.ok(clients.every(({ events }) => events.connected.length === 1), 'none had to connect again')
 })

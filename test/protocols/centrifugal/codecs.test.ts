@@ -2,6 +2,8 @@ import protobuf from 'protobufjs/minimal.js'
 import t from 'tap'
 import { commandSchema, replySchema } from '../../../lib/protocols/centrifugal/schema.ts'
 import type { Command, Reply, Schema } from '../../../lib/protocols/centrifugal/schema.ts'
+import { SdkEncoder } from '../../../lib/protocols/centrifugal/encoder.ts'
+import { eventCodec, lineCodec } from '../../../lib/protocols/centrifugal/streams.ts'
 import { jsonCodec } from '../../../lib/protocols/centrifugal/json-codec.ts'
 import { protobufCodec } from '../../../lib/protocols/centrifugal/protobuf-codec.ts'
 import type { Codec } from '../../../lib/protocols/centrifugal/codec.ts'
@@ -112,9 +114,21 @@ const results: Record<string, Record<string, unknown>> = {
     leave: { info: user },
     unsubscribe: { code: 2500, reason: 'insufficient state' },
     message: { data: json({ a: 1 }) },
-    subscribe: { recoverable: true, epoch: 'xyz', offset: 8, positioned: true }
+    subscribe: { recoverable: true, epoch: 'xyz', offset: 8, positioned: true },
+    disconnect: { code: 3001, reason: 'shutdown', reconnect: true }
   },
-  connect: { client: 'c1', version: 'v', expires: true, ttl: 60, data: json({ b: 2 }), subs: { 'news:1': subscribed, 'news:2': {} }, ping: 25, pong: true },
+  connect: {
+    client: 'c1',
+    version: 'v',
+    expires: true,
+    ttl: 60,
+    data: json({ b: 2 }),
+    subs: { 'news:1': subscribed, 'news:2': {} },
+    ping: 25,
+    pong: true,
+    session: 'secret',
+    node: 'n1'
+  },
   subscribe: subscribed,
   unsubscribe: {},
   publish: {},
@@ -158,6 +172,22 @@ t.test('every reply and push reads the same in JSON and, by the official schema,
   const replies = Object.entries(results).map(([name, result]) => ({ id: 7, [name]: result }) as Reply)
   t.strictSame(replies.map(reply => JSON.parse(jsonCodec.encode(reply).toString())), replies.map(asJson))
   t.strictSame(replies.map(reply => decodeReplies(protobufCodec.encode(reply)).map(asJson)), replies.map(reply => [asJson(reply)]))
+})
+
+t.test('in a response that stays open each reply is a line, or an event', async (t) => {
+  const replies: Reply[] = [{ id: 1, rpc: { data: json('a\nb') } }, {}]
+  const lines = replies.map(reply => lineCodec.encode(reply))
+  t.equal(lineCodec.join(lines).toString(), '{"id":1,"rpc":{"data":"a\\nb"}}\n{}\n')
+  const events = replies.map(reply => eventCodec.encode(reply))
+  t.equal(eventCodec.join(events).toString(), 'data: {"id":1,"rpc":{"data":"a\\nb"}}\n\ndata: {}\n\n')
+})
+
+t.test('what a WebSocket says in a close frame is a push elsewhere, and says whether to come back', async (t) => {
+  const end = (code: number) => ({ code, reason: 'why', cause: 'server' } as const)
+  t.equal(new SdkEncoder(jsonCodec).closingMessage(end(3001)), undefined)
+  const encoder = new SdkEncoder(lineCodec, 'http_stream')
+  const reconnects = (code: number) => JSON.parse(encoder.closingMessage(end(code))!.payload.toString()).push.disconnect.reconnect
+  t.strictSame([3000, 3499, 3500, 3999, 4000, 4499, 4500, 4999].map(reconnects), [true, true, false, false, true, true, false, false])
 })
 
 t.test('a JSON frame is one document per line', async (t) => {

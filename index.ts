@@ -91,12 +91,10 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
   const plain = await createPlainProtocol(core, namespaces, options, observer)
   if (path !== false) routes.add(path, () => plain)
-  if (sdkPath !== false) {
-    const forSdks = { reads: new SharedCalls(), tokens: await tokensOf(options, observer) }
-    addSdkRoute(routes, sdkPath, {
-      options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks
-    })
-  }
+  const forSdks = { instance, reads: new SharedCalls(), tokens: await tokensOf(options, observer) }
+  const context = { options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks }
+  if (sdkPath !== false) addSdkRoute(routes, sdkPath, context)
+  if (options.fallback !== false) await addFallback(app, core, broker, admission, limiter, context)
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
   await addOptionalParts(app, options, namespaces, core, backend, observer)
@@ -125,6 +123,10 @@ async function addOptionalParts (
   if (hasSchema(options)) (await import('./lib/core/schemas.ts')).addSchemas(app, options, core.permissions, core.methods)
   await addApi(app, options, namespaces, backend, core, observer)
   await addInspector(app, options, namespaces, core, observer)
+}
+
+async function addFallback (...parts: Parameters<typeof import('./lib/http/fallback/add.ts').addFallback>): Promise<void> {
+  await (await import('./lib/http/fallback/add.ts')).addFallback(...parts)
 }
 
 function addSdkRoute (routes: WebSocketRoutes, path: string, context: Context): void {

@@ -204,7 +204,11 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
       if (!this.open) return
     }
     const message = this.encoder.closingMessage(end)
-    if (message !== undefined && !(this.write(message) && this.open)) return // gone, or too slow with this message
+    if (message !== undefined) {
+      if (!this.outbox.writeLast(message)) return // gone
+      if (end.cause !== 'slow') this.outbox.checkBuffered()
+      if (!this.open) return // too slow with this message
+    }
     this.#end = end
     this.#endBy = Date.now() + CLOSE_TIMEOUT
     this.#socket.resume()

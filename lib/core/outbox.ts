@@ -72,6 +72,14 @@ export class Outbox {
     for (const frame of held) this.write(frame)
   }
 
+  /** Sends the message that tells of the end, in place of what is held. False if the connection has ended. */
+  writeLast (frame: Frame): boolean {
+    if (!this.#writable) return false
+    this.#held = undefined
+    this.#send(frame)
+    return true
+  }
+
   /** Sends a message to this client alone. False if the connection has ended. */
   write (frame: Frame): boolean {
     if (!this.#writable) return false

@@ -20,6 +20,8 @@ import { closeRefused } from './refused-socket.ts'
 const WEBSOCKET_VERSION = '13'
 /** HTTP status of an upgrade that was accepted. */
 const SWITCHING_PROTOCOLS = 101
+/** HTTP status of a stream that was accepted. */
+const OK = 200
 
 /** Decides who may open a connection. Its hooks run ahead of the upgrade; each lets the request pass or answers it. */
 export class Admission {
@@ -45,12 +47,22 @@ export class Admission {
     }
     // Python's `websockets` sends it empty where its caller names no subprotocol; `ws` would answer 400.
     if (headers['sec-websocket-protocol'] === '') delete headers['sec-websocket-protocol']
-    if (!this.#originAllowed(request)) this.#reject(request, reply, 'origin', new OriginError(String(request.headers.origin)))
-    else if (!this.#rejectWithoutRoom(request, reply)) done()
+    this.onStream(request, reply, done)
+  }
+
+  /** The same for a stream, which is no upgrade: checks its origin, and that there is room. */
+  readonly onStream = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    this.onPost(request, reply, () => { if (!this.#rejectWithoutRoom(request, reply)) done() })
+  }
+
+  /** The same for what a client sends over a stream that it has: checks its origin. */
+  readonly onPost = (request: FastifyRequest, reply: FastifyReply, done: () => void): void => {
+    if (this.originAllowed(request)) done()
+    else this.#reject(request, reply, 'origin', new OriginError(request.headers.origin ?? 'of another site'))
   }
 
   /**
-   * Runs last: authenticates, then checks again that there is room. An upgrade that waits for `authenticate` holds a
+   * Runs last: authenticates, then checks again that there is room. A request that waits for `authenticate` holds a
    * place. A client that has gone meanwhile needs no answer.
    */
   readonly preHandler = (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
@@ -68,14 +80,24 @@ export class Admission {
     }, (error: Error) => { free(); done(error) })
   }
 
+  /** The same for a route where the app's `authenticate` is not all that tells who a client is. */
+  with (authenticate: ResolvedOptions['authenticate']): Admission {
+    return new Admission({ ...this.#options, authenticate }, this.#availability, this.#observer)
+  }
+
   /** What `authenticate` has returned; undefined without it. */
   identity (request: FastifyRequest): Identity | undefined {
     return this.#identities.get(request)
   }
 
+  /** The close code with which `authenticate` has refused the client; undefined for any other. */
+  refusal (request: FastifyRequest): ClientError | undefined {
+    return this.#refusals.get(request)
+  }
+
   /** Closes the socket of a client that `authenticate` has refused with a close code. Returns false for any other. */
   closeRefused (socket: WebSocket, request: FastifyRequest, { encoder }: Protocol<Connection>): boolean {
-    const refusal = this.#refusals.get(request)
+    const refusal = this.refusal(request)
     if (refusal !== undefined) closeRefused(socket, encoder.endOf(refusal.end), this.#availability)
     return refusal !== undefined
   }
@@ -92,7 +114,7 @@ export class Admission {
     authenticate: NonNullable<ResolvedOptions['authenticate']>, request: FastifyRequest, reply: FastifyReply
   ): Promise<boolean> {
     try {
-      const identity = await authenticated(authenticate, request)
+      const identity = await authenticated(authenticate, request, request.ws ? undefined : reply.raw)
       if (identity !== undefined) this.#identities.set(request, identity)
       return identity !== undefined
     } catch (error) {
@@ -117,7 +139,7 @@ export class Admission {
     if (refusal === undefined) return false
     const details = { code: refusal.code }
     const { mayClose } = this.#availability
-    if (mayClose) this.#observer.rejected(request, 'auth', refusal.message, SWITCHING_PROTOCOLS, details)
+    if (mayClose) this.#observer.rejected(request, 'auth', refusal.message, request.ws ? SWITCHING_PROTOCOLS : OK, details)
     else this.#reject(request, reply, 'auth', refusalOf(refusal), refusal, details)
     return !mayClose
   }
@@ -138,11 +160,15 @@ export class Admission {
     answer(reply, error)
   }
 
-  /** Browsers always send an Origin. A client that sends none is no browser, and could send any. */
-  #originAllowed (request: FastifyRequest): boolean {
-    const { origin } = request.headers
+  /**
+   * Browsers send an Origin with every upgrade, every post, and whatever a page of another site reads. An image of such
+   * a page asks without one, to read nothing. A client that sends none otherwise is no browser, and could send any.
+   */
+  originAllowed (request: FastifyRequest): boolean {
+    const { origin, 'sec-fetch-site': site } = request.headers
     const { allowedOrigins } = this.#options
-    if (origin === undefined || allowedOrigins === '*') return true
+    if (allowedOrigins === '*') return true
+    if (origin === undefined) return site !== 'cross-site'
     if (allowedOrigins === 'same-host') return sameHost(origin, request)
     return allowedOrigins.some(allowed => typeof allowed === 'string' ? allowed === origin.toLowerCase() : origin.search(allowed) !== -1)
   }

@@ -1,4 +1,6 @@
 import type { FastifyRequest } from 'fastify'
+import type { EventEmitter } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { ClientError } from '../model/client-error.ts'
 import { AuthenticateTimeoutError, UnauthorizedError } from '../model/errors.ts'
@@ -19,17 +21,19 @@ const TIMEOUTS: ReadonlySet<string> = new Set(['AbortError', 'TimeoutError'])
 /**
  * Asks `authenticate` who the client is. Resolves to undefined as soon as the client has gone: at a reset, and at its
  * end unless it has sent something before. What it sends is left for the WebSocket, so such an end is not seen, and the
- * upgrade holds its place until TIMEOUT.
+ * upgrade holds its place until TIMEOUT. `response`: that of a request that is no upgrade.
  * @throws FST_CRWS_AUTHENTICATE_TIMEOUT, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_INVALID_DATA, or what `authenticate`
  * throws
  */
 export async function authenticated (
-  authenticate: NonNullable<Options['authenticate']>, request: FastifyRequest
+  authenticate: NonNullable<Options['authenticate']>, request: FastifyRequest, response?: ServerResponse
 ): Promise<Identity | undefined> {
   const result = authenticate(request)
   if (!isPromise(result)) return identityOf(result)
   const identified = Promise.resolve(result as Promise<Identity>).then(identityOf)
-  const { socket } = request.raw as { socket?: Socket } // injected requests have none
+  // Injected requests have no socket. That of HTTP/2 carries other requests, so there the response tells.
+  const socket = response === undefined ? (request.raw as { socket?: Socket }).socket : undefined
+  const peer: EventEmitter | undefined = response ?? socket
   let stop = () => {}
   const over = new Promise<undefined>((resolve, reject) => {
     const gone = () => {
@@ -37,11 +41,11 @@ export async function authenticated (
       resolve(undefined)
     }
     const timer = setTimeout(() => reject(new AuthenticateTimeoutError(TIMEOUT / 1_000)), TIMEOUT)
-    socket?.once('end', gone).once('close', gone)
+    peer?.once('end', gone).once('close', gone)
     socket?.read(0) // after 'upgrade' nobody reads from the socket, so nobody would notice its end
     stop = () => {
       clearTimeout(timer)
-      socket?.off('end', gone).off('close', gone)
+      peer?.off('end', gone).off('close', gone)
     }
   })
   try {

@@ -1,21 +1,30 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, HTTPMethods } from 'fastify'
 import { RouteTakenError } from '../model/errors.ts'
 import { invalid } from '../options/checks.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
+
+/** Methods at the paths of `fallback`: all that are answered there. */
+const STREAM_METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS']
+
+function methodsOf (option: string): readonly HTTPMethods[] {
+  return option.startsWith('fallback.') ? STREAM_METHODS : ['GET']
+}
 
 /**
  * Fastify's own error for a route that is there twice does not say which option names ours.
  * @throws FST_CRWS_ROUTE_TAKEN; FST_CRWS_INVALID_OPTION for two options with one path
  */
 export function refuseTakenRoutes (app: FastifyInstance, options: ResolvedOptions): void {
-  const { path, sdkPath, healthPath, readyPath, apiPath, inspectPath } = options
+  const { path, sdkPath, fallback, healthPath, readyPath, apiPath, inspectPath } = options
   const ours = new Map<string, string>()
-  for (const [option, route] of Object.entries({ path, sdkPath, healthPath, readyPath, inspectPath })) {
+  const streams = Object.entries(fallback).map(([option, route]) => [`fallback.${option}`, route] as const)
+  for (const [option, route] of [...Object.entries({ path, sdkPath, healthPath, readyPath, inspectPath }), ...streams]) {
     if (route === false) continue
     const url = app.prefix + route
     const other = ours.get(url)
     if (other !== undefined) throw invalid(option, route, `a path other than that of ${other}`)
-    if (app.hasRoute({ method: 'GET', url })) throw new RouteTakenError(`GET ${url}`, option, option)
+    const taken = methodsOf(option).find(method => app.hasRoute({ method, url }))
+    if (taken !== undefined) throw new RouteTakenError(`${taken} ${url}`, option, option)
     ours.set(url, option)
   }
   for (const url of apiPath === false ? [] : [apiPath, `${apiPath}/*`].map(route => app.prefix + route)) {

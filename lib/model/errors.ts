@@ -90,8 +90,28 @@ export const NoWebSocketRouteError = createError(
   'FST_CRWS_NO_WEBSOCKET_ROUTE', 'This is not a WebSocket endpoint: send the request without Upgrade', 426
 )
 
+/** When a request to a route of `fallback` has another method than the route takes. */
+export const MethodError = createError<[string]>('FST_CRWS_METHOD', 'This route takes %s only', 405)
 /** When a request to a route of `fallback` has a body, or a query, that the transport does not have. */
 export const StreamRequestError = createError<[string]>('FST_CRWS_STREAM_REQUEST', 'Bad request: %s', 400)
+/** When the body of a request to a route of `fallback` is larger than a message may be. */
+export const BodyTooLargeError = createError<[number]>(
+  'FST_CRWS_BODY_TOO_LARGE', 'The message is too large: at most %d bytes are allowed, the option maxPayload', 413
+)
+/** When the body of a request to a route of `fallback` has not come in time. */
+export const BodyTimeoutError = createError<[number]>('FST_CRWS_BODY_TIMEOUT', 'The body has not come within %d seconds. Send it again', 408)
+/** When a post is for a session that no instance has: its stream has ended, or its instance has gone. */
+export const SessionUnknownError = createError(
+  'FST_CRWS_SESSION_UNKNOWN', 'There is no stream with this session any more. Connect again', 404
+)
+/** When more posts of one stream wait than are allowed. */
+export const PostLimitError = createError<[number]>(
+  'FST_CRWS_POST_LIMIT', 'Too many messages of this stream wait to be handled: at most %d may. This one was dropped; send more slowly', 429
+)
+/** When the instance that has the stream has not answered a post, or Redis is down. */
+export const PostUnansweredError = createError(
+  'FST_CRWS_POST_UNANSWERED', 'The instance that has this stream did not answer. Whether it got the message is unknown; connect again', 503
+)
 /** When an `EventSource` asks for a channel that it may not have. The status goes with the error's number. */
 export const ChannelRefusedError = createError<[string, string, number]>(
   'FST_CRWS_CHANNEL_REFUSED', 'Channel %s cannot be had: %s (%d). Leave it out, or ask for it as a user who may have it', 403

@@ -2,6 +2,7 @@ import type { FastifyRequest, LogLevel } from 'fastify'
 import type { ApiOptions } from './api-options.ts'
 import type { ChannelsOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
+import type { FallbackOptions } from './fallback-options.ts'
 import type { Handlers } from './handlers.ts'
 import type { Identity } from './identity.ts'
 import type { InspectOptions } from './inspect-options.ts'
@@ -33,6 +34,12 @@ export interface Options extends Handlers {
    * @default { envelope: false }
    */
   plain?: { envelope?: boolean | undefined } | undefined
+  /**
+   * Routes for clients whose network blocks WebSockets: HTTP streaming and server-sent events, for the Centrifugal SDKs
+   * and for a browser's own `EventSource`. True adds all of them; an object names other paths.
+   * @default false
+   */
+  fallback?: boolean | FallbackOptions | undefined
   /**
    * Route for liveness probes; false leaves it out. It answers 200 as long as the process can serve.
    * @default '/health'

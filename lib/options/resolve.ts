@@ -4,6 +4,7 @@ import { api, apiPath, checkApi } from './api-checks.ts'
 import { channels } from './channel-checks.ts'
 import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
+import { fallback } from './fallback-checks.ts'
 import { checkInspector, inspect } from './inspect-options.ts'
 import { checkKeyPrefix, withKeyPrefix } from './key-prefix.ts'
 import { rateLimit, rateLimitDefaults } from './limit-checks.ts'
@@ -74,6 +75,7 @@ const checks = {
   path: orLiteral([false], routePath),
   sdkPath: orLiteral([false], routePath),
   plain: fields({ envelope: boolean }, plainDefaults),
+  fallback,
   healthPath: orLiteral([false], routePath),
   readyPath: orLiteral([false], routePath),
   apiPath: orLiteral([false], apiPath),
@@ -120,6 +122,7 @@ const constantDefaults = {
   path: '/ws',
   sdkPath: '/connection/websocket',
   plain: plainDefaults,
+  fallback: false,
   healthPath: '/health',
   readyPath: '/ready',
   apiPath: false,

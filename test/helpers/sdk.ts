@@ -1,7 +1,7 @@
 import { Centrifuge as JsonClient } from 'centrifuge'
 import type {
   Centrifuge, ClientEvents, Options as SdkOptions, PublicationContext, SubscribedContext, Subscription, SubscriptionEvents,
-  SubscriptionOptions
+  SubscriptionOptions, TransportEndpoint
 } from 'centrifuge'
 import { Centrifuge as ProtobufClient } from 'centrifuge/build/protobuf'
 import type { Test } from 'tap'
@@ -70,10 +70,10 @@ export class SdkClient {
   readonly encoding: Encoding
   readonly events: Events<Pick<ClientEvents, typeof clientEvents[number]>>
 
-  constructor (url: string, encoding: Encoding, { data, ...options }: Partial<SdkOptions> = {}) {
+  constructor (url: string | TransportEndpoint[], encoding: Encoding, { data, ...options }: Partial<SdkOptions> = {}) {
     this.encoding = encoding
     const Client = encoding === 'json' ? JsonClient : ProtobufClient as unknown as typeof JsonClient
-    this.client = new Client(url.includes('?') ? url : `${url}/connection/websocket`, {
+    this.client = new Client(typeof url !== 'string' || url.includes('?') ? url : `${url}/connection/websocket`, {
       websocket: WebSocket,
       minReconnectDelay: 20,
       maxReconnectDelay: 500,
@@ -151,7 +151,7 @@ function collect<Map, Name extends keyof Map> (emitter: Emitter<Name>, names: re
 }
 
 /** A client that connects at once and disconnects with the test. A URL without a query gets the SDK route's path. */
-export function sdkClient (t: Test, url: string, encoding: Encoding, options: Partial<SdkOptions> = {}): SdkClient {
+export function sdkClient (t: Test, url: string | TransportEndpoint[], encoding: Encoding, options: Partial<SdkOptions> = {}): SdkClient {
   const client = new SdkClient(url, encoding, options)
   t.teardown(() => client.client.disconnect())
   return client

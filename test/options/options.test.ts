@@ -40,6 +40,10 @@ const apiKey = 'an API key that nobody can guess'.replaceAll(' ', '-')
 const [secret, other] = [secretOf('first'), secretOf('second')] as const
 const publicKey = generateKeyPairSync('ed25519').publicKey.export({ type: 'spki', format: 'pem' }) as string
 
+const fallbackPaths = {
+  httpStreamPath: '/connection/http_stream', ssePath: '/connection/sse', emulationPath: '/emulation', uniSsePath: '/connection/uni_sse'
+}
+
 const cases: Case[] = [
   { name: 'path', ...path },
   { name: 'healthPath', ...path },
@@ -70,6 +74,25 @@ const cases: Case[] = [
   { name: 'api.authorize', valid: [], invalid: ['a', true, null, {}], allowed: /a function/ },
   { name: 'plain', valid: [[{}, { envelope: false }], [{ envelope: true }]], invalid: [true, 'envelope', [], null], allowed: /an object with envelope/ },
   { name: 'plain.envelope', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
+  {
+    name: 'fallback',
+    valid: [
+      [false],
+      [true, fallbackPaths],
+      [{}, fallbackPaths],
+      [{ ssePath: '/events', httpStreamPath: false }, { ...fallbackPaths, ssePath: '/events', httpStreamPath: false }],
+      [
+        { httpStreamPath: false, ssePath: false, emulationPath: false },
+        { ...fallbackPaths, httpStreamPath: false, ssePath: false, emulationPath: false }
+      ]
+    ],
+    invalid: ['true', 1, [], null],
+    allowed: /false, true or \{ httpStreamPath\?, ssePath\?, emulationPath\?, uniSsePath\? \}/
+  },
+  { name: 'fallback.httpStreamPath', ...path, valid: [] },
+  { name: 'fallback.ssePath', ...path, valid: [] },
+  { name: 'fallback.emulationPath', ...path, valid: [] },
+  { name: 'fallback.uniSsePath', ...path, valid: [] },
   { name: 'redisReadiness', valid: [['start'], ['always']], invalid: ['never', '', true, false, null, {}], allowed: /'start' or 'always'/ },
   { name: 'inspectPath', ...path },
   { name: 'inspect', valid: [[{ authorize: noop }]], invalid: [true, 'ada', [], null], allowed: /\{ authorize \}/ },
@@ -245,11 +268,18 @@ t.test('the HTTP API needs a path, and one way to say who may call it; its keys 
   t.equal(resolve({ apiPath: false, api: { key: apiKey } }).apiPath, false, 'false turns it off')
 })
 
+t.test('the SDKs transports of fallback need the route for posts', async (t) => {
+  const throws = (options: object, message: RegExp) => t.throws(() => resolve(options), { code: 'FST_CRWS_INVALID_OPTION', message })
+  throws({ fallback: { emulationPath: false } }, /"fallback\.emulationPath": got false, expected a path, as the routes at httpStreamPath and ssePath need it/)
+  throws({ fallback: { emulationPath: false, ssePath: false } }, /"fallback\.emulationPath": got false/)
+})
+
 t.test('every option has its default', async (t) => {
   t.strictSame(resolve({}), {
     path: '/ws',
     sdkPath: '/connection/websocket',
     plain: { envelope: false },
+    fallback: false,
     healthPath: '/health',
     readyPath: '/ready',
     apiPath: false,

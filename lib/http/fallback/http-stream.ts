@@ -1,5 +1,7 @@
-import type { ServerResponse } from 'node:http'
 import { EventEmitter } from 'node:events'
+import type { ServerResponse } from 'node:http'
+import type { Http2ServerResponse } from 'node:http2'
+import type { Duplex } from 'node:stream'
 import type { ClientSocket, Output } from '../../core/client-socket.ts'
 
 /** States of a WebSocket, by the names of the browser's constants (whatwg WebSocket.readyState). */
@@ -16,38 +18,44 @@ const NO_STATUS = 1005
 export class HttpStream extends EventEmitter implements ClientSocket {
   readyState: ClientSocket['readyState'] = OPEN
   isPaused = false
+  /** True if the client was told of the end, in the last message. */
+  told = false
   readonly _socket: Output
-  readonly #response: ServerResponse
+  /** The response, or the stream of HTTP/2 under it, whose response lacks some of what a connection reads. */
+  readonly #output: ServerResponse | Duplex
   #resumed: Promise<void> | undefined
   #resume = () => {}
 
   /** The head of the response has been written. */
   constructor (response: ServerResponse) {
     super()
-    this.#response = this._socket = response
-    response.once('close', () => {
+    this.#output = this._socket = (response as unknown as Partial<Http2ServerResponse>).stream ?? response
+    this.#output.once('close', () => {
       this.readyState = CLOSED
       this.resume() // a post that waits is answered
       this.emit('close', NO_STATUS, Buffer.alloc(0))
     })
-    response.on('error', () => response.destroy()) // the client has gone; 'close' follows
+    this.#output.on('error', () => this.#output.destroy()) // the client has gone; 'close' follows
   }
 
-  get bufferedAmount (): number { return this.#response.writableLength }
+  get open (): boolean { return this.readyState === OPEN }
+
+  get bufferedAmount (): number { return this.#output.writableLength }
 
   send (payload: Buffer): void {
-    this.#response.write(payload)
+    this.#output.write(payload)
   }
 
   /** The protocol has told the client the code and the reason in its last message. */
   close (): void {
     if (this.readyState !== OPEN) return
     this.readyState = CLOSING
-    this.#response.end()
+    this.told = true
+    this.#output.end()
   }
 
   terminate (): void {
-    this.#response.destroy()
+    this.#output.destroy()
   }
 
   /** HTTP has no pings. */

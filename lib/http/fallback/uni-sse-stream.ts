@@ -1,5 +1,5 @@
 import type { FastifyReply } from 'fastify'
-import type { OutgoingHttpHeaders } from 'node:http'
+import { closeCodes } from '../../model/close-codes.ts'
 import { stampOf } from '../../protocols/uni-sse/encoder.ts'
 import { EventIds } from '../../protocols/uni-sse/event-ids.ts'
 import type { EventStream } from '../../protocols/uni-sse/event-stream.ts'
@@ -7,6 +7,7 @@ import { refusalOfEnd } from '../../protocols/uni-sse/refusals.ts'
 import type { HttpRefusal } from '../../protocols/uni-sse/refusals.ts'
 import { answer } from '../answer.ts'
 import { HttpStream } from './http-stream.ts'
+import { writeHead } from './stream-routes.ts'
 
 /**
  * The response of one `EventSource`. It begins when the client has its channels, so that a refusal can be an HTTP
@@ -15,19 +16,16 @@ import { HttpStream } from './http-stream.ts'
 export class UniSseStream extends HttpStream implements EventStream {
   readonly ids = new EventIds()
   readonly #reply: FastifyReply
-  readonly #headers: OutgoingHttpHeaders
-  #opened = false
+  #begun = false
   #refusal: HttpRefusal | undefined
   /** Events that wait; undefined: none does, and they are written at once. */
   #waiting: Buffer[] | undefined = []
   #waitingBytes = 0
   #ended = false
 
-  /** `headers`: of the response, if it begins. */
-  constructor (reply: FastifyReply, headers: OutgoingHttpHeaders) {
+  constructor (reply: FastifyReply) {
     super(reply.raw)
     this.#reply = reply
-    this.#headers = headers
   }
 
   override get bufferedAmount (): number { return super.bufferedAmount + this.#waitingBytes }
@@ -38,10 +36,10 @@ export class UniSseStream extends HttpStream implements EventStream {
     this.#waitingBytes += weightOf(payload)
   }
 
-  open (first: Buffer): void {
-    this.#opened = true
+  begin (first: Buffer): void {
+    this.#begun = true
     this.#reply.hijack()
-    this.#reply.raw.writeHead(200, this.#headers)
+    writeHead(this.#reply, 'text/event-stream')
     super.send(first)
     this.#writeWaiting()
   }
@@ -50,16 +48,10 @@ export class UniSseStream extends HttpStream implements EventStream {
     this.#refusal = error
   }
 
-  override close (code: number, reason: string): void {
+  override close (code = closeCodes.normal.code as number, reason = ''): void {
     this.#ended = true
-    if (this.#opened) {
-      if (this.#waiting === undefined) super.close()
-      return
-    }
-    this.#waiting = undefined
-    this.#waitingBytes = 0
-    this.leave()
-    answer(this.#reply, this.#refusal ?? refusalOfEnd({ code, reason }))
+    if (!this.#begun) answer(this.#reply, this.#refusal ?? refusalOfEnd({ code, reason }))
+    else if (this.#waiting === undefined) super.close()
   }
 
   #writeWaiting (): void {

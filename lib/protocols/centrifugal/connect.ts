@@ -45,7 +45,8 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
     ...expiry,
     ...(!nativePing && { ping: Math.ceil(heartbeat.interval / 1_000), pong: true }),
     ...(admitted.length > 0 && { subs: Object.fromEntries(admitted.map(({ subscription, reply }) => [subscription.channel, reply])) }),
-    ...(data !== undefined && { data })
+    ...(data !== undefined && { data }),
+    ...(session.secret !== undefined && { session: session.secret, node: context.instance })
   })
   for (const { subscription, live } of admitted) session.pushAll(subscription.channel, live)
   for (const { subscription } of admitted) subscriptions.announceJoin(connection, subscription)

@@ -12,6 +12,8 @@ import type { Tokens } from './tokens.ts'
 
 /** The parts of this instance that the commands of SDK clients act on. One object serves all connections. */
 export interface Context {
+  /** Id of this instance. */
+  readonly instance: string
   readonly options: ResolvedOptions
   readonly namespaces: ChannelNamespaces
   readonly connections: Connections

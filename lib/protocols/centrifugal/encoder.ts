@@ -74,11 +74,20 @@ export class SdkEncoder implements Encoder {
     return this.frame({ push: { message: { data: encodePayload(data) } } })
   }
 
-  closingMessage (): undefined {}
+  /** On a WebSocket the close frame tells what this push tells elsewhere [Disconnect]. */
+  closingMessage ({ code, reason }: End): Frame | undefined {
+    if (this.transport === 'websocket') return undefined
+    return this.frame({ push: { disconnect: { code, reason, reconnect: reconnects(code) } } })
+  }
 
   #joined (frames: readonly Frame[]): Frame {
     return { payload: this.#codec.join(frames.map(({ payload }) => payload)), binary: this.#codec.binary }
   }
+}
+
+/** Whether SDKs connect again after this code (centrifugal.dev/docs/server/codes). */
+function reconnects (code: number): boolean {
+  return !((code >= 3_500 && code < 4_000) || (code >= 4_500 && code < 5_000))
 }
 
 /** Returns the index after the last frame that fits into one message with the one at `from`. */

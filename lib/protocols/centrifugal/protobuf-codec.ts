@@ -1,6 +1,6 @@
 import protobuf from 'protobufjs/minimal.js'
 import { commandSchema, one, replySchema } from './schema.ts'
-import type { Command, CommandData, Field, FieldType, Reply, Schema } from './schema.ts'
+import type { Command, CommandData, Field, FieldType, MessageOf, Reply, Schema } from './schema.ts'
 import type { Codec } from './codec.ts'
 import type { Payload } from '../../model/publication.ts'
 
@@ -32,6 +32,11 @@ export const protobufCodec: Codec = {
   join (frames) {
     return Buffer.concat(frames)
   }
+}
+
+/** Reads one message that is all there is. @throws if the bytes are none. */
+export function decodeMessage<One extends Schema> (bytes: Buffer, schema: One): MessageOf<One> {
+  return readMessage(protobuf.Reader.create(bytes), bytes.length, schema) as MessageOf<One>
 }
 
 const fieldsByNumber = new WeakMap<Schema, Map<number, [string, Field]>>()

@@ -1,9 +1,11 @@
 import type { FastifyRequest } from 'fastify'
+import { randomUUID } from 'node:crypto'
 import type { WebSocket } from 'ws'
 import type { Connection } from '../../core/connection.ts'
 import type { Protocol } from '../../core/protocol.ts'
 import type { Session } from '../../core/session.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
+import type { TransportName } from '../../model/connection.ts'
 import type { Codec } from './codec.ts'
 import type { Context } from './context.ts'
 import { Dispatcher } from './dispatcher.ts'
@@ -23,15 +25,20 @@ export class SdkProtocol implements Protocol<Connection> {
   readonly encoder: SdkEncoder
   readonly #dispatcher: Dispatcher
 
-  constructor (codec: Codec, context: Context) {
-    this.encoder = new SdkEncoder(codec)
+  constructor (codec: Codec, context: Context, transport?: TransportName) {
+    this.encoder = new SdkEncoder(codec, transport)
     this.#dispatcher = new Dispatcher(this.encoder, context)
   }
 
   open (connection: Connection): Session {
     connection.closeAt(Date.now() + STALE_TIMEOUT, sdkOnlyCloseCodes.stale)
     connection.outbox.hold()
-    return new SdkSession(connection, this.#dispatcher)
+    return new SdkSession(connection, this.#dispatcher, this.encoder.transport === 'websocket' ? undefined : randomUUID())
+  }
+
+  /** What the client of a connection that is no WebSocket names in its posts. */
+  secretOf ({ session }: Connection): string {
+    return (session as SdkSession).secret!
   }
 }
 

@@ -115,7 +115,9 @@ const connectResult = {
   data: one(5, 'data'),
   subs: map(6, subscribeResult),
   ping: one(7, 'uint32'),
-  pong: one(8, 'bool')
+  pong: one(8, 'bool'),
+  session: one(9, 'string'),
+  node: one(10, 'string')
 } as const satisfies Schema
 
 const push = {
@@ -125,7 +127,15 @@ const push = {
   leave: one(6, { info: always(one(1, clientInfo)) }),
   unsubscribe: one(7, { code: always(one(2, 'uint32')), reason: always(one(3, 'string')) }),
   message: one(8, { data: always(one(1, 'data')) }),
-  subscribe: one(9, { recoverable: one(1, 'bool'), epoch: one(4, 'string'), offset: one(5, 'uint64'), positioned: one(6, 'bool') })
+  subscribe: one(9, { recoverable: one(1, 'bool'), epoch: one(4, 'string'), offset: one(5, 'uint64'), positioned: one(6, 'bool') }),
+  disconnect: one(11, { code: always(one(1, 'uint32')), reason: always(one(2, 'string')), reconnect: one(3, 'bool') })
+} as const satisfies Schema
+
+/** What a client sends in a post, where WebSockets are blocked. `data`: a frame, as it would go through a WebSocket. */
+export const emulationRequest = {
+  node: one(1, 'string'),
+  session: one(2, 'string'),
+  data: one(3, 'data')
 } as const satisfies Schema
 
 /** Without an id it is a push [Asynchronous pushes], empty a ping. SDKs look for a result even if it is empty. */

@@ -61,10 +61,13 @@ export class SdkSession implements Session {
   nextExpiry = Infinity
 
   readonly connection: Connection
+  /** What a client names in its posts, where WebSockets are blocked: whoever has it may send for the client. */
+  readonly secret: string | undefined
   readonly #owner: SdkSessionOwner
 
-  constructor (connection: Connection, owner: SdkSessionOwner) {
+  constructor (connection: Connection, owner: SdkSessionOwner, secret?: string) {
     this.connection = connection
+    this.secret = secret
     this.#owner = owner
   }
 

@@ -55,12 +55,16 @@ export const uniSseEncoder: Encoder = {
     return frame(`event: send\n${jsonLine(`{${jsonField('data', encodePayload(data))}}`)}`)
   },
   closingMessage (end) {
-    if (end.cause === 'slow') return undefined // it would only wait behind the rest
     const { code, reason } = end
-    const reconnect = mayReturn(end)
-    const line = reconnect ? `retry: ${spread(RETRY_AFTER_END, JITTER_AFTER_END)}\n` : `id: ${FINAL_ID}\n`
-    return frame(`event: disconnect\n${line}${jsonLine(JSON.stringify({ code, reason, reconnect }))}`)
+    const retry = mayReturn(end) ? spread(RETRY_AFTER_END, JITTER_AFTER_END) : undefined
+    return { payload: Buffer.from(disconnectEvent({ code, reason, retry })), binary: false }
   }
+}
+
+/** The last event of a stream. `retry`: milliseconds; undefined: the client must not come back. */
+export function disconnectEvent ({ code, reason, retry }: { code: number, reason: string, retry: number | undefined }): string {
+  const line = retry === undefined ? `id: ${FINAL_ID}\n` : `retry: ${retry}\n`
+  return `event: disconnect\n${line}${jsonLine(JSON.stringify({ code, reason, reconnect: retry !== undefined }))}\n`
 }
 
 /** The event of a publication after which the client is at another position than that of the publication. */

@@ -14,22 +14,25 @@ export interface EventSourceRequest {
   readonly positions: ReturningPositions
   /** True if the client was told not to come back. */
   readonly over: boolean
-  /** A connection token; undefined: there is none. */
-  readonly token: string | undefined
 }
 
 /**
- * Reads the query and the headers: `channel` for each channel, `Last-Event-ID` or `lastEventId`, `token` or a bearer
- * token.
+ * Reads the query and the headers: `channel` for each channel, and `Last-Event-ID` or `lastEventId`.
  * @throws FST_CRWS_STREAM_REQUEST
  */
 export function readRequest ({ query, headers }: Pick<FastifyRequest, 'query' | 'headers'>): EventSourceRequest {
-  const { channel, lastEventId, token } = (query ?? {}) as Record<string, unknown>
+  const { channel, lastEventId } = (query ?? {}) as Record<string, unknown>
   const channels = new Set(listOf(channel))
   if (channels.size > MAX_CHANNELS) throw new StreamRequestError(`${channels.size} channels, at most ${MAX_CHANNELS} are allowed`)
   // A client that began with the id in its URL sends a newer one in the header.
   const id = textOf('Last-Event-ID', headers['last-event-id']) || textOf('lastEventId', lastEventId)
-  return { channels: Array.from(channels), positions: readId(id), over: id === FINAL_ID, token: textOf('token', token) || bearerOf(headers) }
+  return { channels: Array.from(channels), positions: readId(id), over: id === FINAL_ID }
+}
+
+/** The connection token, of the query or the header; undefined: there is none. */
+export function tokenOf ({ query, headers: { authorization = '' } }: Pick<FastifyRequest, 'query' | 'headers'>): string | undefined {
+  const { token } = (query ?? {}) as Record<string, unknown>
+  return typeof token === 'string' && token !== '' ? token : /^Bearer +(\S+) *$/i.exec(authorization)?.[1]
 }
 
 function listOf (value: unknown): string[] {
@@ -42,8 +45,4 @@ function listOf (value: unknown): string[] {
 function textOf (name: string, value: unknown): string | undefined {
   if (value === undefined || typeof value === 'string') return value
   throw new StreamRequestError(`${name} must be given once`)
-}
-
-function bearerOf ({ authorization = '' }: FastifyRequest['headers']): string | undefined {
-  return /^Bearer +(\S+) *$/i.exec(authorization)?.[1]
 }

@@ -121,7 +121,7 @@ export class UniSseSession implements Session, SubscribingSession {
     this.connected = true
     try {
       const answer = await this.#context.options.onConnect?.(connection, request, {})
-      if (typeof answer === 'object' && answer !== null && answer.data !== undefined) this.#data = encodePayload(answer.data)
+      if (typeof answer === 'object' && answer !== null && 'data' in answer) this.#data = encodePayload(answer.data)
     } catch (error) {
       if (error instanceof ClientError) this.#stream.refuse(connectionRefusal(error))
       throw error // the inbox ends the connection
@@ -139,7 +139,7 @@ export class UniSseSession implements Session, SubscribingSession {
     const fields = Array.from(this.#fields ?? [], ([channel, fields]) => `${JSON.stringify(channel)}:${fields}`)
     const data = this.#data === undefined ? '' : `,${jsonField('data', this.#data)}`
     this.#fields = undefined
-    this.#stream.open(connectedEvent(`{"client":"${connection.id}","channels":{${fields.join()}}${data}}`, this.#stream.ids.line))
+    this.#stream.begin(connectedEvent(`{"client":"${connection.id}","channels":{${fields.join()}}${data}}`, this.#stream.ids.line))
   }
 
   async #subscribe (channel: string): Promise<void> {

@@ -1,0 +1,35 @@
+import type { FastifyRequest } from 'fastify'
+import { BodyTimeoutError, BodyTooLargeError, StreamRequestError } from '../../model/errors.ts'
+import type { Deadlines, Expiring } from '../../util/deadlines.ts'
+
+/** Milliseconds within which a body must come. */
+const TIMEOUT = 10_000
+
+type Done = (error: Error | null, body?: Buffer) => void
+
+/**
+ * Reads the body of a request, whatever its type. `limit`: bytes. `told`: the limit to name in an error.
+ * @throws FST_CRWS_BODY_TOO_LARGE, FST_CRWS_BODY_TIMEOUT, FST_CRWS_STREAM_REQUEST
+ */
+export function bodyReader (limit: number, told: number, deadlines: Deadlines) {
+  return ({ raw, headers }: FastifyRequest, _payload: unknown, done: Done): void => {
+    if (Number(headers['content-length']) > limit) return done(new BodyTooLargeError(told))
+    const chunks: Buffer[] = []
+    let length = 0
+    const end = (error: Error | null, body?: Buffer) => {
+      deadlines.delete(late)
+      raw.off('data', onData).off('end', onEnd).off('close', onClose)
+      done(error, body)
+    }
+    const onData = (chunk: Buffer) => {
+      length += chunk.length
+      if (length > limit) end(new BodyTooLargeError(told))
+      else chunks.push(chunk)
+    }
+    const onEnd = () => end(null, Buffer.concat(chunks, length))
+    const onClose = () => end(new StreamRequestError('the client has gone'))
+    const late: Expiring = { expiresAt: Date.now() + TIMEOUT, expire: () => end(new BodyTimeoutError(TIMEOUT / 1_000)) }
+    deadlines.add(late)
+    raw.on('data', onData).on('end', onEnd).on('close', onClose)
+  }
+}

@@ -31,9 +31,9 @@ export interface ChannelRefusal {
 export function channelRefusal (channel: string, error: unknown): ChannelRefusal {
   const { code, message } = invalidChannel(error) ?? replyFor(error) ?? clientErrors.internal
   const refused = Object.assign(new ChannelRefusedError(channel, message, code), { statusCode: statusOf(code) })
-  const { cause } = refused.statusCode === 503 ? closeCodes.internalError : closeCodes.flooding
   if (error instanceof ClientError && error.closes) return { error: refused, end: error.end, code }
-  return { error: refused, end: { code: closeCodes.flooding.code, reason: closeReason(`${channel}: ${message}`), cause }, code }
+  const { code: closeCode, cause } = refused.statusCode === 503 ? closeCodes.internalError : closeCodes.flooding
+  return { error: refused, end: { code: closeCode, reason: closeReason(`${channel}: ${message}`), cause }, code }
 }
 
 /** What a client is told whose connection the app has refused. */

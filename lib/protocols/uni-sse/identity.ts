@@ -29,7 +29,7 @@ async function verified (tokens: Tokens, token: string): Promise<ConnectionClaim
     return await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))
   } catch (error) {
     if (error instanceof ReplyError || error instanceof DisconnectError) throw new ClientError(401, error.message)
-    throw error // no key could be had
+    throw Object.assign(new Error('no key could be had to verify the token', { cause: error }), { statusCode: 503 })
   }
 }
 

@@ -103,7 +103,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   await broker.start(new BrokerEvents(connections, subscriptions, control, occupancies, observer))
   // Without Redis the app starts all the same; the heartbeat goes on with both.
   await settledWithin(Promise.all([control.listen(), registry.record()]), startBy - Date.now())
-  metrics.observe({ connections, hub, broker, limit: options.maxConnections })
+  metrics.observe({ connections, hub, broker, limit: options.maxConnections, fallback: options.fallback !== false })
   logs.started(startEntry(options, app.prefix))
   hints.started(Date.now())
   heartbeat.start()

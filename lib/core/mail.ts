@@ -17,7 +17,7 @@ const KNOWN_FOR = 5_000
 const MAX_WAITING = 1_000
 
 /** A letter as it travels, and the reply to one. */
-type Travelling<Letter, Reply> = { readonly id: string, readonly from: string, readonly letter: Letter } | { readonly id: string, readonly reply: Reply }
+type Travelling<Letter, Reply> = { readonly id: string } & ({ readonly from: string, readonly letter: Letter } | { readonly reply: Reply })
 
 /** A letter that waits for its reply. */
 interface Waiting<Reply> extends Expiring { readonly replied: (reply: Reply) => void }
@@ -86,7 +86,8 @@ export class Mail<Letter, Reply> implements ChannelListener {
 
   deliver ({ payload }: Publication): void {
     const json = payload.toString()
-    this.#take(json).catch((error: unknown) => this.#observer.controlFailed(json.slice(0, MAX_LOGGED), error)) // others can write to Redis, too
+    // Others can write to Redis, too.
+    this.#take(json).catch((error: unknown) => this.#observer.controlFailed(json.slice(0, MAX_LOGGED), error))
   }
 
   canAccept (): boolean { return true }

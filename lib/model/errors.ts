@@ -108,6 +108,10 @@ export const SessionUnknownError = createError(
 export const PostLimitError = createError<[number]>(
   'FST_CRWS_POST_LIMIT', 'Too many messages of this stream wait to be handled: at most %d may. This one was dropped; send more slowly', 429
 )
+/** When one client address has sent more posts without a stream than `rateLimit.connections` allows. */
+export const PostRateError = createError(
+  'FST_CRWS_POST_RATE', 'Too many messages from this address were for streams that do not exist. Connect again, and send more slowly', 429
+)
 /** When the instance that has the stream has not answered a post, or Redis is down. */
 export const PostUnansweredError = createError(
   'FST_CRWS_POST_UNANSWERED', 'The instance that has this stream did not answer. Whether it got the message is unknown; connect again', 503

@@ -21,6 +21,7 @@ export interface LoggedConnection {
   readonly id: string
   readonly user: string
   readonly protocol: string
+  readonly transport: string
   /** Unix time in ms. */
   readonly connectedAt: number
   /** Messages, and bytes of their payloads. */
@@ -36,6 +37,8 @@ export interface LoggedConnection {
 
 /** Name of this package in Cloud Logging's `operation`: the entries of one connection are one operation. */
 const PRODUCER = 'fastify-cloud-run-websocket'
+/** What carries most connections. Anything else is a response over HTTP. */
+const WEBSOCKET = 'websocket'
 /** Levels at which debug entries are written, of loggers that do not say so themselves. */
 const DEBUG_LEVELS: ReadonlySet<string> = new Set(['debug', 'trace'])
 /** Bytes of a message's content in an entry. */
@@ -75,7 +78,8 @@ export class Logs {
 
   opened (connection: LoggedConnection, request: FastifyRequest): void {
     if (!this.#takes(logEvents['connection.opened'])) return
-    const context = { ...this.#context(connection, { first: true }), ...this.#request(request, 101) }
+    const status = connection.transport === WEBSOCKET ? 101 : 200
+    const context = { ...this.#context(connection, { first: true }), ...this.#request(request, status) }
     this.#write('connection.opened', { ...client(connection), reqId: request.id, ...context }, `${nameOf(connection)} opened`)
   }
 
@@ -99,7 +103,7 @@ export class Logs {
     const [path = ''] = url.split('?', 1)
     const reqId = 'id' in request ? request.id : undefined
     const context = { ...this.#request(request, status), [requestTrace]: this.traceOf(request) }
-    const text = `WebSocket connection to ${path} rejected (${error}): ${reason}`
+    const text = `${request.headers.upgrade === undefined ? 'Connection' : 'WebSocket connection'} to ${path} rejected (${error}): ${reason}`
     this.#writeWithError('connection.rejected', { error, reqId, path, origin, ...details, ...context }, text)
   }
 
@@ -256,12 +260,14 @@ function whatFailed (reason: string): string {
   return /^the Redis user lacks rights/.test(reason) ? 'Redis refused commands' : 'Redis is down'
 }
 
-function nameOf ({ user }: LoggedConnection): string {
-  return user === '' ? 'WebSocket connection of an anonymous client' : `WebSocket connection of user ${user}`
+function nameOf ({ user, transport }: LoggedConnection): string {
+  const kind = transport === WEBSOCKET ? 'WebSocket' : 'HTTP'
+  return `${kind} connection of ${user === '' ? 'an anonymous client' : `user ${user}`}`
 }
 
-function client ({ id, user, protocol }: LoggedConnection): object {
-  return { connection: id, user, protocol }
+/** Entries of WebSockets do not name what carries them. */
+function client ({ id, user, protocol, transport }: LoggedConnection): object {
+  return { connection: id, user, protocol, ...(transport !== WEBSOCKET && { transport }) }
 }
 
 function contentOf (payload: Buffer, binary: boolean): object {

@@ -7,6 +7,7 @@ export type Rejection = 'capacity' | 'origin' | 'auth' | 'rate_limit' | 'drainin
 /** The fields of a connection that are measured. */
 export interface MeasuredConnection {
   readonly protocol: 'plain' | 'json' | 'protobuf'
+  readonly transport: 'websocket' | 'http_stream' | 'sse' | 'uni_sse'
   /** Unix time in ms. */
   readonly connectedAt: number
   /** Messages, and bytes of their payloads. */
@@ -23,9 +24,18 @@ interface Measured {
   readonly broker: { readonly up: boolean }
   /** Connections that the instance may hold. */
   readonly limit: number
+  /** Whether there may be other connections than WebSockets. */
+  readonly fallback: boolean
 }
 
-const PROTOCOLS = ['plain', 'json', 'protobuf'] as const
+/** Values of `websocket.protocol`: those of WebSockets, and those of what stands in for one. */
+const WEBSOCKETS = ['plain', 'json', 'protobuf'] as const
+const STREAMS = ['http_stream_json', 'http_stream_protobuf', 'sse_json', 'uni_sse'] as const
+
+function protocolOf ({ protocol, transport }: MeasuredConnection): string {
+  if (transport === 'websocket') return protocol
+  return transport === 'uni_sse' ? transport : `${transport}_${protocol}`
+}
 
 class Traffic {
   connections = 0
@@ -68,7 +78,7 @@ export class Metrics {
   /** Time in ms of the start, until the broker is up for the first time. */
   #startedAt: number | undefined = performance.now()
   /** Traffic of connections that have ended. */
-  readonly #ended = { plain: new Traffic(), json: new Traffic(), protobuf: new Traffic() }
+  readonly #ended = new Map([...WEBSOCKETS, ...STREAMS].map((protocol): [string, Traffic] => [protocol, new Traffic()]))
 
   /** Whether a meter provider was found. Before that, recording a duration has no effect. */
   get bound (): boolean { return this.#instruments !== undefined }
@@ -98,11 +108,11 @@ export class Metrics {
   }
 
   connectionEnded (connection: MeasuredConnection, { cause }: End): void {
-    const { protocol, connectedAt } = connection
-    this.#ended[protocol].add(connection)
+    const protocol = protocolOf(connection)
+    this.#ended.get(protocol)!.add(connection)
     this.#causes[cause]++
     const attributes = { 'websocket.protocol': protocol, 'websocket.close.cause': cause }
-    this.#instruments?.duration.record((Date.now() - connectedAt) / 1_000, attributes)
+    this.#instruments?.duration.record((Date.now() - connection.connectedAt) / 1_000, attributes)
   }
 
   /** `duration`: ms. `errorType`: the code of the error reply, or 'disconnect'. */
@@ -178,9 +188,9 @@ export class Metrics {
     const connections = Array.from(this.#measured?.connections ?? [])
     let bytesIn = 0
     let bytesOut = 0
-    for (const protocol of PROTOCOLS) {
-      const open = connections.filter(connection => connection.protocol === protocol)
-      const traffic = Object.assign(new Traffic(), this.#ended[protocol])
+    for (const protocol of this.#measured?.fallback === true ? [...WEBSOCKETS, ...STREAMS] : WEBSOCKETS) {
+      const open = connections.filter(connection => protocolOf(connection) === protocol)
+      const traffic = Object.assign(new Traffic(), this.#ended.get(protocol))
       for (const connection of open) traffic.add(connection)
       bytesIn += traffic.bytesIn
       bytesOut += traffic.bytesOut

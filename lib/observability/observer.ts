@@ -17,6 +17,7 @@ import type { Tracing } from './tracing.ts'
 /** The fields of a connection that are observed. */
 export interface ObservedConnection extends LoggedConnection, MeasuredConnection {
   readonly protocol: MeasuredConnection['protocol']
+  readonly transport: MeasuredConnection['transport']
 }
 
 /** Turns each event of this instance into metrics, spans, log entries and hints. */

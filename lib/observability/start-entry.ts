@@ -9,21 +9,23 @@ export interface StartEntry {
 
 /** Describes what the plugin does with these options. `prefix`: that of the scope, which starts all routes. */
 export function startEntry (options: ResolvedOptions, prefix: string): StartEntry {
-  const { path, sdkPath, healthPath, readyPath, apiPath, inspectPath, redis, allowedOrigins, maxConnections } = options
+  const { path, sdkPath, fallback, healthPath, readyPath, apiPath, inspectPath, redis, allowedOrigins, maxConnections } = options
   const at = (paths: readonly (string | false)[]) => paths.filter(one => one !== false).map(one => prefix + one)
   const webSockets = at([path, sdkPath])
+  const streams = at(Object.values(fallback))
   const address = redis === undefined || redis.kind === 'memory' ? undefined : redisAddress(redis)
   const origins = typeof allowedOrigins === 'string' ? allowedOrigins : allowedOrigins.map(String)
   const parts = [
     webSockets.length === 0 ? 'No WebSocket route' : `WebSockets at ${webSockets.join(' and ')}`,
+    ...(streams.length === 0 ? [] : [`fallback at ${streams.join(', ')}`]),
     joinedBy(redis, address),
     ...at([apiPath]).map(route => `HTTP API at ${route}`),
-    ...(webSockets.length === 0 ? [] : [`browsers may connect from ${originsText(origins)}`])
+    ...(webSockets.length + streams.length === 0 ? [] : [`browsers may connect from ${originsText(origins)}`])
   ]
   const fields = {
     broker: address === undefined ? 'memory' : 'redis',
     ...(address !== undefined && { redis: address }),
-    routes: [...webSockets, ...at([healthPath, readyPath, apiPath, inspectPath])],
+    routes: [...webSockets, ...streams, ...at([healthPath, readyPath, apiPath, inspectPath])],
     origins,
     maxConnections
   }

@@ -1,3 +1,4 @@
+import type { FastifyServerOptions } from 'fastify'
 import { Centrifuge as JsonClient } from 'centrifuge'
 import type {
   Centrifuge, ClientEvents, Options as SdkOptions, PublicationContext, SubscribedContext, Subscription, SubscriptionEvents,
@@ -158,7 +159,9 @@ export function sdkClient (t: Test, url: string | TransportEndpoint[], encoding:
 }
 
 /** Starts instances of one service. Without Redis there can only be one. */
-export async function startInstances (t: Test, n: number, options: Options = {}, redis?: { url: string }): Promise<App[]> {
-  const prefix = randomPrefix()
-  return Promise.all(Array.from({ length: n }, () => startApp(t, { keyPrefix: prefix, redis: redis?.url ?? false, ...options })))
+export async function startInstances (
+  t: Test, n: number, options: Options = {}, redis?: { url: string }, fastifyOptions: FastifyServerOptions = {}
+): Promise<App[]> {
+  const all: Options = { keyPrefix: randomPrefix(), redis: redis?.url ?? false, ...options }
+  return Promise.all(Array.from({ length: n }, () => startApp(t, all, fastifyOptions)))
 }

@@ -20,6 +20,7 @@ function connections (count: number): Set<BufferingConnection> {
     id,
     user: '',
     protocol: 'plain',
+    transport: 'websocket',
     connectedAt: 0,
     received: 0,
     sent: 0,

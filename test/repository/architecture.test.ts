@@ -15,11 +15,11 @@ const DOORS: Record<string, string[]> = {
   ],
   util: [
     'deadlines.ts', 'glob.ts', 'is-iterable.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts',
-    'timeout.ts', 'token-bucket.ts', 'turns.ts', 'wake.ts'
+    'timeout.ts', 'token-bucket.ts', 'token-buckets.ts', 'turns.ts', 'wake.ts'
   ],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'api-checks.ts', 'checks.ts', 'connect-details.ts', 'identity.ts', 'inspect-options.ts', 'method-checks.ts', 'options.ts',
+    'api-checks.ts', 'checks.ts', 'connect-details.ts', 'fallback-checks.ts', 'identity.ts', 'inspect-options.ts', 'method-checks.ts', 'options.ts',
     'publish-change.ts', 'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts', 'schema-checks.ts',
     'subscribe-grant.ts', 'token-options.ts'
   ],
@@ -30,11 +30,12 @@ const DOORS: Record<string, string[]> = {
   backends: ['backend.ts', 'redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'publisher-observer.ts', 'tracing.ts'],
   core: [
-    'check-user.ts', 'client-publish.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts',
-    'instance-registry.ts', 'listeners.ts', 'methods.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts',
+    'check-user.ts', 'client-publish.ts', 'client-socket.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts',
+    'instance-registry.ts', 'listeners.ts', 'mail.ts', 'methods.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts',
     'session.ts', 'streams.ts', 'subscriptions.ts', 'survey.ts'
   ],
-  lifecycle: ['availability.ts']
+  lifecycle: ['availability.ts'],
+  protocols: ['centrifugal/context.ts', 'centrifugal/protobuf-codec.ts', 'centrifugal/protocol.ts', 'centrifugal/streams.ts']
 }
 
 const sources = readSources()

@@ -12,12 +12,12 @@ import { Cors } from './cors.ts'
 import { SdkRoutes } from './sdk-routes.ts'
 import { StreamRoutes } from './stream-routes.ts'
 
-/** Bytes of a post beside what the client sends: the names of its fields, and the ids of the session and the instance. */
+/** Bytes of a post beside what the client sends: names of fields, and the ids of the session and the instance. */
 const ENVELOPE = 1_024
 /** JSON in a JSON string: a quotation mark or a backslash takes two bytes there. */
 const ESCAPED = 2
 
-/** Adds the routes of `fallback`, in a scope of their own: hooks of the app run, and its other routes parse as before. */
+/** Adds the routes of `fallback` in a scope of their own: the app's hooks run, and its other routes parse as before. */
 export async function addFallback (
   app: FastifyInstance, core: Core, broker: Broker, admission: Admission, limiter: Limiter, context: Context
 ): Promise<void> {

@@ -49,8 +49,8 @@ export class Posts {
     if (!this.#stream.open) return 'taken' // the client is being told of the end
     if (this.#paused.size >= MAX_WAITING || this.#pausedBytes >= MAX_WAITING_BYTES) return 'full'
     const ids = idsOf(data, binary)
-    return new Promise(answer => {
-      const post: Waiting = { data, binary, ids, answer, expiresAt: Date.now() + HOLD, expire: () => this.#expired(post) }
+    return new Promise(resolve => {
+      const post: Waiting = { data, binary, ids, answer: resolve, expiresAt: Date.now() + HOLD, expire: () => this.#expired(post) }
       if (ids === undefined || ids.first <= this.#next) return this.#handOver(post)
       this.#early.push(post)
       this.#early.sort((a, b) => a.ids!.first - b.ids!.first)

@@ -3,8 +3,9 @@ import type { Connection } from '../../core/connection.ts'
 import { Mail } from '../../core/mail.ts'
 import type { Core } from '../../core/core.ts'
 import type { Broker } from '../../model/broker.ts'
-import { BodyTooLargeError, PostLimitError, PostUnansweredError, SessionUnknownError, StreamRequestError } from '../../model/errors.ts'
-import { ALREADY_REPORTED } from '../../model/errors.ts'
+import {
+  ALREADY_REPORTED, BodyTooLargeError, PostLimitError, PostRateError, PostUnansweredError, SessionUnknownError, StreamRequestError
+} from '../../model/errors.ts'
 import type { Fallback } from '../../options/fallback-checks.ts'
 import type { Context } from '../../protocols/centrifugal/context.ts'
 import { protobufCodec } from '../../protocols/centrifugal/protobuf-codec.ts'
@@ -14,6 +15,7 @@ import type { Post } from '../../protocols/centrifugal/streams.ts'
 import type { Deadlines } from '../../util/deadlines.ts'
 import { answer } from '../answer.ts'
 import type { HttpError } from '../answer.ts'
+import { FailedPosts } from './failed-posts.ts'
 import type { HttpStream } from './http-stream.ts'
 import { MAX_WAITING } from './posts.ts'
 import type { PostAnswer } from './posts.ts'
@@ -39,11 +41,13 @@ export class SdkRoutes {
   readonly #context: Context
   readonly #sessions: StreamSessions
   readonly #mail: Mail<Letter, PostAnswer>
+  readonly #failed: FailedPosts
   #listens = false
 
   constructor (routes: StreamRoutes, context: Context, { registry }: Core, broker: Broker, deadlines: Deadlines) {
     this.#routes = routes
     this.#context = context
+    this.#failed = new FailedPosts(context.options)
     this.#sessions = new StreamSessions(deadlines)
     this.#mail = new Mail(context.instance, broker, registry, context.observer, deadlines, letter => this.#read(letter))
   }
@@ -97,16 +101,18 @@ export class SdkRoutes {
     if (post === undefined) answer(reply, new StreamRequestError('a post is { "session": …, "node": …, "data": … }, and data are commands'))
     else if (post.data.length > maxPayload) answer(reply, new BodyTooLargeError(maxPayload))
     else {
-      const error = await this.#errorOf(post)
+      const error = await this.#errorOf(request, post)
       if (error === undefined) reply.code(204).send()
       else answer(reply, error)
     }
     return reply
   }
 
-  async #errorOf (post: Post): Promise<HttpError | undefined> {
-    switch (await this.#deliver(post)) {
+  async #errorOf (request: FastifyRequest, post: Post): Promise<HttpError | undefined> {
+    const delivered = await this.#failed.run(request, () => this.#deliver(post), answer => answer !== 'taken' && answer !== 'full')
+    switch (delivered) {
       case 'taken': return undefined
+      case undefined: return new PostRateError()
       case 'full': return new PostLimitError(MAX_WAITING)
       case 'gone': case 'unknown': return new SessionUnknownError()
       default: return new PostUnansweredError() // other instances may answer anything

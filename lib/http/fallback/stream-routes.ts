@@ -49,7 +49,8 @@ export class StreamRoutes {
 
   /** The route to which clients post what they send over their streams. */
   addPosts (url: string, handler: (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>): void {
-    this.#add('POST', url, { onRequest: [refuseUpgrade, this.#cors.onRequest, this.#admission.onPost], handler })
+    // Limits of the app for its own routes would stop a client that talks much.
+    this.#add('POST', url, { config: { rateLimit: false }, onRequest: [refuseUpgrade, this.#cors.onRequest, this.#admission.onPost], handler })
   }
 
   /**
@@ -74,7 +75,7 @@ export class StreamRoutes {
 
   #add (method: 'GET' | 'POST', url: string, route: Omit<RouteOptions, 'method' | 'url'>): void {
     const { logLevel, logSerializers } = this.#connections.options
-    const log = { ...(logLevel !== undefined && { logLevel }), ...(logSerializers !== undefined && { logSerializers }) }
+    const log = { ...(logLevel !== undefined && { logLevel }), logSerializers: { req: withoutQuery, ...logSerializers } }
     const cors = this.#cors
     this.#scope.route({ ...log, ...route, method, url, exposeHeadRoute: false })
     this.#scope.route({
@@ -95,7 +96,12 @@ export class StreamRoutes {
   }
 }
 
-/** Writes the head at once, with what the app's hooks have set. The rest defeats what holds back or compresses a body. */
+/** Fastify's entries of a request, but for its query: clients that can send no headers have their tokens there. */
+function withoutQuery ({ method, url, host, ip, raw }: FastifyRequest): object {
+  return { method, url: url.split('?', 1)[0], host, remoteAddress: ip, remotePort: raw.socket?.remotePort }
+}
+
+/** Writes the head at once, with what the app's hooks have set. The rest keeps proxies from holding the body back. */
 export function writeHead (reply: FastifyReply, type: string): void {
   const raw: ServerResponse = reply.raw
   if (reply.request.raw.httpVersionMajor === 1) {

@@ -28,8 +28,10 @@ async function verified (tokens: Tokens, token: string): Promise<ConnectionClaim
   try {
     return await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))
   } catch (error) {
+    const temporary = error instanceof ReplyError && error.reply.temporary === true // no key could be had
+    if (temporary) throw Object.assign(new Error(error.detail), { statusCode: 503 })
     if (error instanceof ReplyError || error instanceof DisconnectError) throw new ClientError(401, error.message)
-    throw Object.assign(new Error('no key could be had to verify the token', { cause: error }), { statusCode: 503 })
+    throw error
   }
 }
 

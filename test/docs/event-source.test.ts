@@ -18,7 +18,11 @@ t.test('the app and the client of the page do what the page says', async (t) => 
   const got: unknown[] = []
   const gaps: string[] = []
   let refused = 0
-  const handlers = { onData: (...data: unknown[]) => got.push(data), onGap: (channel: string) => gaps.push(channel), onRefused: () => { refused++ } }
+  const handlers = {
+    onData: (...data: unknown[]) => got.push(data),
+    onGap: (channel: string) => gaps.push(channel),
+    onRefused: () => { refused++ }
+  }
   const stop = listen(url, ['news'], handlers)
   t.teardown(stop)
   await until(() => Array.from(app.realtime.connections).some(({ channels }) => channels.has('news')), 'the stream')

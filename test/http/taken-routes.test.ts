@@ -38,3 +38,23 @@ t.test('two options with one path are both named', async (t) => {
     code: 'FST_CRWS_INVALID_OPTION', message: 'Invalid option "readyPath": got \'/health\', expected a path other than that of healthPath'
   })
 })
+
+t.test('the routes of fallback are named by their option, whatever the method is', async (t) => {
+  const paths = { httpStreamPath: '/connection/http_stream', ssePath: '/connection/sse', emulationPath: '/emulation', uniSsePath: '/connection/uni_sse' }
+  for (const [option, url] of Object.entries(paths)) {
+    for (const method of ['GET', 'POST', 'OPTIONS', 'DELETE']) {
+      const app = Fastify()
+      t.teardown(() => app.close())
+      app.route({ method, url, handler: async () => 'mine' })
+      await t.rejects(async () => await app.register(cloudRunWebSocket, { ...quiet, fallback: true }), {
+        code: 'FST_CRWS_ROUTE_TAKEN',
+        message: `The route ${method} ${url} already exists. Choose another path with the option fallback.${option}, or leave the route out with fallback.${option}: false`
+      })
+    }
+  }
+  const app = Fastify()
+  t.teardown(() => app.close())
+  await t.rejects(async () => await app.register(cloudRunWebSocket, { ...quiet, fallback: { ssePath: '/ws' } }), {
+    code: 'FST_CRWS_INVALID_OPTION', message: /"fallback\.ssePath": got '\/ws', expected a path other than that of path/
+  })
+})

@@ -15,6 +15,7 @@ import { freePort } from '../helpers/free-port.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
 import { command, startRedis } from '../helpers/redis.ts'
+import { forFetch, streamClient, streamTransports } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
@@ -355,6 +356,24 @@ t.test('of a lag below zero it is recorded that there was one, as zero: to leave
   for (const lag of [-1_000, -1, 0, 3]) metrics.delivered(lag)
   const lags = (await collect()).get(metricNames.deliveryLag)!.dataPoints[0]!.value as Histogram
   t.match(lags, { count: 4, min: 0, max: 0.003 })
+})
+
+t.test('what stands in for a WebSocket is counted by its transport, where there is such a thing', async (t) => {
+  const collect = startSdk(t)
+  const { app, url } = await startApp(t, { fallback: true }, forFetch)
+  const none = { plain: 0, json: 0, protobuf: 0, http_stream_json: 0, http_stream_protobuf: 0, sse_json: 0, uni_sse: 0 }
+  t.strictSame(points((await collect()).get(metricNames.opened)), none)
+  for (const [transport, encoding] of streamTransports) await streamClient(t, url, transport, encoding).connected()
+  const all = await collect()
+  const each = { ...none, http_stream_json: 1, http_stream_protobuf: 1, sse_json: 1 }
+  t.strictSame(points(all.get(metricNames.active)), each)
+  t.match(points(all.get(metricNames.messages)), { 'sse_json receive': 1, 'sse_json transmit': 1, 'uni_sse transmit': 0, 'plain receive': 0 })
+  for (const connection of app.realtime.connections) connection.close(4500, 'go')
+  await until(() => [...app.realtime.connections].length === 0, 'all are gone')
+  const after = await collect()
+  t.strictSame(points(after.get(metricNames.active)), none)
+  t.strictSame(points(after.get(metricNames.opened)), each)
+  t.strictSame(Object.keys(points(after.get(metricNames.duration))).sort(), ['http_stream_json server', 'http_stream_protobuf server', 'sse_json server'])
 })
 
 t.test('upgrades that come after app.close() are counted', async (t) => {

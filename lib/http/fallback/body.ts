@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import type { Readable } from 'node:stream'
 import { BodyTimeoutError, BodyTooLargeError, StreamRequestError } from '../../model/errors.ts'
 import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 
@@ -12,13 +13,13 @@ type Done = (error: Error | null, body?: Buffer) => void
  * @throws FST_CRWS_BODY_TOO_LARGE, FST_CRWS_BODY_TIMEOUT, FST_CRWS_STREAM_REQUEST
  */
 export function bodyReader (limit: number, told: number, deadlines: Deadlines) {
-  return ({ raw, headers }: FastifyRequest, _payload: unknown, done: Done): void => {
+  return ({ headers }: FastifyRequest, payload: Readable, done: Done): void => {
     if (Number(headers['content-length']) > limit) return done(new BodyTooLargeError(told))
     const chunks: Buffer[] = []
     let length = 0
     const end = (error: Error | null, body?: Buffer) => {
       deadlines.delete(late)
-      raw.off('data', onData).off('end', onEnd).off('close', onClose)
+      payload.off('data', onData).off('end', onEnd).off('close', onClose)
       done(error, body)
     }
     const onData = (chunk: Buffer) => {
@@ -30,6 +31,6 @@ export function bodyReader (limit: number, told: number, deadlines: Deadlines) {
     const onClose = () => end(new StreamRequestError('the client has gone'))
     const late: Expiring = { expiresAt: Date.now() + TIMEOUT, expire: () => end(new BodyTimeoutError(TIMEOUT / 1_000)) }
     deadlines.add(late)
-    raw.on('data', onData).on('end', onEnd).on('close', onClose)
+    payload.on('data', onData).on('end', onEnd).on('close', onClose).on('error', () => {}) // 'close' follows
   }
 }

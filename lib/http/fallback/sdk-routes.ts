@@ -4,7 +4,7 @@ import { Mail } from '../../core/mail.ts'
 import type { Core } from '../../core/core.ts'
 import type { Broker } from '../../model/broker.ts'
 import {
-  ALREADY_REPORTED, BodyTooLargeError, PostLimitError, PostRateError, PostUnansweredError, SessionUnknownError, StreamRequestError
+  BodyTooLargeError, PostLimitError, PostRateError, PostUnansweredError, SessionUnknownError, StreamRequestError
 } from '../../model/errors.ts'
 import type { Fallback } from '../../options/fallback-checks.ts'
 import type { Context } from '../../protocols/centrifugal/context.ts'
@@ -124,8 +124,8 @@ export class SdkRoutes {
     try {
       return await this.#mail.send(node, { session, data: data.toString(binary ? 'base64' : 'utf8'), binary })
     } catch (error) {
-      if (ALREADY_REPORTED.has((error as HttpError).code ?? '')) return 'silent'
-      throw error
+      this.#context.observer.callFailed('a post to another instance', error)
+      return 'silent'
     }
   }
 

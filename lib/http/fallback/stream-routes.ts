@@ -82,6 +82,7 @@ export class StreamRoutes {
       ...log,
       method: 'OPTIONS',
       url,
+      config: { rateLimit: false },
       onRequest: [cors.onRequest, this.#admission.onPost],
       handler: (request, reply) => cors.preflight(request, reply, method)
     })

@@ -7,7 +7,7 @@ import type { Position } from '../../model/publication.ts'
 
 /** Names the format. A release that reads no other has to call an id of a later one unknown. */
 const VERSION = '1'
-/** Characters of a hash. Should two channels of a client share one, their epochs differ: the client is told of a gap. */
+/** Characters of a hash. Should two channels share one, their epochs differ: the client is told of a gap. */
 const HASH_LENGTH = 8
 /** Characters of an id. A header has less than that: a server that accepts more would only be kept busy. */
 const MAX_LENGTH = 8_192

@@ -170,7 +170,7 @@ export class UniSseSession implements Session, SubscribingSession {
     if (fields !== undefined && since !== undefined && given.recovered) {
       this.#recovered += given.missed.reduce((sum, { payload }) => sum + payload.length, 0)
       // All channels together recover what one may: more could be too much for a client that has not read anything.
-      if (this.#recovered > options.maxBufferedBytes / 2) recovery = { ...given, recovered: false, missed: [], live: [], offset: topOf(given) }
+      if (this.#recovered > options.maxBufferedBytes / 2) recovery = withoutMissed(given)
     }
     const streams = startOf(namespaces.rules(channel)) === 'streams'
     const arrival = arrivalOf(channel, recovery, since, streams, data)
@@ -188,7 +188,7 @@ export class UniSseSession implements Session, SubscribingSession {
     const { observer, permissions } = this.#context
     const error = readable(reason)
     const { error: refusal, end, code } = channelRefusal(channel, error)
-    if (code === clientErrors.internal.code && !(error instanceof ReplyError) && !ALREADY_REPORTED.has(String((error as { code?: unknown } | undefined)?.code))) {
+    if (code === clientErrors.internal.code && !(error instanceof ReplyError) && !isReported(error)) {
       observer.failed(connection, error, permissions.deciderOf('subscribe', channel) ?? 'subscribe')
     }
     if (observer.debugs) {
@@ -203,4 +203,13 @@ export class UniSseSession implements Session, SubscribingSession {
   #tellUnsubscribed (channel: string, unsubscribed: { code: number, reason: string }): void {
     this.connection.write(channelFrame(channel, { unsubscribed }, undefined))
   }
+}
+
+/** The client goes on from where it would be if it had recovered. */
+function withoutMissed (recovery: Recovery): Recovery {
+  return { ...recovery, recovered: false, missed: [], live: [], offset: topOf(recovery) }
+}
+
+function isReported (error: unknown): boolean {
+  return ALREADY_REPORTED.has(String((error as { code?: unknown } | undefined)?.code))
 }

@@ -44,7 +44,11 @@ t.test('EventSource of Chromium', async (t) => {
   const page = await (await launchBrowser(t)).newPage()
   const redis = await startRedis(t)
   const options: Options = {
-    fallback: true, redis: redis.url, keyPrefix: randomPrefix(), channels, allowedOrigins: '*',
+    fallback: true,
+    redis: redis.url,
+    keyPrefix: randomPrefix(),
+    channels,
+    allowedOrigins: '*',
     authenticate: ({ query }) => ({ user: String((query as { user?: string }).user ?? '') })
   }
   let serving = await startApp(t, options)
@@ -110,6 +114,7 @@ t.test('EventSource of Chromium', async (t) => {
   t.test('tries again where there is no room', async (t) => {
     const full = await startApp(t, { ...options, maxConnections: 1 })
     balancer.targets = [full.url]
+    await page.goto('about:blank') // ends the streams of before
     balancer.cut() // Chromium would use the connection that it has
     const other = await events(t, full.url, ['a'])
     await open('channel=a')

@@ -94,6 +94,27 @@ t.test('a client that does not read is closed as slow, and what it owes is bound
   t.match(entries.find(({ event }) => event === 'connection.slow'), { transport: 'http_stream' })
 })
 
+t.test('a client that does not read gets the latest where that is the rule', async (t) => {
+  const options: Options = { fallback: true, channels: { price: { subscribe: true, slow: 'latest' } } }
+  const { app, url } = await startApp(t, options, forFetch)
+  const raw = await openRaw(t, url)
+  const body = '{"id":1,"connect":{}}\n{"id":2,"subscribe":{"channel":"price:a"}}'
+  raw.socket.write(`POST /connection/http_stream HTTP/1.1\r\nHost: localhost\r\nContent-Length: ${body.length}\r\n\r\n${body}`)
+  await until(() => raw.received().includes('"id":2'), 'it is subscribed')
+  raw.socket.pause()
+  const connection = connectionsOf(app)[0]!
+  let last = 0
+  await until(async () => {
+    await app.realtime.publish('price:a', { n: ++last, text: 'x'.repeat(20_000) })
+    return connection.outbox.isCongested()
+  }, 'it is congested')
+  for (let i = 0; i < 100; i++) await app.realtime.publish('price:a', { n: ++last, text: 'x'.repeat(20_000) })
+  raw.socket.resume()
+  await until(() => raw.received().includes(`"n":${last}`), 'the latest')
+  t.ok(connection.open)
+  t.notOk(raw.received().includes(`"n":${last - 1},`), 'what it took over is skipped')
+})
+
 t.test('a client that goes away is gone', async (t) => {
   const { logger, entries } = collectLog()
   const { app, url } = await startApp(t, { fallback: true }, { ...forFetch, logger })

@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Options } from '../../../index.ts'
 import { startApp } from '../../helpers/app.ts'
 import { connectionsOf } from '../../helpers/connections.ts'
+import { freePort } from '../../helpers/free-port.ts'
 import { collectLog } from '../../helpers/log.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { startInstances } from '../../helpers/sdk.ts'
@@ -172,6 +173,17 @@ t.test('posts to an instance that has gone, or does not answer, make the client 
   const local = await openStream(t, one!.url)
   await local.reply(1)
   t.equal((await local.post(rpc(2))).status, 204, 'a stream and its posts on one instance need no Redis')
+})
+
+t.test('an instance that has no Redis yet has streams all the same', async (t) => {
+  const { options, seen } = noting()
+  const { url } = await startApp(t, { ...options, redis: `redis://127.0.0.1:${await freePort()}` }, forFetch)
+  const stream = await openStream(t, url)
+  const { session } = (await stream.reply(1)).connect
+  t.equal((await stream.post(rpc(2))).status, 204)
+  await stream.reply(2)
+  t.strictSame(seen, [2])
+  t.equal((await post(url, { session, node: 'other', data: '{}' })).status, 503)
 })
 
 t.test('what others write to Redis in place of a post is logged, and harms nobody', async (t) => {

@@ -49,7 +49,9 @@ t.test('joins, leaves and the end of a subscription arrive like publications', a
   await app.realtime.unsubscribe('ada', 'room:1')
   await app.realtime.unsubscribe('ada', 'news')
   await ada.event(5)
-  const told = ada.events.slice(1).map(({ data: { channel, join, leave, unsubscribed } }) => [channel, join?.user, leave?.user, unsubscribed?.code])
+  const told = ada.events.slice(1).map(({ data: { channel, join, leave, unsubscribed } }) => {
+    return [channel, join?.user, leave?.user, unsubscribed?.code]
+  })
   t.strictSame(told, [
     ['room:1', 'ada', undefined, undefined],
     ['room:1', 'bob', undefined, undefined],
@@ -119,7 +121,9 @@ t.test('a channel that is refused is an HTTP status, and there is no stream', as
     fallback: true,
     authenticate: () => ({ user: '42' }),
     channels: {
-      '': { subscribe: true }, closed: {}, token: { subscribe: true, token: true },
+      '': { subscribe: true },
+      closed: {},
+      token: { subscribe: true, token: true },
       rule: { subscribe: (_connection, channel) => { if (channel === 'rule:fails') throw new Error('a bug'); return channel === 'rule:ok' } }
     },
     onSubscribe: (_connection, channel) => {

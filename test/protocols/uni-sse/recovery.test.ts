@@ -22,7 +22,8 @@ const CHANNELS = ['a', 'b', 'c', 'live:x']
 /** The data of these channels after the event of this number, as one client got it. */
 function after (client: EventClient, index: number, channels = CHANNELS.slice(0, 3)): Record<string, unknown[]> {
   const rest = client.events.slice(index + 1).map(({ data }) => data)
-  return Object.fromEntries(channels.map(name => [name, rest.filter(({ channel, data }) => channel === name && data !== undefined).map(({ data }) => data)]))
+  const of = (name: string) => rest.filter(({ channel, data }) => channel === name && data !== undefined).map(({ data }) => data)
+  return Object.fromEntries(channels.map(name => [name, of(name)]))
 }
 
 for (const kind of ['memory', 'redis'] as const) {

@@ -41,7 +41,8 @@ t.test('curl -N shows events as they come', async (t) => {
 
 t.test('EventSource of Chromium', async (t) => {
   const whole = t
-  const page = await (await launchBrowser(t)).newPage()
+  const browser = await launchBrowser(t)
+  let page = await browser.newPage()
   const redis = await startRedis(t)
   const options: Options = {
     fallback: true,
@@ -114,7 +115,8 @@ t.test('EventSource of Chromium', async (t) => {
   t.test('tries again where there is no room', async (t) => {
     const full = await startApp(t, { ...options, maxConnections: 1 })
     balancer.targets = [full.url]
-    await page.goto('about:blank') // ends the streams of before
+    await page.close() // with the streams of before
+    page = await browser.newPage()
     balancer.cut() // Chromium would use the connection that it has
     const other = await events(t, full.url, ['a'])
     await open('channel=a')

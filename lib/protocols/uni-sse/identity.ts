@@ -28,10 +28,8 @@ async function verified (tokens: Tokens, token: string): Promise<ConnectionClaim
   try {
     return await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))
   } catch (error) {
-    const temporary = error instanceof ReplyError && error.reply.temporary === true // no key could be had
-    if (temporary) throw Object.assign(new Error(error.detail), { statusCode: 503 })
-    if (error instanceof ReplyError || error instanceof DisconnectError) throw new ClientError(401, error.message)
-    throw error
+    const refused = error instanceof DisconnectError || (error instanceof ReplyError && error.reply.temporary !== true)
+    throw refused ? new ClientError(401, error.message) : Object.assign(new Error('no key could be had', { cause: error }), { statusCode: 503 })
   }
 }
 

@@ -95,10 +95,7 @@ export class UniSseSession implements Session, SubscribingSession {
     const { observer, subscriptions } = this.#context
     const { since } = subscription
     const recovery = subscription.admit()
-    if (recovery === undefined) {
-      this.connection.end(sdkOnlyCloseCodes.insufficientState)
-      return {}
-    }
+    if (recovery === undefined) return this.#startAgain() // a gap
     const recovered = this.#arrive(subscription, recovery, since)
     subscriptions.announceJoin(this.connection, subscription)
     if (since === undefined) return {}
@@ -110,9 +107,14 @@ export class UniSseSession implements Session, SubscribingSession {
     this.#tellUnsubscribed(channel, unsubscribeCodes.server)
   }
 
-  /** The client comes back with its positions, and is told what cannot be recovered. */
   positionLost (): void {
+    this.#startAgain()
+  }
+
+  /** The client comes back with its positions, and is told what cannot be recovered. */
+  #startAgain (): SubscribeResult {
     this.connection.end(sdkOnlyCloseCodes.insufficientState)
+    return {}
   }
 
   async #connect (request: FastifyRequest): Promise<void> {

@@ -80,6 +80,11 @@ export class Admission {
     }, (error: Error) => { free(); done(error) })
   }
 
+  /** The same for a route where the app's `authenticate` is not all that tells who a client is. */
+  with (authenticate: ResolvedOptions['authenticate']): Admission {
+    return new Admission({ ...this.#options, authenticate }, this.#availability, this.#observer)
+  }
+
   /** What `authenticate` has returned; undefined without it. */
   identity (request: FastifyRequest): Identity | undefined {
     return this.#identities.get(request)

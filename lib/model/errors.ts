@@ -123,6 +123,12 @@ export const PostRateError = createError(
 export const PostUnansweredError = createError(
   'FST_CRWS_POST_UNANSWERED', 'The instance that has this stream did not answer. Whether it got the message is unknown; connect again', 503
 )
+/** When an `EventSource` asks for a channel that it may not have. The status goes with the error's number. */
+export const ChannelRefusedError = createError<[string, string, number]>(
+  'FST_CRWS_CHANNEL_REFUSED', 'Channel %s cannot be had: %s (%d). Leave it out, or ask for it as a user who may have it', 403
+)
+/** When the app ends the connection of an `EventSource` before its stream begins. The status goes with the code. */
+export const ConnectionRefusedError = createError<[string, number]>('FST_CRWS_CONNECTION_REFUSED', 'The connection was refused: %s (%d)', 403)
 
 /**
  * When the app names a channel that is empty, longer than 255 bytes, not a string, has control characters, or half a

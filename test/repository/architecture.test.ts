@@ -35,7 +35,10 @@ const DOORS: Record<string, string[]> = {
     'session.ts', 'streams.ts', 'subscriptions.ts', 'survey.ts'
   ],
   lifecycle: ['availability.ts'],
-  protocols: ['centrifugal/context.ts', 'centrifugal/protobuf-codec.ts', 'centrifugal/protocol.ts', 'centrifugal/streams.ts']
+  protocols: [
+    'centrifugal/context.ts', 'centrifugal/protobuf-codec.ts', 'centrifugal/protocol.ts', 'centrifugal/streams.ts', 'uni-sse/encoder.ts',
+    'uni-sse/event-ids.ts', 'uni-sse/event-stream.ts', 'uni-sse/identity.ts', 'uni-sse/protocol.ts', 'uni-sse/refusals.ts', 'uni-sse/request.ts'
+  ]
 }
 
 const sources = readSources()

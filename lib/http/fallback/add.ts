@@ -32,7 +32,10 @@ export async function addFallback (
       if (statusCode >= 500) throw error // to the error handler of the app
       answer(reply, error)
     })
-    const routes = new StreamRoutes(scope, core.connections, admission, limiter, new Cors(admission, allowedOrigins === '*'))
+    const cors = new Cors(admission, allowedOrigins === '*')
+    const routes = new StreamRoutes(scope, core.connections, admission, limiter, cors)
     new SdkRoutes(routes, context, core, broker, deadlines).add(fallback)
+    const { uniSsePath } = fallback
+    if (uniSsePath !== false) await (await import('./uni-sse.ts')).addUniSse(scope, uniSsePath, context, admission, limiter, cors)
   })
 }

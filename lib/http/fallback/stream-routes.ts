@@ -103,7 +103,7 @@ function withoutQuery ({ method, url, host, ip, raw }: FastifyRequest): object {
 }
 
 /** Writes the head at once, with what the app's hooks have set. The rest keeps proxies from holding the body back. */
-function writeHead (reply: FastifyReply, type: string): void {
+export function writeHead (reply: FastifyReply, type: string): void {
   const raw: ServerResponse = reply.raw
   if (reply.request.raw.httpVersionMajor === 1) {
     const { socket } = reply.request.raw

@@ -1,0 +1,57 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Context } from '../../protocols/centrifugal/context.ts'
+import { disconnectEvent } from '../../protocols/uni-sse/encoder.ts'
+import { identifying } from '../../protocols/uni-sse/identity.ts'
+import { uniSseProtocol } from '../../protocols/uni-sse/protocol.ts'
+import { connectionRefusal } from '../../protocols/uni-sse/refusals.ts'
+import { readRequest } from '../../protocols/uni-sse/request.ts'
+import type { Admission } from '../admission.ts'
+import { answer } from '../answer.ts'
+import type { HttpError } from '../answer.ts'
+import type { Limiter } from '../rate-limit.ts'
+import type { Cors } from './cors.ts'
+import { StreamRoutes } from './stream-routes.ts'
+import { UniSseStream } from './uni-sse-stream.ts'
+
+/** HTTP statuses of what may be different a moment later. */
+const TEMPORARY: ReadonlySet<number> = new Set([429, 503])
+
+/** Adds the route for clients that only listen, such as a browser's own `EventSource`. */
+export async function addUniSse (
+  app: FastifyInstance, path: string, context: Context, forAll: Admission, limiter: Limiter, cors: Cors
+): Promise<void> {
+  const { options, connections, tokens } = context
+  const admission = forAll.with(identifying(options.authenticate, tokens))
+
+  const open = (request: FastifyRequest, reply: FastifyReply): void => {
+    const asked = readRequest(request)
+    if (asked.over) {
+      reply.code(204).send()
+      return
+    }
+    const refusal = admission.refusal(request)
+    if (refusal !== undefined) return answer(reply, connectionRefusal(refusal))
+    const stream = new UniSseStream(reply)
+    connections.accept(stream, uniSseProtocol(context, stream, asked), admission.identity(request), request)
+  }
+
+  await app.register(async (scope) => {
+    scope.addHook('onSend', answerEventSource)
+    new StreamRoutes(scope, connections, admission, limiter, cors).addStream('GET', path, open)
+  })
+}
+
+/**
+ * `EventSource` gives up at every status but 200. One that should try again is told so in the only way it knows: by a
+ * stream that ends.
+ */
+function answerEventSource (
+  { headers: { accept } }: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void
+): void {
+  if (accept !== 'text/event-stream' || !TEMPORARY.has(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
+  const { message } = JSON.parse(payload) as HttpError
+  const retry = Number(reply.getHeader('retry-after') ?? 1) * 1_000
+  const event = disconnectEvent({ code: reply.statusCode, reason: message, retry })
+  reply.removeHeader('retry-after').removeHeader('content-length').type('text/event-stream').header('cache-control', 'no-store').code(200)
+  done(null, event)
+}

@@ -1,0 +1,44 @@
+import { ClientError } from '../../model/client-error.ts'
+import { clientErrors, ReplyError } from '../../model/error-replies.ts'
+import type { Identity } from '../../options/identity.ts'
+import type { Options } from '../../options/options.ts'
+import { DisconnectError } from '../centrifugal/errors.ts'
+import { expiresAt, verifyConnectionToken } from '../centrifugal/tokens.ts'
+import type { ConnectionClaims, Tokens } from '../centrifugal/tokens.ts'
+import { tokenOf } from './request.ts'
+
+type Authenticate = NonNullable<Options['authenticate']>
+
+/**
+ * Tells who a client is as the SDKs' `connect` does: the token decides; without one, `authenticate`. undefined: the
+ * app has neither.
+ */
+export function identifying (authenticate: Authenticate | undefined, tokens: Tokens | undefined): Authenticate | undefined {
+  if (tokens === undefined) return authenticate
+  return async request => {
+    const identity = await authenticate?.(request)
+    const token = tokenOf(request)
+    if (token !== undefined) return identityOf(await verified(tokens, token), identity)
+    if (identity === undefined) throw new ClientError(401, 'send a connection token, as ?token= or as a bearer token')
+    return identity
+  }
+}
+
+async function verified (tokens: Tokens, token: string): Promise<ConnectionClaims> {
+  try {
+    return await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))
+  } catch (error) {
+    const refused = error instanceof DisconnectError || (error instanceof ReplyError && error.reply.temporary !== true)
+    throw refused ? new ClientError(401, error.message) : Object.assign(new Error('no key could be had', { cause: error }), { statusCode: 503 })
+  }
+}
+
+function identityOf (claims: ConnectionClaims, identity: Identity | undefined): Identity {
+  return {
+    user: claims.sub ?? '',
+    info: claims.info as Identity['info'],
+    meta: (claims.meta ?? identity?.meta) as Identity['meta'],
+    channels: claims.channels ?? [],
+    expiresAt: expiresAt(claims)
+  }
+}

@@ -1,0 +1,48 @@
+import type { FastifyRequest } from 'fastify'
+import { StreamRequestError } from '../../model/errors.ts'
+import { FINAL_ID, readId } from './ids.ts'
+import type { ReturningPositions } from './ids.ts'
+
+/** Channels of one request. Each may be in every id, which the client sends in a header. */
+const MAX_CHANNELS = 32
+
+/** What a client asks for. */
+export interface EventSourceRequest {
+  /** Without duplicates. */
+  readonly channels: readonly string[]
+  /** Where the client was. */
+  readonly positions: ReturningPositions
+  /** True if the client was told not to come back. */
+  readonly over: boolean
+}
+
+/**
+ * Reads the query and the headers: `channel` for each channel, and `Last-Event-ID` or `lastEventId`.
+ * @throws FST_CRWS_STREAM_REQUEST
+ */
+export function readRequest ({ query, headers }: Pick<FastifyRequest, 'query' | 'headers'>): EventSourceRequest {
+  const { channel, lastEventId } = (query ?? {}) as Record<string, unknown>
+  const channels = new Set(listOf(channel))
+  if (channels.size > MAX_CHANNELS) throw new StreamRequestError(`${channels.size} channels, at most ${MAX_CHANNELS} are allowed`)
+  // A client that began with the id in its URL sends a newer one in the header.
+  const id = textOf('Last-Event-ID', headers['last-event-id']) || textOf('lastEventId', lastEventId)
+  return { channels: Array.from(channels), positions: readId(id), over: id === FINAL_ID }
+}
+
+/** The connection token, of the query or the header; undefined: there is none. */
+export function tokenOf ({ query, headers: { authorization = '' } }: Pick<FastifyRequest, 'query' | 'headers'>): string | undefined {
+  const { token } = (query ?? {}) as Record<string, unknown>
+  return typeof token === 'string' && token !== '' ? token : /^Bearer +(\S+) *$/i.exec(authorization)?.[1]
+}
+
+function listOf (value: unknown): string[] {
+  if (value === undefined) return []
+  const list: unknown[] = Array.isArray(value) ? value : [value]
+  if (list.every(one => typeof one === 'string')) return list
+  throw new StreamRequestError('channel must be in the query once for each channel: ?channel=news&channel=chat:lobby')
+}
+
+function textOf (name: string, value: unknown): string | undefined {
+  if (value === undefined || typeof value === 'string') return value
+  throw new StreamRequestError(`${name} must be given once`)
+}

@@ -34,6 +34,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
   /** undefined without history. */
   readonly reads: HistoryReads | undefined
   readonly start: Start
+  readonly compressible: boolean
   readonly subscriptions = new Set<Subscription>()
   readonly joining = new Set<Subscription>()
   /** Handlers of the app; undefined while there is none. */
@@ -54,6 +55,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
     this.name = name
     this.reads = reads
     this.start = startOf(rules)
+    this.compressible = rules.compression
     this.#batchDelay = rules.batchDelay
     this.#onlyLatest = rules.slow === 'latest'
     this.#maxRecovery = maxRecovery
@@ -188,7 +190,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
     for (let i = frames.length; i < publications.length; i++) frames.push(encoder.publication(this.name, publications[i]!))
     if (batches[from] === undefined) {
       const rest = frames.slice(from).filter(frame => frame !== undefined)
-      batches[from] = { frames: encoder.join?.(rest) ?? rest, bytes: undefined, payloadBytes: 0 }
+      batches[from] = { frames: encoder.join?.(rest) ?? rest, bytes: undefined, payloadBytes: 0, compressible: this.compressible }
     }
     return batches[from]
   }
@@ -198,7 +200,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
     this.#batch(pending, encoder, 0)
     const { frames } = pending.encoded.get(encoder)!
     const own = frames.filter((frame, i) => frame !== undefined && chosen.has(pending.publications[i]!)) as Frame[]
-    return { frames: encoder.join?.(own) ?? own, bytes: undefined, payloadBytes: 0 }
+    return { frames: encoder.join?.(own) ?? own, bytes: undefined, payloadBytes: 0, compressible: this.compressible }
   }
 
   /** Skips publications for a slow subscriber: of all that arrives while its socket is full it gets the last. */

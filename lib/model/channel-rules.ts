@@ -24,6 +24,7 @@ export interface ChannelRules {
   readonly slow: 'close' | 'latest'
   readonly schema: Schema | undefined
   readonly stream: boolean
+  readonly compression: boolean
 }
 
 /** Rules of a namespace without rules: nothing is kept, SDK clients may do nothing. The app's own calls are allowed. */
@@ -38,7 +39,8 @@ export const noRules: ChannelRules = Object.freeze({
   batchDelay: 0,
   slow: 'close',
   schema: undefined,
-  stream: false
+  stream: false,
+  compression: true
 })
 
 /**

@@ -26,7 +26,8 @@ const channelRules: Check<ChannelRules> = fields({
   batchDelay: duration(0, MAX_BATCH_DELAY),
   slow: literal('close', 'latest'),
   schema: schema as Check<ChannelRules['schema']>,
-  stream: boolean
+  stream: boolean,
+  compression: boolean
 }, noRules)
 
 /** Of half the history, one publication has the whole text of a stream: with less, each would have it. */

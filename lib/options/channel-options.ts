@@ -27,8 +27,8 @@ export type ChannelsOptions = {
 
 /**
  * Rules of one namespace. They apply to what clients do on their own: SDK clients, and plain ones with
- * `plain.envelope`. Your app may always publish and subscribe; only `history`, `presence`, `batchDelay`, `slow` and
- * `stream` apply to its calls.
+ * `plain.envelope`. Your app may always publish and subscribe; only `history`, `presence`, `batchDelay`, `slow`,
+ * `stream` and `compression` apply to its calls.
  */
 export interface ChannelOptions<Data = unknown> {
   /**
@@ -101,4 +101,11 @@ export interface ChannelOptions<Data = unknown> {
    * @default false
    */
   stream?: boolean | undefined
+  /**
+   * Whether publications are compressed, if the option `compression` is on. False is for secrets that share messages
+   * with what others write: the length of a compressed message says something about both. While a namespace has false,
+   * no message to a single client is compressed either, as replies carry publications of any channel.
+   * @default true
+   */
+  compression?: boolean | undefined
 }

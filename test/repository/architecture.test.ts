@@ -19,8 +19,8 @@ const DOORS: Record<string, string[]> = {
   ],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'api-checks.ts', 'checks.ts', 'connect-details.ts', 'identity.ts', 'inspect-options.ts', 'method-checks.ts', 'options.ts',
-    'publish-change.ts', 'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts', 'schema-checks.ts',
+    'api-checks.ts', 'checks.ts', 'compression-options.ts', 'connect-details.ts', 'identity.ts', 'inspect-options.ts',
+    'method-checks.ts', 'options.ts', 'publish-change.ts', 'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts', 'schema-checks.ts',
     'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [

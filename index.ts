@@ -86,7 +86,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const admission = new Admission(options, availability, observer)
   app.decorate('realtime', createRealtime(core, backend, observer))
 
-  hints.webSocketServer(...await registerWebSocketServer(app, options.maxPayload, chooseSubprotocol), Date.now())
+  hints.webSocketServer(...await registerWebSocketServer(app, options, chooseSubprotocol), Date.now())
   hints.trustsProxies(trustProxyOf(app), Date.now())
   const limiter = await createLimiter(app, options, rateLimitStore, observer)
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
@@ -180,6 +180,7 @@ export type { ApiOptions } from './lib/options/api-options.ts'
 export type { ChannelOptions, ChannelsOptions, Limit } from './lib/options/channel-options.ts'
 export { defineChannels, defineMethods } from './lib/options/define.ts'
 export type { ChannelsOf, ContractOf, DefinedChannel, MethodsOf, SentOf } from './lib/options/define.ts'
+export type { CompressionOptions } from './lib/options/compression-options.ts'
 export type { ConnectDetails } from './lib/options/connect-details.ts'
 export type { MethodOptions, MethodsOptions } from './lib/options/method-options.ts'
 export type { Identity } from './lib/options/identity.ts'

@@ -33,8 +33,8 @@ export function refused () {
   refusals++
 }
 
-/** Starts an HTTP server on a free port and tells the benchmark what it costs. */
-export async function measured (server) {
+/** Starts an HTTP server on a free port and tells the benchmark what it costs. It answers calls of `more`, too. */
+export async function measured (server, more = {}) {
   if (!server.listening) {
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -42,12 +42,13 @@ export async function measured (server) {
   tell({
     port: () => server.address().port,
     connections: () => new Promise((resolve, reject) => server.getConnections((error, count) => error ? reject(error) : resolve(count)))
-  })
+  }, more)
 }
 
 /** The same for a server that is none of Node's: `port` and `connections` are its own. */
-export function tell ({ port, connections }) {
+export function tell ({ port, connections }, more = {}) {
   answer({
+    ...more,
     port,
     connections,
     /** `cpu`: us of user and system time, all threads. */

@@ -20,6 +20,16 @@ export function outputOf (socket: ClientSocket): Output {
   return (socket as unknown as { _socket: Output })._socket
 }
 
+/** Bits of a window that no client has limited (RFC 7692, section 7.1.2.1). */
+const MAX_WINDOW_BITS = 15
+
+/** Bits of the window in which this client inflates; undefined if it takes no compressed messages. */
+export function serverWindowBits (socket: ClientSocket): number | undefined {
+  const { _extensions } = socket as { _extensions?: { 'permessage-deflate'?: { params?: { server_max_window_bits?: number } } } }
+  const params = _extensions?.['permessage-deflate']?.params
+  return params && (params.server_max_window_bits ?? MAX_WINDOW_BITS)
+}
+
 /** True if the socket is a WebSocket that does not compress: its batches can be framed once for all of them. */
 export function takesFrames (socket: ClientSocket): boolean {
   return (socket as unknown as Partial<WebSocket>).extensions === ''

@@ -3,11 +3,14 @@ import type { End } from '../model/close-codes.ts'
 import type { RequestOptions, SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import type { Observer } from '../observability/observer.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
+import type { Compression } from './compression.ts'
 
 /** What a connection needs of the instance. */
 export interface ConnectionOwner<Connection> {
   readonly options: ResolvedOptions
   readonly observer: Observer
+  /** undefined: no message is compressed, except by an app's own WebSocket server. */
+  readonly compression: Compression | undefined
   /** Subscribes the connection on behalf of the app, or of its token. */
   subscribe (connection: Connection, channel: string, options?: SubscribeOptions, given?: GivenByToken): Promise<SubscribeResult>
   /** Unsubscribes the connection on behalf of the app. */

@@ -77,7 +77,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
     this.#socket = socket
     this.#owner = owner
     const { maxBufferedBytes, maxPayload } = owner.options
-    this.outbox = new Outbox(socket, this, maxBufferedBytes)
+    this.outbox = new Outbox(socket, this, maxBufferedBytes, owner.compression)
     this.inbox = new Inbox(socket, this, maxPayload, upgrade.rate)
     this.session = protocol.open(this)
   }

@@ -5,6 +5,7 @@ import type { Identity } from '../options/identity.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
 import { TokenBucket } from '../util/token-bucket.ts'
 import type { ClientSocket } from './client-socket.ts'
+import { Compression } from './compression.ts'
 import { Connection } from './connection.ts'
 import type { ConnectionOwner } from './connection-owner.ts'
 import { guarded } from './guard.ts'
@@ -20,6 +21,7 @@ const AGE_JITTER = 0.1
 export class Connections implements ConnectionOwner<Connection> {
   readonly options: ResolvedOptions
   readonly observer: Observer
+  readonly compression: Compression | undefined
   readonly subscribe: ConnectionOwner<Connection>['subscribe']
   readonly unsubscribe: ConnectionOwner<Connection>['unsubscribe']
   readonly request: ConnectionOwner<Connection>['request']
@@ -41,6 +43,7 @@ export class Connections implements ConnectionOwner<Connection> {
     this.unsubscribe = guarded(observer, 'unsubscribe', (connection, channel) => subscriptions.unsubscribe(connection, channel))
     this.request = guarded(observer, 'request', requestClient)
     this.observer = observer
+    this.compression = options.compression === false ? undefined : new Compression(options.compression, options.channels)
   }
 
   get size (): number { return this.#byId.size }

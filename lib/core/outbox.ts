@@ -1,6 +1,7 @@
 import type { Batch, Frame } from '../model/encoder.ts'
 import { outputOf, takesFrames } from './client-socket.ts'
 import type { ClientSocket, Output } from './client-socket.ts'
+import type { Compression, Deflate } from './compression.ts'
 
 /** Bytes from several channels that are held back to leave in one write. */
 const MAX_CORKED = 65_536
@@ -13,6 +14,8 @@ const BINARY = { binary: true }
 /** Opcodes of data frames (RFC 6455, section 11.8), with the FIN bit: the frame is the whole message. */
 const TEXT_FRAME = 0x81
 const BINARY_FRAME = 0x82
+/** The bit of a compressed message (RFC 7692, section 6). */
+const RSV1 = 0x40
 /** Payload lengths that fit into the first length byte, and into the 16 bits after it (RFC 6455, section 5.2). */
 const SHORT = 125
 const MEDIUM = 0xFFFF
@@ -31,23 +34,25 @@ export interface OutboxOwner {
 
 /** Sends messages over one socket, and counts them. */
 export class Outbox {
-  /** Messages sent, and the bytes of their payloads. */
+  /** Messages sent, and the bytes of their payloads, compressed ones as they go on the wire. */
   sent = 0
   bytesSent = 0
   readonly #owner: OutboxOwner
   readonly #socket: ClientSocket
   readonly #raw: Output
+  readonly #deflate: Deflate | undefined
   readonly #takesFrames: boolean
   readonly #maxBufferedBytes: number
   #closed = false
   /** Frames that wait for `release`. */
   #held: Frame[] | undefined
 
-  constructor (socket: ClientSocket, owner: OutboxOwner, maxBufferedBytes: number) {
+  constructor (socket: ClientSocket, owner: OutboxOwner, maxBufferedBytes: number, compression?: Compression) {
     this.#socket = socket
     this.#raw = outputOf(socket)
     this.#owner = owner
-    this.#takesFrames = takesFrames(socket)
+    this.#deflate = compression?.of(socket)
+    this.#takesFrames = this.#deflate !== undefined || takesFrames(socket)
     this.#maxBufferedBytes = maxBufferedBytes
   }
 
@@ -90,8 +95,9 @@ export class Outbox {
   }
 
   /**
-   * Sends what all subscribers of a channel get, bypassing `ws`, which frames a message for each connection. Where `ws`
-   * compresses it does so per connection, so there the messages take its way, as they do where there is no WebSocket.
+   * Sends what all subscribers of a channel get, bypassing `ws`, which frames and compresses a message for each
+   * connection. Without the option `compression` the messages take its way where it compresses, as they do where there
+   * is no WebSocket.
    */
   writeBatch (batch: Batch): void {
     if (!this.#writable || batch.frames.length === 0) return
@@ -99,9 +105,10 @@ export class Outbox {
       for (const frame of batch.frames) this.#send(frame)
       return this.checkBuffered()
     }
-    this.#raw.write(batch.bytes ?? frameBatch(batch))
-    this.sent += batch.frames.length
-    this.bytesSent += batch.payloadBytes
+    const own = this.#deflate === undefined ? batch : this.#deflate.batch(batch)
+    this.#raw.write(own.bytes ?? frameBatch(own))
+    this.sent += own.frames.length
+    this.bytesSent += own.payloadBytes
     if (this.#owner.logsMessages) for (const frame of batch.frames) this.#owner.frameSent(frame)
     if (this.#raw.writableLength > Math.min(MAX_CORKED, this.#maxBufferedBytes)) this.checkBuffered()
   }
@@ -143,6 +150,10 @@ export class Outbox {
   }
 
   #send (frame: Frame): void {
+    // `ws` compresses later, and would be overtaken by batches.
+    if (this.#deflate !== undefined) {
+      return this.writeBatch({ frames: [frame], bytes: undefined, payloadBytes: 0, compressible: this.#deflate.forOne })
+    }
     this.#socket.send(frame.payload, frame.binary ? BINARY : TEXT)
     this.sent++
     this.bytesSent += frame.payload.length
@@ -169,10 +180,10 @@ function onDrain (this: Output): void {
 /** Frames a batch according to RFC 6455, unmasked as from a server, once for all connections. */
 function frameBatch (batch: Batch): Buffer {
   const parts: Buffer[] = []
-  for (const { payload, binary } of batch.frames) {
+  for (const { payload, binary, deflated } of batch.frames) {
     const { length } = payload
     const header = Buffer.allocUnsafe(length <= SHORT ? 2 : length <= MEDIUM ? 4 : 10)
-    header[0] = binary ? BINARY_FRAME : TEXT_FRAME
+    header[0] = (binary ? BINARY_FRAME : TEXT_FRAME) | (deflated ? RSV1 : 0)
     header[1] = length <= SHORT ? length : length <= MEDIUM ? 126 : 127
     if (length > MEDIUM) header.writeBigUInt64BE(BigInt(length), 2)
     else if (length > SHORT) header.writeUInt16BE(length, 2)

@@ -4,6 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { WebSocket, WebSocketServer } from 'ws'
 import { closeCodes } from '../model/close-codes.ts'
+import type { ResolvedOptions } from '../options/resolve.ts'
 import { refuseOtherUpgrades } from './other-routes.ts'
 
 /** Chooses among the subprotocols that a client offers. false: none. */
@@ -31,29 +32,42 @@ const BYTES_PER_CHUNK = 512
 const CLOSE_TIMEOUT = 5_000
 
 /**
+ * What is negotiated with clients that offer compression. `ws` itself compresses nothing: `Compression` does it, once
+ * for all clients. Neither side keeps what it has compressed before, so nothing stays in memory.
+ */
+const DEFLATE = {
+  serverNoContextTakeover: true,
+  clientNoContextTakeover: true,
+  threshold: Infinity,
+  zlibInflateOptions: { chunkSize: 4_096 } // a buffer of so many bytes for each message that is inflated
+}
+
+/**
  * Registers @fastify/websocket unless the app already has. Returns the bounds that its messages should have, and those
- * that they have.
+ * that they have, and whether clients cannot have the compression that the app wants.
  */
 export async function registerWebSocketServer (
-  app: FastifyInstance, maxPayload: number, handleProtocols: ChooseSubprotocol
-): Promise<[wanted: ReadBounds, actual: ActualBounds]> {
+  app: FastifyInstance, { maxPayload, compression }: Pick<ResolvedOptions, 'maxPayload' | 'compression'>, handleProtocols: ChooseSubprotocol
+): Promise<[wanted: ReadBounds, actual: ActualBounds, uncompressed: boolean]> {
   const wanted = {
     maxPayload,
     maxFragments: Math.max(MIN_FRAGMENTS, Math.ceil(maxPayload / BYTES_PER_FRAGMENT)),
     maxBufferedChunks: Math.max(MIN_BUFFERED_CHUNKS, Math.ceil(maxPayload / BYTES_PER_CHUNK))
   }
   if (!app.hasDecorator('websocketServer')) {
-    const options = { ...wanted, closeTimeout: CLOSE_TIMEOUT, handleProtocols } // @types/ws does not have closeTimeout
+    const perMessageDeflate = compression !== false && DEFLATE
+    const options = { ...wanted, perMessageDeflate, closeTimeout: CLOSE_TIMEOUT, handleProtocols } // @types/ws does not have closeTimeout
     await app.register(websocket, {
       options,
       preClose: done => done(), // its own would wait 30 s for one silent peer
       errorHandler: handlerFailed // its own would log as an error what a client does wrong
     })
     refuseOtherUpgrades(app)
+    if (compression !== false) app.websocketServer.on('connection', releaseInflate)
   }
   app.server.on('upgrade', guardSocket)
   app.websocketServer.on('connection', releaseSocket)
-  return [wanted, boundsOf(app.websocketServer)]
+  return [wanted, boundsOf(app.websocketServer), compression !== false && !app.websocketServer.options.perMessageDeflate]
 }
 
 function boundsOf (server: WebSocketServer): ActualBounds {
@@ -91,6 +105,16 @@ export function guardSocket (_request: IncomingMessage, socket: Duplex & { _http
 /** From the handshake on `ws` reads the socket, and handles its end. */
 function releaseSocket (client: WebSocket): void {
   (client as unknown as { _socket: Duplex })._socket.off('end', destroy)
+}
+
+/** Browsers compress what they send. `ws` would keep for good what has inflated the first message. */
+function releaseInflate (client: WebSocket): void {
+  if (client.extensions !== '') client.on('message', freeInflate)
+}
+
+/** `ws` frees what inflates, and makes it again for the next message. It has nothing that deflates. */
+function freeInflate (this: WebSocket): void {
+  (this as unknown as { _extensions: { 'permessage-deflate': { cleanup (): void } } })._extensions['permessage-deflate'].cleanup()
 }
 
 function destroy (this: Duplex): void {

@@ -26,6 +26,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
   /** undefined without history. */
   readonly reads: HistoryReads | undefined
   readonly start: Start
+  readonly compressible: boolean
   readonly subscriptions = new Set<Subscription>()
   readonly joining = new Set<Subscription>()
   /** Handlers of the app; undefined while there is none. */
@@ -48,6 +49,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
     this.name = name
     this.reads = reads
     this.start = startOf(rules)
+    this.compressible = rules.compression
     this.#batchDelay = rules.batchDelay
     this.#onlyLatest = rules.slow === 'latest'
     this.#maxRecovery = maxRecovery
@@ -188,7 +190,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
     }
     if (batches[from] === undefined) {
       const rest = frames.slice(from).filter(frame => frame !== undefined)
-      batches[from] = { frames: encoder.join?.(rest) ?? rest, bytes: undefined, payloadBytes: 0 }
+      batches[from] = { frames: encoder.join?.(rest) ?? rest, bytes: undefined, payloadBytes: 0, compressible: this.compressible }
     }
     return batches[from]
   }
@@ -214,7 +216,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
       if (isChosen && frame !== undefined) own.push(frame)
       inFull = !isChosen
     }
-    return { frames: encoder.join?.(own) ?? own, bytes: undefined, payloadBytes: 0 }
+    return { frames: encoder.join?.(own) ?? own, bytes: undefined, payloadBytes: 0, compressible: this.compressible }
   }
 
   /** Skips publications for a slow subscriber: of all that arrives while its socket is full it gets the last. */

@@ -13,6 +13,8 @@ const FRAMING_BYTES = 32
 /** What a subscription needs of its channel. */
 export interface SubscribedChannel {
   readonly start: Start
+  /** True if what is published may be compressed. */
+  readonly compressible: boolean
   /** From now on the subscription receives what is published. */
   admit (subscription: Subscription): void
   remove (subscription: Subscription): void
@@ -216,7 +218,8 @@ export class Subscription {
     const { skipped, subscriber, channel, encoder } = this
     if (skipped === undefined) return
     this.skipped = undefined
-    subscriber.outbox.writeBatch({ frames: framesOf(encoder, channel, [skipped]), bytes: undefined, payloadBytes: 0 })
+    const compressible = this.#joined?.compressible ?? false
+    subscriber.outbox.writeBatch({ frames: framesOf(encoder, channel, [skipped]), bytes: undefined, payloadBytes: 0, compressible })
     if (encoder.patches) this.follow(skipped)
   }
 

@@ -30,6 +30,7 @@ export interface ChannelRules {
   readonly tagsFilter: boolean
   readonly delta: boolean
   readonly compaction: boolean
+  readonly compression: boolean
   readonly presenceFor: PresenceFor
 }
 
@@ -49,6 +50,7 @@ export const noRules: ChannelRules = Object.freeze({
   tagsFilter: false,
   delta: false,
   compaction: false,
+  compression: true,
   presenceFor: 'subscribers'
 })
 

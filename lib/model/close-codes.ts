@@ -105,6 +105,7 @@ const violationCodes: Readonly<Record<string, number>> = { WS_ERR_INVALID_UTF8: 
 
 /** Returns how `ws` ends the connection of a client that violates the protocol; undefined for any other error. */
 export function endOfViolation ({ code, message }: Error & { code?: string }): End | undefined {
+  if (code?.startsWith('Z_')) return { code: 1007, reason: message, cause: 'policy' } // it cannot be decompressed
   if (!code?.startsWith('WS_ERR_')) return undefined
   const { tooBig } = closeCodes // `ws` sends it without a reason; the app gets ours
   if (code === 'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH') return { code: tooBig.code, reason: tooBig.reason, cause: 'policy' }

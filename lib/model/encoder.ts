@@ -6,6 +6,8 @@ import type { Publication } from './publication.ts'
 export interface Frame {
   readonly payload: Buffer
   readonly binary: boolean
+  /** True if the payload is compressed (RFC 7692). */
+  readonly deflated?: true
 }
 
 /** WebSocket messages that leave together: the same bytes for every connection. */
@@ -17,6 +19,10 @@ export interface Batch {
    */
   bytes: Buffer | undefined
   payloadBytes: number
+  /** True if the frames may be compressed. */
+  readonly compressible: boolean
+  /** The same batch compressed, by what compressed it. Set like `bytes`. */
+  deflated?: Map<unknown, Batch>
 }
 
 /** Turns what happens in channels into frames: one object serves all subscriptions that get the same bytes. */

@@ -30,6 +30,7 @@ const channelRules: Check<ChannelRules> = fields({
   tagsFilter: boolean,
   delta: boolean,
   compaction: boolean,
+  compression: boolean,
   presenceFor: orLiteral(['subscribers', 'everybody'], fn<PresenceFor>("'subscribers', 'everybody' or a function"))
 }, noRules)
 

@@ -28,7 +28,7 @@ export type ChannelsOptions = {
 /**
  * Rules of one namespace. They apply to what clients do on their own: SDK clients, and plain ones with
  * `plain.envelope`. Your app may always publish and subscribe; only `history`, `presence`, `batchDelay`, `slow`,
- * `stream` and `delta` apply to its calls.
+ * `stream`, `delta` and `compression` apply to its calls.
  */
 export interface ChannelOptions<Data = unknown> {
   /**
@@ -120,6 +120,13 @@ export interface ChannelOptions<Data = unknown> {
    * @default false
    */
   compaction?: boolean | undefined
+  /**
+   * Whether publications are compressed, if the option `compression` is on. False is for secrets that share messages
+   * with what others write: the length of a compressed message says something about both. While a namespace has false,
+   * no message to a single client is compressed either, as replies carry publications of any channel.
+   * @default true
+   */
+  compression?: boolean | undefined
   /**
    * Who may ask for the presence of a channel: its subscribers, every client, or whom the function allows, subscribed
    * or not. A function may be async; if it throws, the client gets error 100. A `#` in a channel's name limits those

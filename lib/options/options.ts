@@ -2,6 +2,7 @@ import type { FastifyRequest, LogLevel } from 'fastify'
 import type { ApiOptions } from './api-options.ts'
 import type { ChannelsOptions, Limit } from './channel-options.ts'
 import type { Duration } from './checks.ts'
+import type { CompressionOptions } from './compression-options.ts'
 import type { FallbackOptions } from './fallback-options.ts'
 import type { Handlers } from './handlers.ts'
 import type { Identity } from './identity.ts'
@@ -140,6 +141,13 @@ export interface Options extends Handlers {
    * @default 1_048_576
    */
   maxBufferedBytes?: number | undefined
+  /**
+   * Offers permessage-deflate (RFC 7692) to clients. A publication is compressed once for all clients of its channel.
+   * True takes the defaults. A namespace turns it off with `compression: false`. If your app has registered its own
+   * `@fastify/websocket`, that one decides what is offered.
+   * @default false
+   */
+  compression?: boolean | CompressionOptions | undefined
   /**
    * Memory of this process, in bytes. When nine tenths are resident, upgrades get 503 until some is free, or until a
    * tenth of the connections has left. Above three quarters, clients are terminated if more than a quarter of the limit

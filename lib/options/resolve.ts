@@ -4,6 +4,7 @@ import { api, apiPath, checkApi } from './api-checks.ts'
 import { channels } from './channel-checks.ts'
 import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject, ratio, routePath, string } from './checks.ts'
 import type { Check, Resolved } from './checks.ts'
+import { compression } from './compression-options.ts'
 import { fallback } from './fallback-checks.ts'
 import { checkInspector, inspect } from './inspect-options.ts'
 import { checkKeyPrefix, withKeyPrefix } from './key-prefix.ts'
@@ -91,6 +92,7 @@ const checks = {
   heartbeat: fields({ interval: duration(10), timeout: duration(10) }, heartbeatDefaults),
   maxPayload: integer(1),
   maxBufferedBytes: integer(1),
+  compression,
   memoryLimit: orLiteral([false], integer(1)),
   allowedOrigins,
   rateLimit,
@@ -136,6 +138,7 @@ const constantDefaults = {
   heartbeat: heartbeatDefaults,
   maxPayload: 65_536,
   maxBufferedBytes: 1_048_576,
+  compression: false,
   allowedOrigins: 'same-host',
   rateLimit: rateLimitDefaults,
   trustedProxies: 0,

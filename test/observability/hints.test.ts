@@ -136,7 +136,7 @@ t.test("bounds of the app's own @fastify/websocket that are wider than ours get 
 t.test('a ws that does not know these bounds gets a hint at the start', async t => {
   const { hints, given } = newHints({}, {})
   const wanted = { maxPayload: 1_000, maxFragments: 64, maxBufferedChunks: 1_024 }
-  hints.webSocketServer(wanted, { maxPayload: 1_000, maxFragments: undefined, maxBufferedChunks: undefined }, 0)
+  hints.webSocketServer(wanted, { maxPayload: 1_000, maxFragments: undefined, maxBufferedChunks: undefined }, false, 0)
   t.match(given, [{ hint: 'websocket_version', command: 'npm update ws', msg: /does not know maxFragments and maxBufferedChunks.*8\.23\.0/ }])
   t.equal(given.length, 1)
 })

@@ -101,6 +101,15 @@ const cases: Case[] = [
   { name: 'maxConnections', ...count },
   { name: 'maxPayload', ...count },
   { name: 'maxBufferedBytes', ...count },
+  {
+    name: 'compression',
+    valid: [[true, { minBytes: 128, level: 6, memLevel: 8 }], [false], [{ minBytes: 0, level: 1 }, { minBytes: 0, level: 1, memLevel: 8 }]],
+    invalid: ['gzip', 1, null, []],
+    allowed: /true, false or \{ minBytes\?, level\?, memLevel\? \}/
+  },
+  { name: 'compression.minBytes', valid: [], invalid: [-1, 1.5, '128', null], allowed: /a whole number of at least 0/ },
+  { name: 'compression.level', valid: [], invalid: [0, 10, '6', null], allowed: /a whole number from 1 to 9/ },
+  { name: 'compression.memLevel', valid: [], invalid: [0, 10, '8', null], allowed: /a whole number from 1 to 9/ },
   { name: 'memoryLimit', ...count, valid: [...count.valid, [false]], invalid: count.invalid.filter(value => value !== false) },
   { name: 'maxConnectionAge', ...time(1_000), valid: [[1_000], ['50m', 3_000_000], [false]] },
   { name: 'requestTimeout', ...time(1_000) },
@@ -296,6 +305,7 @@ t.test('every option has its default', async (t) => {
     heartbeat: { interval: 25_000, timeout: 10_000 },
     maxPayload: 65_536,
     maxBufferedBytes: 1_048_576,
+    compression: false,
     memoryLimit: Math.min(process.constrainedMemory(), totalmem()),
     allowedOrigins: 'same-host',
     rateLimit: { connections: { max: 6_000, timeWindow: 60_000 }, messages: { max: 1_000, timeWindow: 10_000 } },
@@ -360,9 +370,9 @@ t.test('channel rules are completed', async (t) => {
   const subscribe = () => true
   const { channels } = resolve({ channels: { chat: { subscribe, presence: true, history: { size: 10, ttl: '10m' }, publishLimit: { max: 5, timeWindow: '1s' } }, '': {} } })
   t.strictSame(channels.get('chat'), {
-    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000, recover: 'stream' }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close', schema: undefined, stream: false, tagsFilter: false, delta: false, compaction: false, presenceFor: 'subscribers'
+    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000, recover: 'stream' }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close', schema: undefined, stream: false, tagsFilter: false, delta: false, compaction: false, compression: true, presenceFor: 'subscribers'
   })
-  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close', schema: undefined, stream: false, tagsFilter: false, delta: false, compaction: false, presenceFor: 'subscribers' })
+  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close', schema: undefined, stream: false, tagsFilter: false, delta: false, compaction: false, compression: true, presenceFor: 'subscribers' })
   t.match(resolve({ channels: { chat: { history: { size: 1, ttl: '1m', recover: 'cache' } } } }).channels.get('chat'), { history: { recover: 'cache' } })
   t.match(resolve({ channels: { chat: { batchDelay: '5ms', slow: 'latest' } } }).channels.get('chat'), { batchDelay: 5, slow: 'latest' })
   t.throws(() => resolve({ channels: { chat: { batchDelay: '2s' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.batchDelay".*at least 0 ms and at most 1000 ms/ })

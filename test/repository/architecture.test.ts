@@ -10,8 +10,8 @@ const DOORS: Record<string, string[]> = {
   model: [
     'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'client-json.ts', 'close-codes.ts', 'connection.ts',
     'encoder.ts', 'error-replies.ts', 'errors.ts', 'occupancy.ts', 'presence.ts', 'publication.ts', 'realtime-types.ts',
-    'redis-credentials.ts', 'schema.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'stream-part.ts',
-    'tags-filter.ts', 'unsubscribe-codes.ts'
+    'redis-credentials.ts', 'schema.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'stream-part.ts', 'tags-filter.ts',
+    'unsubscribe-codes.ts'
   ],
   util: [
     'deadlines.ts', 'glob.ts', 'is-iterable.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts',
@@ -19,9 +19,9 @@ const DOORS: Record<string, string[]> = {
   ],
   hub: ['hub.ts', 'recovery.ts', 'subscriber.ts', 'subscription.ts'],
   options: [
-    'api-checks.ts', 'checks.ts', 'connect-details.ts', 'fallback-checks.ts', 'identity.ts', 'inspect-options.ts', 'method-checks.ts', 'options.ts',
-    'publish-change.ts', 'publisher-options.ts', 'redis-address.ts', 'redis-source.ts', 'resolve.ts', 'schema-checks.ts',
-    'subscribe-grant.ts', 'token-options.ts'
+    'api-checks.ts', 'checks.ts', 'compression-options.ts', 'connect-details.ts', 'fallback-checks.ts', 'identity.ts',
+    'inspect-options.ts', 'method-checks.ts', 'options.ts', 'publish-change.ts', 'publisher-options.ts', 'redis-address.ts',
+    'redis-source.ts', 'resolve.ts', 'schema-checks.ts', 'subscribe-grant.ts', 'token-options.ts'
   ],
   google: [
     'client-address.ts', 'cloud-logging.ts', 'credentials.ts', 'log-entry.ts', 'logging-api.ts', 'platform.ts', 'resource.ts',
@@ -30,15 +30,16 @@ const DOORS: Record<string, string[]> = {
   backends: ['backend.ts', 'redis/rate-limit-store.ts'],
   observability: ['metrics.ts', 'observer.ts', 'publisher-observer.ts', 'tracing.ts'],
   core: [
-    'check-user.ts', 'client-publish.ts', 'client-socket.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts', 'control.ts', 'core.ts',
-    'instance-registry.ts', 'listeners.ts', 'mail.ts', 'methods.ts', 'occupancy.ts', 'permissions.ts', 'protocol.ts', 'publisher.ts',
-    'session.ts', 'streams.ts', 'subscriptions.ts', 'survey.ts'
+    'check-user.ts', 'client-publish.ts', 'client-socket.ts', 'client-subscribe.ts', 'connection.ts', 'connections.ts',
+    'control.ts', 'core.ts', 'instance-registry.ts', 'listeners.ts', 'mail.ts', 'methods.ts', 'occupancy.ts', 'permissions.ts',
+    'protocol.ts', 'publisher.ts', 'session.ts', 'streams.ts', 'subscriptions.ts', 'survey.ts'
   ],
-  lifecycle: ['availability.ts'],
   protocols: [
-    'centrifugal/context.ts', 'centrifugal/protobuf-codec.ts', 'centrifugal/protocol.ts', 'centrifugal/streams.ts', 'uni-sse/encoder.ts',
-    'uni-sse/event-ids.ts', 'uni-sse/event-stream.ts', 'uni-sse/identity.ts', 'uni-sse/protocol.ts', 'uni-sse/refusals.ts', 'uni-sse/request.ts'
-  ]
+    'centrifugal/context.ts', 'centrifugal/protobuf-codec.ts', 'centrifugal/protocol.ts', 'centrifugal/streams.ts',
+    'uni-sse/encoder.ts', 'uni-sse/event-ids.ts', 'uni-sse/event-stream.ts', 'uni-sse/identity.ts', 'uni-sse/protocol.ts',
+    'uni-sse/refusals.ts', 'uni-sse/request.ts'
+  ],
+  lifecycle: ['availability.ts']
 }
 
 const sources = readSources()

@@ -53,6 +53,13 @@ t.test('the benchmark of deltas counts bytes and CPU without them, and with them
   for (const [i, delta] of ['no', 'yes'].entries()) t.match(rows[i], new RegExp(`^\\| 10 \\| 1,0\\d\\d \\| ${delta} \\| [\\d,]+ \\| [\\d.]+ \\| .* \\| 0 \\|$`))
 })
 
+t.test('the benchmark of compression compresses once, for each socket, and not at all', { timeout: BENCH_TIMEOUT }, async t => {
+  const rows = await bench('compression')
+  t.equal(rows.length, 8)
+  const [none, shared, each] = rows.map(row => Number(/^\| chat \| 4 \| [^|]+ \| (\d+) \| [\d.]+ \|.*\| 0, 0 \|$/.exec(row)?.[1]))
+  t.ok(shared! < none! && each! < none!, `${none}, ${shared}, ${each} bytes`)
+})
+
 t.test('the hostile benchmark attacks a server, which lives', { timeout: BENCH_TIMEOUT }, async t => {
   const rows = await bench('hostile', '--attacks', 'flood of pongs')
   t.match(rows, [/^\| flood of pongs \| yes \|/])

@@ -63,7 +63,7 @@ function ofCost ({ run, input }: Planned): string[] {
   const warnings: string[] = []
   const egress = run.parts.find(({ name }) => name === 'egress')!.month
   if (egress !== undefined && egress > MUCH * run.month) {
-    warnings.push(`Egress is ${percent(egress / run.month)} of the bill, more than everything else together. Send less, or compress data in your app.`)
+    warnings.push(`Egress is ${percent(egress / run.month)} of the bill, more than everything else together. Send less, or set the option compression.`)
   }
   if (input.average === input.connections) {
     warnings.push('Without --average, the peak is assumed to last all month. Set it to see what a real month costs.')

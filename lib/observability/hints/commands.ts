@@ -19,6 +19,7 @@ export const hintCommands = {
   trusted_proxies: "app.register(cloudRunWebSocket, { trustedProxies: request => String(request.headers['x-real-ip']) })",
   websocket_bounds: 'app.register(websocket, { options: { maxPayload: 65_536, maxFragments: 64, maxBufferedChunks: 1_024 } })',
   websocket_version: 'npm update ws',
+  websocket_compression: 'app.register(websocket, { options: { perMessageDeflate: { serverNoContextTakeover: true, clientNoContextTakeover: true } } })',
   no_history: "channels: { NAMESPACE: { history: { size: 100, ttl: '10m' } } }",
   no_presence: 'channels: { NAMESPACE: { presence: true } }',
   probe_refused: 'if (request.routeOptions.url === PATH) return'

@@ -107,7 +107,7 @@ export class Hints {
   }
 
   /** Checks the bounds of the WebSocket server, which may be the app's own. undefined: its `ws` does not know it. */
-  webSocketServer (wanted: Bounds, actual: Bounds, now: number): void {
+  webSocketServer (wanted: Bounds, actual: Bounds, uncompressed: boolean, now: number): void {
     const names = Object.keys(wanted)
     const unknown = names.filter(name => actual[name] === undefined)
     const wide = names.filter(name => actual[name] === 0 || actual[name]! > wanted[name]!)
@@ -120,6 +120,10 @@ export class Hints {
       const differences = wide.map(name => `${name} ${actual[name] || 'without limit'} instead of ${wanted[name]}`)
       this.#give('websocket_bounds', now, { wanted, actual }, "Your app's own @fastify/websocket decides what is read into memory, before any " +
         `limit of this plugin. It allows more: ${differences.join(', ')}`, hintCommands.websocket_bounds.replace(/maxPayload.*\d/, options))
+    }
+    if (uncompressed) {
+      this.#give('websocket_compression', now, {}, "The option compression is on, but your app's own @fastify/websocket decides what clients are " +
+        'offered, and it offers no permessage-deflate: nothing is compressed')
     }
   }
 

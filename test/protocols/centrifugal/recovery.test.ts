@@ -323,7 +323,7 @@ test('a client that can not even begin, because something is lost on its way in,
   for (const connection of connectionsOf(app)) {
     if (connection.user === 'watching') continue
     const subscription = new Subscription(connection, 'room:2', true)
-    subscription.join({ start: 'missed', admit: () => {}, remove: () => {}, follow: () => {}, flushTo: () => {} })
+    subscription.join({ start: 'missed', compressible: true, admit: () => {}, remove: () => {}, follow: () => {}, flushTo: () => {} })
     subscription.read({ publications: [], offset: 0, epoch: 'e' })
     subscription.buffer({ ...newPublication('other', { kind: 'json', payload: Buffer.from('2') }), offset: 2, epoch: 'e' })
     t.strictSame(connection.session.subscribed(subscription), {})

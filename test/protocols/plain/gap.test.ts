@@ -17,7 +17,7 @@ function joining (channel: Partial<SubscribedChannel> = {}) {
   }
   const session = new PlainSession(connection as never, owner as never)
   const subscription = new Subscription(connection as never, 'room:1', true)
-  subscription.join({ start: 'missed', admit: () => {}, remove: () => {}, follow: () => {}, flushTo: () => {}, ...channel })
+  subscription.join({ start: 'missed', compressible: true, admit: () => {}, remove: () => {}, follow: () => {}, flushTo: () => {}, ...channel })
   return { session, subscription, written, recoveries }
 }
 

@@ -40,6 +40,7 @@ import { resolveOptions } from './lib/options/resolve.ts'
 import { hasSchema } from './lib/options/schema-checks.ts'
 import type { ResolvedOptions } from './lib/options/resolve.ts'
 import type { Context } from './lib/protocols/centrifugal/context.ts'
+import type { Deltas } from './lib/protocols/centrifugal/delta.ts'
 import { jsonCodec } from './lib/protocols/centrifugal/json-codec.ts'
 import { protobufCodec } from './lib/protocols/centrifugal/protobuf-codec.ts'
 import { chooseSubprotocol, SdkProtocol, wantsProtobuf } from './lib/protocols/centrifugal/protocol.ts'
@@ -91,7 +92,8 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const routes = new WebSocketRoutes(app, connections, admission, limiter, tracing)
   const plain = await createPlainProtocol(core, namespaces, options, observer)
   if (path !== false) routes.add(path, () => plain)
-  const forSdks = { instance, reads: new SharedCalls(), tokens: await tokensOf(options, observer) }
+  const [tokens, deltas] = [await tokensOf(options, observer), await deltasOf(options, namespaces)]
+  const forSdks = { instance, reads: new SharedCalls(), tokens, deltas }
   const context = { options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks }
   if (sdkPath !== false) addSdkRoute(routes, sdkPath, context)
   if (options.fallback !== false) await addFallback(app, core, broker, admission, limiter, context)
@@ -146,6 +148,12 @@ async function release (heartbeat: Heartbeat, metrics: Metrics, { registry, occu
 /** Only an app that takes tokens waits for the import of `jose`. */
 async function tokensOf ({ token }: ResolvedOptions, observer: Observer): Promise<Tokens | undefined> {
   return token && new (await import('./lib/protocols/centrifugal/token-verifier.ts')).TokenVerifier(token, observer)
+}
+
+/** Only an app with a namespace that has `delta` waits for its import. */
+async function deltasOf ({ channels }: ResolvedOptions, namespaces: ChannelNamespaces): Promise<Deltas | undefined> {
+  if (!Array.from(channels.values()).some(({ delta }) => delta)) return undefined
+  return new (await import('./lib/protocols/centrifugal/delta.ts')).Deltas(namespaces)
 }
 
 /**

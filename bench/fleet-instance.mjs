@@ -3,7 +3,7 @@ import { Details } from './fleet-details.mjs'
 
 export const LIMIT = 950
 export const CAUSES = ['client', 'server', 'deadline', 'drain', 'heartbeat', 'slow', 'policy', 'error', 'abnormal']
-export const REJECTIONS = ['capacity', 'origin', 'auth', 'rate_limit', 'draining']
+export const REJECTIONS = ['capacity', 'origin', 'auth', 'auth_failed', 'rate_limit', 'draining']
 const BOUNDS = ['0.0005', '0.001', '0.0025', '0.005', '0.01', '0.025', '0.05', '0.1', '0.25', '0.5', '1', '2.5', '+Inf']
 /** Of the deliveries, how many go into which bucket when all is well, and when not. */
 const PROMPT = [[2, 0.2], [3, 0.4], [4, 0.3], [5, 0.09], [8, 0.01]]

@@ -181,7 +181,7 @@ class World {
       all[Math.floor(this.#random() * all.length)].refuse(type, Math.min(left, some))
       left -= some
     }
-    this.reports.requests({ capacity: '503', draining: '503', rate_limit: '429', origin: '403', auth: '401' }[type], count)
+    this.reports.requests({ capacity: '503', draining: '503', rate_limit: '429', origin: '403', auth: '401', auth_failed: '503' }[type], count)
   }
 
   #scale (now) {

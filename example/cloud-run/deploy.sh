@@ -26,8 +26,8 @@ check_gcloud
 check_package
 check_project
 enable_apis
-check_subnet
 check_service
+check_subnet
 check_redis
 check_budget
 

@@ -210,7 +210,7 @@ send () {
 apply_resource () {
   local collection=$1 parameter=$2 id=$3 file=$4 status=
   echo "curl --header \"Authorization: Bearer \$(gcloud auth print-access-token)\" '$collection/$id'"
-  $dry || status=$(call --output /dev/null --write-out '%{http_code}' "$collection/$id")
+  $dry || status=$(call --output "$rendered/answer" --write-out '%{http_code}' "$collection/$id")
   if [ "$status" = 404 ] || $dry; then
     either 'where that answers 404'
     send POST "$collection?$parameter=$id" "$file"
@@ -219,7 +219,7 @@ apply_resource () {
     either 'where it answers 200'
     send PATCH "$collection/$id" "$file"
   fi
-  case $status in 200|404|'') ;; *) give_up "the Monitoring API answered $status" ;; esac
+  case $status in 200|404|'') ;; *) give_up "the Monitoring API answered $status for $collection/$id: $(cat "$rendered/answer")" ;; esac
 }
 
 for path in "$here"/dashboard.json "$here"/service.json "$here"/slo-*.json "$here"/alerts/*.json "$here"/log-metrics/*.json; do render "${path#"$here/"}"; done

@@ -28,6 +28,10 @@ export async function pubsubPush (app, { publish, audience, serviceAccount, allo
   async function verify (request) {
     const [, idToken] = /^Bearer (.+)$/i.exec(request.headers.authorization ?? '') ?? []
     if (idToken === undefined) throw problem(401, 'there is no token')
+    await client.getFederatedSignonCerts().catch((error) => { // kept for as long as Google says
+      request.log.error({ err: error }, "Google's certificates cannot be fetched, so no token can be verified")
+      throw problem(503, 'tokens cannot be verified at the moment')
+    })
     const payload = await client.verifyIdToken({ idToken, audience }).then(ticket => ticket.getPayload(), (error) => {
       request.log.warn({ err: error }, 'the token of a push message was refused')
       throw problem(401, 'the token is not valid')

@@ -43,6 +43,8 @@ export interface ClientSubscribe {
   readonly details: { data?: unknown }
   /** Verifies its token; undefined: it has none. */
   readonly byToken: ((subscription: Subscription) => Promise<SubscribeGrant>) | undefined
+  /** Sets how publications are encoded for the subscription, and which ones are for it. */
+  readonly prepare?: (subscription: Subscription) => void
 }
 
 /** A client in its channel. What it is sent must follow at once: it already gets publications. */
@@ -112,7 +114,7 @@ function reads ({ namespaces }: ClientSubscribes, { channel, since }: Subscripti
   return since !== undefined || startOf(namespaces.rules(channel)) !== 'missed'
 }
 
-function reserve (parts: ClientSubscribes, session: SubscribingSession, { channel, since }: ClientSubscribe): Subscription {
+function reserve (parts: ClientSubscribes, session: SubscribingSession, { channel, since, prepare }: ClientSubscribe): Subscription {
   const { connection } = session
   if (connection.subscriptions.has(channel)) throw new ReplyError(clientErrors.alreadySubscribed)
   if (connection.subscriptions.size >= MAX_CHANNELS) {
@@ -122,6 +124,7 @@ function reserve (parts: ClientSubscribes, session: SubscribingSession, { channe
   const subscription = new Subscription(connection, channel, false)
   subscription.joinLeave = joinLeave
   subscription.since = history === undefined ? undefined : since
+  prepare?.(subscription)
   if (reads(parts, subscription)) payRead(session, channel)
   connection.addSubscription(subscription)
   return subscription

@@ -1,3 +1,4 @@
+import type { GivenByToken } from '../hub/subscription.ts'
 import type { End } from '../model/close-codes.ts'
 import type { RequestOptions, SubscribeOptions, SubscribeResult } from '../model/connection.ts'
 import type { Observer } from '../observability/observer.ts'
@@ -7,8 +8,8 @@ import type { ResolvedOptions } from '../options/resolve.ts'
 export interface ConnectionOwner<Connection> {
   readonly options: ResolvedOptions
   readonly observer: Observer
-  /** Subscribes the connection on behalf of the app. */
-  subscribe (connection: Connection, channel: string, options?: SubscribeOptions): Promise<SubscribeResult>
+  /** Subscribes the connection on behalf of the app, or of its token. */
+  subscribe (connection: Connection, channel: string, options?: SubscribeOptions, given?: GivenByToken): Promise<SubscribeResult>
   /** Unsubscribes the connection on behalf of the app. */
   unsubscribe (connection: Connection, channel: string): Promise<void>
   /** Asks the client on behalf of the app. */

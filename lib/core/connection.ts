@@ -271,7 +271,7 @@ export class Connection implements PublicConnection, Subscriber, InboxOwner, Out
   taskFailed (error: unknown, task: string): void {
     const cause = readable(error)
     if (!this.open && cause instanceof ConnectionClosedError) return // the client left meanwhile: the handler did not fail
-    if (CAUSED_BY_CLIENT.has((cause as { code?: string } | undefined)?.code ?? '')) return // what it was asked inside the handler
+    if (CAUSED_BY_CLIENT.has((cause as { code?: string } | undefined)?.code ?? '')) return
     if (cause instanceof ClientError && task !== 'onDisconnect') return this.disconnect(cause.end)
     this.#owner.observer.failed(this, cause, task)
     this.end('internalError')

@@ -35,7 +35,9 @@ export class Connections implements ConnectionOwner<Connection> {
     this.options = options
     this.#subscriptions = subscriptions
     this.#occupants = occupants
-    this.subscribe = guarded(observer, 'subscribe', (connection, channel, options) => subscriptions.subscribe(connection, channel, options))
+    this.subscribe = guarded(observer, 'subscribe', (connection, channel, options, given) => {
+      return subscriptions.subscribe(connection, channel, options, given)
+    })
     this.unsubscribe = guarded(observer, 'unsubscribe', (connection, channel) => subscriptions.unsubscribe(connection, channel))
     this.request = guarded(observer, 'request', requestClient)
     this.observer = observer

@@ -76,6 +76,8 @@ function checkRecipients (target: string | Recipients): Recipients {
 
 function checkTarget (target: string | Target, allowed = TARGETS): Target {
   if (typeof target === 'string') return { user: checkUser(target) }
-  if (typeof target === 'object' && target !== null) return 'client' in target ? { client: checkUser(target.client) } : { user: checkUser(target.user) }
+  const { client, user } = Object(target) as { client?: unknown, user?: unknown }
+  if (client !== undefined) return { client: checkUser(client, 'client') }
+  if (user !== undefined) return { user: checkUser(user) }
   throw new InvalidArgumentError('target', inspect(target), allowed)
 }

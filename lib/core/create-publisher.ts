@@ -29,6 +29,8 @@ export interface StandalonePublisher extends PublishCalls, PresenceCalls, Contro
 }
 
 type Calls = PublishCalls & PresenceCalls & ControlCalls
+/** Whatever a call takes and returns, it is handed on. */
+type AnyCall = (...args: never[]) => Promise<unknown>
 
 /**
  * Creates a publisher for a process without Fastify: a worker, a cron job, a function. It has one connection to Redis,
@@ -67,7 +69,7 @@ export async function createPublisher (options: PublisherOptions = {}): Promise<
  * program forgets ends it, as anywhere in Node.js. In the plugin it must not, since clients can cause it.
  */
 function untilClosed (calls: Calls, pending: Set<Promise<unknown>>, isClosed: () => boolean): Calls {
-  const wrap = (name: string, call: (...args: never[]) => Promise<unknown>) => async (...args: never[]) => {
+  const wrap = (name: string, call: AnyCall): AnyCall => async (...args) => {
     if (isClosed()) throw new PublisherClosedError(name)
     const promise = call(...args)
     pending.add(promise)
@@ -77,7 +79,8 @@ function untilClosed (calls: Calls, pending: Set<Promise<unknown>>, isClosed: ()
       pending.delete(promise)
     }
   }
-  return Object.fromEntries(Object.entries(calls).map(([name, call]): [string, any] => [name, wrap(name, call)])) as Calls
+  const wrapped = Object.entries<AnyCall>({ ...calls }).map(([name, call]) => [name, wrap(name, call)] as const)
+  return Object.fromEntries(wrapped) as Record<keyof Calls, AnyCall> as Calls
 }
 
 function brokerListener (observer: Observer): BrokerListener {

@@ -12,19 +12,19 @@ const SWEEP_INTERVAL = 900
 /** Milliseconds that `close` waits for handlers of the app, and for Redis. */
 const CLOSE_TIMEOUT = 1_000
 
-type Told = (subject: string) => unknown
+type Handler = (subject: string) => unknown
 
 /** The handlers of one kind, and what their argument is called in the log. */
 interface Handlers {
   readonly names: readonly [occupied: string, vacated: string]
   readonly argument: string
-  readonly occupied: Told | undefined
-  readonly vacated: Told | undefined
+  readonly occupied: Handler | undefined
+  readonly vacated: Handler | undefined
 }
 
 /**
- * What this instance holds of one kind: channels by their subscriptions, or users by their connections. Only the first
- * and the last of them are told to the other instances.
+ * What this instance holds of one kind: channels by their subscriptions, or users by their connections. The occupancy
+ * learns only when the first one comes, and when the last one leaves.
  */
 export class Occupants implements OccupancyListener {
   readonly #occupancy: Occupancy
@@ -84,16 +84,16 @@ export class Occupants implements OccupancyListener {
     await settledWithin(settled(), CLOSE_TIMEOUT)
   }
 
-  occupied (subject: string): void { this.#tell(0, this.#handlers.occupied, subject) }
+  occupied (subject: string): void { this.#run(0, this.#handlers.occupied, subject) }
 
-  vacated (subject: string): void { this.#tell(1, this.#handlers.vacated, subject) }
+  vacated (subject: string): void { this.#run(1, this.#handlers.vacated, subject) }
 
   /** Every sweep may fail for the same reason. */
   failed (error: unknown): void {
     if (this.#failures.isNew(String(error), Date.now())) this.#observer.callFailed(this.#handlers.names.join(', '), error)
   }
 
-  /** Those that come in one turn of the event loop are told together: a fleet reconnects after a deployment. */
+  /** Changes of one turn of the event loop leave together: after a deployment all clients reconnect at once. */
   #change (subject: string, before: boolean): void {
     if (this.#changed.size === 0) setImmediate(() => this.#flush())
     if (!this.#changed.delete(subject)) this.#changed.set(subject, before) // else it is as it was
@@ -108,7 +108,7 @@ export class Occupants implements OccupancyListener {
     if (entered.length > 0) this.#track(this.#occupancy.enter(entered))
   }
 
-  #tell (which: 0 | 1, handler: Told | undefined, subject: string): void {
+  #run (which: 0 | 1, handler: Handler | undefined, subject: string): void {
     if (handler === undefined) return
     const { names, argument } = this.#handlers
     this.#track(this.#turns.take(subject, async () => {

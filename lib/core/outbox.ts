@@ -94,7 +94,7 @@ export class Outbox {
    * compresses it does so per connection, so there the messages take its way, as they do where there is no WebSocket.
    */
   writeBatch (batch: Batch): void {
-    if (!this.#writable) return
+    if (!this.#writable || batch.frames.length === 0) return
     if (!this.#takesFrames) {
       for (const frame of batch.frames) this.#send(frame)
       return this.checkBuffered()

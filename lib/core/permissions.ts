@@ -91,13 +91,49 @@ export class Permissions {
     return { ...options, payload: changed === undefined ? await parser?.encode(data) : encodePayload(changed) }
   }
 
+  /**
+   * Asks the rule `presenceFor`. By default the connection has to be subscribed.
+   * @throws ReplyError (102, 103, 108), and what the rule throws
+   */
+  async presence (connection: Connection, channel: string): Promise<void> {
+    const { presence, presenceFor } = this.rules(channel)
+    if (!presence) throw new ReplyError(clientErrors.notAvailable, 'the namespace keeps no presence')
+    await connection.turns.settled(channel) // its subscribe may be in the same frame
+    const subscribed = isSubscribed(connection, channel)
+    if (!subscribed) checkUserLimit(channel, connection.user)
+    if (presenceFor === 'everybody' || (presenceFor === 'subscribers' && subscribed)) return
+    if (presenceFor === 'subscribers') throw notSubscribed()
+    if (!(await presenceFor(connection, channel))) {
+      throw new ReplyError(clientErrors.permissionDenied, "the namespace's presenceFor rule does not allow it")
+    }
+  }
+
+  /**
+   * Checks that a client may read the history: the connection has to be subscribed.
+   * @throws ReplyError (102, 103, 108)
+   */
+  async history (connection: Connection, channel: string): Promise<void> {
+    if (this.rules(channel).history === undefined) throw new ReplyError(clientErrors.notAvailable, 'the namespace keeps no history')
+    await connection.turns.settled(channel)
+    if (!isSubscribed(connection, channel)) throw notSubscribed()
+  }
+
   /** Names the code of the app that decides, for the log entry of its failure; undefined where none does. */
-  deciderOf (action: 'subscribe' | 'publish', channel: string): string | undefined {
-    const handler = action === 'subscribe' ? 'onSubscribe' : 'onPublish'
+  deciderOf (action: 'subscribe' | 'publish' | 'presenceFor', channel: string): string | undefined {
     const rule = typeof this.#namespaces.rules(channel)[action] === 'function' && `channels['${namespaceOf(channel)}'].${action}`
+    if (action === 'presenceFor') return rule || undefined
+    const handler = action === 'subscribe' ? 'onSubscribe' : 'onPublish'
     const schema = action === 'publish' && this.#namespaces.rules(channel).schema !== undefined && `channels['${namespaceOf(channel)}'].schema`
     return [schema, rule, this.#options[handler] !== undefined && handler].filter(Boolean).join(' or ') || undefined
   }
+}
+
+function isSubscribed ({ subscriptions }: Connection, channel: string): boolean {
+  return subscriptions.get(channel)?.state === 'live'
+}
+
+function notSubscribed (): ReplyError {
+  return new ReplyError(clientErrors.permissionDenied, 'the client is not subscribed to the channel')
 }
 
 /**

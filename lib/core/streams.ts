@@ -7,7 +7,7 @@ import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import { ClosingError, InvalidArgumentError, StreamTakenError } from '../model/errors.ts'
 import { encodePayload } from '../model/publication.ts'
 import type { Position } from '../model/publication.ts'
-import { isResumedBy, isResumption, joinParts, partOf, tagsOf } from '../model/stream-part.ts'
+import { joinParts, nextCall, partOf, precedes, resumedBy, tagsOf } from '../model/stream-part.ts'
 import type { StreamPart } from '../model/stream-part.ts'
 import type { Observer } from '../observability/observer.ts'
 import { milliseconds } from '../options/checks.ts'
@@ -15,7 +15,7 @@ import { isIterable } from '../util/is-iterable.ts'
 import type { Control } from './control.ts'
 import { guarded } from './guard.ts'
 import type { Publisher } from './publisher.ts'
-import type { StreamOptions, StreamResult, StreamSource, TokenStream } from './token-stream.ts'
+import type { Rivals, StreamOptions, StreamResult, StreamSource, TokenStream } from './token-stream.ts'
 
 /** Streams of text, such as the answers of a language model. */
 export interface StreamCalls {
@@ -24,7 +24,7 @@ export interface StreamCalls {
    * end is published. While Redis is down the text waits, for up to five minutes.
    * @param source The chunks of the text: an async iterable of strings, or a function that returns one.
    * @throws what the source throws; FST_CRWS_INVALID_CHANNEL, FST_CRWS_INVALID_ARGUMENT, FST_CRWS_CLOSING,
-   * FST_CRWS_STREAM_TOO_LONG, FST_CRWS_STREAM_TAKEN if another call is resuming the same stream,
+   * FST_CRWS_STREAM_TOO_LONG, FST_CRWS_STREAM_TAKEN if another call has resumed the same stream,
    * FST_CRWS_REDIS_UNAVAILABLE, FST_CRWS_REDIS_NO_ANSWER, FST_CRWS_REDIS_REFUSED
    */
   stream (channel: string, source: StreamSource, options?: StreamOptions): Promise<StreamResult>
@@ -45,7 +45,10 @@ const MAX_ID = 64
 const MAX_BYTES = 131_072
 /** Milliseconds by which clocks of instances may differ. */
 const CLOCK_SKEW = 1_000
-/** Milliseconds for which nobody else resumes a stream: pages that see the same end ask at about the same time. */
+/**
+ * Milliseconds for which nobody else resumes a stream: pages that see the same end ask at about the same time. This
+ * only saves work: if clocks differ by more, the next call takes the stream over, and the one before stops.
+ */
 const TAKEN_FOR = 5_000
 
 interface Running {
@@ -90,14 +93,15 @@ export class Streams {
   async start (channel: string, source: StreamSource, options: StreamOptions = {}): Promise<StreamResult> {
     const { id, signal, batchDelay, resume, history } = this.#check(channel, source, options)
     if (resume && this.#runs(channel, id)) throw new StreamTakenError(id)
-    const text = resume ? await this.#take(channel, id, history) : ''
+    const { text, call, at } = resume ? await this.#take(channel, id, history) : { text: '', call: undefined, at: undefined }
     const { TokenStream } = await import('./token-stream.ts') // only an app with streams pays for it
     if (this.#closing) throw new ClosingError('stream')
     if (this.#runs(channel, id)) {
       throw new InvalidArgumentError('id', inspect(id), `another id: this instance is already publishing a stream with this id in channel ${channel}`)
     }
-    const publish = (part: StreamPart) => this.#publisher.publish(channel, encodePayload(part), { tags: tagsOf(id) })
-    const stream = new TokenStream({ id, batchDelay, history, maxBytes: this.#maxBytes, text, publish })
+    const publish = (part: StreamPart) => this.#publisher.publish(channel, encodePayload(part), { tags: tagsOf(id, call) })
+    const rivals = (after: Position) => this.#rivals(channel, id, call, after)
+    const stream = new TokenStream({ id, batchDelay, history, maxBytes: this.#maxBytes, text, at, publish, rivals })
     const stop = () => stream.stop('stopped')
     if (signal?.aborted) stop()
     const ended = stream.run(source)
@@ -137,27 +141,39 @@ export class Streams {
    * later finds that part, and leaves the stream to the other.
    * @throws FST_CRWS_STREAM_TAKEN
    */
-  async #take (channel: string, id: string, { size }: HistorySettings): Promise<string> {
+  async #take (channel: string, id: string, { size }: HistorySettings): Promise<{ text: string, call: string, at: Position }> {
     const { publications } = await this.#publisher.read(channel, { limit: size })
     let whole: StreamPart | undefined
     let last = 0
+    let before: string | undefined
     let takenAt = -Infinity
     for (const publication of publications) {
       const part = partOf(publication)
       if (part?.stream !== id) continue
       whole = joinParts(whole, part)
       last = publication.offset
-      if (isResumption(publication)) takenAt = publication.time
+      const writer = resumedBy(publication)
+      if (precedes(writer, before)) before = writer
+      if (writer !== undefined) takenAt = publication.time
       if (part.end !== undefined) takenAt = -Infinity
     }
     if (Math.abs(Date.now() - takenAt) < TAKEN_FOR) throw new StreamTakenError(id)
     const text = whole?.from === 0 ? whole.text : ''
-    const call = randomUUID()
+    const call = nextCall(before)
     const options = { tags: tagsOf(id, call), idempotencyKey: `resume ${id} ${last}` }
     const { offset, epoch } = await this.#publisher.publish(channel, encodePayload({ stream: id, from: 0, text }), options) as Position
     const read = await this.#publisher.read(channel, { limit: 1, since: { offset: offset - 1, epoch } })
-    if (!read.publications.some(publication => isResumedBy(publication, call))) throw new StreamTakenError(id)
-    return text
+    if (!read.publications.some(publication => resumedBy(publication) === call)) throw new StreamTakenError(id)
+    return { text, call, at: { offset, epoch } }
+  }
+
+  /** Looks for parts of other calls. In a new epoch, which begins below the position, the next look finds them. */
+  async #rivals (channel: string, id: string, call: string | undefined, after: Position): Promise<Rivals> {
+    const query = { limit: Number.MAX_SAFE_INTEGER, since: { offset: after.offset, epoch: '' } }
+    const { publications, offset, epoch } = await this.#publisher.read(channel, query)
+    const others = publications.filter(publication => partOf(publication)?.stream === id).map(resumedBy).filter(other => other !== call)
+    const winner = others.some(other => precedes(other, call))
+    return { found: winner ? 'winner' : others.length > 0 ? 'loser' : 'none', offset, epoch }
   }
 
   #check (channel: string, source: StreamSource, options: StreamOptions): Checked {

@@ -1,5 +1,6 @@
 import type { Hub } from '../hub/hub.ts'
 import { Subscription } from '../hub/subscription.ts'
+import type { GivenByToken } from '../hub/subscription.ts'
 import type { Broker } from '../model/broker.ts'
 import { checkFields } from '../model/arguments.ts'
 import { checkChannel, startOf } from '../model/channel-rules.ts'
@@ -39,7 +40,9 @@ export class Subscriptions {
   }
 
   /** Subscribes a connection on behalf of the app. */
-  async subscribe (connection: Connection, channel: string, options: SubscribeOptions = {}): Promise<SubscribeResult> {
+  async subscribe (
+    connection: Connection, channel: string, options: SubscribeOptions = {}, { info, overrides }: GivenByToken = {}
+  ): Promise<SubscribeResult> {
     checkFields('options of subscribe', options, ['since'])
     const { since } = options
     const { history, joinLeave } = this.#namespaces.rules(checkChannel(channel))
@@ -51,7 +54,9 @@ export class Subscriptions {
       if (connection.subscriptions.has(channel)) return {}
       const subscription = new Subscription(connection, channel, true)
       subscription.since = since ?? connection.session.positionOf(channel)
-      subscription.joinLeave = joinLeave
+      subscription.joinLeave = overrides?.pushJoinLeave ?? joinLeave
+      subscription.info = info
+      subscription.overrides = overrides
       await this.join(connection, subscription)
       return connection.session.subscribed(subscription)
     })
@@ -74,18 +79,18 @@ export class Subscriptions {
     if (!connection.open) throw new ConnectionClosedError(connection.id)
     const { channel, since } = subscription
     const rules = this.#namespaces.rules(channel)
-    const { history, presence } = rules
+    const { history } = rules
     connection.addSubscription(subscription)
     if (this.#removals.size > 0) this.#removals.delete(removalKey(channel, connection.id))
     try {
       const reads = since !== undefined || connection.session.positioned || startOf(rules) !== 'missed'
       await this.#hub.join(subscription, history !== undefined && reads)
-      if (presence && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
+      if (this.#isListed(subscription) && connection.open) await this.#presence.add(channel, [memberOf(connection, subscription.info)])
       if (!connection.open) throw new ConnectionClosedError(connection.id)
       if (subscription.state === 'joining') this.#occupants?.enter(channel, subscription)
     } catch (error) {
       // Not awaited: while Redis does not answer, the client would wait for the removal, too.
-      if (subscription.state === 'ended') this.#removePresence(connection.id, channel) // it ended while it was added
+      if (subscription.state === 'ended') this.#removePresence(connection, subscription) // it ended while it was added
       else this.end(connection, subscription)
       throw error
     }
@@ -106,7 +111,7 @@ export class Subscriptions {
     subscription.end()
     this.#occupants?.leave(channel, subscription)
     if (state === 'live') this.#announce('leave', connection, subscription).catch(() => {})
-    if (state !== 'new') await this.#removePresence(connection.id, channel)
+    if (state !== 'new') await this.#removePresence(connection, subscription)
   }
 
   /** Tells the channel that the subscription is live. Called when the client knows it. */
@@ -121,11 +126,12 @@ export class Subscriptions {
   async refreshPresence (connections: Iterable<Connection>): Promise<void> {
     const removals = Array.from(this.#removals.values())
     this.#removals.clear()
-    const removed = removals.map(({ channel, client }) => this.#removePresence(client, channel))
+    const removed = removals.map(({ channel, client }) => this.#removeMember(client, channel))
     const members = new Map<string, Member[]>()
     for (const connection of connections) {
-      for (const { channel, state, info } of connection.subscriptions.values()) {
-        if (state !== 'live' || !this.#namespaces.rules(channel).presence) continue
+      for (const subscription of connection.subscriptions.values()) {
+        const { channel, state, info } = subscription
+        if (state !== 'live' || !this.#isListed(subscription)) continue
         const ofChannel = members.get(channel)
         const member = memberOf(connection, info)
         if (ofChannel === undefined) members.set(channel, [member])
@@ -136,15 +142,23 @@ export class Subscriptions {
   }
 
   /** Not awaited: an event is delivered at most once, and the presence list is authoritative. */
-  async #announce (kind: 'join' | 'leave', connection: Connection, { channel, info }: Subscription): Promise<void> {
-    if (!this.#namespaces.rules(channel).joinLeave) return
+  async #announce (kind: 'join' | 'leave', connection: Connection, { channel, info, overrides }: Subscription): Promise<void> {
+    if (!(overrides?.joinLeave ?? this.#namespaces.rules(channel).joinLeave)) return
     const { payload } = encodePayload(memberOf(connection, info))
     await this.#broker.publish(channel, newPublication(this.#instance, { kind, payload }), { history: undefined })
   }
 
+  /** True if the subscriber is in the presence list. */
+  #isListed ({ overrides, channel }: Subscription): boolean {
+    return overrides?.presence ?? this.#namespaces.rules(channel).presence
+  }
+
+  async #removePresence ({ id }: Connection, subscription: Subscription): Promise<void> {
+    if (this.#isListed(subscription)) await this.#removeMember(id, subscription.channel)
+  }
+
   /** Never rejects. A removal that fails, because Redis is down, is kept. */
-  async #removePresence (client: string, channel: string): Promise<void> {
-    if (!this.#namespaces.rules(channel).presence) return
+  async #removeMember (client: string, channel: string): Promise<void> {
     await this.#presence.remove(channel, client).catch(() => {
       if (this.#removals.size < MAX_REMOVALS) this.#removals.set(removalKey(channel, client), { channel, client })
     })

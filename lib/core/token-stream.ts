@@ -2,7 +2,7 @@ import { setTimeout as wait } from 'node:timers/promises'
 import { inspect } from 'node:util'
 import type { HistorySettings } from '../model/broker.ts'
 import { ClientError } from '../model/client-error.ts'
-import { InvalidArgumentError, StreamTooLongError } from '../model/errors.ts'
+import { InvalidArgumentError, StreamTakenError, StreamTooLongError } from '../model/errors.ts'
 import type { Position } from '../model/publication.ts'
 import type { StreamEnd, StreamPart } from '../model/stream-part.ts'
 import type { Duration } from '../options/checks.ts'
@@ -17,6 +17,8 @@ const MAX_WAITING = 65_536
 const RETRY = 250
 const PATIENCE = 300_000
 const LAST_PATIENCE = 2_000
+/** Milliseconds after which a part is preceded by a look at who else publishes the stream. */
+const LOOK = 1_000
 
 type Chunks = AsyncIterable<string> | Iterable<string>
 
@@ -47,6 +49,12 @@ export interface StreamResult extends Position {
   end: StreamEnd
 }
 
+/** Who else has published parts of a stream, up to this position. */
+export interface Rivals extends Position {
+  /** The call that has the stream now, or one that has not noticed that it lost it. */
+  readonly found: 'none' | 'loser' | 'winner'
+}
+
 /** What a stream is given by whoever starts it. */
 export interface StreamStart {
   readonly id: string
@@ -55,6 +63,10 @@ export interface StreamStart {
   readonly maxBytes: number
   /** The text that is there. */
   readonly text: string
+  /** Position of the part with which the stream was resumed. */
+  readonly at: Position | undefined
+  /** Looks for other publishers of the stream after this position. */
+  rivals (after: Position): Promise<Rivals>
   publish (part: StreamPart): Promise<Partial<Position>>
 }
 
@@ -65,6 +77,10 @@ export interface StreamStart {
  *
  * Before half of the history has passed since, a part has the whole text. So late subscribers find all they need in the
  * history, whatever else is published in the channel. The last part has the whole text, too.
+ *
+ * If another call resumes the stream, because this one is slow, or was taken for crashed, this one stops: it looks for
+ * others before a part, about once a second, and so before the first part after a pause. Parts that it has published
+ * meanwhile do no harm: the other one finds them in the same way, and publishes the whole text again.
  */
 export class TokenStream {
   readonly startedAt = Date.now()
@@ -83,6 +99,10 @@ export class TokenStream {
   #wholeAt: Position | undefined
   /** Offset of the last part. */
   #offset = 0
+  /** Position up to which nobody has taken the stream away; undefined before the first part. */
+  #lookedTo: Position | undefined
+  /** Unix time in milliseconds of the last look at other publishers. */
+  #lookedAt = Date.now()
   /** Unix time in milliseconds of the last part. */
   #publishedAt = 0
   #stopped: 'stopped' | 'interrupted' | undefined
@@ -90,6 +110,7 @@ export class TokenStream {
 
   constructor (start: StreamStart) {
     this.#start = start
+    this.#lookedTo = start.at
     this.#text = start.text
     this.#bytes = Buffer.byteLength(start.text)
     this.#published = start.text.length
@@ -172,10 +193,11 @@ export class TokenStream {
     let failingSince = 0
     for (;;) {
       await this.#due()
-      const end = this.#end
-      const whole = end !== undefined || this.#needsWhole()
-      const [from, to] = [whole ? 0 : this.#published, end === undefined ? this.#ready : this.#text.length]
       try {
+        await this.#look()
+        const end = this.#end
+        const whole = end !== undefined || this.#needsWhole()
+        const [from, to] = [whole ? 0 : this.#published, end === undefined ? this.#ready : this.#text.length]
         const position = await this.#start.publish({ stream: this.#start.id, from, text: this.#text.slice(from, to), ...end })
         this.#took(position as Position, whole, to)
         failingSince = 0
@@ -188,6 +210,19 @@ export class TokenStream {
         await wait(RETRY)
       }
     }
+  }
+
+  /** @throws FST_CRWS_STREAM_TAKEN */
+  async #look (): Promise<void> {
+    const now = Date.now()
+    if (this.#lookedTo === undefined) return
+    const held = this.#offset - this.#lookedTo.offset < this.#start.history.size / 2 // all since then is in the history
+    if (held && now - this.#lookedAt < LOOK) return
+    const { found, offset, epoch } = await this.#start.rivals(this.#lookedTo)
+    this.#lookedAt = now
+    this.#lookedTo = { offset, epoch }
+    if (found === 'winner') throw new StreamTakenError(this.#start.id)
+    if (found === 'loser') this.#wholeAt = undefined
   }
 
   /** Resolves when a part is due: `batchDelay` after the last one, if there is something to say. */
@@ -218,6 +253,7 @@ export class TokenStream {
 
   #took (position: Position, whole: boolean, published: number): void {
     this.#offset = position.offset
+    this.#lookedTo ??= position
     if (whole) this.#wholeAt = position
     else if (this.#wholeAt?.epoch !== position.epoch) this.#wholeAt = undefined // the history has begun anew, without the text
     this.#published = published

@@ -120,7 +120,8 @@ export class Admission {
       const failed = hasFailed(error)
       if (failed) this.#observer.authenticateFailed(request, error)
       const details = failed || isDeliberate(error) ? undefined : { err: readable(error) }
-      this.#reject(request, reply, 'auth', refusalOf(error), error, details)
+      const refusal = refusalOf(error)
+      this.#reject(request, reply, refusal.statusCode! < 500 ? 'auth' : 'auth_failed', refusal, error, details)
       return false
     }
   }

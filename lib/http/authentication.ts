@@ -3,7 +3,7 @@ import type { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { ClientError } from '../model/client-error.ts'
-import { AuthenticateTimeoutError, UnauthorizedError } from '../model/errors.ts'
+import { AuthenticateFailedError, AuthenticateTimeoutError, UnauthorizedError } from '../model/errors.ts'
 import { checkIdentity } from '../options/identity.ts'
 import type { Identity } from '../options/identity.ts'
 import type { Options } from '../options/options.ts'
@@ -76,10 +76,10 @@ export function refusalOf (error: unknown): HttpError {
   if (error instanceof AuthenticateTimeoutError) return error
   if (error instanceof ClientError) return unauthorized(isStatus(error.code, 400) ? error.code : 401, error.message)
   const { statusCode, code, message, expose } = (error ?? {}) as HttpError & { expose?: boolean }
-  if (hasFailed(error)) return unauthorized(isBug(error) ? 500 : 503)
+  if (hasFailed(error)) return failed(isBug(error) ? 500 : 503)
   if (statusCode === undefined) return unauthorized(401)
-  if (isStatus(statusCode, 500)) return unauthorized(statusCode)
-  if (!isStatus(statusCode, 400)) return unauthorized(500)
+  if (isStatus(statusCode, 500)) return failed(statusCode)
+  if (!isStatus(statusCode, 400)) return failed(500)
   // Our own errors are about a call of the app.
   if (String(code).startsWith('FST_CRWS_')) return unauthorized(401)
   return unauthorized(statusCode, expose === false ? undefined : message)
@@ -115,9 +115,12 @@ function isSystemError (error: unknown, depth = 0): boolean {
   return [error.cause, ...collected].some(one => isSystemError(one, depth + 1))
 }
 
-function unauthorized (statusCode: number, text?: string): HttpError {
-  const hidden = statusCode < 500 ? 'the credentials were not accepted' : 'the server could not check the credentials'
-  return Object.assign(new UnauthorizedError(text ?? hidden), { statusCode })
+function unauthorized (statusCode: number, text = 'the credentials were not accepted'): HttpError {
+  return Object.assign(new UnauthorizedError(text), { statusCode })
+}
+
+function failed (statusCode: number): HttpError {
+  return Object.assign(new AuthenticateFailedError(), { statusCode })
 }
 
 function isStatus (value: unknown, hundreds: 400 | 500): value is number {

@@ -18,7 +18,10 @@ export function refuseTakenRoutes (app: FastifyInstance, options: ResolvedOption
   const { path, sdkPath, fallback, healthPath, readyPath, apiPath, inspectPath } = options
   const ours = new Map<string, string>()
   const streams = Object.entries(fallback).map(([option, route]) => [`fallback.${option}`, route] as const)
-  for (const [option, route] of [...Object.entries({ path, sdkPath, healthPath, readyPath, inspectPath }), ...streams]) {
+  const routes: Array<readonly [string, string | false]> = Object.entries({ path, sdkPath, healthPath, readyPath, inspectPath })
+  routes.push(...streams)
+  if (inspectPath !== false) routes.push(['inspectPath', inspectPath.endsWith('/') ? inspectPath.slice(0, -1) : `${inspectPath}/`])
+  for (const [option, route] of routes) {
     if (route === false) continue
     const url = app.prefix + route
     const other = ours.get(url)

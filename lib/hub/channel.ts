@@ -3,21 +3,13 @@ import { startOf } from '../model/channel-rules.ts'
 import type { ChannelRules, Start } from '../model/channel-rules.ts'
 import type { Batch, Frame, PublicationEncoder } from '../model/encoder.ts'
 import type { Publication } from '../model/publication.ts'
+import type { DeliveryObserver } from './delivery-observer.ts'
 import type { HistoryReads } from './history-reads.ts'
 import type { HubListener } from './listener.ts'
 import type { Pending } from './pending.ts'
-import type { Subscriber } from './subscriber.ts'
+import { inSeveral } from './several.ts'
+import { setApart, Steps } from './steps.ts'
 import type { SubscribedChannel, Subscription } from './subscription.ts'
-
-/** What the hub tells of deliveries. */
-export interface DeliveryObserver {
-  /** False while nobody measures or traces deliveries: then `delivered` is not called. */
-  readonly recording: boolean
-  /** A publication was handed to the subscribers of this instance. */
-  delivered (channel: string, publication: Publication): void
-  /** `count` publications are lost for good. */
-  missed (channel: string, count: number, reason: string): void
-}
 
 /**
  * Channels whose pending publications leave at the end of this turn of the event loop, which all apps of a process
@@ -47,6 +39,8 @@ export class Channel implements ChannelListener, SubscribedChannel {
   /** Bytes that one subscriber may recover. Pending publications leave at once when they have half of it. */
   readonly #maxRecovery: number
   readonly #observer: DeliveryObserver
+  /** undefined unless the namespace has `delta`. */
+  readonly #steps: Steps | undefined
   #pending: Pending | undefined
   #timer: NodeJS.Timeout | undefined
 
@@ -58,6 +52,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
     this.#onlyLatest = rules.slow === 'latest'
     this.#maxRecovery = maxRecovery
     this.#observer = observer
+    this.#steps = rules.delta ? new Steps() : undefined
   }
 
   get empty (): boolean { return this.subscriptions.size === 0 && this.joining.size === 0 && this.listeners === undefined }
@@ -71,6 +66,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
   remove (subscription: Subscription): void {
     this.joining.delete(subscription)
     this.subscriptions.delete(subscription)
+    this.#steps?.behind.delete(subscription)
     if (this.empty) this.emptySince = Date.now()
   }
 
@@ -92,7 +88,7 @@ export class Channel implements ChannelListener, SubscribedChannel {
       for (const subscription of this.joining) subscription.buffer(publication)
       if (this.listeners !== undefined) for (const listener of this.listeners) listener.push(publication)
       if (this.#pending === undefined) {
-        this.#pending = { publications: [], bytes: 0, encoded: new Map(), excluded: undefined }
+        this.#pending = { before: this.#steps?.last, publications: [], bytes: 0, encoded: new Map(), excluded: undefined }
         if (this.#batchDelay > 0) this.#timer = setTimeout(makeDue, this.#batchDelay, this).unref()
         else if (due.add(this).size === 1) setImmediate(setImmediate, flushDue)
       }
@@ -100,7 +96,11 @@ export class Channel implements ChannelListener, SubscribedChannel {
       pending.publications.push(publication)
       pending.bytes += publication.payload.length
       if (publication.except !== undefined) (pending.excluded ??= new Set()).add(publication.except)
-      for (const encoded of pending.encoded.values()) encoded.batches = [] // they end before this publication
+      if (this.#steps !== undefined) this.#steps.last = publication
+      for (const encoded of pending.encoded.values()) { // their batches end before this publication
+        encoded.batches = []
+        encoded.starts = []
+      }
       // One larger piece would put every client over its limit at once.
       if (pending.bytes >= this.#maxRecovery / 2) this.flush()
     }
@@ -114,7 +114,8 @@ export class Channel implements ChannelListener, SubscribedChannel {
     this.#pending = undefined
     due.delete(this)
     clearTimeout(this.#timer)
-    if (pending.excluded !== undefined) this.#setApart(pending.excluded, pending)
+    if (pending.excluded !== undefined) setApart(this.subscriptions, pending, pending.excluded)
+    if (this.#steps !== undefined) setApart(this.#steps.behind, pending)
     for (const subscription of this.subscriptions) {
       if (subscription.sentOf === undefined && subscription.recoveredTo === undefined && !this.#onlyLatest) {
         const { encoder, subscriber: { outbox } } = subscription
@@ -127,6 +128,10 @@ export class Channel implements ChannelListener, SubscribedChannel {
 
   flushTo (subscription: Subscription): void {
     if (this.#pending !== undefined) this.#sendRest(subscription, this.#pending)
+  }
+
+  follow (subscription: Subscription, received: Publication | undefined): void {
+    this.#steps?.follow(subscription, received, this.#pending)
   }
 
   /** False while a subscriber's send buffer is over half its limit, or a handler of the app is too slow. */
@@ -162,17 +167,10 @@ export class Channel implements ChannelListener, SubscribedChannel {
     if (count === 0) return
     let rest = pending.publications.slice(from).filter(publication => !subscription.hasAlready(publication) && publication.except !== id)
     if (this.#onlyLatest) rest = this.#unlessSlow(subscription, rest)
-    if (rest.length === count) outbox.writeBatch(this.#batch(pending, encoder, from))
-    else if (rest.length > 0) outbox.writeBatch(this.#batchOf(pending, encoder, new Set(rest)))
-  }
-
-  /** Sends these subscribers their own batch in this flush, without a check for each of all the others. */
-  #setApart (ids: ReadonlySet<string>, pending: Pending): void {
-    for (const subscription of this.subscriptions) {
-      if (!ids.has(subscription.subscriber.id) || subscription.sentOf === pending) continue
-      subscription.sentOf = pending
-      subscription.sentCount = 0
-    }
+    const behind = this.#steps?.behind.has(subscription) === true
+    if (rest.length === count) outbox.writeBatch(behind ? this.#start(pending, encoder, from) : this.#batch(pending, encoder, from))
+    else if (rest.length > 0) outbox.writeBatch(this.#batchOf(pending, encoder, from, new Set(rest), behind))
+    this.#steps?.sent(subscription, rest.at(-1) === pending.publications.at(-1))
   }
 
   #markSent (subscription: Subscription): void {
@@ -183,9 +181,11 @@ export class Channel implements ChannelListener, SubscribedChannel {
   #batch (pending: Pending, encoder: PublicationEncoder, from: number): Batch {
     const { publications, encoded } = pending
     let own = encoded.get(encoder)
-    if (own === undefined) encoded.set(encoder, own = { frames: [], batches: [] })
+    if (own === undefined) encoded.set(encoder, own = { frames: [], batches: [], starts: [] })
     const { frames, batches } = own
-    for (let i = frames.length; i < publications.length; i++) frames.push(encoder.publication(this.name, publications[i]!))
+    for (let i = frames.length; i < publications.length; i++) {
+      frames.push(encoder.publication(this.name, publications[i]!, publications[i - 1] ?? pending.before))
+    }
     if (batches[from] === undefined) {
       const rest = frames.slice(from).filter(frame => frame !== undefined)
       batches[from] = { frames: encoder.join?.(rest) ?? rest, bytes: undefined, payloadBytes: 0 }
@@ -193,22 +193,40 @@ export class Channel implements ChannelListener, SubscribedChannel {
     return batches[from]
   }
 
+  /** The same for subscribers that are behind: one batch for all of them. */
+  #start (pending: Pending, encoder: PublicationEncoder, from: number): Batch {
+    this.#batch(pending, encoder, from)
+    const { starts } = pending.encoded.get(encoder)!
+    starts[from] ??= this.#batchOf(pending, encoder, from, new Set(pending.publications), true)
+    return starts[from]
+  }
+
   /** A batch of some of the pending publications, for one subscriber. What is encoded is encoded for all. */
-  #batchOf (pending: Pending, encoder: PublicationEncoder, chosen: ReadonlySet<Publication>): Batch {
-    this.#batch(pending, encoder, 0)
+  #batchOf (pending: Pending, encoder: PublicationEncoder, from: number, chosen: ReadonlySet<Publication>, behind: boolean): Batch {
+    this.#batch(pending, encoder, from)
     const { frames } = pending.encoded.get(encoder)!
-    const own = frames.filter((frame, i) => frame !== undefined && chosen.has(pending.publications[i]!)) as Frame[]
+    const own: Frame[] = []
+    let inFull = behind
+    for (let i = from; i < frames.length; i++) {
+      const publication = pending.publications[i]!
+      const isChosen = chosen.has(publication)
+      const frame = isChosen && inFull && encoder.patches ? encoder.publication(this.name, publication) : frames[i]
+      if (isChosen && frame !== undefined) own.push(frame)
+      inFull = !isChosen
+    }
     return { frames: encoder.join?.(own) ?? own, bytes: undefined, payloadBytes: 0 }
   }
 
   /** Skips publications for a slow subscriber: of all that arrives while its socket is full it gets the last. */
   #unlessSlow (subscription: Subscription, publications: Publication[]): Publication[] {
-    const newest = publications.at(-1)
-    if (newest === undefined) return publications
+    const { filter } = subscription
+    const own = filter === undefined ? publications : publications.filter(filter)
+    const newest = own.at(-1)
+    if (newest === undefined) return own
     if (subscription.skipped !== undefined) this.skipped++
     subscription.skipped = undefined
     if (!subscription.subscriber.outbox.isCongested()) return publications
-    this.skipped += publications.length - 1
+    this.skipped += own.length - 1
     subscription.skipped = newest
     return []
   }
@@ -239,7 +257,7 @@ function makeDue (channel: Channel): void {
 function flushDue (): void {
   const flushing = due
   due = new Set()
-  const corked = flushing.size > 1 ? inSeveral(flushing, ++flushes) : NONE
+  const corked = flushing.size > 1 ? inSeveral(flushing, ++flushes) : []
   for (const subscriber of corked) subscriber.outbox.cork()
   try {
     for (const channel of flushing) {
@@ -250,18 +268,4 @@ function flushDue (): void {
     for (const subscriber of corked) subscriber.outbox.uncork()
     for (const channel of flushing) makeDue(channel) // one channel has thrown: the others leave all the same
   }
-}
-
-const NONE: ReadonlySet<Subscriber> = new Set()
-
-/** Subscribers with subscriptions in more than one of these channels. */
-function inSeveral (channels: ReadonlySet<Channel>, flush: number): ReadonlySet<Subscriber> {
-  const several = new Set<Subscriber>()
-  for (const { subscriptions } of channels) {
-    for (const { subscriber } of subscriptions) {
-      if (subscriber.flushedBy === flush) several.add(subscriber)
-      else subscriber.flushedBy = flush
-    }
-  }
-  return several
 }

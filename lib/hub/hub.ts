@@ -2,7 +2,7 @@ import type { Broker } from '../model/broker.ts'
 import type { ChannelNamespaces } from '../model/channel-rules.ts'
 import type { Position } from '../model/publication.ts'
 import { Channel } from './channel.ts'
-import type { DeliveryObserver } from './channel.ts'
+import type { DeliveryObserver } from './delivery-observer.ts'
 import { HistoryReads } from './history-reads.ts'
 import { HubListener } from './listener.ts'
 import type { ListenerOwner } from './listener.ts'
@@ -107,12 +107,13 @@ export class Hub {
   #enter (name: string): Channel {
     const known = this.#channels.get(name)
     if (known !== undefined) return known
-    const history = this.#namespaces.rules(name).history
+    const { history, tagsFilter } = this.#namespaces.rules(name)
     const reads = history && new HistoryReads(async from => {
-      if (history.recover === 'cache') return this.#broker.history(name, { limit: 1, reverse: true, maxBytes: this.#maxRecovery })
       if (from === Infinity) return this.#broker.history(name, { limit: 0 })
       // Newest first: where bytes end the read, they end it for those who have missed the most.
-      const read = await this.#broker.history(name, { limit: history.size, reverse: true, until: from, maxBytes: this.#maxRecovery })
+      // With filters the newest publication need not be that of all subscribers.
+      const limit = history.recover === 'cache' && !tagsFilter ? 1 : history.size
+      const read = await this.#broker.history(name, { limit, reverse: true, until: from, maxBytes: this.#maxRecovery })
       return { ...read, publications: read.publications.toReversed() }
     })
     const channel = new Channel(name, this.#namespaces.rules(name), reads, this.#maxRecovery, this.#observer)

@@ -8,26 +8,26 @@ export interface Recovery extends Position {
   recovered: boolean
   /** Publications after the named position. `offset` is then that position. Empty if not recovered. */
   missed: Publication[]
-  /** Publications after `offset` that arrived while the history was read. */
+  /** What follows them: all from the first publication on that is in no history, or that arrived after the read. */
   live: Publication[]
   /** Set if publications were left out: the offset after which they arrive live all the same. */
   top?: number
 }
 
 /**
- * Merges history with publications that arrived while it was read, in offset order, without duplicates. All or nothing:
- * with a gap, or with another epoch, nothing is recovered and the subscriber starts at the top. Returns undefined if
- * even the live publications have a gap.
+ * Merges history with publications that arrived while it was read, in the order of the broker, without duplicates. All
+ * or nothing: with a gap, or with another epoch, nothing is recovered and the subscriber starts at the top. Returns
+ * undefined if even the live publications have a gap.
  */
-export function recover (since: Position | undefined, history: History, live: Publication[]): Recovery | undefined {
+export function recover (since: Position | undefined, history: History, arrived: Publication[]): Recovery | undefined {
   const { epoch } = history
-  const fresh = newerThan(history, live)
+  const fresh = newerThan(history, arrived)
   if (!follows(fresh, history.offset, epoch)) return undefined
-  const top: Recovery = { recovered: false, missed: [], live: fresh, offset: history.offset, epoch }
+  const top: Recovery = { recovered: false, missed: [], live: withUnkept(fresh, arrived, epoch), offset: history.offset, epoch }
   if (since === undefined || (since.epoch !== '' && since.epoch !== epoch)) return top
   const missed = history.publications.filter(({ offset }) => offset > since.offset)
   const complete = follows(missed, since.offset, epoch) && (missed.at(-1)?.offset ?? since.offset) === history.offset
-  return complete ? { recovered: true, missed: [...missed, ...fresh], live: [], offset: since.offset, epoch } : top
+  return complete ? { recovered: true, ...parted(withUnkept([...missed, ...fresh], arrived, epoch)), offset: since.offset, epoch } : top
 }
 
 /**
@@ -38,8 +38,9 @@ export function recover (since: Position | undefined, history: History, live: Pu
 export function withStreams (recovery: Recovery, history: History): Recovery {
   if (recovery.recovered) return { ...recovery, missed: joinStreams(recovery.missed), top: topOf(recovery) }
   const live = wholeStreams(history.publications, recovery.live)
-  const last = live.at(-1)
-  if (last !== undefined && last.offset < recovery.offset) live[live.length - 1] = { ...last, offset: recovery.offset }
+  const index = live.findLastIndex(isKept)
+  const last = live[index]
+  if (last !== undefined && last.offset < recovery.offset) live[index] = { ...last, offset: recovery.offset }
   return { ...recovery, live, top: topOf(recovery) }
 }
 
@@ -47,36 +48,98 @@ export function withStreams (recovery: Recovery, history: History): Recovery {
  * The same where only the newest publication counts: it is all that is recovered, from whichever position, and is left
  * out if the subscriber has it. `offset` is the position before it.
  */
-export function recoverNewest (since: Position | undefined, history: History, live: Publication[]): Recovery | undefined {
+export function recoverNewest (
+  since: Position | undefined, history: History, arrived: Publication[], filter: (publication: Publication) => boolean = () => true
+): Recovery | undefined {
   const { epoch } = history
-  const fresh = newerThan(history, live)
+  const fresh = newerThan(history, arrived)
   if (!follows(fresh, history.offset, epoch)) return undefined
-  const newest = fresh.at(-1) ?? history.publications.at(-1)
+  const newest = fresh.findLast(filter) ?? history.publications.at(-1)
   const offset = fresh.at(-1)?.offset ?? history.offset
-  const none: Recovery = { recovered: false, missed: [], live: [], offset, epoch }
+  const none: Recovery = { recovered: false, missed: [], live: withUnkept([], arrived, epoch), offset, epoch }
   const sameEpoch = since !== undefined && (since.epoch === epoch || (since.epoch === '' && offset > 0))
-  if (sameEpoch && since.offset === offset) return { ...none, recovered: true }
-  if (newest?.offset !== offset) return none
-  return { recovered: true, missed: [newest], live: [], offset: offset - 1, epoch }
+  if (sameEpoch && since.offset <= offset && since.offset >= (newest?.offset ?? offset)) return { ...none, recovered: true }
+  if (newest === undefined) return none
+  const recovery: Recovery = { recovered: true, ...parted(withUnkept([newest], arrived, epoch)), offset: newest.offset - 1, epoch }
+  return newest.offset < offset ? { ...recovery, top: offset } : recovery
 }
 
-/** Returns the recovery without publications that are not for the subscriber with this id. */
-export function without (recovery: Recovery, id: string): Recovery {
-  const isFor = ({ except }: Publication) => except !== id
-  const { missed, live } = recovery
-  if (missed.every(isFor) && live.every(isFor)) return recovery
-  return { ...recovery, missed: missed.filter(isFor), live: live.filter(isFor), top: topOf(recovery) }
+/**
+ * Gives a subscriber what has arrived although there is a gap before it, or a new epoch. The broker has counted what is
+ * lost there.
+ */
+export function acrossGap (since: Position | undefined, history: History, arrived: Publication[]): Recovery {
+  const missed = recover(since, history, [])?.missed ?? []
+  const fresh = new Set(newerThan(history, arrived))
+  const live = [...missed, ...arrived.filter(publication => !isKept(publication) || fresh.has(publication))]
+  const { offset, epoch } = live.findLast(isKept) ?? history
+  return { recovered: false, missed: [], live, offset, epoch }
 }
 
-/** Offset after which publications arrive live. What was published with `history: false` has none. */
+/**
+ * Of a history only the newest publication counts: leaves that one, or that which is the newest for the subscriber.
+ * None if the newest of all is not there, or is left from another epoch.
+ */
+export function newestOf (history: History, filter: (publication: Publication) => boolean = () => true): History {
+  const { publications, offset } = history
+  const newest = publications.at(-1)?.offset === offset ? publications.findLast(filter) : undefined
+  return { ...history, publications: newest === undefined ? [] : [newest] }
+}
+
+/**
+ * Returns the recovery without publications that are not for the subscriber. A subscriber who has missed nothing else
+ * moves past them: otherwise they would soon be more than the history keeps, and it could not recover.
+ */
+export function onlyThose (recovery: Recovery, areFor: (publication: Publication) => boolean): Recovery {
+  const { missed, live, recovered, offset } = recovery
+  if (missed.every(areFor) && live.every(areFor)) return recovery
+  const top = topOf(recovery)
+  const own = missed.filter(areFor)
+  return { ...recovery, missed: own, live: live.filter(areFor), offset: recovered && own.length === 0 ? top : offset, top }
+}
+
+/** Offset after which publications arrive live. */
 export function topOf ({ missed, live, offset, top }: Recovery): number {
-  return top ?? missed.at(-1)?.offset ?? live.findLast(({ offset }) => offset > 0)?.offset ?? offset
+  return top ?? live.findLast(isKept)?.offset ?? missed.at(-1)?.offset ?? offset
 }
 
-/** Those of the live publications that are not in the history. What came before its epoch began is not part of it. */
-function newerThan ({ offset: top, epoch: present }: History, live: Publication[]): Publication[] {
-  const hasBegun = live.at(-1)?.epoch === present
-  return live.filter(({ offset, epoch }) => epoch === present ? offset > top : !hasBegun)
+/** False for what was published with `history: false`: it has no offset. */
+function isKept ({ offset }: Publication): boolean {
+  return offset > 0
+}
+
+/** Those that have arrived and are not in the history. What came before its epoch began is not part of it. */
+function newerThan ({ offset: top, epoch: present }: History, arrived: Publication[]): Publication[] {
+  const kept = arrived.filter(isKept)
+  const hasBegun = kept.at(-1)?.epoch === present
+  return kept.filter(({ offset, epoch }) => epoch === present ? offset > top : !hasBegun)
+}
+
+/**
+ * Puts what has arrived and is in no history between the others, where the broker had it: behind the publication that
+ * arrived before it. If none arrived before it, it precedes the first one that did; if none arrived at all, it is last.
+ */
+function withUnkept (kept: Publication[], arrived: Publication[], epoch: string): Publication[] {
+  const first = arrived.find(publication => isKept(publication) && publication.epoch === epoch)
+  const merged: Publication[] = []
+  let rest = 0
+  let offset = (first?.offset ?? Infinity) - 1
+  for (const publication of arrived) {
+    if (isKept(publication)) {
+      if (publication.epoch === epoch) offset = publication.offset
+      continue
+    }
+    while (rest < kept.length && kept[rest]!.offset <= offset) merged.push(kept[rest++]!)
+    merged.push(publication)
+  }
+  return [...merged, ...kept.slice(rest)]
+}
+
+/** A reply holds only what has an offset. So from the first one without on, all follows the reply. */
+function parted (publications: Publication[]): Pick<Recovery, 'missed' | 'live'> {
+  const unkept = publications.findIndex(publication => !isKept(publication))
+  const end = unkept === -1 ? publications.length : unkept
+  return { missed: publications.slice(0, end), live: publications.slice(end) }
 }
 
 function follows (publications: Publication[], offset: number, epoch: string): boolean {

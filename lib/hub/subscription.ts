@@ -3,7 +3,7 @@ import type { Start } from '../model/channel-rules.ts'
 import { framesOf } from '../model/encoder.ts'
 import type { PublicationEncoder } from '../model/encoder.ts'
 import type { Position, Publication } from '../model/publication.ts'
-import { recover, recoverNewest, topOf, without, withStreams } from './recovery.ts'
+import { acrossGap, newestOf, onlyThose, recover, recoverNewest, topOf, withStreams } from './recovery.ts'
 import type { Recovery } from './recovery.ts'
 import type { Subscriber } from './subscriber.ts'
 
@@ -16,8 +16,26 @@ export interface SubscribedChannel {
   /** From now on the subscription receives what is published. */
   admit (subscription: Subscription): void
   remove (subscription: Subscription): void
+  /** The client has received this one last, by another way than the channel's batches. */
+  follow (subscription: Subscription, received: Publication | undefined): void
   /** Sends this subscription what is pending in the channel. */
   flushTo (subscription: Subscription): void
+}
+
+/** What a token has set for one subscription in place of the rules of its namespace. undefined: the rule counts. */
+export interface Overrides {
+  /** Whether the subscriber is in the presence list. */
+  readonly presence?: boolean | undefined
+  /** Whether others are told that the subscriber joins and leaves. */
+  readonly joinLeave?: boolean | undefined
+  /** Whether the subscriber is told who joins and leaves. */
+  readonly pushJoinLeave?: boolean | undefined
+}
+
+/** What a subscription on behalf of the app has from the token of its connection. */
+export interface GivenByToken {
+  readonly info?: unknown
+  readonly overrides?: Overrides | undefined
 }
 
 /**
@@ -27,6 +45,8 @@ export interface SubscribedChannel {
  */
 export class Subscription {
   readonly subscriber: Subscriber
+  /** True for the publications that are for the subscriber; undefined: all are. The encoder leaves out the same. */
+  filter: ((publication: Publication) => boolean) | undefined
   /** Turns publications of this channel into frames. Subscriptions with the same one share their batches. */
   encoder: PublicationEncoder
   readonly channel: string
@@ -40,6 +60,7 @@ export class Subscription {
   readonly serverSide: boolean
   /** True if the subscriber is told of joins and leaves. */
   joinLeave = false
+  overrides: Overrides | undefined
   /** What others see of this subscriber in this channel. */
   info: unknown = undefined
   /** Unix time in milliseconds; Infinity: never. */
@@ -80,7 +101,7 @@ export class Subscription {
 
   /** Takes the channel's history, in which everything published before the read is found. */
   read (history: History): void {
-    this.#history = history
+    this.#history = this.#joined?.start === 'newest' ? newestOf(history, this.filter) : history
   }
 
   /** The history is read after this offset. Infinity: only the position is read. */
@@ -92,7 +113,8 @@ export class Subscription {
   get recoveryBytes (): number {
     const after = this.readsAfter
     const missed = this.#history?.publications.filter(({ offset }) => offset > after) ?? []
-    return missed.reduce((sum, publication) => sum + bytesOf(publication), 0)
+    const own = this.filter === undefined ? missed : missed.filter(this.filter)
+    return own.reduce((sum, publication) => sum + bytesOf(publication), 0)
   }
 
   /** True if it would recover from `since`, if it were admitted now. */
@@ -111,20 +133,17 @@ export class Subscription {
    * is not admitted.
    */
   admit (onlyRecovered = false): Recovery | undefined {
-    const buffered = this.#buffered ?? []
-    const history = this.#history
-    this.#buffered = []
-    const recovery = history && this.#recover(history, buffered.filter(({ offset }) => offset !== 0))
+    const [history, arrived] = this.#take()
+    const recovery = history && this.#recover(history, arrived)
     if (onlyRecovered && recovery?.recovered === false) return recovery
-    this.#history = this.#buffered = undefined
-    this.state = 'live'
-    this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
-    this.#joined?.admit(this)
-    const { id } = this.subscriber
-    if (history === undefined) return without({ recovered: false, missed: [], live: buffered, offset: 0, epoch: '' }, id)
-    const started = recovery && this.#joined?.start === 'streams' ? withStreams(recovery, history) : recovery
-    started?.live.push(...buffered.filter(({ offset, except }) => offset === 0 && except !== id))
-    return started && (this.#joined?.start === 'newest' ? started : without(started, id))
+    return this.#goLive(history, arrived, recovery)
+  }
+
+  /** Goes live likewise, with what there is if there is a gap: for a subscriber that nobody can tell to start again. */
+  admitAcrossGap (): Recovery {
+    const [history, arrived] = this.#take()
+    const recovery = history && (this.#recover(history, arrived) ?? acrossGap(this.since, history, arrived))
+    return this.#goLive(history, arrived, recovery)!
   }
 
   /**
@@ -139,8 +158,49 @@ export class Subscription {
     return false
   }
 
-  #recover (history: History, live: Publication[]): Recovery | undefined {
-    return (this.#joined?.start === 'newest' ? recoverNewest : recover)(this.since, history, live)
+  #take (): [history: History | undefined, arrived: Publication[]] {
+    const { id } = this.subscriber
+    const arrived = this.#buffered?.filter(({ offset, except }) => offset > 0 || except !== id) ?? []
+    this.#buffered = []
+    return [this.#history, arrived]
+  }
+
+  #goLive (history: History | undefined, arrived: Publication[], recovery: Recovery | undefined): Recovery | undefined {
+    const { id } = this.subscriber
+    this.#history = this.#buffered = undefined
+    this.state = 'live'
+    this.recoveredTo = recovery && { offset: topOf(recovery), epoch: recovery.epoch }
+    this.#joined?.admit(this)
+    const started = history === undefined
+      ? this.#filtered({ recovered: false, missed: [], live: arrived, offset: 0, epoch: '' })
+      : recovery && this.#start(recovery, history)
+    if (started === undefined || this.#joined?.start === 'newest') return started
+    return onlyThose(started, ({ except }) => except !== id)
+  }
+
+  #recover (history: History, arrived: Publication[]): Recovery | undefined {
+    if (this.#joined?.start === 'newest') return recoverNewest(this.since, history, arrived, this.filter)
+    return recover(this.since, history, arrived)
+  }
+
+  /** What the filter lets through; of streams the text so far. */
+  #start (recovery: Recovery, history: History): Recovery {
+    const { filter } = this
+    const filtered = this.#filtered(recovery)
+    if (this.#joined?.start !== 'streams') return filtered
+    return withStreams(filtered, filter === undefined ? history : { ...history, publications: history.publications.filter(filter) })
+  }
+
+  #filtered (recovery: Recovery): Recovery {
+    return this.filter === undefined ? recovery : onlyThose(recovery, this.filter)
+  }
+
+  /**
+   * Says what the client received last, if the encoder patches: what comes next is encoded against it. To be called
+   * when what the subscriber starts with is sent.
+   */
+  follow (received: Publication | undefined): void {
+    if (this.state === 'live') this.#joined?.follow(this, received)
   }
 
   /** Sends what is pending in its channel, ahead of a message that must come after it. */
@@ -157,6 +217,7 @@ export class Subscription {
     if (skipped === undefined) return
     this.skipped = undefined
     subscriber.outbox.writeBatch({ frames: framesOf(encoder, channel, [skipped]), bytes: undefined, payloadBytes: 0 })
+    if (encoder.patches) this.follow(skipped)
   }
 
   /** Leaves the channel, in whichever state. The subscriber gets what was published before. */

@@ -6,6 +6,9 @@ import { inspect } from 'node:util'
 
 type Allow<Args extends unknown[]> = boolean | ((...args: Args) => boolean | Promise<boolean>)
 
+/** Who may ask for the presence of a channel. */
+export type PresenceFor = 'subscribers' | 'everybody' | ((connection: Connection, channel: string) => boolean | Promise<boolean>)
+
 /** History of a namespace, and what of it a subscriber gets: what it missed, or the newest publication. */
 export interface HistoryRules extends HistorySettings {
   readonly recover: 'stream' | 'cache'
@@ -24,6 +27,10 @@ export interface ChannelRules {
   readonly slow: 'close' | 'latest'
   readonly schema: Schema | undefined
   readonly stream: boolean
+  readonly tagsFilter: boolean
+  readonly delta: boolean
+  readonly compaction: boolean
+  readonly presenceFor: PresenceFor
 }
 
 /** Rules of a namespace without rules: nothing is kept, SDK clients may do nothing. The app's own calls are allowed. */
@@ -38,7 +45,11 @@ export const noRules: ChannelRules = Object.freeze({
   batchDelay: 0,
   slow: 'close',
   schema: undefined,
-  stream: false
+  stream: false,
+  tagsFilter: false,
+  delta: false,
+  compaction: false,
+  presenceFor: 'subscribers'
 })
 
 /**

@@ -48,10 +48,22 @@ export class ClientError extends Error {
   }
 }
 
-/** The reply that an error means for the client; undefined for what is a fault of the app, or of ours. */
+/**
+ * The reply that an error means for the client, and the reason for the log; undefined for a fault of the app or of
+ * ours.
+ */
+export function refusalFor (error: unknown): { readonly reply: ErrorReply, readonly detail: string } | undefined {
+  if (error instanceof ReplyError) return error
+  if (error instanceof ClientError) {
+    const message = error.message || 'error'
+    return { reply: { code: error.code, message }, detail: message }
+  }
+  const { code, message } = (error ?? {}) as { code?: unknown, message?: unknown }
+  if (code !== 'FST_CRWS_UNRECOVERABLE_POSITION') return undefined
+  return { reply: clientErrors.unrecoverablePosition, detail: String(message) }
+}
+
+/** The reply that an error means for the client; undefined for a fault of the app or of ours. */
 export function replyFor (error: unknown): ErrorReply | undefined {
-  if (error instanceof ReplyError) return error.reply
-  if (error instanceof ClientError) return { code: error.code, message: error.message || 'error' }
-  const { code } = (error ?? {}) as { code?: unknown }
-  return code === 'FST_CRWS_UNRECOVERABLE_POSITION' ? clientErrors.unrecoverablePosition : undefined
+  return refusalFor(error)?.reply
 }

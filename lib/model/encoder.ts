@@ -21,8 +21,13 @@ export interface Batch {
 
 /** Turns what happens in channels into frames: one object serves all subscriptions that get the same bytes. */
 export interface PublicationEncoder {
-  /** The message that carries one publication. undefined: it is not for those who have this encoder. */
-  publication (channel: string, publication: Publication): Frame | undefined
+  /** True if clients that have the publication before get a publication as the difference to that one. */
+  readonly patches?: boolean
+  /**
+   * The message that carries one publication. undefined: it is not for those who have this encoder.
+   * @param previous The publication that those who get this one have received last; undefined: some have not.
+   */
+  publication (channel: string, publication: Publication, previous?: Publication): Frame | undefined
   /** Joins frames of publications into as few messages as clients accept, in order. Absent: each frame is a message. */
   join? (frames: readonly Frame[]): readonly Frame[]
   /** The message that announces a join or a leave. undefined: the protocol has none. */
@@ -35,7 +40,7 @@ export interface PublicationEncoder {
 export interface Encoder extends PublicationEncoder {
   readonly name: ProtocolName
   readonly transport: TransportName
-  publication (channel: string, publication: Publication): Frame
+  publication (channel: string, publication: Publication, previous?: Publication): Frame
   /** Close code, reason and cause with which this protocol ends a connection. */
   endOf (how: CloseName | End): End
   /** The message that `connection.send` sends. */
@@ -44,8 +49,14 @@ export interface Encoder extends PublicationEncoder {
   closingMessage (end: End): Frame | undefined
 }
 
-/** The messages in which these publications go out, in order. */
-export function framesOf (encoder: PublicationEncoder, channel: string, publications: readonly Publication[]): readonly Frame[] {
-  const frames = publications.map(publication => encoder.publication(channel, publication)).filter(frame => frame !== undefined)
-  return encoder.join?.(frames) ?? frames
+/**
+ * The messages in which these publications go out, in order.
+ * @param previous The publication that the client has received last.
+ */
+export function framesOf (
+  encoder: PublicationEncoder, channel: string, publications: readonly Publication[], previous?: Publication
+): readonly Frame[] {
+  const frames = publications.map((publication, i) => encoder.publication(channel, publication, publications[i - 1] ?? previous))
+  const sent = frames.filter(frame => frame !== undefined)
+  return encoder.join?.(sent) ?? sent
 }

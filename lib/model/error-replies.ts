@@ -26,8 +26,8 @@ export const clientErrors = {
   /** When a connection subscribes to more than 128 channels, or asks for the presence of more than 1,000 members. */
   limitExceeded: { code: 106, message: 'limit exceeded' },
   /**
-   * When a channel's name is invalid, data or a token is missing, or a subscribe has a tags filter. When a schema
-   * refuses the data: then the message is `bad request: ` and the first reason.
+   * When a channel's name is invalid, or data or a token is missing. When a schema refuses the data, or a tags filter
+   * is not taken: then the message is `bad request: ` and the first reason.
    */
   badRequest: { code: 107, message: 'bad request' },
   /** When a feature is off in the namespace, the app has no `onRpc`, or a request is for a map or a shared poll. */

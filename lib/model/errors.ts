@@ -65,8 +65,15 @@ export const DrainingError = createError(
 export const OriginError = createError<[string]>(
   'FST_CRWS_ORIGIN', 'Origin %s is not allowed. Add it to the option allowedOrigins', 403
 )
-/** When `authenticate` throws or returns no valid identity. A status code of the error takes the place of 401. */
+/** When `authenticate` refuses a client by what it throws. A 4xx status code of the error takes the place of 401. */
 export const UnauthorizedError = createError<[string]>('FST_CRWS_UNAUTHORIZED', 'Not authenticated: %s', 401)
+/**
+ * When `authenticate` itself fails: by a bug (500), or because something that it needs is down (503). It says nothing
+ * about the client. A 5xx status code of what it throws takes the place of 503.
+ */
+export const AuthenticateFailedError = createError(
+  'FST_CRWS_AUTHENTICATE_FAILED', 'The credentials could not be checked: the server has failed, and its log says why. Try again later', 503
+)
 /** When `authenticate` neither returns nor throws in time. */
 export const AuthenticateTimeoutError = createError<[number]>(
   'FST_CRWS_AUTHENTICATE_TIMEOUT', 'The credentials were not checked within %d seconds. Try again', 503
@@ -77,7 +84,7 @@ export const RateLimitError = createError<[number, string]>(
 )
 /** When a request to a WebSocket route is not an upgrade, or asks for another version of the protocol. */
 export const UpgradeRequiredError = createError<[string]>('FST_CRWS_UPGRADE_REQUIRED', 'This is a WebSocket endpoint: %s', 426)
-/** When `inspect.authorize` returns no name. If it throws, `FST_CRWS_UNAUTHORIZED` is the answer. */
+/** When `inspect.authorize` returns no name. If it throws, the answer is as for `authenticate`. */
 export const InspectForbiddenError = createError(
   'FST_CRWS_INSPECT_FORBIDDEN', 'You may not look at this page: inspect.authorize has returned no name for you', 403
 )
@@ -137,8 +144,8 @@ export const ClosingError = createError<[string]>('FST_CRWS_CLOSING', 'This app 
 export const StreamTooLongError = createError<[string, number]>(
   'FST_CRWS_STREAM_TOO_LONG', 'Stream %s has more than %d bytes, its maximum. It ends here: continue in another stream', 413
 )
-/** When several calls resume a stream at a time: one of them does it, and the others get this error. */
-export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Another call is already resuming stream %s. Leave it to that call', 409)
+/** When another call has resumed a stream: of several that try one does it, and whoever published it before stops. */
+export const StreamTakenError = createError<[string]>('FST_CRWS_STREAM_TAKEN', 'Another call has resumed stream %s. Leave it to that call', 409)
 /** When any other argument of a call, or a field that a handler of the app returns, is not allowed. */
 export const InvalidArgumentError = createError<[string, string, string]>(
   'FST_CRWS_INVALID_ARGUMENT', 'Invalid %s: got %s, expected %s', 400, TypeError
@@ -222,8 +229,16 @@ export class RequestRefusedError extends RequestRefused {
   }
 }
 
-/** Codes of errors that a client causes by its answer, or by not answering: no handler of your app has failed. */
-export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED'])
+/** Codes of errors of a Redis that is down, does not answer or refuses. */
+export const REDIS_FAILURES: ReadonlySet<unknown> = new Set([
+  'FST_CRWS_REDIS_UNAVAILABLE', 'FST_CRWS_REDIS_NO_ANSWER', 'FST_CRWS_REDIS_REFUSED'
+])
+
+/**
+ * Codes of errors that clients cause by their answer, by not answering, or by asking for a stream that another call has
+ * resumed: no handler of your app has failed.
+ */
+export const CAUSED_BY_CLIENT: ReadonlySet<string> = new Set(['FST_CRWS_REQUEST_TIMEOUT', 'FST_CRWS_REQUEST_REFUSED', 'FST_CRWS_STREAM_TAKEN'])
 
 /** Codes of errors that have a log entry of their own (Redis is down), or are no failure (the client has gone). */
 export const ALREADY_REPORTED: ReadonlySet<string> = new Set([

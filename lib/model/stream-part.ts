@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto'
 import { encodePayload } from './publication.ts'
 import type { Publication } from './publication.ts'
 
@@ -25,25 +26,47 @@ export interface StreamPart {
 
 /** The tag by which publications of streams are known, so that nobody has to parse payloads. Its value is the id. */
 const TAG = 'stream'
-/** The tag of the part with which a call resumes a stream. Its value is random, so that the call knows its own part. */
+/**
+ * The tag of the parts of a call that has resumed a stream. Its value starts with a number, one higher than that of the
+ * call before, and is unique. In earlier releases it was a UUID, on the first part alone.
+ */
 const RESUMED = 'resumed'
+const GENERATION = /^\d{1,9}(?= )/
 
 export function tagsOf (stream: string, resumedBy?: string): Record<string, string> {
   return { [TAG]: stream, ...(resumedBy !== undefined && { [RESUMED]: resumedBy }) }
 }
 
-export function isResumedBy ({ tags }: Publication, call: string): boolean {
-  return tags?.[RESUMED] === call
+/** The call that has resumed the stream and published this part; undefined: the call that began the stream. */
+export function resumedBy ({ tags }: Publication): string | undefined {
+  return tags?.[RESUMED]
 }
 
-/** True if with this part a call has taken the stream over. */
-export function isResumption ({ tags }: Publication): boolean {
-  return tags?.[RESUMED] !== undefined
+/** How often the stream was resumed up to this call. */
+function generationOf (call: string | undefined): number {
+  return call === undefined ? 0 : Number(GENERATION.exec(call)?.[0] ?? 1)
 }
 
-/** Returns the part that a publication carries; undefined if it is none: an app can set the tag itself. */
-export function partOf ({ tags, kind, payload }: Publication): StreamPart | undefined {
-  if (tags?.[TAG] === undefined || kind !== 'json') return undefined
+/** Names a call that resumes a stream after another call. */
+export function nextCall (before: string | undefined): string {
+  return `${generationOf(before) + 1} ${randomUUID()}`
+}
+
+/**
+ * True if this call has the stream, and not the other one. It is the one that resumed the stream later. Two calls may
+ * have resumed it after the same one: then any rule will do that gives both the same answer.
+ */
+export function precedes (call: string | undefined, other: string | undefined): boolean {
+  const difference = generationOf(call) - generationOf(other)
+  return difference === 0 ? (call ?? '') > (other ?? '') : difference > 0
+}
+
+/**
+ * Returns the part that a publication carries; undefined if it is none: an app can set the tag itself, also on what it
+ * publishes with `history: false`.
+ */
+export function partOf ({ tags, kind, payload, offset }: Publication): StreamPart | undefined {
+  if (tags?.[TAG] === undefined || kind !== 'json' || offset === 0) return undefined
   let part: Partial<StreamPart> | null
   try {
     part = JSON.parse(payload.toString())

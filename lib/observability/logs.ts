@@ -13,6 +13,7 @@ import { readTrace } from '../google/trace-context.ts'
 import type { TraceContext } from '../google/trace-context.ts'
 import { textOf } from './refusal.ts'
 import type { Refusal, RefusalEvent } from './refusal.ts'
+import type { Repeats } from './repeated.ts'
 import { describe } from '../util/thrown.ts'
 import type { StartEntry } from './start-entry.ts'
 
@@ -113,8 +114,8 @@ export class Logs {
   }
 
   /** A handler of the app threw. The entry has its stack. `handler`: its name, or what else was done. */
-  failed (connection: LoggedConnection, err: unknown, handler: string): void {
-    const fields = { ...client(connection), handler, err, ...this.#context(connection) }
+  failed (connection: LoggedConnection, err: unknown, handler: string, repeats: Repeats): void {
+    const fields = { ...client(connection), handler, err, ...repeats, ...this.#context(connection) }
     this.#writeWithError('connection.failed', fields, `${handler} failed: ${describe(err)}`)
   }
 
@@ -183,12 +184,13 @@ export class Logs {
     this.#write('redis.refused', { reason }, `Redis is up and refuses commands: ${reason}. ${advice}This instance is not ready`)
   }
 
-  controlFailed (command: string, err: unknown): void {
-    this.#writeWithError('control.failed', { command, err }, `Command ${command} from another instance failed: ${describe(err)}`)
+  controlFailed (command: string, err: unknown, repeats: Repeats): void {
+    const fields = { command, err, ...repeats }
+    this.#writeWithError('control.failed', fields, `Command ${command} from another instance failed: ${describe(err)}`)
   }
 
-  callFailed (call: string, err: unknown): void {
-    this.#writeWithError('call.failed', { call, err }, `Call of ${call} failed: ${describe(err)}`)
+  callFailed (call: string, err: unknown, repeats: Repeats): void {
+    this.#writeWithError('call.failed', { call, err, ...repeats }, `Call of ${call} failed: ${describe(err)}`)
   }
 
   /** An entry of a part that knows its own text. `request`: that which it is about. */

@@ -1,8 +1,11 @@
 import type { CloseCause, End } from '../model/close-codes.ts'
 import type { Instruments, Sample } from './instruments.ts'
 
-/** Why an upgrade was rejected, as in the attribute `error.type`. */
-export type Rejection = 'capacity' | 'origin' | 'auth' | 'rate_limit' | 'draining'
+/**
+ * Why an upgrade was rejected, as in the attribute `error.type`. 'auth': `authenticate` has refused it; 'auth_failed':
+ * `authenticate` has failed itself, or taken too long.
+ */
+export type Rejection = 'capacity' | 'origin' | 'auth' | 'auth_failed' | 'rate_limit' | 'draining'
 
 /** The fields of a connection that are measured. */
 export interface MeasuredConnection {
@@ -70,7 +73,7 @@ export class Metrics {
     client: 0, server: 0, deadline: 0, drain: 0, heartbeat: 0, slow: 0, policy: 0, error: 0, abnormal: 0
   }
 
-  readonly #rejected: Record<Rejection, number> = { capacity: 0, origin: 0, auth: 0, rate_limit: 0, draining: 0 }
+  readonly #rejected: Record<Rejection, number> = { capacity: 0, origin: 0, auth: 0, auth_failed: 0, rate_limit: 0, draining: 0 }
   readonly #recoveries = { recovered: 0, unrecovered: 0 }
   /** ms for which the broker was down before it was up again, and the time in ms since which it is down now. */
   #downBefore = 0

@@ -8,6 +8,7 @@ import type { LoggedConnection, Logs } from './logs.ts'
 import type { MeasuredConnection, Metrics, Rejection } from './metrics.ts'
 import type { Publication } from '../model/publication.ts'
 import type { Refusal, RefusalEvent } from './refusal.ts'
+import { RepeatedFailures } from './repeated.ts'
 import { RecentTexts } from '../util/recent-texts.ts'
 import { describe, readable } from '../util/thrown.ts'
 import type { TraceContext } from '../google/trace-context.ts'
@@ -38,6 +39,7 @@ export class Observer {
   readonly #failures = new RecentTexts()
   /** Texts of entries that are written once a minute. */
   readonly #entries = new RecentTexts()
+  readonly #repeated = new RepeatedFailures()
   /** Unix time in ms since which Redis is down; 0: it never was. */
   #downSince = 0
 
@@ -113,14 +115,16 @@ export class Observer {
 
   /** A handler of the app threw. `handler`: its name, or what else was done for the connection. */
   failed (connection: ObservedConnection, error: unknown, handler: string): void {
-    this.#logs.failed(connection, error, handler)
+    const repeats = this.#repeated.takeRedis('connection.failed', error)
+    if (repeats !== undefined) this.#logs.failed(connection, error, handler, repeats)
   }
 
   /** A call of `app.realtime` or of a connection rejected. Errors that are reported elsewhere are left out. */
   callFailed (call: string, error: unknown): void {
     const cause = readable(error)
     const { code = '' } = (cause ?? {}) as { code?: string }
-    if (!ALREADY_REPORTED.has(code)) this.#logs.callFailed(call, cause)
+    const repeats = ALREADY_REPORTED.has(code) ? undefined : this.#repeated.takeRedis('call.failed', cause)
+    if (repeats !== undefined) this.#logs.callFailed(call, cause, repeats)
   }
 
   /** Writes an entry of a part that knows its own text. `request`: that which it is about. */
@@ -140,7 +144,8 @@ export class Observer {
 
   /** A command from another instance failed. */
   controlFailed (command: string, error: unknown): void {
-    this.#logs.controlFailed(command, error)
+    const repeats = this.#repeated.take('control.failed', error)
+    if (repeats !== undefined) this.#logs.controlFailed(command, error, repeats)
   }
 
   /** A message was received or sent. To be called only while `messages`. */

@@ -1,5 +1,5 @@
 import { noRules } from '../model/channel-rules.ts'
-import type { ChannelRules } from '../model/channel-rules.ts'
+import type { ChannelRules, PresenceFor } from '../model/channel-rules.ts'
 import { boolean, duration, fields, fn, integer, invalid, literal, orLiteral, plainObject } from './checks.ts'
 import type { Check } from './checks.ts'
 import { limit } from './limit-checks.ts'
@@ -26,7 +26,11 @@ const channelRules: Check<ChannelRules> = fields({
   batchDelay: duration(0, MAX_BATCH_DELAY),
   slow: literal('close', 'latest'),
   schema: schema as Check<ChannelRules['schema']>,
-  stream: boolean
+  stream: boolean,
+  tagsFilter: boolean,
+  delta: boolean,
+  compaction: boolean,
+  presenceFor: orLiteral(['subscribers', 'everybody'], fn<PresenceFor>("'subscribers', 'everybody' or a function"))
 }, noRules)
 
 /** Of half the history, one publication has the whole text of a stream: with less, each would have it. */

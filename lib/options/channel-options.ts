@@ -27,8 +27,8 @@ export type ChannelsOptions = {
 
 /**
  * Rules of one namespace. They apply to what clients do on their own: SDK clients, and plain ones with
- * `plain.envelope`. Your app may always publish and subscribe; only `history`, `presence`, `batchDelay`, `slow` and
- * `stream` apply to its calls.
+ * `plain.envelope`. Your app may always publish and subscribe; only `history`, `presence`, `batchDelay`, `slow`,
+ * `stream` and `delta` apply to its calls.
  */
 export interface ChannelOptions<Data = unknown> {
   /**
@@ -43,7 +43,7 @@ export interface ChannelOptions<Data = unknown> {
    */
   publish?: boolean | PublishRule<Data> | undefined
   /**
-   * Whether the members of a channel are kept, for `app.realtime.presence` and for subscribed SDK clients.
+   * Whether the members of a channel are kept, for `app.realtime.presence` and for the SDK clients of `presenceFor`.
    * @default false
    */
   presence?: boolean | undefined
@@ -101,4 +101,30 @@ export interface ChannelOptions<Data = unknown> {
    * @default false
    */
   stream?: boolean | undefined
+  /**
+   * Whether an SDK client may subscribe with a filter: it then gets only publications whose `tags` match. Joins and
+   * leaves come all the same. It saves traffic and is no secret: every subscriber may leave the filter out.
+   * @default false
+   */
+  tagsFilter?: boolean | undefined
+  /**
+   * Whether SDK clients that ask for it (`delta: 'fossil'`) get a publication as the difference to the one before. It
+   * saves bytes where publications resemble each other, and costs CPU once per publication, not per client. Data of
+   * more than 64 KB is always sent in full, and so is what would not become smaller.
+   * @default false
+   */
+  delta?: boolean | undefined
+  /**
+   * Whether publications, joins and leaves name their channel by a number, for SDK clients that take it. It saves the
+   * bytes of the name in each. Subscriptions by the server keep the name.
+   * @default false
+   */
+  compaction?: boolean | undefined
+  /**
+   * Who may ask for the presence of a channel: its subscribers, every client, or whom the function allows, subscribed
+   * or not. A function may be async; if it throws, the client gets error 100. A `#` in a channel's name limits those
+   * who are not subscribed to its users. Needs `presence`.
+   * @default 'subscribers'
+   */
+  presenceFor?: 'subscribers' | 'everybody' | ((connection: Connection, channel: string) => boolean | Promise<boolean>) | undefined
 }

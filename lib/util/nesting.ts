@@ -1,8 +1,11 @@
-/** True if the value has more than this many levels. Follows what no function that calls itself could, and circles. */
+/**
+ * True if the value has more than this many levels: `[1]` and `{}` have one, a string has none. Follows what no
+ * function that calls itself could, and circles.
+ */
 export function isDeeperThan (levels: number, value: unknown): boolean {
   const seen = new Set<object>()
   let level = objectsOf([value])
-  for (let depth = 0; level.length > 0; depth++) {
+  for (let depth = 1; level.length > 0; depth++) {
     if (depth > levels) return true
     level = objectsOf(level.flatMap(one => Object.values(one)))
   }

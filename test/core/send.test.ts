@@ -113,11 +113,15 @@ t.test('an instance without Redis sends it when Redis is back, once to each conn
 t.test('a wrong target, data that JSON cannot carry and data that is too large are refused', async (t) => {
   const { app: { realtime } } = await startApp(t, { redis: false })
   const target = { code: 'FST_CRWS_INVALID_ARGUMENT', message: /a user, \{ user \}, \{ client \} or \{ everybody: true \}/ }
-  for (const wrong of [undefined, null, 5, { everybody: false }, { everybody: 1 }, { everybody: true, user: 'ann' }]) {
-    await t.rejects(realtime.send(wrong as never, 'x'), target, String(wrong))
+  for (const wrong of [undefined, null, 5, {}, { usr: 'ann' }, { everybody: false }, { everybody: 1 }, { everybody: true, user: 'ann' }]) {
+    await t.rejects(realtime.send(wrong as never, 'x'), target, JSON.stringify(wrong))
   }
-  for (const wrong of ['', {}, { client: 7 }, { user: '' }, { usr: 'ann' }]) {
-    await t.rejects(realtime.send(wrong as never, 'x'), { code: 'FST_CRWS_INVALID_ARGUMENT' }, String(wrong))
+  await t.rejects(realtime.send({} as never, 'x'), { message: 'Invalid target: got {}, expected a user, { user }, { client } or { everybody: true }' })
+  await t.rejects(realtime.disconnect({} as never), { message: 'Invalid target: got {}, expected a user, { user } or { client }' })
+  for (const [wrong, message] of [
+    ['', /^Invalid user: got ''/], [{ user: '' }, /^Invalid user: got ''/], [{ client: 7 }, /^Invalid client: got 7/], [{ client: '' }, /^Invalid client/]
+  ] as const) {
+    await t.rejects(realtime.send(wrong as never, 'x'), { code: 'FST_CRWS_INVALID_ARGUMENT', message }, JSON.stringify(wrong))
   }
   await t.rejects(realtime.send('ann', undefined), { code: 'FST_CRWS_INVALID_DATA' })
   await realtime.send('ann', 'x'.repeat(65_536))

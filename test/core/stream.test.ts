@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { ClientError } from '../../index.ts'
 import type { Options, StreamPart } from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
+import { collectLog } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { command, startRedis } from '../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../helpers/sdk.ts'
@@ -312,6 +313,66 @@ for (const backend of ['memory', 'Redis'] as const) {
     t.match(await last.stream('answer:1', ['!'], { id: 'a', resume: true }), { text: 'Hello!' }, 'once it has ended it can be resumed')
   })
 }
+
+t.test('a publisher that was only slow notices that its stream was resumed: it stops, and the other one mends the text', async (t) => {
+  const redis = await startRedis(t)
+  const [one, two] = await startInstances(t, 2, { channels }, redis)
+  const client = textsOf(sdkClient(t, two!.url, 'json'), 'answer:1')
+  await client.subscription.subscribed()
+  const parts: StreamPart[] = []
+  await two!.app.realtime.listen('answer:1', ({ data }) => { parts.push(data as StreamPart) })
+  const [slow, fast] = [source(), source()]
+  let error: unknown
+  const begun = one!.app.realtime.stream('answer:1', slow.iterable, { id: 'a', batchDelay: 0 }).catch((thrown: unknown) => { error = thrown })
+  slow.push('Hello ')
+  await until(() => client.texts.text('a') === 'Hello ', 'it has begun')
+  let given: string | undefined
+  const resumed = two!.app.realtime.stream('answer:1', text => {
+    given = text
+    return fast.iterable
+  }, { id: 'a', resume: true, batchDelay: 0 })
+  fast.push('world')
+  await until(() => client.texts.text('a') === 'Hello world', 'the other one goes on')
+  t.equal(given, 'Hello ')
+  await until(() => {
+    if (error === undefined) slow.push('x')
+    return error !== undefined
+  }, 'the slow one stops')
+  await begun
+  t.match(error, { code: 'FST_CRWS_STREAM_TAKEN' })
+  t.equal(slow.state.returned, 1, 'its source was ended')
+  t.strictSame(parts.filter(({ end }) => end !== undefined), [], 'it has published no end')
+  let pushed = 'Hello world'
+  await until(() => {
+    pushed += '!'
+    fast.push('!')
+    return parts.some(({ from, text }, i) => i > 2 && from === 0 && text.startsWith('Hello world!'))
+  }, 'the whole text comes again')
+  fast.end()
+  t.match(await resumed, { text: pushed, end: 'done' })
+  await until(() => client.texts.end('a') === 'done', 'the end')
+  t.equal(client.texts.text('a'), pushed)
+})
+
+t.test('that another call has the stream is an expected answer: the log has no entry, and no client is closed', async (t) => {
+  const { logger, entries } = collectLog()
+  const model = source()
+  const resume = () => app.realtime.stream('answer:1', model.iterable, { id: 'a', resume: true })
+  const options: Options = { redis: false, channels, onMessage: resume, methods: { resume: { handler: resume } } }
+  const { app, url } = await startApp(t, options, { logger })
+  const running = resume()
+  model.push('Hello')
+  await t.rejects(resume(), { code: 'FST_CRWS_STREAM_TAKEN' })
+  const plain = await connect(t, `${url}/ws`)
+  plain.send('resume')
+  plain.send('{"id":1,"method":"resume"}')
+  await until(() => plain.messages.length > 0, 'the answer')
+  t.match(JSON.parse(String(plain.messages[0])), { id: 1, error: { code: 100 } })
+  t.equal(plain.socket.readyState, plain.socket.OPEN)
+  model.end()
+  await running
+  t.strictSame(entries.filter(({ level }) => level >= 40), [])
+})
 
 t.test('a source that nobody waits for gives no more than may wait', async (t) => {
   const redis = await startRedis(t)

@@ -10,8 +10,8 @@ import type { Balancer } from '../helpers/balancer.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
 import type { RedisOptions, RedisServer } from '../helpers/redis.ts'
-import { sdkClient } from '../helpers/sdk.ts'
 import type { SdkClient, SdkSubscription } from '../helpers/sdk.ts'
+import { forFetch, wireClient, wires } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { check, violations } from './checker.ts'
 import type { Acknowledged, Counts, Entry, Numbered } from './checker.ts'
@@ -19,9 +19,9 @@ import { FaultProxy } from './proxy.ts'
 import { logOf } from './sdk-log.ts'
 
 const CHANNEL = 'room'
-/** Clients per instance that stay, and that are away during the fault. */
-const STAYING = 2
-const AWAY = 1
+/** Clients per instance that stay, and that are away during the fault: of each kind one for every way to connect. */
+const STAYING = 3
+const AWAY = 3
 /** Publications of each publisher that are acknowledged before the fault, and after it. */
 const USUAL = 20
 /** Milliseconds between two publications of a publisher. */
@@ -109,13 +109,13 @@ export class Service {
     this.redis = redis
     this.#balancer = balancer
     this.#pipelined = pipelined
-    this.#options = { keyPrefix: randomPrefix(), channels: { '': { subscribe: true, history: { size: 5_000, ttl: '10m' } } } }
+    this.#options = { keyPrefix: randomPrefix(), fallback: true, channels: { '': { subscribe: true, history: { size: 5_000, ttl: '10m' } } } }
   }
 
   async startInstance (): Promise<Instance> {
     const proxy = await FaultProxy.start(this.redis.port)
     this.t.teardown(() => proxy.close())
-    const app = await startApp(this.t, { ...this.#options, redis: `redis://127.0.0.1:${proxy.port}` })
+    const app = await startApp(this.t, { ...this.#options, redis: `redis://127.0.0.1:${proxy.port}` }, forFetch)
     const publisher = new Publisher(`publisher ${++this.#started}`, app, this.acknowledged, this.#pipelined)
     this.t.teardown(() => publisher.end()) // a test that fails before its end leaves it running
     const instance = { ...app, proxy, publisher }
@@ -136,12 +136,13 @@ export class Service {
   }
 
   async connectClients (): Promise<void> {
-    for (let i = 0; i < (STAYING + AWAY) * this.instances.length; i++) {
-      const client = sdkClient(this.t, this.#balancer.url, 'json')
+    const staying = STAYING * this.instances.length
+    for (let i = 0; i < staying + AWAY * this.instances.length; i++) {
+      const client = wireClient(this.t, this.#balancer.url, wires[i % staying % wires.length]!)
       const subscription = client.subscribe(CHANNEL)
-      const log = logOf(subscription.sub, this.acknowledged)
+      const log = logOf(subscription.sub, this.acknowledged, client.dec)
       await subscription.subscribed()
-      this.#clients.push({ client, subscription, log, isAway: i >= STAYING * this.instances.length })
+      this.#clients.push({ client, subscription, log, isAway: i >= staying })
     }
   }
 

@@ -31,7 +31,7 @@ if [ -e "$state/denied" ]; then
 fi
 
 kind='' name='' verb='' role='' member='' secret='' network='' redis='' source='' tier=BASIC size='' tls=DISABLED before=''
-mode='' shards='' replicas='' node='' access=''
+mode='' shards='' replicas='' node='' access='' min='' max=''
 for word in "$@"; do
   value=\${word#*=}
   case $word in
@@ -41,6 +41,8 @@ for word in "$@"; do
     --network=*) network=$value ;;
     --source=*) source=$value ;;
     --update-labels=redis=*) redis=\${value#*=} access=\${redis#*,access=} redis=\${redis%%,*} ;;
+    --min=*) min=$value ;;
+    --max-instances=*) max=$value ;;
     --tier=standard) tier=STANDARD_HA ;;
     --size=*) size=$value ;;
     --mode=*) mode=$(tr a-z- A-Z_ <<< "$value") ;;
@@ -102,7 +104,7 @@ case "$*" in
   'run deploy --help '*) answer help ;;
   'run deploy '*)
     case "$*" in *' --no-traffic '*) latest= ;; *) latest=True ;; esac
-    echo "$redis|$latest|chat-00001|$access" > "$state/service $name"
+    echo "$redis|$latest|chat-00001|$access|||||$min|$max|$max" > "$state/service $name"
     for file in "$source"/* "$source"/.[!.]*; do echo "\${file##*/}"; done > "$state/context"
     [ ! -e "$source/package.json" ] || cat "$source/package.json" > "$state/context package.json" ;;
   'run services describe '*)

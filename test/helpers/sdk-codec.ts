@@ -25,6 +25,7 @@ export function toProtobuf (commands: object[]): Buffer {
 /** `data` as a Protobuf client sends it: JSON in bytes. */
 function withBytes (value: any): any {
   if (typeof value !== 'object' || value === null || Buffer.isBuffer(value)) return value
+  if (Array.isArray(value)) return value.map(withBytes)
   return Object.fromEntries(Object.entries(value).map(([key, member]) => {
     const isValue = key === 'data' && !Buffer.isBuffer(member)
     return [key, isValue ? Buffer.from(JSON.stringify(member)) : withBytes(member)]

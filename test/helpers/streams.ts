@@ -1,7 +1,8 @@
 import type { Options as SdkOptions } from 'centrifuge'
 import { EventSource } from 'eventsource'
 import type { Test } from 'tap'
-import { sdkClient } from './sdk.ts'
+import type { App } from './app.ts'
+import { encodings, sdkClient } from './sdk.ts'
 import type { Encoding, SdkClient } from './sdk.ts'
 import { until } from './until.ts'
 
@@ -12,6 +13,22 @@ export const streamTransports: ReadonlyArray<readonly [transport: StreamTranspor
   ['http_stream', 'json'], ['http_stream', 'protobuf'], ['sse', 'json']
 ]
 
+/** How an SDK speaks to the service. */
+export interface Wire {
+  readonly transport: 'websocket' | StreamTransport
+  readonly encoding: Encoding
+}
+
+/** Every transport in every encoding that it has. */
+export const wires: readonly Wire[] = [
+  ...encodings.map(encoding => ({ transport: 'websocket', encoding } as const)),
+  ...streamTransports.map(([transport, encoding]) => ({ transport, encoding }))
+]
+
+/** The name of a wire in the title of a test. */
+export function nameOf ({ transport, encoding }: Wire): string {
+  return transport === 'websocket' ? encoding : `${encoding} over ${transport}`
+}
 /**
  * Options of an app whose clients use `fetch`: that opens sockets which it then does not need, and Node.js waits for
  * such a socket when it closes, as it has sent nothing.
@@ -32,6 +49,25 @@ export function streamClient (
   })
 }
 
+/** The address of the other instance. That of a balancer is its own. */
+export function otherOf (url: string, one: App, two: App): string {
+  if (url.startsWith(one.url)) return two.url
+  return url.startsWith(two.url) ? one.url : url
+}
+
+/**
+ * An SDK client that speaks like this. `url`: of an instance, or of its WebSocket route with a query. `posts`: the
+ * instance that gets the posts of a stream.
+ */
+export function wireClient (
+  t: Test, url: string, { transport, encoding }: Wire, options: Partial<SdkOptions> = {}, posts = url
+): SdkClient {
+  if (transport === 'websocket') return sdkClient(t, url, encoding, options)
+  const { origin, search } = new URL(httpOf(url))
+  return sdkClient(t, [{ transport, endpoint: `${origin}/connection/${transport}${search}` }], encoding, {
+    eventsource: EventSource, emulationEndpoint: `${new URL(httpOf(posts)).origin}/emulation`, ...options
+  })
+}
 /** One line of a stream in JSON. */
 export type Reply = Record<string, any>
 

@@ -148,8 +148,9 @@ t.test('an authenticate that throws refuses the upgrade and tells no secrets', a
   }))
   t.match(await refusal('status'), { statusCode: 403, body: /not you/ })
   const failed = await Promise.all(['impossible', 'ok', 'bug', 'down'].map(refusal))
-  t.strictSame(failed.map(({ body }) => JSON.parse(body)).map(({ statusCode, message }) => [statusCode, message]), [500, 500, 500, 503].map(
-    statusCode => [statusCode, 'Not authenticated: the server could not check the credentials']
+  const answered = failed.map(({ body }) => JSON.parse(body)).map(({ statusCode, code, message }) => [statusCode, code, message])
+  t.strictSame(answered, [500, 500, 500, 503].map(
+    statusCode => [statusCode, 'FST_CRWS_AUTHENTICATE_FAILED', 'The credentials could not be checked: the server has failed, and its log says why. Try again later']
   ))
   t.match(failed.at(-1)!.headers, { 'retry-after': /^[1-5]$/ })
   t.match(await refusal('hidden'), { statusCode: 403, body: /the credentials were not accepted/ })
@@ -179,7 +180,7 @@ t.test('an authenticate that needs a Redis that is away answers 503 and does not
   await until(async () => (await app.inject('/ready')).json().redis === 'down', 'the instance knows that Redis is away')
   const { statusCode, body } = await rejected(`${url}/ws`)
   t.equal(statusCode, 503)
-  t.equal(JSON.parse(body).message, 'Not authenticated: the server could not check the credentials')
+  t.equal(JSON.parse(body).message, 'The credentials could not be checked: the server has failed, and its log says why. Try again later')
 })
 
 t.test('an identity with an info that JSON can not carry refuses the upgrade', async (t) => {
@@ -188,7 +189,7 @@ t.test('an identity with an info that JSON can not carry refuses the upgrade', a
   let info: unknown
   const { app, url } = await startApp(t, { authenticate: () => ({ user: 'ann', info }) })
   for (info of [{ id: 1n }, cycle, () => {}]) {
-    t.match(await rejected(`${url}/ws`), { statusCode: 500, body: /FST_CRWS_UNAUTHORIZED.*the server could not check the credentials/ })
+    t.match(await rejected(`${url}/ws`), { statusCode: 500, body: /FST_CRWS_AUTHENTICATE_FAILED.*could not be checked/ })
   }
   t.equal([...app.realtime.connections].length, 0)
   info = { name: 'Ann' }

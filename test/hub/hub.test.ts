@@ -360,6 +360,37 @@ t.test('a subscriber is left out while it joins, with and without a position, an
   for (const connection of [there, bare, top, since]) t.equal(connection.received.filter(text => text === '5').length, 1)
 })
 
+t.test('a subscriber that joins gets what is not kept in the order of the broker, and not what leaves it out', async (t) => {
+  const { hub, publish, settle, position, reads, effects, acks, deliver } = await slowBroker(t)
+  const [top, since] = [newConnection(), newConnection()]
+  await publish('kept:x', '1')
+  const { epoch } = await position()
+  const joins = [join(hub, top, 'kept:x', true), join(hub, since, 'kept:x', true, { offset: 0, epoch })]
+  for (const steps of [effects, acks]) {
+    await turn()
+    await steps.take()
+  }
+  const fleeting = (text: string, except?: string) => publish('kept:x', text, 'json', except)
+  await publish('kept:x', '2')
+  await fleeting('a')
+  await publish('kept:x', '3')
+  while (reads.length > 0) await reads.take()
+  await fleeting('b')
+  await fleeting('not for since', since.id)
+  await publish('kept:x', '4')
+  await fleeting('c')
+  for (let i = 0; i < 7; i++) deliver()
+  await settle()
+  const [ofTop, ofSince] = await Promise.all(joins)
+  t.match(receive(since, ofSince!), { recovered: true, missed: { length: 2 } })
+  t.strictSame(since.received, ['1', '2', 'a', '3', 'b', '4', 'c'])
+  receive(top, ofTop!)
+  t.strictSame(top.received.filter(text => text > '9' || text === '4'), ['a', 'b', 'not for since', '4', 'c'])
+  await publish('kept:x', '5')
+  await settle()
+  t.equal(since.received.at(-1), '5')
+})
+
 t.test('a slow subscriber of the latest value is not given one that leaves it out', async (t) => {
   const { hub, publish, settle } = await slowBroker(t)
   const [a, b] = [newConnection(), newConnection()]
@@ -371,6 +402,37 @@ t.test('a slow subscriber of the latest value is not given one that leaves it ou
   await settle()
   for (const connection of [a, b]) connection.drained()
   t.strictSame([a.received, b.received], [['1'], ['2']])
+})
+
+/** For the even numbers alone. */
+class EvenEncoder extends CountingEncoder {
+  override publication (channel: string, publication: Publication): Frame {
+    return isEven(publication) ? super.publication(channel, publication) : undefined as never
+  }
+}
+const isEven = ({ payload }: Publication) => Number(String(payload)) % 2 === 0
+
+t.test('a slow subscriber of the latest value with a filter is given the latest that is for it', async (t) => {
+  const { hub, publish, settle } = await slowBroker(t)
+  const encoder = new EvenEncoder()
+  const [even, fast, all] = [newConnection({ encoder }), newConnection({ encoder }), newConnection()]
+  for (const connection of [even, fast, all]) {
+    await enter(hub, connection, 'price:x', settle)
+    if (connection !== all) connection.subscriptions.get('price:x')!.filter = isEven
+  }
+  even.congested = all.congested = true
+  for (const texts of [['1'], ['2', '3'], ['4', '5'], ['7']]) {
+    for (const text of texts) await publish('price:x', text)
+    await settle()
+  }
+  t.strictSame([even.received, all.received], [[], []])
+  even.congested = all.congested = false
+  for (const connection of [even, all]) connection.drained()
+  t.strictSame([even.received, fast.received, all.received], [['4'], ['2', '4'], ['7']])
+  await publish('price:x', '8')
+  await settle()
+  t.strictSame([even.received, fast.received], [['4', '8'], ['2', '4', '8']])
+  t.equal(encoder.encoded, 4, 'three for both, and the skipped one again')
 })
 
 t.test('where the last value counts everybody who joins gets it alone, unless it has it', async (t) => {

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { recover } from '../../lib/hub/recovery.ts'
+import { recover, recoverNewest, topOf } from '../../lib/hub/recovery.ts'
 import { encodePayload } from '../../lib/model/publication.ts'
 import type { Publication } from '../../lib/model/publication.ts'
 import { range } from '../backends/broker-contract.ts'
@@ -68,4 +68,32 @@ t.test('with a hole in what came live it can not even begin', async (t) => {
 
 t.test('an empty epoch stands for any', async (t) => {
   t.strictSame(begin(since(3, ''), history(5, [4, 5]), publications([6])), recovered(3, [4, 5, 6]))
+})
+
+t.test('what is in no history stays where the broker had it', async (t) => {
+  const arrived = (offsets: number[]) => publications(offsets).map(one => one.offset > 0 ? one : { ...one, epoch: '' })
+  const order = (...args: Parameters<typeof recover>) => begin(...args)
+  // Each 0 was published with `history: false`. What has an offset before the first of them is in the reply.
+  const all = order(since(3), history(6, [4, 5, 6]), arrived([5, 0, 6, 0, 7]))
+  t.match(all, { recovered: true, missed: [4, 5], live: [0, 6, 0, 7], offset: 3 })
+  t.match(order(since(3), history(6, [4, 5, 6]), arrived([0, 5, 6])), { missed: [4], live: [0, 5, 6] }, 'the first that arrived')
+  t.match(order(since(3), history(6, [4, 5, 6]), arrived([5, 0])), { missed: [4, 5], live: [0, 6] }, '6 has not arrived yet')
+  t.match(order(since(3), history(6, [4, 5, 6]), arrived([0])), { missed: [4, 5, 6], live: [0] }, 'when they arrived is not known')
+  t.match(order(undefined, history(6, []), arrived([6, 0, 7, 0, 8])), { recovered: false, missed: [], live: [0, 7, 0, 8], offset: 6 })
+  t.match(order(since(3, 'old'), history(2, []), [...publications([9], 'old'), ...arrived([0, 1, 2, 0, 3])]), { live: [0, 0, 3] })
+  t.equal(order(undefined, history(5, []), arrived([0, 7])), undefined, 'a gap')
+  const found = recover(since(3), history(6, [4, 5, 6]), arrived([5, 0, 6, 7, 0]))!
+  t.equal(topOf(found), 7)
+})
+
+t.test('where the newest one counts, what is in no history stays before or behind it', async (t) => {
+  const arrived = (offsets: number[]) => publications(offsets).map(one => one.offset > 0 ? one : { ...one, epoch: '' })
+  const order = (...args: Parameters<typeof recover>) => {
+    const { recovered, missed, live, offset } = recoverNewest(...args)!
+    return [recovered, missed.map(({ offset }) => offset), live.map(({ offset }) => offset), offset]
+  }
+  t.strictSame(order(undefined, history(6, [6]), arrived([0, 7])), [true, [], [0, 7], 6])
+  t.strictSame(order(undefined, history(6, [6]), arrived([7, 0])), [true, [7], [0], 6])
+  t.strictSame(order(since(6), history(6, [6]), arrived([0])), [true, [], [0], 6], 'it has the newest one')
+  t.strictSame(order(undefined, history(0, []), arrived([0])), [false, [], [0], 0])
 })

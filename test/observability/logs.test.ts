@@ -174,6 +174,73 @@ t.test('a command of another instance that fails is a warning', async (t) => {
   await until(() => [...app.realtime.connections][0]!.channels.has('news'), 'it goes on working')
 })
 
+t.test('a Redis that refuses every command is one error a minute for each of its replies, with the number of those left out', async (t) => {
+  const redis = await startRedis(t)
+  const { logger, entries } = newLog()
+  const { url, app } = await startApp(t, {
+    redis: redis.url,
+    keyPrefix: randomPrefix(),
+    authenticate: () => ({ user: 'ann' }),
+    channels: { chat: { subscribe: true, publish: true, presence: true, history: { size: 10, ttl: '1m' } } },
+    onMessage: async () => { await app.realtime.publish('chat:1', 1) }
+  }, { logger })
+  const client = await sdkClient(t, url, 'json').connected()
+  const refuse = async (times: number) => {
+    for (let i = 0; i < times; i++) await t.rejects(client.publish(`chat:${i}`, i), { code: 100 })
+  }
+  const failed = () => entries.filter(({ event }) => event === 'connection.failed')
+  await command(redis.port, ['CONFIG', 'SET', 'maxmemory', '1'])
+  await refuse(3)
+  const plain = await connect(t, `${url}/ws`)
+  plain.send('x')
+  t.equal((await plain.closed).code, 1011)
+  t.match(failed(), [{ level: 50, handler: 'publish', err: { code: 'FST_CRWS_REDIS_REFUSED', message: /OOM/ }, omitted: undefined }])
+  await command(redis.port, ['CONFIG', 'SET', 'min-replicas-to-write', '1'])
+  await refuse(2)
+  t.match(failed().slice(1), [{ err: { message: /NOREPLICAS/ } }], 'another reply is another cause')
+  const calls = () => entries.filter(({ event }) => event === 'call.failed')
+  for (let i = 0; i < 3; i++) await t.rejects(app.realtime.publish('chat:1', i))
+  t.equal(calls().length, 2, 'the same holds for calls of the app')
+
+  const now = Date.now
+  t.teardown(() => { Date.now = now })
+  Date.now = () => now() + 60_000
+  await refuse(1)
+  t.match(failed().slice(2), [{ level: 50, err: { message: /NOREPLICAS/ }, omitted: 1 }])
+  Date.now = now
+  await command(redis.port, ['CONFIG', 'SET', 'maxmemory', '0', 'min-replicas-to-write', '0'])
+})
+
+t.test('a Redis that is down is not an error of every handler that needs it', async (t) => {
+  const redis = await startRedis(t)
+  const { logger, of, entries } = newLog()
+  const { url, app } = await startApp(t, {
+    redis: redis.url, keyPrefix: randomPrefix(), onMessage: async () => { await app.realtime.publish('chat:1', 1) }
+  }, { logger })
+  await redis.kill()
+  await of('bridge.down')
+  for (let i = 0; i < 3; i++) {
+    const client = await connect(t, `${url}/ws`)
+    client.send('x')
+    t.equal((await client.closed).code, 1011)
+  }
+  t.match(entries.filter(({ event }) => event === 'connection.failed'), [{ level: 50, handler: 'onMessage', err: { code: 'FST_CRWS_REDIS_UNAVAILABLE' } }])
+})
+
+t.test('commands of another instance that fail alike are one warning a minute', async (t) => {
+  const redis = await startRedis(t)
+  const { logger, of, entries } = newLog()
+  const keyPrefix = randomPrefix()
+  await startApp(t, { redis: redis.url, keyPrefix }, { logger })
+  const pubsub = `${keyPrefix}:pub:{\u0000control}`
+  await until(async () => (await command(redis.port, ['PUBSUB', 'NUMSUB', pubsub])).endsWith(',1'), 'it listens')
+  const send = async (json: string) => command(redis.port, ['PUBLISH', pubsub, `0  j ${Date.now()} other 1\n${json}`])
+  for (let i = 0; i < 3; i++) await send(`{"type":"dance","step":${i}}`)
+  await send('{"type":"disconnect","user":"ann","code":1,"reason":""}')
+  await of('control.failed', { command: '{"type":"disconnect","user":"ann","code":1,"reason":""}' })
+  t.match(entries.filter(({ event }) => event === 'control.failed'), [{ command: '{"type":"dance","step":0}' }, { command: /disconnect/ }])
+})
+
 t.test('a rejected call that the app did not await is a warning', async (t) => {
   const { logger, of, entries } = newLog()
   const { app, url } = await startApp(t, {}, { logger })
@@ -301,7 +368,7 @@ t.test('a database that is down is an error of the server, not of the client, wh
     t.match(headers, { 'retry-after': /^[1-5]$/ })
     t.notMatch(body, /127|ECONN/)
     t.match(ours().slice(before), [
-      { event: 'authenticate.failed', level: 50, path: '/ws', err: { stack: String } }, { event: 'connection.rejected', level: 40, error: 'auth' }
+      { event: 'authenticate.failed', level: 50, path: '/ws', err: { stack: String } }, { event: 'connection.rejected', level: 40, error: 'auth_failed' }
     ], name)
   }
   const deliberate = Object.assign(new Error('gone', { cause: refusedConnection }), { statusCode: 401 })

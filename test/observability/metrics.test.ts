@@ -51,7 +51,7 @@ function points (metric: MetricData | undefined): Record<string, number> {
 const total = (metric: MetricData | undefined) => Object.values(points(metric)).reduce((sum, value) => sum + value, 0)
 
 const noCloses = { client: 0, server: 0, deadline: 0, drain: 0, heartbeat: 0, slow: 0, policy: 0, error: 0, abnormal: 0 }
-const noRejections = { capacity: 0, origin: 0, auth: 0, rate_limit: 0, draining: 0 }
+const noRejections = { capacity: 0, origin: 0, auth: 0, auth_failed: 0, rate_limit: 0, draining: 0 }
 
 /** Connections are open, or have ended by one of the causes; none is forgotten, and none counts twice. */
 function checkBalance (t: Test, all: Map<string, MetricData>, expected: number): void {

@@ -77,7 +77,7 @@ await t.test('with OTEL_EXPORTER_OTLP_ENDPOINT an app sends its metrics there, t
     return otlp.latest(processMetricNames.eventLoopDelay)[''] !== undefined
   }, 'delays were measured')
   t.strictSame(otlp.latest(metricNames.messages), { 'plain receive': 1, 'plain transmit': 1, 'json receive': 0, 'json transmit': 0, 'protobuf receive': 0, 'protobuf transmit': 0 })
-  t.strictSame(otlp.latest(metricNames.rejected), { capacity: 0, origin: 1, auth: 0, rate_limit: 0, draining: 0 })
+  t.strictSame(otlp.latest(metricNames.rejected), { capacity: 0, origin: 1, auth: 0, auth_failed: 0, rate_limit: 0, draining: 0 })
   t.strictSame(otlp.latest(metricNames.missed), { '': 0 })
   t.ok(otlp.latest(processMetricNames.memory)['']! > 10_000_000)
   t.ok(otlp.latest(processMetricNames.eventLoopDelay)['']! >= 0)

@@ -205,6 +205,7 @@ const cases: Case[] = [
   { name: 'channels.chat.presence', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
   { name: 'channels.chat.joinLeave', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
   { name: 'channels.chat.token', valid: [], invalid: ['yes', 1, null], allowed: /true or false/ },
+  { name: 'channels.chat.delta', valid: [], invalid: ['fossil', 1, null], allowed: /true or false/ },
   { name: 'channels.chat.history', valid: [], invalid: [true, 100, [], null], allowed: /\{ size, ttl, recover \}, such as \{ size: 100, ttl: '10m' \}/ },
   { name: 'channels.chat.history.size', ...count, valid: [] },
   { name: 'channels.chat.history.ttl', ...time(1_000), valid: [] },
@@ -359,13 +360,20 @@ t.test('channel rules are completed', async (t) => {
   const subscribe = () => true
   const { channels } = resolve({ channels: { chat: { subscribe, presence: true, history: { size: 10, ttl: '10m' }, publishLimit: { max: 5, timeWindow: '1s' } }, '': {} } })
   t.strictSame(channels.get('chat'), {
-    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000, recover: 'stream' }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close', schema: undefined, stream: false
+    subscribe, publish: false, presence: true, joinLeave: false, history: { size: 10, ttl: 600_000, recover: 'stream' }, publishLimit: { max: 5, timeWindow: 1_000 }, token: false, batchDelay: 0, slow: 'close', schema: undefined, stream: false, tagsFilter: false, delta: false, compaction: false, presenceFor: 'subscribers'
   })
-  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close', schema: undefined, stream: false })
+  t.strictSame(channels.get(''), { subscribe: false, publish: false, presence: false, joinLeave: false, history: undefined, publishLimit: undefined, token: false, batchDelay: 0, slow: 'close', schema: undefined, stream: false, tagsFilter: false, delta: false, compaction: false, presenceFor: 'subscribers' })
   t.match(resolve({ channels: { chat: { history: { size: 1, ttl: '1m', recover: 'cache' } } } }).channels.get('chat'), { history: { recover: 'cache' } })
   t.match(resolve({ channels: { chat: { batchDelay: '5ms', slow: 'latest' } } }).channels.get('chat'), { batchDelay: 5, slow: 'latest' })
   t.throws(() => resolve({ channels: { chat: { batchDelay: '2s' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.batchDelay".*at least 0 ms and at most 1000 ms/ })
   t.throws(() => resolve({ channels: { chat: { slow: 'drop' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.slow": got 'drop'.*'close'.*'latest'/ })
+  for (const presenceFor of ['subscribers', 'everybody', subscribe]) {
+    t.equal(resolve({ channels: { chat: { presenceFor } } }).channels.get('chat')!.presenceFor, presenceFor)
+  }
+  for (const presenceFor of [true, 'nobody']) {
+    const error = { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.presenceFor".*'subscribers', 'everybody' or a function/ }
+    t.throws(() => resolve({ channels: { chat: { presenceFor } } }), error)
+  }
   t.throws(() => resolve({ channels: { 'chat:room': {} } }), { code: 'FST_CRWS_INVALID_OPTION', message: /'chat:room'.*the part of a channel before the first ':'/ })
 })
 

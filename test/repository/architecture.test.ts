@@ -11,7 +11,7 @@ const DOORS: Record<string, string[]> = {
     'arguments.ts', 'broker.ts', 'channel-rules.ts', 'client-error.ts', 'client-json.ts', 'close-codes.ts', 'connection.ts',
     'encoder.ts', 'error-replies.ts', 'errors.ts', 'occupancy.ts', 'presence.ts', 'publication.ts', 'realtime-types.ts',
     'redis-credentials.ts', 'schema.ts', 'sessions.ts', 'shared-memory.ts', 'spelling.ts', 'stream-part.ts',
-    'unsubscribe-codes.ts'
+    'tags-filter.ts', 'unsubscribe-codes.ts'
   ],
   util: [
     'deadlines.ts', 'glob.ts', 'is-iterable.ts', 'nesting.ts', 'recent-texts.ts', 'shared-calls.ts', 'task-queue.ts', 'thrown.ts',

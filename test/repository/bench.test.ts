@@ -48,6 +48,11 @@ t.test('the benchmark of schemas publishes without one, and with each kind', { t
   for (const [i, name] of ['no schema', 'JSON Schema', 'zod'].entries()) t.match(rows[i], new RegExp(`^\\| ${name}.* \\| [\\d.]+ \\| [\\d.]+ to [\\d.]+ \\| [\\d,]+ \\|$`))
 })
 
+t.test('the benchmark of deltas counts bytes and CPU without them, and with them', { timeout: BENCH_TIMEOUT }, async t => {
+  const rows = await bench('delta')
+  for (const [i, delta] of ['no', 'yes'].entries()) t.match(rows[i], new RegExp(`^\\| 10 \\| 1,0\\d\\d \\| ${delta} \\| [\\d,]+ \\| [\\d.]+ \\| .* \\| 0 \\|$`))
+})
+
 t.test('the hostile benchmark attacks a server, which lives', { timeout: BENCH_TIMEOUT }, async t => {
   const rows = await bench('hostile', '--attacks', 'flood of pongs')
   t.match(rows, [/^\| flood of pongs \| yes \|/])

@@ -507,6 +507,27 @@ t.test('a rerun keeps what was changed at the service, unless the option is give
   t.ok(listOf(gcloud.calls(), 'update-env-vars').includes('CLOUD_RUN_CONCURRENCY=500'))
 })
 
+t.test('a rerun keeps the numbers of instances that were changed at the service, unless they are given', async (t) => {
+  const gcloud = await fakeGcloud(t)
+  const deployed = async (scaling: string, ...args: string[]) => {
+    gcloud.set('service chat', `valkey|True|chat-00001|public|1000m|1Gi|1000|3600|${scaling}`)
+    const { code, stderr } = await gcloud.run(script, [...demo, ...args])
+    const flags = flagsOf(gcloud.calls()).filter(flag => /^--(min|max)/.test(flag)).toSorted().join(' ')
+    return { code, stderr, flags, variable: listOf(gcloud.calls(), 'update-env-vars').find(one => one.startsWith('CLOUD_RUN_MAX_INSTANCES')) }
+  }
+  t.match(await deployed('3|40|40'), {
+    code: 0, flags: '--max-instances=40 --max=40 --min=3', variable: 'CLOUD_RUN_MAX_INSTANCES=40', stderr: /keeping --min-instances=3.*keeping --max-instances=40/s
+  })
+  t.match(await deployed('3|40|100'), { flags: '--max-instances=40 --max=40 --min=3' }, 'the lower maximum is the one that counts: of the service')
+  t.match(await deployed('3|100|40'), { flags: '--max-instances=40 --max=40 --min=3' }, 'or of the revision')
+  t.match(await deployed('3||40'), { flags: '--max-instances=40 --max=40 --min=3' }, 'an older gcloud sets only that')
+  t.match(await deployed('|40|40'), { flags: '--max-instances=40 --max=40 --min=0' }, 'a service without a minimum has none')
+  t.match(await deployed('3|40|40', '--min-instances', '5', '--max-instances', '60'), { flags: '--max-instances=60 --max=60 --min=5' })
+  t.match(await deployed('3|40|40', '--max-instances', '2'), { code: 1, stderr: /--min-instances \(3\) must not be more than --max-instances \(2\)/ })
+  gcloud.set('compute networks subnets default', 'default 10.128.0.0/24')
+  t.match(await deployed('0|900|900'), { code: 1, stderr: /too small for --max-instances 900/ }, 'the subnet is checked for what is kept')
+})
+
 t.test('what npm does not have is seen before anything is made, and can be brought as a file', async (t) => {
   const gcloud = await fakeGcloud(t)
   gcloud.forget('npm')

@@ -75,6 +75,7 @@ const cases: Array<[condition: string, within: number, events: FleetEvent[], mor
   ['Publications missed again and again', 13, lasting({ missing: 0.001 }), { sizes: [10, 100] }],
   ['Many publications missed', 4, lasting({ missing: 0.05 }, 3), { sizes: [10, 100] }],
   ['Too many rejections', 8, lasting({ refused: { type: 'auth', share: 0.3 } })],
+  ['Too many rejections', 8, lasting({ refused: { type: 'auth_failed', share: 0.3 } })],
   ['Connections break', 10, lasting({ breaking: 0.05 })],
   ['The region is full', 60, [], { max: 10, sizes: [10], demand: minute => 5_000 + 90 * Math.max(0, minute) }],
   ['Full instances refuse clients', 60, [], { max: 1, sizes: [1], demand: minute => 500 + 10 * Math.max(0, minute) }],
@@ -122,6 +123,12 @@ t.test('only the alerts that a case is for are CRITICAL', async (t) => {
   t.strictSame(paging(lasting({ breaking: 0.05, failing: 5, memory: 0.95, store })), [])
   t.strictSame(paging(lasting({ refused: { type: 'rate_limit', share: 0.9 } })), [], 'a client in a loop is no outage')
   t.strictSame(paging(lasting({ refused: { type: 'auth', share: 0.9 } })), [])
+})
+
+t.test('clients whose credentials cannot be checked were not refused in front of an instance', async (t) => {
+  const found = incidents({ n: 10, minutes: 60, events: lasting({ refused: { type: 'auth_failed', share: 0.3 } }) })
+  t.strictSame(found.filter(({ policy }) => policy === 'chat: Requests fail before an instance'), [])
+  t.ok(found.some(({ condition }) => condition === 'Connections are refused'), 'but it is a fault of the service')
 })
 
 t.test('every condition is in a case above', async (t) => {

@@ -25,7 +25,7 @@ function addInstance (fleet: Fleet, instance: string, from: number, to: number, 
   const times = Array.from({ length: Math.floor((to - from) / MINUTE) + 1 }, (_, i) => from + i * MINUTE)
   const labels = { ...metrics, instance }
   add(fleet, 'websocket.server.connection.opened', { ...labels, 'websocket.protocol': 'json' }, times.map(time => [time, time / MINUTE * 20]))
-  for (const type of ['rate_limit', 'draining', 'capacity']) {
+  for (const type of ['rate_limit', 'draining', 'capacity', 'auth_failed']) {
     add(fleet, 'websocket.server.connection.rejected', { ...labels, 'error.type': type }, times.map(time => [time, 0]))
   }
   add(fleet, 'websocket.bridge.up', labels, times.map(time => [time, downtime(time) > downtime(time - 1_000) ? 0 : 1]))

@@ -427,9 +427,9 @@ exit 0
 const fakeCurl = `#!/bin/sh
 read -r header
 printf '%s|' curl "$@" "$header" >> "$LOG"; echo >> "$LOG"
-for one in "$@"; do case $one in https://*) url=$one ;; @*) file=\${one#@} ;; esac; done
+for one in "$@"; do case $one in https://*) url=$one ;; @*) file=\${one#@} ;; /*) output=$one ;; esac; done
 case "$*" in
-  *http_code*) [ -n "$CURL_ANSWERS" ] && printf "$CURL_ANSWERS" && exit; [ -f "$STATE/\${url##*/}" ] && printf 200 || printf 404 ;;
+  *http_code*) [ -n "$CURL_ANSWERS" ] && echo '{ "error": { "status": "SERVICE_DISABLED" } }' > "$output" && printf "$CURL_ANSWERS" && exit; [ -f "$STATE/\${url##*/}" ] && printf 200 || printf 404 ;;
   *POST*) [ -n "$CURL_FAILS" ] && echo 'INVALID_ARGUMENT' && exit 22; cp "$file" "$STATE/\${url##*=}" ;;
 esac
 `
@@ -560,7 +560,9 @@ t.test('apply.sh stops before anything is made if gcloud is too old, at the firs
   }
   const refused = await apply(ARGS, { CURL_FAILS: 'yes' })
   t.match(refused, { code: 1, stderr: /INVALID_ARGUMENT/, calls: /^(?!.*serviceLevelObjectives)/s })
-  t.match(await apply(ARGS, { CURL_ANSWERS: '403' }), { code: 1, stderr: /answered 403/ })
+  t.match(await apply(ARGS, { CURL_ANSWERS: '403' }), {
+    code: 1, stderr: /answered 403 for https:\/\/monitoring\.googleapis\.com\/\S*\/services\/chat-websocket: \{ "error": .*SERVICE_DISABLED/
+  })
   const project = ['--project', 'my-project']
   const wrong = [
     [], project, [...ARGS, '--force'], [...project, '--service', 'a b'], [...ARGS, '--runbook'], [...ARGS, '--runbook', 'https://a"b'],

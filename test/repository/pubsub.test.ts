@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import { createPublisher } from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
 import { startKeyServer } from '../helpers/key-server.ts'
+import { collectLog } from '../helpers/log.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { connect } from '../helpers/ws-client.ts'
@@ -36,14 +37,15 @@ const messageOf = (data: string, attributes: object = { channel: 'orders:42' }, 
 async function start (t: Test) {
   const [redis, keyServer] = await Promise.all([startRedis(t), startKeyServer(t)])
   keyServer.answer = response => {
-    response.setHeader('content-type', 'application/json')
+    response.setHeader('content-type', 'application/json').setHeader('cache-control', 'public, max-age=3600')
     response.end(JSON.stringify({ one: keys.publicKey.export({ type: 'spki', format: 'pem' }) }))
   }
   const keyPrefix = randomPrefix()
   const { app, url } = await startApp(t, { redis: redis.url, keyPrefix, channels, onConnect: async (connection) => { await connection.subscribe('orders:42') } })
   const publisher = await createPublisher({ redis: redis.url, keyPrefix, channels })
   t.teardown(() => publisher.close())
-  const service = Fastify()
+  const { logger, entries } = collectLog()
+  const service = Fastify({ logger })
   t.teardown(() => service.close())
   const client = new OAuth2Client({ endpoints: { oauth2FederatedSignonPemCertsUrl: keyServer.url } })
   await service.register(pubsubPush, {
@@ -52,7 +54,7 @@ async function start (t: Test) {
   const push = async (payload: object, token?: string) => service.inject({
     method: 'POST', url: '/push', payload, headers: token === undefined ? {} : { authorization: `Bearer ${token}` }
   })
-  return { app, url, redis, push }
+  return { app, url, redis, keyServer, entries, push }
 }
 
 t.test('a push message of Pub/Sub reaches the clients, and comes once though it is delivered twice', async (t) => {
@@ -79,6 +81,26 @@ t.test('only Google can call it, for this subscription', async (t) => {
   await refused(await tokenOf({ email: 'another@my-project.iam.gserviceaccount.com' }), 403)
   await refused(await tokenOf({ email_verified: false }), 403)
   t.equal((await app.realtime.history('orders:42')).offset, 0)
+})
+
+t.test("while Google's certificates cannot be fetched, no token is refused: the answer is 503, and the log says why", async (t) => {
+  const { push, keyServer, entries } = await start(t)
+  const { answer } = keyServer
+  const token = await tokenOf()
+  await keyServer.stop()
+  t.equal((await push(messageOf('1'), token)).statusCode, 503)
+  t.match(entries.filter(({ level }) => level >= 40), [
+    { level: 50, msg: "Google's certificates cannot be fetched, so no token can be verified", err: { message: /ECONNREFUSED/ } }
+  ])
+  await keyServer.start()
+  keyServer.answer = undefined
+  keyServer.status = 404
+  t.equal((await push(messageOf('1'), token)).statusCode, 503, 'nor does an error answer say anything about the token')
+  keyServer.answer = answer
+  t.equal((await push(messageOf('1'), token)).statusCode, 204, 'the message that comes again is published')
+  await keyServer.stop()
+  t.equal((await push(messageOf('2', { channel: 'orders:42' }, '2'), token)).statusCode, 204, 'certificates are kept')
+  t.equal((await push(messageOf('3'), 'no token')).statusCode, 401)
 })
 
 t.test('what cannot be published is sent again, and in the end to the dead-letter topic', async (t) => {

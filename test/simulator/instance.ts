@@ -1,6 +1,6 @@
 import { RedisBroker } from '../../lib/backends/redis/broker.ts'
 import { RedisKeys } from '../../lib/backends/redis/keys.ts'
-import type { DeliveryObserver } from '../../lib/hub/channel.ts'
+import type { DeliveryObserver } from '../../lib/hub/delivery-observer.ts'
 import { Hub } from '../../lib/hub/hub.ts'
 import type { ChannelListener } from '../../lib/model/broker.ts'
 import type { ChannelNamespaces } from '../../lib/model/channel-rules.ts'

@@ -7,6 +7,13 @@ t.test('a text is new once a minute', async (t) => {
   t.ok(texts.isNew('b', 60_001))
 })
 
+t.test('a text that is new again says how often it came meanwhile', async (t) => {
+  const texts = new RecentTexts()
+  t.strictSame([0, 1, 59_999].map(now => texts.take('a', now)), [0, undefined, undefined])
+  t.equal(texts.take('b', 60_000), 0)
+  t.strictSame([60_001, 60_002, 200_000, 300_000].map(now => texts.take('a', now)), [2, undefined, 1, 0])
+})
+
 t.test('a hundred are remembered, and more of them are not new', async (t) => {
   const texts = new RecentTexts()
   for (let i = 0; i < 100; i++) t.ok(texts.isNew(String(i), i))

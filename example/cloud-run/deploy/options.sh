@@ -127,12 +127,16 @@ check_options () {
   # Below one vCPU Cloud Run takes one request at a time, which is one connection.
   case $cpu in 1|2|4|6|8) ;; *) die "--cpu must be 1, 2, 4, 6 or 8, not $cpu" ;; esac
   [[ $memory =~ ^[1-9][0-9]*(Mi|Gi)$ ]] || die "--memory must be a size such as 512Mi or 1Gi, not $memory"
-  [ "$min_instances" -le "$max_instances" ] || die "--min-instances ($min_instances) must not be more than --max-instances ($max_instances)"
+  check_instances
   # Names of service accounts have at most 30 characters.
   [[ $service =~ ^[a-z][a-z0-9-]{0,22}[a-z0-9]$ ]] || die "--service must be 2 to 24 lowercase letters, digits and -, not $service"
   [ -f "$source/Dockerfile" ] || die "there is no Dockerfile in $source"
   [ -z "$budget" ] || [[ $budget =~ ^[1-9][0-9]{0,8}$ ]] || die "--budget must be a whole amount in the currency of the billing account, not $budget"
   check_redis_options
+}
+
+check_instances () {
+  [ "$min_instances" -le "$max_instances" ] || die "--min-instances ($min_instances) must not be more than --max-instances ($max_instances)"
 }
 
 check_redis_options () {

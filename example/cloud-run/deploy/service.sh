@@ -4,14 +4,15 @@
 
 # Checks the existing service. Ends the script before anything is created if the result would be a surprise.
 check_service () {
-  local label newest access has_cpu has_memory has_concurrency has_timeout
+  local label newest access has_cpu has_memory has_concurrency has_timeout has_min has_max of_revision
+  local scaling="metadata.annotations['run.googleapis.com/minScale'],metadata.annotations['run.googleapis.com/maxScale'],spec.template.metadata.annotations['autoscaling.knative.dev/maxScale']"
   has_service='' previous=''
-  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName,metadata.labels.access,spec.template.spec.containers[0].resources.limits.cpu,spec.template.spec.containers[0].resources.limits.memory,spec.template.spec.containerConcurrency,spec.template.spec.timeoutSeconds)'; then
+  if ! look run services describe "$service" "--region=$region" '--format=value[separator="|"](metadata.labels.redis,spec.traffic[].latestRevision,status.latestReadyRevisionName,metadata.labels.access,spec.template.spec.containers[0].resources.limits.cpu,spec.template.spec.containers[0].resources.limits.memory,spec.template.spec.containerConcurrency,spec.template.spec.timeoutSeconds,'"$scaling)"; then
     [ -z "$no_traffic" ] || [ -n "$dry_run" ] || die "--no-traffic is for an existing service; there is no $service in $region yet"
     return 0
   fi
   has_service=yes
-  IFS='|' read -r label newest previous access has_cpu has_memory has_concurrency has_timeout <<< "$answer"
+  IFS='|' read -r label newest previous access has_cpu has_memory has_concurrency has_timeout has_min has_max of_revision <<< "$answer"
   [ "$label" ] || [ -n "$adopt" ] ||
     die "$service exists, but without the label that deploy.sh gives (an earlier deploy.sh gave none). Use another --service, or --adopt to replace it"
   case $label in
@@ -33,11 +34,18 @@ check_service () {
   keep --memory "$has_memory"
   keep --concurrency "$has_concurrency"
   keep --timeout "$has_timeout"
+  # Without a minimum the service has none. Of the maximum of the service and that of its revisions the lower one counts.
+  keep --min-instances "${has_min:-0}"
+  [ -n "$has_max" ] || has_max=$of_revision
+  [ -z "$of_revision" ] || [ "$of_revision" -ge "$has_max" ] || has_max=$of_revision
+  keep --max-instances "$has_max"
+  check_instances
 }
 
 # keep OPTION PRESENT: what somebody has changed at the service stays, unless the option is given.
 keep () {
   local name=${1#--}
+  name=${name//-/_}
   if [ -n "$2" ] && [ "$2" != "${!name}" ] && ! is_given "$1"; then
     say "keeping $1=$2, which the service has"
     printf -v "$name" %s "$2"

@@ -7,7 +7,7 @@ import { NOW, script } from './scripts.ts'
  *           is over. A subject that is not in it is vacant
  *   due     sorted set: subjects in their grace period, by that time
  *   leases  sorted set: instances by the time at which they count as crashed
- *   epoch   hash with a random text in `e`. Another one tells that the data was lost
+ *   epoch   hash with a random text in `e`. A different text shows that the data was lost
  *   held    hash of one instance: its subjects, to '1' if the subject was vacant when it came, else '0'
  *
  * A subject has a count for every `held` that it is in. All times are of the clock of Redis, in milliseconds.
@@ -51,7 +51,7 @@ if redis.call('ZADD', leases, now + ttl, instance) == 1 then lost = 1 end
 `
 
 /**
- * Enters subjects: ARGV from 6. Returns epoch, `lost`, those whose grace period was over, which are told as vacated
+ * Enters subjects: ARGV from 6. Returns epoch, `lost`, those whose grace period was over, which are reported as vacated
  * first, those that were vacant, and those that were vacant at an earlier call whose reply may not have arrived.
  */
 export const enterSubjects = script(`${RENEW}

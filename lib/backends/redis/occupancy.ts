@@ -9,7 +9,7 @@ import type { RedisScript } from './scripts.ts'
 
 /** Slots over which the subjects are spread. The same in every release: a subject is looked for in one of them. */
 const SHARDS = 8
-/** Milliseconds that all is kept without an instance. What is due is told by the instance that comes next. */
+/** Milliseconds that the data is kept while there is no instance. The next instance reports what is due. */
 const KEEP = 86_400_000
 /** Milliseconds that grace periods may end apart and still be looked at together: at least, and as a share of one. */
 const MIN_SLOT = 250
@@ -26,7 +26,7 @@ interface Shard {
   dirty: boolean
   /** The data was lost. What this instance has entered before may be vacant now. */
   emptied: boolean
-  /** Others have taken this instance for crashed, and may have told that what it has entered is vacant. */
+  /** Others have taken this instance for crashed, and may have reported its subjects as vacated. */
   reaped: boolean
   /** Subjects that this instance has entered, as Redis has replied. */
   readonly entered: Set<string>
@@ -92,12 +92,13 @@ export class RedisOccupancy implements Occupancy {
       const reply = await this.#renew(shard, enterSubjects, part) as [string, number, string[], string[], string[]]
       const [, , vacated, vacant, again] = reply
       for (const subject of vacated) this.#listener.vacated(subject)
-      // What was entered before was told then, and is vacant because Redis has lost it: unless others have told since.
-      // What comes again without that was told to nobody: the reply to an earlier call did not arrive.
-      const retold = shard.reaped && !shard.emptied ? vacant : []
-      const untold = [...vacant, ...again].filter(subject => !shard.entered.has(subject))
+      // If a subject was entered before, it was reported as occupied then. It is vacant now because Redis has lost its
+      // data, or because others have reported it as vacated: only then is it reported again.
+      const reportedBefore = shard.reaped && !shard.emptied ? vacant : []
+      // If a subject was not entered before, nobody knows yet: the reply to an earlier call did not arrive.
+      const unreported = [...vacant, ...again].filter(subject => !shard.entered.has(subject))
       for (const subject of part) shard.entered.add(subject)
-      for (const subject of new Set([...retold, ...untold])) this.#listener.occupied(subject)
+      for (const subject of new Set([...reportedBefore, ...unreported])) this.#listener.occupied(subject)
     }))
   }
 

@@ -12,13 +12,16 @@ import type { Member, Presence } from '../../model/presence.ts'
 import { decodePayload, encodePayload } from '../../model/publication.ts'
 import type { Payload, Position, Publication } from '../../model/publication.ts'
 import { compileGlob } from '../../util/glob.ts'
-import { countChannels, listNodes } from './nodes.ts'
+import { countChannels, listNodes, MAX_LISTED } from './nodes.ts'
 import { badRequest, Params } from './params.ts'
 
 /** Channels of one broadcast at most. */
 const MAX_CHANNELS = 10_000
 /** Bytes of a broadcast that are on their way to Redis at once: each channel gets the data of its own. */
 const MAX_BYTES_AT_ONCE = 8_388_608
+/** Ids of a whitelist at most, and characters of such an id. */
+const MAX_WHITELIST = 1_000
+const MAX_ID = 255
 /** Characters of a pattern at most. */
 const MAX_PATTERN = 255
 
@@ -88,7 +91,7 @@ export const apiCalls: Readonly<Record<string, ApiCall>> = {
   async disconnect ({ control }, given) {
     const params = new Params(given, ['user', 'client', 'whitelist', 'disconnect'], ['session'])
     const { code, reason } = closeOf(params)
-    const keep = params.texts('whitelist')
+    const keep = whitelistOf(params)
     const target = whose(params)
     if (keep.length === 0) await control.send({ type: 'disconnect', ...target, code, reason })
     else if ('user' in target) await control.send({ type: 'disconnect-others', ...target, keep, code, reason })
@@ -137,8 +140,14 @@ export const apiCalls: Readonly<Record<string, ApiCall>> = {
 
   async channels ({ survey }, given) {
     const pattern = new Params(given, ['pattern']).text('pattern')
-    if (pattern.length > MAX_PATTERN || compileGlob(pattern) === undefined) throw badRequest('pattern is not a valid pattern, or is too long')
+    if (pattern.length > MAX_PATTERN || compileGlob(pattern) === undefined) {
+      throw badRequest(`pattern is not valid, or longer than ${MAX_PATTERN} characters`)
+    }
     const counts = await countChannels(survey, pattern === '' ? '*' : pattern)
+    if (counts.size > MAX_LISTED) {
+      throw badRequest(`more than ${MAX_LISTED} channels match ${pattern || '*'}. Ask with a narrower pattern, such as chat:*, or use ` +
+        'app.realtime.channels, which lists any number of them in pages')
+    }
     return { channels: Object.fromEntries(Array.from(counts, ([channel, clients]) => [channel, { num_clients: clients }])) }
   },
 
@@ -173,6 +182,14 @@ function rulesOf (namespaces: ChannelNamespaces, channel: string): ChannelRules 
 
 function unavailable (feature: 'history' | 'presence'): ReplyError {
   return new ReplyError(clientErrors.notAvailable, `the namespace keeps no ${feature}`)
+}
+
+/** Ids of connections that stay. Every instance gets the list, and compares it with each connection of the user. */
+function whitelistOf (params: Params): string[] {
+  const ids = params.texts('whitelist')
+  if (ids.length > MAX_WHITELIST) throw badRequest(`whitelist has ${ids.length} ids; at most ${MAX_WHITELIST} are allowed`)
+  if (ids.some(id => id.length > MAX_ID)) throw badRequest(`an id in whitelist is longer than ${MAX_ID} characters`)
+  return ids
 }
 
 /** All connections of a user, or one of them. Clients without a login have the user ''. */

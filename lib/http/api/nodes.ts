@@ -4,6 +4,9 @@ import { areCounts, sumsOf } from '../../core/survey.ts'
 import type { Count, Question, Survey } from '../../core/survey.ts'
 import { compileGlob } from '../../util/glob.ts'
 
+/** Channels that one call lists at most. */
+export const MAX_LISTED = 10_000
+
 /** One instance, as Centrifugo's server API describes a node. */
 export interface NodeInfo {
   readonly uid: string
@@ -26,7 +29,10 @@ export async function listNodes (survey: Survey): Promise<NodeInfo[]> {
   return Array.from((await survey.ask(nodes, null)).of.values())
 }
 
-/** Counts the subscribers of the channels that match the pattern, on all instances. */
+/**
+ * Counts the subscribers of the channels that match the pattern, on all instances. If there are more than `MAX_LISTED`,
+ * the result has more than that, but not all.
+ */
 export async function countChannels (survey: Survey, pattern: string): Promise<Map<string, number>> {
   return sumsOf(await survey.ask(channels, pattern))
 }
@@ -39,8 +45,11 @@ export function nodeOf ({ registry, connections, hub }: Core): NodeInfo {
   return { uid: instance, name: hostname(), version: revision, ...counts, uptime }
 }
 
-/** Counts the subscribers of this instance in the channels that match the pattern. */
+/**
+ * Counts the subscribers of this instance in the channels that match the pattern: one more than are listed at most, by
+ * which the instance that asked knows that there are too many.
+ */
 export function channelsOf ({ hub }: Core, pattern: string): Count[] {
   const isWanted = compileGlob(pattern) ?? (() => false)
-  return Array.from(hub.sizes()).filter(([channel]) => isWanted(channel))
+  return Array.from(hub.sizes()).filter(([channel]) => isWanted(channel)).slice(0, MAX_LISTED + 1)
 }

@@ -2,6 +2,7 @@ import { checkChannel } from '../../model/channel-rules.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import { isTags } from '../../model/publication.ts'
 import type { Position } from '../../model/publication.ts'
+import { isDeeperThan } from '../../util/nesting.ts'
 
 /** Levels of JSON that callers may nest: what is sent to clients in ten languages, all of them have to read. */
 const MAX_DEPTH = 1_000
@@ -82,7 +83,7 @@ export class Params {
     }
     const data = this.#given.data
     if (data === undefined) throw badRequest('there is neither data nor b64data')
-    if (isNestedTooDeep(data)) throw badRequest(`data is nested more than ${MAX_DEPTH} levels deep`)
+    if (isDeeperThan(MAX_DEPTH, data)) throw badRequest(`data is nested more than ${MAX_DEPTH} levels deep`)
     return data
   }
 
@@ -92,13 +93,4 @@ export class Params {
     if (!isValid(value)) throw badRequest(`${name} is not ${expected}`)
     return value as T
   }
-}
-
-function isNestedTooDeep (value: unknown): boolean {
-  let level = [value]
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_DEPTH) return true
-    level = level.flatMap(one => typeof one === 'object' && one !== null ? Object.values(one) : [])
-  }
-  return false
 }

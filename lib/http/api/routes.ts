@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { refusalFor } from '../../model/client-error.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { ErrorReply } from '../../model/error-replies.ts'
 import { ALREADY_REPORTED, ApiRequestError } from '../../model/errors.ts'
@@ -103,11 +104,11 @@ class Api {
   }
 }
 
-/** What the caller is told, and what the log is: '' for what has an entry already, undefined for a bug. */
+/** The reply, and the reason for the log: '' for what has an entry already, undefined for a bug. */
 function replyOf (error: unknown): { reply: ErrorReply, detail: string | undefined } {
-  if (error instanceof ReplyError) return { reply: error.reply, detail: error.detail }
+  const refusal = refusalFor(error)
+  if (refusal !== undefined) return refusal
   const { code = '', statusCode, message } = (error ?? {}) as HttpError
-  if (code === 'FST_CRWS_UNRECOVERABLE_POSITION') return { reply: clientErrors.unrecoverablePosition, detail: message! }
   if (code.startsWith('FST_CRWS_') && statusCode === 400) {
     return { reply: { ...clientErrors.badRequest, message: `${clientErrors.badRequest.message}: ${message}` }, detail: message! }
   }

@@ -57,5 +57,5 @@ function checkTarget (body: unknown): Target {
   checkFields('body', body as object, ['client', 'user'])
   const { client, user } = body as { client?: string, user?: string }
   if ((client === undefined) === (user === undefined)) throw new InvalidArgumentError('body', 'both or none', '{ client } or { user }')
-  return client === undefined ? { user: checkUser(user) } : { client: checkUser(client) }
+  return client === undefined ? { user: checkUser(user) } : { client: checkUser(client, 'client') }
 }

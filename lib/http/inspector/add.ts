@@ -16,5 +16,5 @@ export async function addInspector (
   if (inspectPath === false || inspect === undefined) return
   const { inspectorRoutes } = await import('./routes.ts')
   const inherited = { ...(logLevel !== undefined && { logLevel }), ...(logSerializers !== undefined && { logSerializers }) }
-  await app.register(inspectorRoutes(inspectPath, inspect, namespaces, core, observer), inherited)
+  await app.register(inspectorRoutes(inspect, namespaces, core, observer), { ...inherited, prefix: inspectPath.replace(/\/$/, '') })
 }

@@ -13,7 +13,8 @@ export interface Refusal extends HttpError {
 /**
  * Asks the app who looks.
  * @param failed Takes an error of `authorize` that is no refusal.
- * @throws FST_CRWS_UNAUTHORIZED if `authorize` throws, FST_CRWS_INSPECT_FORBIDDEN if it returns no name
+ * @throws FST_CRWS_UNAUTHORIZED if `authorize` refuses, FST_CRWS_AUTHENTICATE_FAILED if it fails,
+ * FST_CRWS_INSPECT_FORBIDDEN if it returns no name
  */
 export async function whoLooks (
   authorize: InspectOptions['authorize'], request: FastifyRequest, failed: (error: unknown) => void

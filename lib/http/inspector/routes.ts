@@ -31,13 +31,12 @@ const HEADERS = {
 }
 
 /**
- * Makes a plugin of the page's routes, each of which asks `authorize`. Filters travel in bodies: addresses end in the
- * logs of requests, and users are named in them.
+ * Makes a plugin of the page's routes, each of which asks `authorize`. Its prefix is `inspectPath` without a slash at
+ * the end. Filters travel in bodies: addresses end in the logs of requests, and users are named in them.
  */
 export function inspectorRoutes (
-  path: string, { authorize }: InspectOptions, namespaces: ChannelNamespaces, core: Core, observer: Observer
+  { authorize }: InspectOptions, namespaces: ChannelNamespaces, core: Core, observer: Observer
 ) {
-  const base = path.replace(/\/$/, '')
   const names = new WeakMap<FastifyRequest, string>()
   const failed = (err: unknown) => {
     const call = 'inspect.authorize'
@@ -56,21 +55,22 @@ export function inspectorRoutes (
 
     const quiet = { logLevel } // the page asks every two seconds
     const { 'index.html': page = '', ...files } = assets
-    scope.get(path, async (request, reply) => reply.type(TYPES.html!).send(page.replaceAll('{{base}}', baseOf(base, request.url))))
+    // At the prefix itself, and with a slash at its end: people type both.
+    scope.get('/', async (request, reply) => reply.type(TYPES.html!).send(page.replaceAll('{{base}}', baseOf(scope.prefix, request.url))))
     for (const [name, text] of Object.entries(files)) {
-      scope.get(`${base}/${name}`, quiet, async (_request, reply) => reply.type(TYPES[name.replace(/^.*\./, '')]!).send(text))
+      scope.get(`/${name}`, quiet, async (_request, reply) => reply.type(TYPES[name.replace(/^.*\./, '')]!).send(text))
     }
-    scope.post(`${base}/view`, quiet, ({ body }) => overview(core, namespaces, checkView(body)))
-    scope.post(`${base}/publish`, request => publish(core.publisher, observer, request, names.get(request)!))
-    scope.post(`${base}/disconnect`, request => disconnect(core.control, observer, request, names.get(request)!))
+    scope.post('/view', quiet, ({ body }) => overview(core, namespaces, checkView(body)))
+    scope.post('/publish', request => publish(core.publisher, observer, request, names.get(request)!))
+    scope.post('/disconnect', request => disconnect(core.control, observer, request, names.get(request)!))
   }
 }
 
 /** Where the page finds its files: relative to itself, because a proxy may have another path for it. */
-function baseOf (base: string, url: string): string {
+function baseOf (prefix: string, url: string): string {
   const [path = ''] = url.split('?', 1)
   if (path.endsWith('/')) return '.'
-  return './' + base.slice(base.lastIndexOf('/') + 1).replace(/[^\w.~-]/g, encodeURIComponent)
+  return './' + prefix.slice(prefix.lastIndexOf('/') + 1).replace(/[^\w.~-]/g, encodeURIComponent)
 }
 
 /** Answers our own errors, and those that are about the request. All others are the app's to handle. */

@@ -5,6 +5,7 @@ import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import type { Position, Publication } from '../../model/publication.ts'
 import type { ConnectDetails } from '../../options/connect-details.ts'
 import type { Identity } from '../../options/identity.ts'
+import { takesNumbers } from './compact.ts'
 import type { Context } from './context.ts'
 import { DisconnectError, tokenRefused } from './errors.ts'
 import { expireConnection } from './expiry.ts'
@@ -14,7 +15,8 @@ import { dataOf, positionOf } from './requests.ts'
 import type { RequestOf, SubscribeReply } from './schema.ts'
 import { NO_POSITIONS } from './session.ts'
 import type { SdkSession } from './session.ts'
-import { expiresAt, verifyConnectionToken } from './tokens.ts'
+import type { TokenSubscription } from './token-subs.ts'
+import { channelsOf, expiresAt, verifyConnectionToken } from './tokens.ts'
 import type { Tokens } from './tokens.ts'
 
 /** Version of the server, as clients see it. */
@@ -31,13 +33,13 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
   const identity = await authenticate(context.tokens, session, request)
   connections.identified(connection, identity, upgrade)
   const expiry = expireConnection(session, identity.expiresAt)
-  await Promise.all((identity.channels ?? []).map(channel => connection.subscribe(channel)))
+  await Promise.all((identity.channels ?? []).map(channel => connections.subscribe(connection, channel, {}, identity.subs?.get(channel))))
   session.connected = true
   const answer = await onConnect?.(connection, upgrade, connectDetails(request))
   if (!connection.open) return
   const data = typeof answer === 'object' && answer !== null && 'data' in answer ? payloadOf(answer.data) : undefined
   // No `await` from here on: publications reach the client from its admission on, so the reply must leave first.
-  const admitted = admitServerSide(context, session)
+  const admitted = admitServerSide(context, session, identity)
   session.phase = 'connected'
   reply({
     client: connection.id,
@@ -48,14 +50,15 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
     ...(data !== undefined && { data }),
     ...(session.secret !== undefined && { session: session.secret, node: context.instance })
   })
-  for (const { subscription, live } of admitted) session.pushAll(subscription.channel, live)
+  for (const { subscription, live } of admitted) session.pushAll(subscription, live)
   for (const { subscription } of admitted) subscriptions.announceJoin(connection, subscription)
 }
 
 /** Returns the upgrade's request. The session keeps it no longer, to save memory. */
-function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): FastifyRequest {
+function begin (session: SdkSession, { subs = {}, name }: RequestOf<'connect'>): FastifyRequest {
   if (session.phase !== 'new') throw new DisconnectError(sdkOnlyCloseCodes.badRequest, 'connect came twice')
   session.phase = 'connecting'
+  session.takesNumbers = takesNumbers(session.encoder, name)
   const recovering = Object.entries(subs).filter(([, { recover }]) => recover)
   session.positions = new Map(recovering.map(([channel, request]): [string, Position] => [channel, positionOf(request)]))
   const upgrade = session.request!
@@ -63,8 +66,13 @@ function begin (session: SdkSession, { subs = {} }: RequestOf<'connect'>): Fasti
   return upgrade
 }
 
+interface Authenticated extends Identity {
+  /** What the token gives server-side subscriptions, by channel. */
+  readonly subs?: ReadonlyMap<string, TokenSubscription>
+}
+
 /** The token decides; without one, the identity that `authenticate` returned for the upgrade. */
-async function authenticate (tokens: Tokens | undefined, session: SdkSession, { token = '' }: RequestOf<'connect'>): Promise<Identity> {
+async function authenticate (tokens: Tokens | undefined, session: SdkSession, { token = '' }: RequestOf<'connect'>): Promise<Authenticated> {
   const { identity } = session
   if (token === '' || tokens === undefined) {
     if (identity !== undefined) return identity
@@ -79,12 +87,13 @@ async function authenticate (tokens: Tokens | undefined, session: SdkSession, { 
   }
   const claims = await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))
   session.refreshable = true
-  session.tokenChannels = claims.channels?.toSorted() ?? []
+  session.tokenChannels = channelsOf(claims)
   return {
     user: claims.sub ?? '',
     info: claims.info as Identity['info'],
     meta: (claims.meta ?? identity?.meta) as Identity['meta'],
     channels: session.tokenChannels,
+    subs: claims.subs,
     expiresAt: expiresAt(claims)
   }
 }
@@ -105,7 +114,7 @@ interface Admitted {
 }
 
 /** Admits the server-side subscriptions. Together they recover at most half of `maxBufferedBytes`. */
-function admitServerSide ({ observer, options }: Context, session: SdkSession): Admitted[] {
+function admitServerSide ({ observer, options }: Context, session: SdkSession, { subs }: Authenticated): Admitted[] {
   const admitted: Admitted[] = []
   let bytes = 0
   for (const subscription of session.joined) {
@@ -117,7 +126,9 @@ function admitServerSide ({ observer, options }: Context, session: SdkSession): 
     const recovery = subscription.admit()
     if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
     if (recovering) observer.recovered(recovery.recovered)
-    admitted.push({ subscription, reply: subscribeReply(recovery, recovering), live: recovery.live })
+    const data = payloadOf(subs?.get(channel)?.data)
+    const reply = { ...subscribeReply(recovery, recovering), ...(data !== undefined && { data }) }
+    admitted.push({ subscription, reply, live: recovery.live })
   }
   session.joined.length = 0
   session.positions = NO_POSITIONS

@@ -8,6 +8,7 @@ import type { Presence } from '../../model/presence.ts'
 import type { Observer } from '../../observability/observer.ts'
 import type { ResolvedOptions } from '../../options/resolve.ts'
 import type { SharedCalls } from '../../util/shared-calls.ts'
+import type { Deltas } from './delta.ts'
 import type { Tokens } from './tokens.ts'
 
 /** The parts of this instance that the commands of SDK clients act on. One object serves all connections. */
@@ -27,4 +28,6 @@ export interface Context {
   readonly observer: Observer
   /** undefined: the app takes no tokens. */
   readonly tokens: Tokens | undefined
+  /** undefined: no namespace has `delta`. */
+  readonly deltas: Deltas | undefined
 }

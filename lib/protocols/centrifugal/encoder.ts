@@ -1,20 +1,28 @@
 import { closeCodes, sdkCloseCodes } from '../../model/close-codes.ts'
 import type { CloseName, End } from '../../model/close-codes.ts'
 import type { TransportName } from '../../model/connection.ts'
-import type { Encoder, Frame } from '../../model/encoder.ts'
+import type { Encoder, Frame, PublicationEncoder } from '../../model/encoder.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Publication } from '../../model/publication.ts'
 import type { Codec } from './codec.ts'
 import { clientInfo, replyPublication } from './replies.ts'
-import type { Command, Reply } from './schema.ts'
+import type { Command, Reply, ReplyPublication } from './schema.ts'
 
 /** Publications in one WebSocket message, as many as Centrifugo joins. */
 const MAX_JOINED = 16
 /** Bytes of publications in one WebSocket message, unless a single one has more: clients limit its size. */
 const MAX_JOINED_BYTES = 65_536
 
+/** An encoder to which another one, such as that of deltas, hands the publications that it has made. */
+export interface PushEncoder extends PublicationEncoder {
+  readonly name: Codec['name']
+  /** The message that carries this publication of the protocol. */
+  push (channel: string, pub: ReplyPublication): Frame
+  join (frames: readonly Frame[]): readonly Frame[]
+}
+
 /** Turns replies and pushes into frames, and frames into commands, in one encoding. */
-export class SdkEncoder implements Encoder {
+export class SdkEncoder implements Encoder, PushEncoder {
   readonly name: Codec['name']
   readonly transport: TransportName
   /** An empty reply [Ping Pong]. */
@@ -52,7 +60,11 @@ export class SdkEncoder implements Encoder {
   }
 
   publication (channel: string, publication: Publication): Frame {
-    return this.frame({ push: { channel, pub: replyPublication(publication) } })
+    return this.push(channel, replyPublication(publication))
+  }
+
+  push (channel: string, pub: ReplyPublication): Frame {
+    return this.frame({ push: { channel, pub } })
   }
 
   /** Joins publications into as few WebSocket messages as clients take [Top level batching]. */

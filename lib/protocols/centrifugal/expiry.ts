@@ -8,7 +8,7 @@ import type { Handler } from './handler.ts'
 import { channelOf } from './requests.ts'
 import type { Expiry, RequestOf } from './schema.ts'
 import type { SdkSession } from './session.ts'
-import { channelOfToken, expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
+import { channelOfToken, channelsOf, expiresAt, verifyConnectionToken, verifySubscriptionToken } from './tokens.ts'
 import type { Tokens } from './tokens.ts'
 
 /** Milliseconds after the expiry in which a refresh that is under way still counts, as in Centrifuge. */
@@ -56,8 +56,8 @@ export const refresh: Handler<'refresh'> = async ({ tokens }, session, { token =
     throw tokenRefused(new DisconnectError(sdkOnlyCloseCodes.invalidToken), 'the new token is for another user')
   }
   // Other channels than before: the client must connect again to be subscribed to them.
-  const channels = claims.channels?.toSorted() ?? []
-  if (String(channels) !== String(session.tokenChannels)) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
+  const sameChannels = JSON.stringify(channelsOf(claims)) === JSON.stringify(session.tokenChannels)
+  if (!sameChannels) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState)
   reply(expireConnection(session, expiresAt(claims)))
 }
 

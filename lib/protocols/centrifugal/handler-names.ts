@@ -13,6 +13,8 @@ export function handlerOf ({ methods, permissions }: Context, session: SdkSessio
     case 'send': return 'onMessage'
     case 'subscribe':
     case 'publish': return permissions.deciderOf(command, (request as { channel?: string }).channel ?? '') ?? command
+    case 'presence':
+    case 'presence_stats': return permissions.deciderOf('presenceFor', (request as { channel?: string }).channel ?? '') ?? command
     default: return command
   }
 }

@@ -67,7 +67,11 @@ function checkMessage (value: unknown, schema: Schema): object {
 }
 
 function checkField (value: unknown, { type, many }: Field): unknown {
-  if (many !== 'map') return checkValue(value, type)
+  if (many === undefined) return checkValue(value, type)
+  if (many === 'list') {
+    if (!Array.isArray(value)) throw new TypeError('not a list')
+    return value.map(member => checkValue(member, type))
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new TypeError('not a map')
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, checkValue(member, type)]))
 }

@@ -63,6 +63,9 @@ function readMessage (reader: Reader, length: number, schema: Schema): object {
       const entry = readMessage(reader, reader.uint32(), entrySchema) as { key?: string, value?: unknown }
       const entries = (message[name] ??= Object.create(null)) as Record<string, unknown>
       entries[entry.key ?? ''] = entry.value ?? (field.type === 'string' ? '' : {})
+    } else if (field.many === 'list') {
+      const list = (message[name] ??= []) as unknown[]
+      list.push(readValue(reader, field.type))
     } else {
       message[name] = readValue(reader, field.type)
     }

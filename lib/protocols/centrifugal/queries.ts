@@ -15,7 +15,8 @@ const MAX_MEMBERS = 1_000
  * before they are read.
  */
 export const presence: Handler<'presence'> = async (context, session, request, reply) => {
-  const channel = await subscribedChannel(context, session, request, 'presence')
+  const channel = channelOf(request)
+  await context.permissions.presence(session.connection, channel)
   const members = await read(context, session, channel, 'presence', async () => {
     const { clients } = await context.presence.stats(channel)
     if (clients > MAX_MEMBERS) throw new ReplyError(clientErrors.limitExceeded, `there are more than ${MAX_MEMBERS} members: use presence_stats`)
@@ -26,7 +27,8 @@ export const presence: Handler<'presence'> = async (context, session, request, r
 
 /** Handles `presence_stats`: the number of connections and of users in a channel. */
 export const presenceStats: Handler<'presence_stats'> = async (context, session, request, reply) => {
-  const channel = await subscribedChannel(context, session, request, 'presence')
+  const channel = channelOf(request)
+  await context.permissions.presence(session.connection, channel)
   const { clients, users } = await read(context, session, channel, 'stats', () => context.presence.stats(channel))
   reply({ num_clients: clients, num_users: users })
 }
@@ -36,7 +38,8 @@ export const presenceStats: Handler<'presence_stats'> = async (context, session,
  * returns fewer where they are large: the client reads on from the last one.
  */
 export const history: Handler<'history'> = async (context, session, request, reply) => {
-  const channel = await subscribedChannel(context, session, request, 'history')
+  const channel = channelOf(request)
+  await context.permissions.history(session.connection, channel)
   const { limit = 0, reverse = false } = request
   const since = request.since && positionOf(request.since)
   if (reverse && since?.offset === 0) throw new ReplyError(clientErrors.badRequest, 'nothing is before offset 0')
@@ -59,18 +62,4 @@ async function read<T> (
   const answer = await reads.take(`${kind} ${channel}`, question, () => connection.open, call)
   if (answer === undefined) throw new ReplyError(clientErrors.tooManyRequests, 'too many reads of this channel are waiting')
   return answer
-}
-
-/**
- * Returns the channel of a query.
- * @throws ReplyError (102, 108, 103) if the namespace is unknown, lacks the feature, or the client is not subscribed.
- */
-async function subscribedChannel (
-  { permissions }: Context, { connection }: SdkSession, request: { channel?: string }, feature: 'presence' | 'history'
-): Promise<string> {
-  const channel = channelOf(request)
-  if (!permissions.rules(channel)[feature]) throw new ReplyError(clientErrors.notAvailable, `the namespace keeps no ${feature}`)
-  await connection.turns.settled(channel) // its subscribe may be in the same frame
-  if (connection.subscriptions.get(channel)?.state !== 'live') throw new ReplyError(clientErrors.permissionDenied, 'the client is not subscribed to the channel')
-  return channel
 }

@@ -21,11 +21,17 @@ export function replyPublication ({ kind, payload, offset, epoch, tags, publishe
   return result
 }
 
+/** Makes a publication of the protocol, given its place in the list of those that are sent. */
+export type ToReply = (publication: Publication, i: number, all: readonly Publication[]) => ReplyPublication
+
 /**
  * Tells a subscriber the position from which it continues. Recovered publications come with the offset that the client
  * named: it advances by applying them (centrifugal.dev/docs/server/history_and_recovery).
+ * @param toReply Makes a publication of the protocol of each.
  */
-export function subscribeReply ({ recovered, missed, offset, epoch }: Recovery, recovering: boolean): SubscribeReply {
+export function subscribeReply (
+  { recovered, missed, offset, epoch }: Recovery, recovering: boolean, toReply: ToReply = replyPublication
+): SubscribeReply {
   if (epoch === '') return {}
   return {
     recoverable: true,
@@ -33,7 +39,7 @@ export function subscribeReply ({ recovered, missed, offset, epoch }: Recovery, 
     epoch,
     offset,
     ...(recovering && { was_recovering: true }),
-    ...(recovered && { recovered: true, publications: missed.map(replyPublication) })
+    ...(recovered && { recovered: true, publications: missed.map(toReply) })
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Payload } from '../../model/publication.ts'
+import { MAX_FILTER_DEPTH } from '../../model/tags-filter.ts'
 
 /**
  * The messages of the Centrifugal client protocol, version 2: names as in JSON, numbers as in Protobuf
@@ -37,6 +38,20 @@ const always = <Type extends FieldType, Many>(field: FieldOf<Type, Many>): Field
 
 const position = { offset: one(1, 'uint64'), epoch: one(2, 'string') } as const satisfies Schema
 
+const filterLeaf = {
+  op: one(1, 'string'),
+  key: one(2, 'string'),
+  cmp: one(3, 'string'),
+  val: one(4, 'string'),
+  vals: list(5, 'string'),
+  nodes: list(6, {} as Schema)
+} as const satisfies Schema
+
+/** Nodes below the deepest level are counted, and not decoded: they are refused. */
+function filterOf (levels: number): typeof filterLeaf {
+  return levels === 1 ? filterLeaf : { ...filterLeaf, nodes: list(6, filterOf(levels - 1) as Schema) }
+}
+
 const subscribeRequest = {
   channel: one(1, 'string'),
   token: one(2, 'string'),
@@ -48,7 +63,7 @@ const subscribeRequest = {
   recoverable: one(10, 'bool'),
   join_leave: one(11, 'bool'),
   delta: one(12, 'string'),
-  tf: one(13, {}),
+  tf: one(13, filterOf(MAX_FILTER_DEPTH)),
   flag: one(14, 'int64'),
   type: one(15, 'int32')
 } as const satisfies Schema
@@ -91,6 +106,7 @@ const publication = {
   info: one(5, clientInfo),
   offset: one(6, 'uint64'),
   tags: map(7, 'string'),
+  delta: one(8, 'bool'),
   epoch: one(14, 'string')
 } as const satisfies Schema
 
@@ -104,7 +120,9 @@ const subscribeResult = {
   offset: one(9, 'uint64'),
   positioned: one(10, 'bool'),
   data: one(11, 'data'),
-  was_recovering: one(12, 'bool')
+  was_recovering: one(12, 'bool'),
+  delta: one(13, 'bool'),
+  id: one(14, 'int64')
 } as const satisfies Schema
 
 const connectResult = {
@@ -121,6 +139,7 @@ const connectResult = {
 } as const satisfies Schema
 
 const push = {
+  id: one(1, 'int64'),
   channel: one(2, 'string'),
   pub: one(4, publication),
   join: one(5, { info: always(one(1, clientInfo)) }),

@@ -43,6 +43,8 @@ export class SdkSession implements Session {
   positions = NO_POSITIONS
   /** Server-side subscriptions, buffered and read, that the reply to connect admits. */
   readonly joined: Subscription[] = []
+  /** True if the client can be sent a number in place of a channel's name. */
+  takesNumbers = false
   /** True if pings are WebSocket frames, for tools that do not speak the protocol. */
   nativePing = false
   /** Unix time in milliseconds from which the next pong is not counted as a command. */
@@ -76,6 +78,8 @@ export class SdkSession implements Session {
     this.request = request
     this.nativePing = (request.query as Record<string, unknown> | undefined)?.cf_ws_frame_ping_pong === 'true'
   }
+
+  get encoder (): SdkEncoder { return this.#owner.encoder }
 
   handle (data: Buffer, binary: boolean): Promise<void> {
     return this.#owner.handle(this, data, binary)
@@ -124,7 +128,7 @@ export class SdkSession implements Session {
     }
     const { recoverable = false, positioned = false, epoch = '', offset = 0 } = subscribeReply(recovery, false)
     this.push({ channel, subscribe: { recoverable, positioned, epoch, offset } })
-    this.pushAll(channel, [...recovery.missed, ...recovery.live])
+    this.pushAll(subscription, [...recovery.missed, ...recovery.live])
     subscriptions.announceJoin(this.connection, subscription)
     if (since === undefined) return {}
     observer.recovered(recovery.recovered)
@@ -151,7 +155,8 @@ export class SdkSession implements Session {
     this.connection.write(this.#owner.encoder.frame({ push }))
   }
 
-  pushAll (channel: string, publications: Publication[]): void {
-    for (const frame of framesOf(this.#owner.encoder, channel, publications)) this.connection.write(frame)
+  /** @param previous The publication that the client has received last. */
+  pushAll ({ encoder, channel }: Subscription, publications: Publication[], previous?: Publication): void {
+    for (const frame of framesOf(encoder, channel, publications, previous)) this.connection.write(frame)
   }
 }

@@ -3,10 +3,14 @@ import { subscribeClient, unsubscribeClient } from '../../core/client-subscribe.
 import type { Subscription } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
+import { compileFilter, filterRefused } from '../../model/tags-filter.ts'
+import type { FilterNode, TagsFilter } from '../../model/tags-filter.ts'
 import type { SubscribeGrant } from '../../options/subscribe-grant.ts'
+import { compactEncoder } from './compact.ts'
 import type { Context } from './context.ts'
 import { DisconnectError, tokenRefused } from './errors.ts'
 import { expireSubscription } from './expiry.ts'
+import { filteredEncoder } from './filter.ts'
 import type { Handler } from './handler.ts'
 import { subscribeReply } from './replies.ts'
 import { anyChannelOf, channelOf, dataOf, positionOf } from './requests.ts'
@@ -15,6 +19,8 @@ import { expiresAt, verifySubscriptionToken } from './tokens.ts'
 
 type Request = RequestOf<'subscribe'>
 
+/** Bit of `flag`: the client takes a number in place of the channel's name. */
+const COMPACTION = 1
 /** Bit of `flag`: the client prefers an error to a subscription that did not recover. */
 const REJECT_UNRECOVERED = 2
 
@@ -22,17 +28,30 @@ const REJECT_UNRECOVERED = 2
 export const subscribe: Handler<'subscribe'> = async (context, session, request, reply) => {
   const { token = '', data, flag = 0, recover } = request
   const { connection } = session
+  const channel = checkRequest(request)
+  const filter = filterOf(context, channel, request)
+  const numbered = (flag & COMPACTION) !== 0 && session.takesNumbers && context.namespaces.rules(channel).compaction
+  const compact = numbered ? compactEncoder(session.encoder, channel) : undefined
   await subscribeClient(context, session, {
-    channel: checkRequest(request),
+    channel,
     since: recover ? positionOf(request) : undefined,
     rejectsUnrecovered: (flag & REJECT_UNRECOVERED) !== 0,
     details: data === undefined ? {} : { data: dataOf(data) },
+    prepare: subscription => {
+      const whole = compact ?? session.encoder
+      subscription.filter = filter?.matches
+      subscription.encoder = filter === undefined ? whole : filteredEncoder(whole, channel, filter)
+    },
     byToken: token === '' ? undefined : subscription => grantByToken(context, connection, subscription, token)
   }, ({ subscription, recovery, recovering, data, expiresAt }) => {
     if (recovery === undefined) throw new DisconnectError(sdkOnlyCloseCodes.insufficientState) // a gap
     const expiry = expireSubscription(session, subscription, expiresAt)
-    reply({ ...subscribeReply(recovery, recovering), ...expiry, ...(data !== undefined && { data }) })
-    session.pushAll(subscription.channel, recovery.live)
+    const delta = context.deltas?.negotiate(subscription, request)
+    const start = subscribeReply(recovery, recovering, delta?.toReply)
+    const agreed = { ...(compact !== undefined && { id: compact.number }), ...(delta !== undefined && { delta: true }) }
+    reply({ ...start, ...expiry, ...agreed, ...(data !== undefined && { data }) })
+    session.pushAll(subscription, recovery.live, recovery.missed.at(-1))
+    if (delta !== undefined) subscription.follow(recovery.live.at(-1) ?? recovery.missed.at(-1))
   })
 }
 
@@ -45,11 +64,19 @@ export const unsubscribe: Handler<'unsubscribe'> = async (context, session, requ
 /** Checks the request before the subscribe waits for its turn. Returns the channel. */
 function checkRequest (request: Request): string {
   const channel = channelOf(request)
-  const { delta = '', tf, type = 0 } = request
+  const { delta = '', type = 0 } = request
   if (delta !== '' && delta !== 'fossil') throw new DisconnectError(sdkOnlyCloseCodes.badRequest, 'delta is neither empty nor fossil')
-  if (tf !== undefined) throw new ReplyError(clientErrors.badRequest, 'tags filters are not supported')
   if (type !== 0) throw new ReplyError(clientErrors.notAvailable, 'maps and shared polls are not supported')
   return channel
+}
+
+/** @throws ReplyError (107) */
+function filterOf ({ namespaces }: Context, channel: string, { tf, delta = '' }: Request): TagsFilter | undefined {
+  const rules = namespaces.find(channel)
+  if (tf === undefined || rules === undefined) return undefined // an unknown namespace is refused when it is its turn
+  if (!rules.tagsFilter) throw filterRefused('the namespace takes no tags filter')
+  if (delta !== '') throw filterRefused('a tags filter and delta do not go together')
+  return compileFilter(tf as FilterNode)
 }
 
 async function grantByToken (
@@ -60,6 +87,8 @@ async function grantByToken (
   const claims = await verifySubscriptionToken(tokens, token, subscription.channel, connection, denied)
   const until = expiresAt(claims)
   subscription.refreshable = until !== undefined
-  const { info, data } = claims
+  const { info, data, override } = claims
+  subscription.overrides = override
+  subscription.joinLeave = override?.pushJoinLeave ?? subscription.joinLeave
   return { info, data, ...(until !== undefined && { expiresAt: until }) }
 }

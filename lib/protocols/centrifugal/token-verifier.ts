@@ -7,6 +7,7 @@ import { algorithmsOf, keyAlgorithms } from '../../options/token-options.ts'
 import type { TokenOptions } from '../../options/token-options.ts'
 import { tokenRefused } from './errors.ts'
 import { RemoteKeySet } from './key-set.ts'
+import { checkOverride, checkSubs, decodeBase64 } from './token-subs.ts'
 import type { Refusal, Tokens } from './tokens.ts'
 
 const HMAC = ['HS256', 'HS384', 'HS512']
@@ -60,9 +61,9 @@ async function verifyWithAny (token: string, [secret, ...others]: KeyObject[], o
   }
 }
 
-/** Checks the types of the claims, and decodes `b64info` and `b64data`. @throws TypeError */
+/** Checks the types of the claims. Decodes `b64info` and `b64data`, `subs` and `override`. @throws TypeError */
 function checkClaims (claims: JWTPayload): JWTPayload {
-  const { sub = '', channels = [], client = '', b64info, b64data, expire_at: at = 0 } = claims
+  const { sub = '', channels = [], client = '', b64info, b64data, expire_at: at = 0, subs = {}, override } = claims
   checkType('sub', sub, 'string')
   checkType('client', client, 'string')
   checkType('expire_at', at, 'number')
@@ -70,6 +71,8 @@ function checkClaims (claims: JWTPayload): JWTPayload {
   if (!isStrings(channels)) throw new TypeError('`channels` must be a list of strings')
   return {
     ...claims,
+    subs: checkSubs(subs),
+    override: checkOverride(override),
     ...(b64info !== undefined && { info: decodeBase64('b64info', b64info) }),
     ...(b64data !== undefined && { data: decodeBase64('b64data', b64data) })
   }
@@ -83,12 +86,4 @@ function checkType (claim: string, value: unknown, type: 'string' | 'number'): v
 
 function isStrings (value: unknown): value is string[] {
   return Array.isArray(value) && value.every(one => typeof one === 'string')
-}
-
-function decodeBase64 (claim: string, encoded: unknown): unknown {
-  try {
-    return JSON.parse(Buffer.from(encoded as string, 'base64').toString())
-  } catch {
-    throw new TypeError(`\`${claim}\` must be JSON in base64`)
-  }
 }

@@ -1,8 +1,10 @@
 import type { JWTPayload } from 'jose'
 import type { Connection } from '../../core/connection.ts'
+import type { Overrides } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
 import { DisconnectError, tokenRefused } from './errors.ts'
+import type { TokenSubscription } from './token-subs.ts'
 
 /** Claims of a connection token (centrifugal.dev/docs/server/authentication). */
 export interface ConnectionClaims extends JWTPayload {
@@ -12,6 +14,8 @@ export interface ConnectionClaims extends JWTPayload {
   meta?: unknown
   /** Server-side subscriptions. */
   channels?: string[]
+  /** Further ones, by channel. As in the token it is an object. */
+  subs: ReadonlyMap<string, TokenSubscription>
   /** Unix time in seconds at which the connection expires, in place of `exp`; 0: never. */
   expire_at?: number
 }
@@ -26,6 +30,8 @@ export interface SubscriptionClaims extends JWTPayload {
   info?: unknown
   /** For the subscribe reply. */
   data?: unknown
+  /** As in the token its fields have other names. */
+  override?: Overrides | undefined
   /** Unix time in seconds at which the subscription expires, in place of `exp`; 0: never. */
   expire_at?: number
 }
@@ -45,6 +51,11 @@ export interface Tokens {
    * token.
    */
   verify<Claims extends JWTPayload> (token: string, refusal: Refusal): Promise<Claims>
+}
+
+/** Channels of the server-side subscriptions, each once, sorted. */
+export function channelsOf ({ channels = [], subs }: ConnectionClaims): string[] {
+  return Array.from(new Set([...channels, ...subs.keys()])).toSorted()
 }
 
 /** Unix time in seconds at which the connection or subscription expires; undefined: never. */

@@ -65,7 +65,7 @@ export class Commands implements PlainCommands {
   /** Returns undefined for what is no command. */
   #read (text: string): Message | undefined {
     const fields = parsed(text)
-    const name = fields && this.#names.find(one => Object.hasOwn(fields, one))
+    const name = fields && this.#names.find(one => Object.hasOwn(fields, one) && fields[one] !== null)
     return name && { name, fields, suspect: isSuspect(text) }
   }
 
@@ -174,9 +174,13 @@ function isId (id: unknown): id is string | number {
   return Number.isFinite(id) || (typeof id === 'string' && id.length <= MAX_ID)
 }
 
-/** @throws ReplyError (107) for a field that is not what it should be. */
+/**
+ * Clients in many languages send null in place of a field that is not set: it is absent, except as what is published.
+ * @throws ReplyError (107) for a field that is not what it should be.
+ */
 function checked ({ name, fields, suspect }: Message): Command {
-  const { id, data, since } = fields
+  const [id, since] = [fields.id ?? undefined, fields.since ?? undefined]
+  const data = name === 'publish' ? fields.data : fields.data ?? undefined
   if (id !== undefined && !isId(id)) throw badRequest(`id must be a number, or a string of at most ${MAX_ID} characters`)
   const target = fields[name]
   if (typeof target !== 'string') throw badRequest(`${name} must be a string: the name of a ${name === 'method' ? 'method' : 'channel'}`)

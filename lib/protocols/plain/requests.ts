@@ -80,7 +80,7 @@ export class Requests {
     if (!data.includes(ID_PREFIX)) return false
     const text = data.toString()
     const message = parsed(text)
-    if (typeof message?.id !== 'string' || commandNames.some(name => name in message)) return false
+    if (typeof message?.id !== 'string' || commandNames.some(name => (message[name] ?? null) !== null)) return false
     const { id } = message
     const request = this.#pending.get(id)
     if (request === undefined && !this.#overdue.delete(id)) return false
@@ -95,7 +95,7 @@ export class Requests {
   }
 }
 
-function parsed (text: string): { id?: unknown, result?: unknown, error?: unknown } | undefined {
+function parsed (text: string): { [field: string]: unknown, id?: unknown, result?: unknown, error?: unknown } | undefined {
   try {
     return Object(JSON.parse(text))
   } catch {

@@ -124,9 +124,8 @@ export class PlainSession implements Session {
   subscribed (subscription: Subscription): SubscribeResult {
     const { encoder, observer, subscriptions } = this.#owner
     const { channel, since } = subscription
-    const recovery = subscription.admit()
+    const recovery = subscription.admitAcrossGap()
     subscriptions.announceJoin(this.connection, subscription)
-    if (recovery === undefined) return {}
     for (const publication of [...recovery.missed, ...recovery.live]) this.connection.write(encoder.publication(channel, publication))
     if (since === undefined) return {}
     const { recovered, epoch } = recovery

@@ -96,7 +96,7 @@ t.test('authorize decides about each request before its body is read; only true 
   t.match((await post(json)).json(), { statusCode: 402, message: /pay first/ })
   t.strictSame(events('api.error'), [], 'none of this is an error of the app')
   decide = () => (undefined as unknown as { a: { b: boolean } }).a.b
-  t.match((await post(json, '{')).json(), { statusCode: 500, code: 'FST_CRWS_UNAUTHORIZED' })
+  t.match((await post(json, '{')).json(), { statusCode: 500, code: 'FST_CRWS_AUTHENTICATE_FAILED' })
   t.match(events('api.error'), [{ level: 50, msg: /^api\.authorize failed: /, err: { stack: /access\.test/ } }])
   decide = () => true
   for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data']) {

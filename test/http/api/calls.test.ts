@@ -1,7 +1,7 @@
 import { CentClient } from 'cent.js'
 import t from 'tap'
 import type { Test } from 'tap'
-import type { Options } from '../../../index.ts'
+import type { Connection, Options } from '../../../index.ts'
 import { sharedMemory } from '../../../testing.ts'
 import { startApp } from '../../helpers/app.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
@@ -218,7 +218,7 @@ t.test('after its history was removed, a client that has everything recovers, an
 t.test('what this API does not have is refused, and never ignored where it would change the meaning', async (t) => {
   const { call } = await startPair(t)
   const refused = async (method: string, params: unknown, code: number, message: RegExp) => {
-    t.match(await call(method, params), { error: { code, message } }, `${method} ${JSON.stringify(params)}`)
+    t.match(await call(method, params), { error: { code, message } }, `${method} ${JSON.stringify(params).slice(0, 100)}`)
   }
   const chat = { channel: 'chat:1', data: 1 }
   await refused('publish', { ...chat, version: 3 }, 108, /^not available: version$/)
@@ -244,6 +244,9 @@ t.test('what this API does not have is refused, and never ignored where it would
   await refused('unsubscribe', { user: 'a', channel: 'x:1' }, 102, /unknown channel/)
   await refused('disconnect', { user: '' }, 107, /Invalid user/)
   await refused('disconnect', { user: 'a', disconnect: { code: 12 } }, 107, /12/)
+  await refused('disconnect', { user: 'a', whitelist: Array(1_001).fill('b') }, 107, /whitelist has 1001 ids; at most 1000 are allowed$/)
+  await refused('disconnect', { user: 'a', whitelist: ['b'.repeat(256)] }, 107, /an id in whitelist is longer than 255 characters$/)
+  t.strictSame(await call('disconnect', { user: 'a', whitelist: Array(1_000).fill('b'.repeat(255)) }), { result: {} })
   await refused('presence', { channel: 'news:1' }, 108, /not available/)
   await refused('presence_stats', { channel: 'news:1' }, 108, /not available/)
   await refused('history', { channel: 'news:1' }, 108, /not available/)
@@ -251,11 +254,39 @@ t.test('what this API does not have is refused, and never ignored where it would
   await refused('history', { channel: 'chat:1', limit: 1, since: { offset: 1, epoch: 'gone' } }, 112, /unrecoverable position/)
   await refused('history', { channel: 'chat:1', limit: 1.5 }, 107, /limit is not a whole number/)
   await refused('channels', { pattern: '[' }, 107, /pattern/)
+  await refused('channels', { pattern: 'a'.repeat(256) }, 107, /pattern is not valid, or longer than 255 characters/)
   await refused('info', { verbose: true }, 107, /verbose/)
   await refused('map_publish', {}, 108, /not available/)
   await refused('toString', {}, 104, /method not found/)
-  const deep = '['.repeat(2_000) + ']'.repeat(2_000)
-  await refused('publish', `{"channel":"chat:1","data":${deep}}`, 107, /nested more than 1000 levels/)
+  for (const innermost of ['', '1']) {
+    const nested = (levels: number) => `{"channel":"chat:1","data":${'['.repeat(levels)}${innermost}${']'.repeat(levels)}}`
+    t.match(await call('publish', nested(1_000)), { result: { offset: Number } }, `a thousand levels around '${innermost}'`)
+    await refused('publish', nested(1_001), 107, /nested more than 1000 levels/)
+  }
+})
+
+async function testManyChannels (t: Test, redis?: Options['redis']) {
+  const { apps, call } = await startPair(t, redis)
+  const [one, two] = apps.map(app => Array.from(app.realtime.connections)[0]!) as [Connection, Connection]
+  await Promise.all(Array.from({ length: 9_999 }, (_, i) => one.subscribe(`many:${i}`)))
+  await two.subscribe('few:1')
+  t.equal(Object.keys((await call('channels', {})).result.channels).length, 10_000)
+  await two.subscribe('few:2')
+  t.match(await call('channels', {}), {
+    error: { code: 107, message: /^bad request: more than 10000 channels match \*\. Ask with a narrower pattern, such as chat:\*, or use app.realtime.channels/ }
+  })
+  t.strictSame(await call('channels', { pattern: 'few:*' }), { result: { channels: { 'few:1': { num_clients: 1 }, 'few:2': { num_clients: 1 } } } })
+  await Promise.all(['x', 'y'].map(name => one.subscribe(name)))
+  t.match(await call('channels', { pattern: '[mxy]*' }), { error: { code: 107, message: /more than 10000 channels match \[mxy\]\*/ } }, 'of one instance alone')
+}
+
+t.test('no more than 10,000 channels are listed, on all instances together', async (t) => {
+  await testManyChannels(t)
+})
+
+t.test('the same over Redis', async (t) => {
+  const redis = await startRedis(t)
+  await testManyChannels(t, redis.url)
 })
 
 t.test('an error has an HTTP status if the caller asks for that', async (t) => {

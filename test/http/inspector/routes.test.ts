@@ -77,7 +77,9 @@ t.test('what authorize throws is the answer: 401, or the status, the text and th
   t.strictSame(entries.filter(({ event }) => event === 'call.failed'), [], 'a refusal is no failure')
   const bug = Object.assign(new TypeError('x is not a function'), { headers: { 'www-authenticate': 'no' } })
   for (let i = 0; i < 3; i++) { // anybody can make it fail: the log has it once a minute
-    t.strictSame(await answerTo(bug), { statusCode: 500, code, message: 'Not authenticated: the server could not check the credentials' })
+    t.strictSame(await answerTo(bug), {
+      statusCode: 500, code: 'FST_CRWS_AUTHENTICATE_FAILED', message: 'The credentials could not be checked: the server has failed, and its log says why. Try again later'
+    })
   }
   const [entry, ...more] = entries.filter(({ event }) => event === 'call.failed')
   t.match(entry, { call: 'inspect.authorize', msg: 'Call of inspect.authorize failed: x is not a function' })
@@ -111,10 +113,15 @@ t.test('the page is self-contained, is kept nowhere, and runs and loads nothing 
 })
 
 t.test('the page finds its files under any path and prefix, with or without a slash at the end', async (t) => {
-  for (const [inspectPath, asked, base] of [['/a/b c', '/x/a/b%20c', './b%20c'], ['/i/', '/x/i/', '.'], ['/', '/x/', '.'], ['/i', '/x/i/?a=b', '.']] as const) {
-    const app = Fastify({ routerOptions: { ignoreTrailingSlash: asked.includes('?') } })
+  for (const [prefix, inspectPath, asked, base, ignoreTrailingSlash = false] of [
+    ['/x', '/a/b c', '/x/a/b%20c', './b%20c'], ['/x', '/a/b c', '/x/a/b%20c/', '.'], ['', '/i', '/i', './i'], ['', '/i', '/i/', '.'],
+    ['/x', '/i', '/x/i/', '.'], ['/x', '/i/', '/x/i/', '.'], ['/x', '/i/', '/x/i', './i'], ['/x', '/', '/x/', '.'], ['/x', '/', '/x', './x'],
+    ['', '/', '/', '.'], ['/x', '/i', '/x/i/?a=b', '.', true], ['/x', '/i/', '/x/i?a=b', './i', true]
+  ] as const) {
+    const app = Fastify({ routerOptions: { ignoreTrailingSlash } })
     t.teardown(() => app.close())
-    await app.register(async scope => { await scope.register(cloudRunWebSocket, { ...ada, redis: false, shutdown: false, inspectPath }) }, { prefix: '/x' })
+    const options: Options = { ...ada, redis: false, shutdown: false, inspectPath }
+    await app.register(async scope => { await scope.register(cloudRunWebSocket, options) }, { prefix })
     const { statusCode, body } = await app.inject(asked)
     t.equal(statusCode, 200, asked)
     const [, script = ''] = /src="([^"]+)"/.exec(body) ?? []
@@ -128,6 +135,17 @@ t.test('a path that the app has already is named together with the option', asyn
   t.teardown(() => app.close())
   app.get(ADDRESS, async () => 'mine')
   await t.rejects(async () => await app.register(cloudRunWebSocket, { ...ada, shutdown: false }), { code: 'FST_CRWS_ROUTE_TAKEN', message: /with the option inspectPath/ })
+  const other = Fastify()
+  t.teardown(() => other.close())
+  other.get(`${ADDRESS}/`, async () => 'mine')
+  await t.rejects(async () => await other.register(cloudRunWebSocket, { ...ada, shutdown: false }), {
+    code: 'FST_CRWS_ROUTE_TAKEN', message: /^The route GET \/inspect\/ already exists.*with the option inspectPath/
+  })
+  const twice = Fastify()
+  t.teardown(() => twice.close())
+  await t.rejects(async () => await twice.register(cloudRunWebSocket, { ...ada, shutdown: false, readyPath: `${ADDRESS}/` }), {
+    code: 'FST_CRWS_INVALID_OPTION', message: /"inspectPath".*a path other than that of readyPath/
+  })
 })
 
 t.test('hooks of the app see the page, and its parsers are not used', async (t) => {

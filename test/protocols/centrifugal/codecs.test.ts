@@ -35,7 +35,7 @@ const subscribe = {
   recoverable: true,
   join_leave: true,
   delta: 'fossil',
-  tf: {},
+  tf: { op: 'or', key: 'k', cmp: 'eq', val: 'v', vals: ['a', ''], nodes: [{ key: 'k', cmp: 'ex' }, { op: 'not', nodes: [{}] }] },
   flag: 3,
   type: 1
 }
@@ -57,17 +57,18 @@ const requests: Record<string, Record<string, unknown>> = {
 /** Both decoders' results in one form: plain objects, `data` as its value. */
 function plain (value: any): any {
   if (typeof value !== 'object' || value === null) return value
+  if (Array.isArray(value)) return value.map(plain)
   if (Buffer.isBuffer(value.bytes)) return JSON.parse(value.bytes.toString())
   if (Object.keys(value).length === 1 && 'value' in value) return value.value
   return Object.fromEntries(Object.entries(value).map(([key, member]) => [key, plain(member)]))
 }
 
-/** Fields of the schema that the sample lacks, and which so would stay untested. */
+/** Fields of the schema that the sample lacks, and which so would stay untested. Nodes of filters are all the same. */
 function lacking (schema: Schema, sample: any, path = ''): string[] {
   return Object.entries(schema).flatMap(([name, { type, many }]) => {
     const value = many === 'list' ? sample?.[name]?.[0] : many === 'map' ? Object.values(sample?.[name] ?? {})[0] : sample?.[name]
     if (value === undefined) return [path + name]
-    return typeof type === 'object' ? lacking(type, value, `${path}${name}.`) : []
+    return typeof type === 'object' && name !== 'nodes' ? lacking(type, value, `${path}${name}.`) : []
   })
 }
 
@@ -88,7 +89,7 @@ t.test('every command decodes to the same in JSON and in Protobuf', async (t) =>
 })
 
 const user = { user: 'ann', client: 'c1', conn_info: json({ name: 'Ann' }), chan_info: json([1]) }
-const publication = { data: json({ text: 'hi' }), info: user, offset: 9, tags: { lang: 'de', none: '' }, epoch: 'xyz' }
+const publication = { data: json({ text: 'hi' }), info: user, offset: 9, tags: { lang: 'de', none: '' }, delta: true, epoch: 'xyz' }
 const subscribed = {
   expires: true,
   ttl: 60,
@@ -99,11 +100,14 @@ const subscribed = {
   offset: 8,
   positioned: true,
   data: json('welcome'),
-  was_recovering: true
+  was_recovering: true,
+  delta: true,
+  id: 7
 }
 const results: Record<string, Record<string, unknown>> = {
   error: { code: 100, message: 'internal server error', temporary: true },
   push: {
+    id: 7,
     channel: 'chat:1',
     pub: publication,
     join: { info: user },
@@ -290,7 +294,7 @@ t.test('what is not in the schema is skipped', async (t) => {
     writer.uint32(tag(5, 2)).fork().uint32(tag(17, 2)).string('cursor').uint32(tag(1, 2)).string('a').ldelim()
   })
   t.strictSame(protobufCodec.decode(delimited(message)), [{ id: 1, subscribe: { channel: 'a' } }])
-  t.strictSame(plain(protobufCodec.decode(Buffer.from(sdkCodec.encodeCommands([{ id: 1, subscribe: { channel: 'a', tf: { op: 'and', nodes: [{ key: 'k' }] }, cursor: 'x', limit: 3 } }])))[0]), { id: 1, subscribe: { channel: 'a', tf: {} } })
+  t.strictSame(plain(protobufCodec.decode(Buffer.from(sdkCodec.encodeCommands([{ id: 1, subscribe: { channel: 'a', cursor: 'x', limit: 3 } }])))[0]), { id: 1, subscribe: { channel: 'a' } })
 })
 
 t.test('null is absent in JSON, but for data, where it is a value', async (t) => {
@@ -314,6 +318,7 @@ t.test('wrong types are refused in JSON', async (t) => {
     '{"id":1,"connect":[]}', '{"id":1,"connect":"x"}', '{"id":1,"connect":{"token":1}}', '{"id":1,"connect":{"subs":[]}}', '{"id":1,"connect":{"subs":"x"}}',
     '{"id":1,"connect":{"subs":{"a":1}}}', '{"id":1,"connect":{"subs":{"a":{"offset":-1}}}}', '{"id":1,"connect":{"headers":{"a":1}}}',
     '{"id":1,"subscribe":{"channel":1}}', '{"id":1,"subscribe":{"recover":1}}', '{"id":1,"subscribe":{"offset":"1"}}', '{"id":1,"subscribe":{"flag":1.5}}', '{"id":1,"subscribe":{"tf":[]}}',
+    '{"id":1,"subscribe":{"tf":{"vals":"a"}}}', '{"id":1,"subscribe":{"tf":{"vals":[1]}}}', '{"id":1,"subscribe":{"tf":{"nodes":[null]}}}',
     '{"id":1,"history":{"limit":0.5}}', '{"id":1,"history":{"since":1}}', '{"id":1,"ping":1}'
   ]
   t.strictSame(bad.filter(text => !refuses(jsonCodec, bytes(text))), [])

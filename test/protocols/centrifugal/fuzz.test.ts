@@ -57,6 +57,8 @@ const values = [null, 0, 'x', true, [], {}, { a: { b: [1, { c: null }] } }, [[[[
 function randomValue (random: Random, name: string, type: FieldType): unknown {
   // Else most of them would end the connection.
   if (name === 'channel' && random.chance(0.95)) return random.pick(['chat:a', 'chat:b', 'a', 'good:a', 'nowhere:a'])
+  if (name === 'op') return random.pick(['', '', 'and', 'or', 'not', 'xor'])
+  if (name === 'cmp') return random.pick(['eq', 'in', 'ex', 'nex', 'gt', 'no'])
   if (name === 'delta') return random.pick(['', 'fossil', 'fossil', 'vcdiff'])
   if (typeof type === 'object') return randomMessage(random, type)
   if (type === 'data') return random.pick(values)
@@ -72,7 +74,8 @@ function randomMessage (random: Random, schema: Schema): Record<string, unknown>
 }
 
 function randomField (random: Random, name: string, { type, many }: Field): unknown {
-  if (many !== 'map') return randomValue(random, name, type)
+  if (many === undefined) return randomValue(random, name, type)
+  if (many === 'list') return Array.from({ length: random.below(4) }, () => randomValue(random, name, type))
   return Object.fromEntries(Array.from({ length: random.below(4) }, () => [random.pick(texts), randomValue(random, '', type)]))
 }
 
@@ -146,7 +149,8 @@ function checkForm (message: any, schema: Schema): void {
   for (const [name, value] of Object.entries(message)) {
     const field = schema[name]
     if (field === undefined) throw new Error(`unknown field ${name}`)
-    const members = field.many === 'map' ? Object.values(value as object) : [value]
+    if (field.many === 'list' && !Array.isArray(value)) throw new Error(`${name} is no list: ${JSON.stringify(value)}`)
+    const members = field.many === undefined ? [value] : Object.values(value as object)
     for (const member of members) checkType(name, member, field.type)
   }
 }
@@ -213,7 +217,7 @@ for (const encoding of ['json', 'protobuf'] as const) {
     const open = { subscribe: true, publish: true, presence: true, joinLeave: true, history: { size: 10, ttl: '1m' } }
     const { app, url } = await startApp(t, {
       rateLimit: false,
-      channels: { '': open, chat: open, good: { subscribe: true } },
+      channels: { '': open, chat: { ...open, tagsFilter: true, compaction: true }, good: { subscribe: true } },
       onMessage: () => {},
       onRpc: (_connection, method, data) => [method, typeof data]
     }, { logger: { level: 'warn', stream: { write: line => { logs.push(JSON.parse(line)) } } } })

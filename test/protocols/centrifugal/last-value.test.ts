@@ -68,9 +68,44 @@ for (const encoding of encodings) {
   everywhere(`${encoding}: as with Centrifugo, since without a position asks for it, too`, {}, async (t, one, two) => {
     await publish(two, 1, 2)
     const client = await sdkClient(t, one.url, encoding).connected()
-    const price = await client.subscribe('price:x', { since: { offset: 0, epoch: '' } }).arrived(1)
-    t.match(price.events.subscribed[0], { wasRecovering: true, recovered: true })
-    t.strictSame(price.data, [2])
+    for (const since of [{}, { offset: 0, epoch: '' }, { epoch: 'of another history', offset: 7 }]) {
+      const price = await client.subscribe('price:x', { since }).arrived(1)
+      t.match(price.events.subscribed[0], { wasRecovering: true, recovered: true, hasRecoveredPublications: true }, JSON.stringify(since))
+      t.strictSame([price.data, price.offsets], [[2], [2]])
+      price.sub.unsubscribe()
+      client.client.removeSubscription(price.sub)
+    }
+    const none = await client.subscribe('price:none', { since: {} }).subscribed()
+    t.match(none.events.subscribed[0], { wasRecovering: true, recovered: false })
+    await two.app.realtime.publish('price:none', 'first')
+    await none.arrived(1)
+    none.sub.unsubscribe()
+    none.sub.subscribe()
+    await none.subscribed(2)
+    t.match(none.events.subscribed[1], { wasRecovering: true, recovered: true, hasRecoveredPublications: false })
+    t.strictSame(none.data, ['first'])
+  })
+
+  everywhere(`${encoding}: a client that brings its own state gets a newer value, from whichever position, and never error 112 for one`, {}, async (t, one, two) => {
+    await publish(two, 1, 2, 3)
+    const { epoch } = await two.app.realtime.history('price:x', { limit: 0 })
+    const client = await sdkClient(t, one.url, encoding).connected()
+    const states: Array<[state: { offset: number, epoch: string }, expected: unknown[]]> = [
+      [{ offset: 3, epoch }, []], [{ offset: 1, epoch }, [3]], [{ offset: 3, epoch: 'of another history' }, [3]]
+    ]
+    for (const [state, expected] of states) {
+      let calls = 0
+      const getState = async () => {
+        calls++
+        return state
+      }
+      const price = await client.subscribe('price:x', { getState }).subscribed()
+      await price.arrived(expected.length)
+      t.strictSame([price.data, calls], [expected, 1], JSON.stringify(state))
+      t.match(price.events.subscribed[0], { recovered: true })
+      price.sub.unsubscribe()
+      client.client.removeSubscription(price.sub)
+    }
   })
 
   const serverSide: Options = { authenticate: () => ({ user: 'ann', channels: ['price:x'] }) }

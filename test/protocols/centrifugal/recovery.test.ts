@@ -1,3 +1,4 @@
+import type { Options as SdkOptions } from 'centrifuge'
 import { setTimeout as wait } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -13,7 +14,8 @@ import { connectionsOf } from '../../helpers/connections.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
 import { command, startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
-import type { Encoding } from '../../helpers/sdk.ts'
+import type { Encoding, SdkClient } from '../../helpers/sdk.ts'
+import { forFetch, nameOf, otherOf, wireClient, wires } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 
 t.jobs = 3
@@ -25,15 +27,23 @@ function test (name: string, run: (t: Test) => Promise<void>): void {
   t.test(name, { buffered: true }, run)
 }
 
-interface Place { encoding: Encoding, one: App, two: App }
+interface Place {
+  encoding: Encoding
+  /** A client of this instance. Over a stream it posts to the other one. */
+  clientOf: (url: string, options?: Partial<SdkOptions>) => SdkClient
+  one: App
+  two: App
+}
 
-/** The same in both encodings, in memory, and across two instances on Redis. */
+/** The same over each transport in each of its encodings, in memory, and across two instances on Redis. */
 function everywhere (name: string, options: Options, run: (t: Test, place: Place) => Promise<void>): void {
-  for (const encoding of encodings) {
+  for (const wire of wires) {
     for (const [where, n, store] of [['in memory', 1, undefined], ['across two instances', 2, redis]] as const) {
-      test(`${encoding}, ${where}: ${name}`, async (t) => {
-        const instances = await startInstances(t, n, options, store)
-        await run(t, { encoding, one: instances[0]!, two: instances[n - 1]! })
+      test(`${nameOf(wire)}, ${where}: ${name}`, async (t) => {
+        const instances = await startInstances(t, n, { fallback: true, ...options }, store, forFetch)
+        const [one, two] = [instances[0]!, instances[n - 1]!]
+        const clientOf: Place['clientOf'] = (url, options) => wireClient(t, url, wire, options, otherOf(url, one, two))
+        await run(t, { encoding: wire.encoding, clientOf, one, two })
       })
     }
   }
@@ -88,9 +98,9 @@ for (const [where, n, store] of [['one instance in memory', 1, undefined], ['two
   })
 }
 
-everywhere('a client that comes back gets what it missed, if all of it is still there', { channels }, async (t, { encoding, one, two }) => {
+everywhere('a client that comes back gets what it missed, if all of it is still there', { channels }, async (t, { clientOf, one, two }) => {
   const balancer = await startBalancer(t, [one.url])
-  const client = sdkClient(t, balancer.url, encoding)
+  const client = clientOf(balancer.url)
   const kept = await client.subscribe('short:1').subscribed()
   const gone = await client.subscribe('short:2').subscribed()
   const none = await client.subscribe('room:1').subscribed()
@@ -127,8 +137,8 @@ everywhere('a client that comes back gets what it missed, if all of it is still 
   t.strictSame(none.data, ['live'])
 })
 
-everywhere('a client may name its position at the first subscribe', { channels }, async (t, { encoding, one, two }) => {
-  const client = await sdkClient(t, one.url, encoding).connected()
+everywhere('a client may name its position at the first subscribe', { channels }, async (t, { clientOf, one, two }) => {
+  const client = await clientOf(one.url).connected()
   for (let i = 1; i <= 3; i++) await two.app.realtime.publish('room:1', i)
   const { epoch } = await two.app.realtime.history('room:1', { limit: 0 })
   const positions: Array<[{ offset: number, epoch: string }, boolean, number[]]> = [
@@ -145,12 +155,12 @@ everywhere('a client may name its position at the first subscribe', { channels }
   }
 })
 
-everywhere('a client that would rather load anew than have a hole is told so, and nobody else hears of it', { channels }, async (t, { encoding, one, two }) => {
-  const watching = await sdkClient(t, two.url, encoding).subscribe('short:1').subscribed()
+everywhere('a client that would rather load anew than have a hole is told so, and nobody else hears of it', { channels }, async (t, { clientOf, one, two }) => {
+  const watching = await clientOf(two.url).subscribe('short:1').subscribed()
   await until(() => watching.events.join.length === 1, 'its own join')
   for (let i = 1; i <= 8; i++) await two.app.realtime.publish('short:1', i)
   const { epoch } = await two.app.realtime.history('short:1', { limit: 0 })
-  const client = await sdkClient(t, one.url, encoding).connected()
+  const client = await clientOf(one.url).connected()
   const states = [{ offset: 1, epoch }, { offset: 8, epoch: 'another' }, { offset: 6, epoch }]
   let calls = 0
   const subscription = await client.subscribe('short:1', { getState: async () => states[calls++]! }).subscribed()
@@ -167,8 +177,8 @@ everywhere('a client that would rather load anew than have a hole is told so, an
 
 everywhere('more than half of what a client may owe is not recovered, or it would be dropped for it again and again', {
   channels: { big: { subscribe: true, history: { size: 2_000, ttl: '10m' } } }, maxBufferedBytes: 100_000
-}, async (t, { encoding, one, two }) => {
-  const client = await sdkClient(t, one.url, encoding).connected()
+}, async (t, { clientOf, one, two }) => {
+  const client = await clientOf(one.url).connected()
   const publish = (channel: string, count: number, data: unknown, tags = {}) => {
     return two.app.realtime.broadcast(Array.from({ length: count }, () => channel), data, { tags })
   }
@@ -196,9 +206,9 @@ everywhere('nor in all server-side channels together: what is too much begins at
   onConnect: async (connection) => {
     for (const n of [1, 2, 3]) await connection.subscribe(`own:${n}`)
   }
-}, async (t, { encoding, one, two }) => {
+}, async (t, { clientOf, one, two }) => {
   const balancer = await startBalancer(t, [one.url])
-  const { client, events } = await sdkClient(t, balancer.url, encoding).connected()
+  const { client, events } = await clientOf(balancer.url).connected()
   const subscribed: Record<string, boolean> = {}
   client.on('subscribed', ({ channel, recovered }) => { subscribed[channel] = recovered })
   balancer.targets = []
@@ -211,8 +221,8 @@ everywhere('nor in all server-side channels together: what is too much begins at
   t.equal(events.connected.length, 2)
 })
 
-everywhere('a host may name the position at which a client begins', { channels }, async (t, { encoding, one, two }) => {
-  const client = await sdkClient(t, one.url, encoding).connected()
+everywhere('a host may name the position at which a client begins', { channels }, async (t, { encoding, clientOf, one, two }) => {
+  const client = await clientOf(one.url).connected()
   for (let i = 1; i <= 3; i++) await two.app.realtime.publish('room:7', i)
   const { epoch } = await two.app.realtime.history('room:7', { limit: 0 })
   const data: unknown[] = []
@@ -313,7 +323,7 @@ test('a client that can not even begin, because something is lost on its way in,
   for (const connection of connectionsOf(app)) {
     if (connection.user === 'watching') continue
     const subscription = new Subscription(connection, 'room:2', true)
-    subscription.join({ start: 'missed', admit: () => {}, remove: () => {}, flushTo: () => {} })
+    subscription.join({ start: 'missed', admit: () => {}, remove: () => {}, follow: () => {}, flushTo: () => {} })
     subscription.read({ publications: [], offset: 0, epoch: 'e' })
     subscription.buffer({ ...newPublication('other', { kind: 'json', payload: Buffer.from('2') }), offset: 2, epoch: 'e' })
     t.strictSame(connection.session.subscribed(subscription), {})

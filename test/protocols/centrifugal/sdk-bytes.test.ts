@@ -183,6 +183,7 @@ const channels: Options['channels'] = {
   '': { subscribe: true, publish: true },
   chat: { subscribe: true, publish: true, presence: true, history: { size: 400, ttl: '10m' } },
   plain: { subscribe: true, publish: true },
+  tagged: { subscribe: true, tagsFilter: true },
   secret: { presence: true, history: { size: 10, ttl: '10m' } }
 }
 const everything = (): Options => ({ channels })
@@ -433,8 +434,16 @@ test('subscribe answers what it does not have as the protocol says', () => ({
   t.strictSame(await client.call('subscribe', { channel: 'plain:#bob,ann' }), {})
   t.strictSame(await client.call('subscribe', { channel: 'plain:a', token: 'x.y.z' }), error(103), 'nobody can verify tokens here')
   t.strictSame(await client.call('subscribe', { channel: 'plain:expired' }), error(110))
-  t.strictSame(await client.call('subscribe', { channel: 'plain:a', tf: { op: 'and' } }), error(107))
-  t.strictSame(await client.call('subscribe', { channel: 'plain:a', tf: {} }), error(107))
+  const noFilter = { error: { code: 107, message: 'bad request: the namespace takes no tags filter' } }
+  for (const tf of [{ op: 'and' }, {}]) t.strictSame(await client.call('subscribe', { channel: 'plain:a', tf }), noFilter)
+  const filtered = { channel: 'tagged:a', tf: { key: 'k', cmp: 'ex' } }
+  t.strictSame(await client.call('subscribe', { ...filtered, tf: {} }), {
+    error: { code: 107, message: 'bad request: cmp in a tags filter must be one of eq, neq, sw, ew, ct, lt, lte, gt, gte, in, nin, ex, nex' }
+  })
+  t.strictSame(await client.call('subscribe', { ...filtered, delta: 'fossil' }), {
+    error: { code: 107, message: 'bad request: a tags filter and delta do not go together' }
+  })
+  t.strictSame(await client.call('subscribe', filtered), {})
   const types = await Promise.all([1, 2, 3, 4].map(type => client.call('subscribe', { channel: 'plain:a', type })))
   t.strictSame(types, Array(4).fill(error(108)))
   t.strictSame(await client.call('subscribe', { channel: 'plain:server' }), error(105), 'the host has subscribed it')

@@ -1,4 +1,6 @@
+import type { Options as SdkOptions } from 'centrifuge'
 import { SignJWT } from 'jose'
+import type { Subscription } from 'centrifuge'
 import t from 'tap'
 import type { Test } from 'tap'
 import { ClientError } from '../../../index.ts'
@@ -7,8 +9,10 @@ import type { App } from '../../helpers/app.ts'
 import { startBalancer } from '../../helpers/balancer.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
-import type { Encoding } from '../../helpers/sdk.ts'
+import type { Encoding, SdkClient } from '../../helpers/sdk.ts'
 import { secretOf } from '../../helpers/secrets.ts'
+import { forFetch, nameOf, otherOf, wireClient, wires } from '../../helpers/streams.ts'
+import type { Wire } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 
@@ -25,19 +29,24 @@ const authenticate: Options['authenticate'] = request => {
 
 interface Place {
   encoding: Encoding
+  transport: Wire['transport']
+  /** A client of this instance. Over a stream it posts to the other one. */
+  clientOf: (url: string, options?: Partial<SdkOptions>) => SdkClient
   /** Two instances, or one that is both. */
   one: App
   two: App
 }
 
-/** The same in both encodings, in memory, with Redis, and across two instances. */
+/** The same over each transport in each of its encodings, in memory, with Redis, and across two instances. */
 function everywhere (name: string, options: Options, flow: (t: Test, place: Place) => Promise<void>): void {
   t.test(name, async (t) => {
-    for (const encoding of encodings) {
+    for (const wire of wires) {
       for (const [where, n, store] of [['in memory', 1, undefined], ['on Redis', 1, redis], ['across two instances', 2, redis]] as const) {
-        await t.test(`${encoding} ${where}`, async (t) => {
-          const instances = await startInstances(t, n, { authenticate, ...options }, store)
-          await flow(t, { encoding, one: instances[0]!, two: instances[n - 1]! })
+        await t.test(`${nameOf(wire)} ${where}`, async (t) => {
+          const instances = await startInstances(t, n, { authenticate, fallback: true, ...options }, store, forFetch)
+          const [one, two] = [instances[0]!, instances[n - 1]!]
+          const clientOf: Place['clientOf'] = (url, options) => wireClient(t, url, wire, options, otherOf(url, one, two))
+          await flow(t, { ...wire, clientOf, one, two })
         })
       }
     }
@@ -50,15 +59,16 @@ function as (app: App, user: string, name?: string): string {
   return `${app.url}/connection/websocket?${query}`
 }
 
-everywhere('a client connects, and data go both ways', {}, async (t, { encoding, one }) => {
+everywhere('a client connects, and data go both ways', {}, async (t, { encoding, transport, clientOf, one }) => {
   const [plain] = [one]
   t.equal(Array.from(plain.app.realtime.connections).length, 0)
-  const client = await sdkClient(t, one.url, encoding, { name: 'chat', version: '1.2.3' }).connected()
+  const client = await clientOf(one.url, { name: 'chat', version: '1.2.3' }).connected()
   const [connection] = Array.from(one.app.realtime.connections)
   t.equal(client.id, connection!.id)
   t.equal(connection!.protocol, encoding)
   t.equal(connection!.user, '')
-  t.match(client.events.connected, [{ client: connection!.id, transport: 'websocket' }])
+  t.match(client.events.connected, [{ client: connection!.id, transport }])
+  t.equal(connection!.transport, transport)
   client.client.disconnect()
   await until(() => Array.from(one.app.realtime.connections).length === 0, 'it is gone')
 })
@@ -99,9 +109,9 @@ for (const encoding of encodings) {
   })
 }
 
-everywhere('subscribers get what clients and the host publish, until they unsubscribe', { channels: { room } }, async (t, { encoding, one, two }) => {
-  const alice = await sdkClient(t, as(one, 'alice', 'Alice'), encoding).connected()
-  const bob = await sdkClient(t, as(two, 'bob'), encoding).connected()
+everywhere('subscribers get what clients and the host publish, until they unsubscribe', { channels: { room } }, async (t, { encoding, clientOf, one, two }) => {
+  const alice = await clientOf(as(one, 'alice', 'Alice')).connected()
+  const bob = await clientOf(as(two, 'bob')).connected()
   const hers = await alice.subscribe('room:1').subscribed()
   const his = await bob.subscribe('room:1').subscribed()
   t.match(his.events.subscribed, [{ channel: 'room:1', recoverable: true, positioned: true, wasRecovering: false, recovered: false, streamPosition: { offset: 0 } }])
@@ -143,9 +153,9 @@ everywhere('subscribers get what clients and the host publish, until they unsubs
   t.strictSame(his.offsets.slice(6), [7, 8])
 })
 
-everywhere('clients ask who is there, and what was published', { channels: { room, quiet: { subscribe: true, publish: true } }, onSubscribe: (connection, channel) => ({ info: { in: channel, as: connection.user } }) }, async (t, { encoding, one, two }) => {
-  const alice = await sdkClient(t, as(one, 'alice', 'Alice'), encoding).connected()
-  const bob = await sdkClient(t, as(two, 'bob'), encoding).connected()
+everywhere('clients ask who is there, and what was published', { channels: { room, quiet: { subscribe: true, publish: true } }, onSubscribe: (connection, channel) => ({ info: { in: channel, as: connection.user } }) }, async (t, { clientOf, one, two }) => {
+  const alice = await clientOf(as(one, 'alice', 'Alice')).connected()
+  const bob = await clientOf(as(two, 'bob')).connected()
   const hers = await alice.subscribe('room:1').subscribed()
   await bob.subscribe('room:1').subscribed()
 
@@ -185,12 +195,12 @@ everywhere('clients ask who is there, and what was published', { channels: { roo
   await until(async () => (await hers.sub.presenceStats()).numClients === 1, 'one is gone')
 })
 
-everywhere('who comes and who goes is told', { channels: { room, silent: { subscribe: true } }, onSubscribe: () => ({ info: 'a guest' }) }, async (t, { encoding, one, two }) => {
-  const alice = await sdkClient(t, as(one, 'alice'), encoding).connected()
+everywhere('who comes and who goes is told', { channels: { room, silent: { subscribe: true } }, onSubscribe: () => ({ info: 'a guest' }) }, async (t, { clientOf, one, two }) => {
+  const alice = await clientOf(as(one, 'alice')).connected()
   const hers = await alice.subscribe('room:1').subscribed()
   const silent = await alice.subscribe('silent:1').subscribed()
   await until(() => hers.events.join.length === 1, 'her own join')
-  const bob = await sdkClient(t, as(two, 'bob', 'Bob'), encoding).connected()
+  const bob = await clientOf(as(two, 'bob', 'Bob')).connected()
   const his = await bob.subscribe('room:1').subscribed()
   await bob.subscribe('silent:1').subscribed()
   await until(() => hers.events.join.length === 2, 'his join')
@@ -219,8 +229,8 @@ everywhere('clients call methods', {
     if (method === 'null') throw null // eslint-disable-line no-throw-literal
     return Promise.resolve({ method, data, user: connection.user })
   }
-}, async (t, { encoding, one }) => {
-  const client = await sdkClient(t, as(one, 'alice'), encoding).connected()
+}, async (t, { clientOf, one }) => {
+  const client = await clientOf(as(one, 'alice')).connected()
   t.strictSame(await client.rpc('sum', { a: [1, 2] }), { method: 'sum', data: { a: [1, 2] }, user: 'alice' })
   t.strictSame(await client.rpc('', 'text'), { method: '', data: 'text', user: 'alice' })
   t.notOk(((await client.client.rpc('nothing', client.enc(null))).data as Uint8Array | undefined)?.length)
@@ -231,6 +241,21 @@ everywhere('clients call methods', {
   t.equal(client.events.connected.length, 1)
 })
 
+everywhere('maps and shared polls are refused with error 108, and the connection goes on', { channels: { room: { subscribe: true } } }, async (t, { encoding, one }) => {
+  const { client, events } = await sdkClient(t, one.url, encoding).connected()
+  const subscriptions = [
+    client.newMapSubscription('room:map'), client.newMapClientsSubscription('room:clients'), client.newMapUsersSubscription('room:users'),
+    client.newSharedPollSubscription('room:poll')
+  ]
+  const ends = await Promise.all(subscriptions.map(subscription => new Promise((resolve) => {
+    const { channel } = subscription as unknown as Subscription
+    ;(subscription as unknown as Subscription).on('unsubscribed', ({ code, reason }) => resolve([channel, code, reason]))
+    subscription.subscribe()
+  })))
+  t.strictSame(ends, subscriptions.map(({ channel }) => [channel, 108, 'not available']))
+  t.equal(events.connected.length, 1)
+})
+
 t.test('without onRpc there are no methods', async (t) => {
   const [one] = await startInstances(t, 1)
   for (const encoding of encodings) await t.rejects(sdkClient(t, one!.url, encoding).rpc('any', 1), { code: 108 })
@@ -238,8 +263,8 @@ t.test('without onRpc there are no methods', async (t) => {
 
 everywhere('client and host send each other messages', {
   onMessage (connection, data) { connection.send({ echo: data }) }
-}, async (t, { encoding, one }) => {
-  const client = await sdkClient(t, one.url, encoding).connected()
+}, async (t, { encoding, clientOf, one }) => {
+  const client = await clientOf(one.url).connected()
   for (const data of [{ a: 1 }, 'text', [1, null]]) await client.client.send(client.enc(data))
   await until(() => client.messages.length === 3, 'three answers')
   t.strictSame(client.messages, [{ echo: { a: 1 } }, { echo: 'text' }, { echo: [1, null] }])
@@ -281,10 +306,10 @@ everywhere('onPublish may refuse, change and enrich what clients publish', {
     if (what === 'fleeting') return { history: false }
     if (what === 'true') return true
   }
-}, async (t, { encoding, one, two }) => {
-  const alice = await sdkClient(t, as(one, 'alice'), encoding).connected()
+}, async (t, { clientOf, one, two }) => {
+  const alice = await clientOf(as(one, 'alice')).connected()
   const { sub } = await alice.subscribe('room:1').subscribed()
-  const his = await sdkClient(t, as(two, 'bob'), encoding).subscribe('room:1').subscribed()
+  const his = await clientOf(as(two, 'bob')).subscribe('room:1').subscribed()
   const publish = (what: string) => sub.publish(alice.enc({ do: what }))
   await t.rejects(publish('refuse'), { code: 103 })
   await t.rejects(publish('throw'), { code: 100, message: 'internal server error' })
@@ -309,8 +334,8 @@ everywhere('onSubscribe may refuse, and give data, info and an end', {
     if (what === 'too late') return { expiresAt: 1 }
     if (what === 'true') return true
   }
-}, async (t, { encoding, one, two }) => {
-  const client = await sdkClient(t, as(two, 'alice'), encoding).connected()
+}, async (t, { clientOf, one, two }) => {
+  const client = await clientOf(as(two, 'alice')).connected()
   t.strictSame(await client.subscribe('room:refuse', { data: { do: 'refuse' } }).unsubscribed(), { code: 103, reason: 'permission denied' })
   t.strictSame(await client.subscribe('room:code', { data: { do: 'refuse with a code' } }).unsubscribed(), { code: 1000, reason: 'members only' })
   t.strictSame(await client.subscribe('room:late', { data: { do: 'too late' } }).unsubscribed(), { code: 110, reason: 'expired' })
@@ -335,8 +360,8 @@ everywhere('the rules of a namespace say who may subscribe and publish', {
     read: { subscribe: true },
     '': { subscribe: true, publish: true }
   }
-}, async (t, { encoding, one, two }) => {
-  const client = await sdkClient(t, as(one, 'alice'), encoding).connected()
+}, async (t, { clientOf, one, two }) => {
+  const client = await clientOf(as(one, 'alice')).connected()
   for (const channel of ['open:1', 'sync:alice', 'async:alice', 'read:1', 'without']) {
     const subscription = await client.subscribe(channel).subscribed()
     await two.app.realtime.publish(channel, channel)
@@ -360,10 +385,10 @@ everywhere('the rules of a namespace say who may subscribe and publish', {
   t.equal(client.events.connected.length, 1)
 })
 
-everywhere('a channel with #user is for these users alone', { channels: { inbox: { ...room, token: false } } }, async (t, { encoding, one, two }) => {
-  const alice = await sdkClient(t, as(one, 'alice'), encoding).connected()
-  const bob = await sdkClient(t, as(two, 'bob'), encoding).connected()
-  const nobody = await sdkClient(t, as(two, ''), encoding).connected()
+everywhere('a channel with #user is for these users alone', { channels: { inbox: { ...room, token: false } } }, async (t, { clientOf, one, two }) => {
+  const alice = await clientOf(as(one, 'alice')).connected()
+  const bob = await clientOf(as(two, 'bob')).connected()
+  const nobody = await clientOf(as(two, '')).connected()
   const hers = await alice.subscribe('inbox:#alice').subscribed()
   const both = await Promise.all([alice, bob].map(client => client.subscribe('inbox:dialog#alice,bob').subscribed()))
   for (const client of [bob, nobody]) {
@@ -415,10 +440,10 @@ everywhere('the host subscribes clients: at the connect', {
   token: { secret },
   authenticate: () => ({ user: 'alice', channels: ['room:identity'] }),
   async onConnect (connection) { await connection.subscribe('room:onConnect') }
-}, async (t, { encoding, one, two }) => {
-  const byIdentity = await sdkClient(t, one.url, encoding).connected()
+}, async (t, { clientOf, one, two }) => {
+  const byIdentity = await clientOf(one.url).connected()
   const token = await new SignJWT({ channels: ['room:token'] }).setSubject('bob').setProtectedHeader({ alg: 'HS256' }).sign(Buffer.from(secret))
-  const byToken = await sdkClient(t, one.url, encoding, { token }).connected()
+  const byToken = await clientOf(one.url, { token }).connected()
   const channels = (client: typeof byToken) => client.events.subscribed.map(({ channel }) => channel)
   t.strictSame(channels(byIdentity), ['room:identity', 'room:onConnect'])
   t.strictSame(channels(byToken), ['room:token', 'room:onConnect'])
@@ -439,9 +464,9 @@ everywhere('a subscribe by the app that is not done when connect is answered beg
   channels: { room },
   authenticate: () => ({ user: 'alice' }),
   onConnect (connection) { connection.subscribe('room:late') }
-}, async (t, { encoding, one, two }) => {
+}, async (t, { clientOf, one, two }) => {
   await two.app.realtime.publish('room:late', 'before')
-  const client = await sdkClient(t, one.url, encoding).connected()
+  const client = await clientOf(one.url).connected()
   await until(() => client.events.join.length > 0, 'it is told that it has joined')
   await two.app.realtime.publish('room:late', 'after')
   await until(() => client.events.publication.length > 0, 'a publication')
@@ -450,10 +475,10 @@ everywhere('a subscribe by the app that is not done when connect is answered beg
   t.strictSame(client.data('room:late'), ['after'])
 })
 
-everywhere('the host subscribes and unsubscribes users, and disconnects them, from any instance', { channels: { room, events: {} } }, async (t, { encoding, one, two }) => {
-  const alice = await sdkClient(t, as(one, 'alice'), encoding).connected()
-  const other = await sdkClient(t, as(two, 'alice'), encoding).connected()
-  const bob = await sdkClient(t, as(one, 'bob'), encoding).connected()
+everywhere('the host subscribes and unsubscribes users, and disconnects them, from any instance', { channels: { room, events: {} } }, async (t, { clientOf, one, two }) => {
+  const alice = await clientOf(as(one, 'alice')).connected()
+  const other = await clientOf(as(two, 'alice')).connected()
+  const bob = await clientOf(as(one, 'bob')).connected()
   await two.app.realtime.publish('room:1', 'before')
   await two.app.realtime.subscribe('alice', 'room:1')
   await two.app.realtime.subscribe('alice', 'events:1')
@@ -495,9 +520,9 @@ everywhere('the host subscribes and unsubscribes users, and disconnects them, fr
 
 everywhere('a client of which the host has subscribed it gets after a reconnect what it missed', {
   channels: { room }, onConnect: connection => connection.subscribe('room:1')
-}, async (t, { encoding, one, two }) => {
+}, async (t, { clientOf, one, two }) => {
   const balancer = await startBalancer(t, [one.url, two.url])
-  const client = await sdkClient(t, balancer.url, encoding).connected()
+  const client = await clientOf(balancer.url).connected()
   await two.app.realtime.publish('room:1', 1)
   await until(() => client.events.publication.length === 1, 'the first')
   balancer.targets = []
@@ -608,8 +633,8 @@ everywhere('what the host takes back before the client has connected was never t
       await connection.subscribe('room:late').catch(() => {})
     }
   }
-}, async (t, { encoding, one, two }) => {
-  const client = await sdkClient(t, as(one, 'alice'), encoding).connected()
+}, async (t, { clientOf, one, two }) => {
+  const client = await clientOf(as(one, 'alice')).connected()
   t.strictSame(client.events.subscribed.map(({ channel }) => channel), ['room:kept'])
   t.strictSame(await two.app.realtime.presence('room:taken'), [])
   await two.app.realtime.publish('room:taken', 1)
@@ -617,7 +642,7 @@ everywhere('what the host takes back before the client has connected was never t
   await until(() => client.events.publication.length === 1, 'one publication')
   t.strictSame(client.data('room:kept'), [2])
 
-  const leaving = sdkClient(t, as(one, 'leaving'), encoding)
+  const leaving = clientOf(as(one, 'leaving'))
   t.strictSame(await leaving.disconnected(), { code: 3503, reason: 'force disconnect' })
   await until(async () => (await two.app.realtime.presence('room:kept')).length === 1, 'nothing is left of it')
   t.strictSame(await two.app.realtime.presence('room:late'), [])
@@ -625,8 +650,8 @@ everywhere('what the host takes back before the client has connected was never t
 
 everywhere('data of onSubscribe that can not be sent refuse the subscription, and leave nothing behind', {
   channels: { room }, onSubscribe: (_connection, channel) => channel === 'room:bad' ? { data: 10n } : undefined
-}, async (t, { encoding, one, two }) => {
-  const client = await sdkClient(t, one.url, encoding).connected()
+}, async (t, { clientOf, one, two }) => {
+  const client = await clientOf(one.url).connected()
   const bad = client.subscribe('room:bad')
   await until(() => bad.events.error.length > 0, 'its error')
   t.match(bad.events.error[0], { error: { code: 100 } })

@@ -111,6 +111,27 @@ everywhere('onSubscribe and onPublish decide for plain clients too', {
   t.match(seen, { data: { wrapped: 'yes' }, tags: { by: 'app' }, info: { channelInfo: { role: 'guest' } } })
 })
 
+everywhere('a field that is null counts as absent, except the data of a publish', {
+  channels,
+  methods: { kind: { handler: (_connection, data) => typeof data } },
+  onSubscribe: (_connection, _channel, details) => ({ data: Object.keys(details) })
+}, async (t, { one }) => {
+  const client = await envelopeClient(t, one.url)
+  const unset = { subscribe: null, unsubscribe: null, publish: null, method: null, since: null, data: null }
+  t.match(await client.ask({ ...unset, subscribe: 'room:1' }), { result: { offset: 0, recovered: undefined, data: [] } })
+  t.match(await client.ask({ ...unset, publish: 'room:1' }), { result: { offset: 1 } })
+  t.match(await client.find(message => message.offset === 1), { data: null })
+  t.strictSame((await client.ask({ ...unset, method: 'kind' })).result, 'undefined')
+  t.strictSame((await client.ask({ ...unset, unsubscribe: 'room:1' })).result, {})
+  t.match(await client.ask(unset), { error: { code: 107, message: /must be a JSON object with/ } })
+  const count = client.messages.length
+  client.send(JSON.stringify({ ...unset, id: null, method: 'kind' })) // no id: no answer
+  await client.ask({ method: 'kind' })
+  t.equal(client.messages.length, count + 1)
+  client.send('{"id":null,"publish":"closed:1","data":1}')
+  t.strictSame(await client.find(message => message.error?.code === 103), { error: { code: 103, message: 'permission denied' } })
+})
+
 everywhere('a position is honoured: missed publications come first and in order, behind the reply', { channels }, async (t, { one, two }) => {
   const first = await envelopeClient(t, one.url)
   const { result: { epoch } } = await first.ask({ subscribe: 'room:1' })

@@ -102,7 +102,6 @@ t.test('hostile commands are answered, and harm nobody', async (t) => {
   }
   for (const [text, message] of [
     ['{"id":{},"method":"echo"}', /id must be a number, or a string/],
-    ['{"id":null,"method":"echo"}', /id must be/],
     [`{"id":"${'x'.repeat(256)}","method":"echo"}`, /id must be/],
     ['{"id":1e999,"method":"echo"}', /id must be/],
     ['{"method":5}', /method must be a string/],

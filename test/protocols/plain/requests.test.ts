@@ -112,6 +112,10 @@ t.test('every failure has its code', async (t) => {
   await t.rejects(connection.request('x', 1, { timeout: 'soon' }), { code: 'FST_CRWS_INVALID_ARGUMENT' })
   await t.rejects(connection.request('x', 1, { timeOut: 1 } as object), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /timeout/ })
 
+  const unset = connection.request('confirm')
+  send(client, { ...await nextRequest(client), result: 'yes', error: null, method: null, subscribe: null })
+  t.equal(await unset, 'yes', 'null is a field that was not set')
+
   const pending = Array.from({ length: 64 }, () => connection.request('many'))
   await t.rejects(connection.request('one more'), { code: 'FST_CRWS_REQUEST_LIMIT' })
   const settled = Promise.allSettled(pending)

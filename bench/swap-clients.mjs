@@ -2,6 +2,7 @@
 // They note every number that comes.
 import { Centrifuge } from 'centrifuge'
 import { Centrifuge as ProtobufCentrifuge } from 'centrifuge/build/protobuf'
+import { EventSource } from 'eventsource'
 import { io } from 'socket.io-client'
 import WebSocket from 'ws'
 import { answer } from './answer.mjs'
@@ -81,9 +82,23 @@ class Client {
 }
 
 const libraries = {
-  json: (client, port) => openCentrifuge(client, port, Centrifuge, data => data),
-  // What is published as JSON comes as bytes of JSON: a text has quotes around it.
-  protobuf: (client, port) => openCentrifuge(client, port, ProtobufCentrifuge, data => Buffer.from(data).toString('latin1', 1)),
+  json: (client, port) => openCentrifuge(client, port, Centrifuge, asIs),
+  protobuf: (client, port) => openCentrifuge(client, port, ProtobufCentrifuge, fromBytes),
+  http_stream: (client, port) => openCentrifuge(client, port, Centrifuge, asIs, 'http_stream'),
+  'http_stream protobuf': (client, port) => openCentrifuge(client, port, ProtobufCentrifuge, fromBytes, 'http_stream'),
+  sse: (client, port) => openCentrifuge(client, port, Centrifuge, asIs, 'sse'),
+  uni_sse (client, port) {
+    const source = new EventSource(`http://127.0.0.1:${port}/connection/uni_sse?channel=room:1`)
+    source.addEventListener('connected', ({ data }) => client.arrived(JSON.parse(data).channels['room:1'].recovered === true))
+    source.addEventListener('error', () => {
+      client.left()
+      if (source.readyState === EventSource.CLOSED) client.ended = 'closed'
+    })
+    source.addEventListener('message', ({ data }) => {
+      const { data: text } = JSON.parse(data)
+      if (text !== undefined) client.take(text)
+    })
+  },
   'socket.io' (client, port) {
     const socket = io(`http://127.0.0.1:${port}`, { transports: ['websocket'], forceNew: true })
     socket.on('connect', () => client.arrived(socket.recovered))
@@ -99,8 +114,20 @@ const libraries = {
   }
 }
 
-function openCentrifuge (client, port, Library, decode) {
-  const centrifuge = new Library(`ws://127.0.0.1:${port}/connection/websocket`, { websocket: WebSocket })
+function asIs (data) {
+  return data
+}
+
+/** What is published as JSON comes as bytes of JSON: a text has quotes around it. */
+function fromBytes (data) {
+  return Buffer.from(data).toString('latin1', 1)
+}
+
+function openCentrifuge (client, port, Library, decode, transport) {
+  const url = `127.0.0.1:${port}`
+  const centrifuge = transport === undefined
+    ? new Library(`ws://${url}/connection/websocket`, { websocket: WebSocket })
+    : new Library([{ transport, endpoint: `http://${url}/connection/${transport}` }], { eventsource: EventSource, emulationEndpoint: `http://${url}/emulation` })
   const subscription = centrifuge.newSubscription('room:1')
   subscription.on('subscribed', ({ wasRecovering, recovered }) => client.arrived(wasRecovering && recovered))
   subscription.on('subscribing', () => client.left())

@@ -11,7 +11,10 @@ import { startRedis } from './redis.mjs'
 const peers = [
   { id: 'socket-io', name: 'Socket.IO + Redis adapter', server: 'swap-socket-io', kinds: ['socket.io'] },
   { id: 'socket-io-streams', name: 'Socket.IO + Redis streams adapter, recovery', server: 'swap-socket-io', kinds: ['socket.io'], env: { BENCH_ADAPTER: 'streams' } },
-  { id: 'plugin', name: 'this plugin', server: 'swap-plugin', kinds: [] }
+  { id: 'plugin', name: 'this plugin', server: 'swap-plugin', kinds: [] },
+  { id: 'http-stream', name: 'this plugin, HTTP streaming', server: 'swap-plugin', kinds: ['http_stream', 'http_stream protobuf'], env: { BENCH_FALLBACK: 'true' } },
+  { id: 'sse', name: 'this plugin, SSE', server: 'swap-plugin', kinds: ['sse'], env: { BENCH_FALLBACK: 'true' } },
+  { id: 'event-source', name: 'this plugin, plain `EventSource`', server: 'swap-plugin', kinds: ['uni_sse'], env: { BENCH_FALLBACK: 'true' } }
 ]
 const signals = { planned: 'SIGTERM', crash: 'SIGKILL' }
 const encodings = { mixed: ['json', 'protobuf'], json: ['json'], protobuf: ['protobuf'] }
@@ -47,7 +50,7 @@ const { values } = parseArgs({
 const options = values.quick ? { ...values, clients: '40', traffic: '50' } : values
 const chosen = peers.filter(({ id }) => options.peers.split(',').includes(id))
 const clients = Number(options.clients)
-peers.at(-1).kinds = encodings[options.encoding]
+peers.find(({ id }) => id === 'plugin').kinds = encodings[options.encoding]
 
 /** Whether it came true in time. */
 async function until (condition, timeout) {

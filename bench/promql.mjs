@@ -122,7 +122,10 @@ const handlers = {
     const groups = new Map()
     const kept = modifier.kept ??= new WeakMap()
     for (const one of vector) {
-      if (!kept.has(one.labels)) kept.set(one.labels, Object.fromEntries(labels.flatMap(label => label in one.labels ? [[label, one.labels[label]]] : [])))
+      if (!kept.has(one.labels)) {
+        const ofGroup = labels.flatMap(label => label in one.labels ? [[label, one.labels[label]]] : [])
+        kept.set(one.labels, Object.fromEntries(ofGroup))
+      }
       const text = key(kept.get(one.labels))
       if (!groups.has(text)) groups.set(text, { labels: kept.get(one.labels), values: [] })
       groups.get(text).values.push(one.value)

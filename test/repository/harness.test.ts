@@ -119,13 +119,14 @@ t.test('until says what it waited for', async (t) => {
 })
 
 t.test('tap loads itself only into a process that runs the sources', async (t) => {
+  const env = { PATH: process.env.PATH, NODE_OPTIONS: '--no-deprecation', _TAPJS_PROCESSINFO_COVERAGE_: '1' }
   const print = ['--input-type=module', '--eval', 'console.log(JSON.stringify(process.env))']
   for (const [args, isCounted] of [[[], false], [['--import=tsx'], true]] as const) {
-    const { stdout } = await promisify(execFile)(process.execPath, [...args, ...print], { env: { PATH: process.env.PATH, NODE_OPTIONS: '--no-deprecation' } })
-    const { NODE_OPTIONS, ...env } = JSON.parse(stdout)
-    t.match(NODE_OPTIONS, '--no-deprecation')
-    t.equal(NODE_OPTIONS.includes('@tapjs/processinfo'), isCounted)
-    t.equal('_TAPJS_PROCESSINFO_CWD_' in env, isCounted)
+    const { stdout } = await promisify(execFile)(process.execPath, [...args, ...print], { env })
+    const found = JSON.parse(stdout)
+    t.match(found.NODE_OPTIONS, '--no-deprecation')
+    t.equal(found.NODE_OPTIONS.includes('@tapjs/processinfo'), isCounted)
+    t.equal('_TAPJS_PROCESSINFO_CWD_' in found, isCounted)
   }
 })
 

@@ -210,7 +210,6 @@ t.test('what others write to Redis in place of a post is logged, and harms nobod
   await write(JSON.stringify({ id: 'a', from: 'x', letter }))
   await stream.reply(2)
   t.strictSame(seen, [2])
-  t.equal(failed().length, bad.length)
 })
 
 t.test('commands in posts are limited as they are on a WebSocket', async (t) => {

@@ -26,18 +26,18 @@ for (const [transport, request] of requests) {
     for (const authenticate of [undefined, () => ({ user: 'ada' }), async () => ({ user: 'ada' })]) {
       const app = Fastify()
       t.teardown(() => app.close())
-      let client: RawSocket | undefined
+      const clients: RawSocket[] = []
       let went = false
       app.addHook('preValidation', async ({ raw: { socket } }) => {
         const closed = once(socket, 'close')
-        client?.socket.destroy()
+        clients[0]!.socket.destroy()
         await closed
         went = true
       })
       await app.register(cloudRunWebSocket, { ...options, ...(authenticate && { authenticate }) })
       await app.listen({ port: 0, host: '127.0.0.1' })
-      client = await openRaw(t, `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
-      client.socket.write(request)
+      clients.push(await openRaw(t, `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`))
+      clients[0]!.socket.write(request)
       await until(() => went, 'it has gone, and its request goes on')
       await turnOfEventLoop()
       t.equal(connectionsOf(app).length, 0)

@@ -12,6 +12,11 @@ export interface ClientSocket extends EventEmitter, Pick<WebSocket,
   send (payload: Buffer, options: { binary: boolean }): void
 }
 
+/** `readyState` of a socket (RFC 6455 has no names for states; these are the browser's). */
+export const OPEN = 1
+export const CLOSING = 2
+export const CLOSED = 3
+
 /** Where the bytes of a connection are written: a socket, or a response. */
 export type Output = Pick<Writable, 'write' | 'cork' | 'uncork' | 'once' | 'writableLength' | 'writableNeedDrain'>
 

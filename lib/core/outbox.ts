@@ -1,13 +1,10 @@
 import type { Batch, Frame } from '../model/encoder.ts'
-import { outputOf, takesFrames } from './client-socket.ts'
+import { CLOSING, OPEN, outputOf, takesFrames } from './client-socket.ts'
 import type { ClientSocket, Output } from './client-socket.ts'
 import type { Compression, Deflate } from './compression.ts'
 
 /** Bytes from several channels that are held back to leave in one write. */
 const MAX_CORKED = 65_536
-/** `WebSocket.OPEN` and `CLOSING` (RFC 6455 has no names for states; these are the browser's). */
-const OPEN = 1
-const CLOSING = 2
 const TEXT = { binary: false }
 const BINARY = { binary: true }
 

@@ -7,7 +7,7 @@ import type { Duplex } from 'node:stream'
  * socket: what a connection reads to hold writes back, and an end. A real socket is left as it is.
  */
 export function completeInjectedStream (stream: Duplex): void {
-  if (stream instanceof Socket || stream.writableCorked !== undefined) return
+  if (stream instanceof Socket || stream.writableNeedDrain !== undefined) return
   Object.defineProperties(stream, injectedProperties)
   // A socket closes once both sides have ended. Such a stream stays open, and `ws` would wait for its timeout.
   finished(stream, () => { stream.destroy() })
@@ -15,11 +15,9 @@ export function completeInjectedStream (stream: Duplex): void {
 
 /** State that such a stream has under other names. */
 interface InjectedStream extends Duplex {
-  readonly _corked: number
   readonly _writableState: { readonly needDrain: boolean }
 }
 
 const injectedProperties: PropertyDescriptorMap = {
-  writableCorked: { get (this: InjectedStream) { return this._corked } },
   writableNeedDrain: { get (this: InjectedStream) { return this._writableState.needDrain } }
 }

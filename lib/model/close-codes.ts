@@ -69,9 +69,14 @@ export const closeCodes = {
 export type CloseName = keyof typeof closeCodes
 
 /**
- * Close codes of the SDK route for the same ends. The code tells every SDK whether to connect again: yes below 3500 and
- * from 4000 to 4499, no from 3500 to 3999 and from 4500 to 4999 (centrifugal.dev/docs/server/codes).
+ * Whether SDKs connect again after this code: yes below 3500 and from 4000 to 4499, no from 3500 to 3999 and from 4500
+ * to 4999 (centrifugal.dev/docs/server/codes).
  */
+export function reconnectsAfter (code: number): boolean {
+  return !((code >= 3500 && code < 4000) || (code >= 4500 && code < 5000))
+}
+
+/** Close codes of the SDK route for the same ends. The code tells every SDK whether to connect again. */
 export const sdkCloseCodes = {
   ...closeCodes,
   /** When the app closes with 1000 or without a code: SDKs treat 1000 as an unexpected close and connect again. */

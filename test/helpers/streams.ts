@@ -40,12 +40,16 @@ export function httpOf (url: string): string {
   return url.replace(/^ws/, 'http')
 }
 
-/** An SDK client that speaks one of these transports. Its posts may go to another address than its stream. */
+/**
+ * An SDK client that speaks one of these transports. `url`: of an instance, or of its WebSocket route with a query.
+ * `posts`: the instance that gets the posts of the stream.
+ */
 export function streamClient (
   t: Test, url: string, transport: StreamTransport, encoding: Encoding, options: Partial<SdkOptions> = {}, posts = url
 ): SdkClient {
-  return sdkClient(t, [{ transport, endpoint: `${httpOf(url)}/connection/${transport}` }], encoding, {
-    eventsource: EventSource, emulationEndpoint: `${httpOf(posts)}/emulation`, ...options
+  const { origin, search } = new URL(httpOf(url))
+  return sdkClient(t, [{ transport, endpoint: `${origin}/connection/${transport}${search}` }], encoding, {
+    eventsource: EventSource, emulationEndpoint: `${new URL(httpOf(posts)).origin}/emulation`, ...options
   })
 }
 
@@ -55,19 +59,13 @@ export function otherOf (url: string, one: App, two: App): string {
   return url.startsWith(two.url) ? one.url : url
 }
 
-/**
- * An SDK client that speaks like this. `url`: of an instance, or of its WebSocket route with a query. `posts`: the
- * instance that gets the posts of a stream.
- */
+/** An SDK client that speaks like this, see `streamClient`. */
 export function wireClient (
   t: Test, url: string, { transport, encoding }: Wire, options: Partial<SdkOptions> = {}, posts = url
 ): SdkClient {
-  if (transport === 'websocket') return sdkClient(t, url, encoding, options)
-  const { origin, search } = new URL(httpOf(url))
-  return sdkClient(t, [{ transport, endpoint: `${origin}/connection/${transport}${search}` }], encoding, {
-    eventsource: EventSource, emulationEndpoint: `${new URL(httpOf(posts)).origin}/emulation`, ...options
-  })
+  return transport === 'websocket' ? sdkClient(t, url, encoding, options) : streamClient(t, url, transport, encoding, options, posts)
 }
+
 /** One line of a stream in JSON. */
 export type Reply = Record<string, any>
 

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { WebSocket } from 'ws'
+import { reconnectsAfter } from '../../model/close-codes.ts'
 import type { LoadOptions } from './options.ts'
 import { refusalOf } from './refusal.ts'
 import type { Schedule } from './schedule.ts'
@@ -198,12 +199,7 @@ export abstract class Client {
   }
 }
 
-/** Whether a code of the SDKs' protocol, which apps use for plain clients too, tells clients not to connect again. */
-export function isTerminal (code: number): boolean {
-  return (code >= 3500 && code < 4000) || (code >= 4500 && code < 5000)
-}
-
-/** The same for plain clients, which get codes of RFC 6455, too. */
+/** Whether a code, of RFC 6455 or of the SDKs' protocol, tells plain clients not to connect again. */
 export function isTerminalForPlain (code: number): boolean {
-  return code === 1000 || FINAL_CODES.includes(code) || isTerminal(code)
+  return code === 1000 || FINAL_CODES.includes(code) || !reconnectsAfter(code)
 }

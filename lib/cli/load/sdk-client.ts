@@ -1,4 +1,5 @@
-import { Client, isTerminal } from './client.ts'
+import { reconnectsAfter } from '../../model/close-codes.ts'
+import { Client } from './client.ts'
 import type { Run } from './client.ts'
 import { payload } from './payload.ts'
 import { SdkSubscription } from './sdk-subscription.ts'
@@ -84,7 +85,7 @@ export class SdkClient extends Client {
   }
 
   protected override isFinal (code: number): boolean {
-    return isTerminal(code)
+    return !reconnectsAfter(code)
   }
 
   #command (waiting: Waiting, request: string): string {

@@ -2,12 +2,9 @@ import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
 import type { Http2ServerResponse } from 'node:http2'
 import type { Duplex } from 'node:stream'
+import { CLOSED, CLOSING, OPEN } from '../../core/client-socket.ts'
 import type { ClientSocket, Output } from '../../core/client-socket.ts'
 
-/** States of a WebSocket, by the names of the browser's constants (whatwg WebSocket.readyState). */
-const OPEN = 1
-const CLOSING = 2
-const CLOSED = 3
 /** Close code of a peer that gave none (RFC 6455, section 7.4.1). A client ends a response by going away. */
 const NO_STATUS = 1005
 

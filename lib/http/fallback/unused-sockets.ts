@@ -8,7 +8,7 @@ import type { Socket } from 'node:net'
 export class UnusedSockets {
   readonly #sockets = new Set<Socket>()
 
-  /** Only a server of HTTP/1.1 without TLS waits for them, and knows how much has come on a socket. */
+  /** Servers of HTTP/1.1 without TLS, as on Cloud Run. Any other still waits for them. */
   constructor (server: object) {
     if (!(server instanceof Server)) return
     const sockets = this.#sockets

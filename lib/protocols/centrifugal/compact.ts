@@ -2,7 +2,7 @@ import type { Frame } from '../../model/encoder.ts'
 import type { Publication } from '../../model/publication.ts'
 import type { PushEncoder, SdkEncoder } from './encoder.ts'
 import type { WholeEncoder } from './filter.ts'
-import { clientInfo, replyPublication } from './replies.ts'
+import { eventPush, replyPublication } from './replies.ts'
 import type { ReplyPublication } from './schema.ts'
 import { Variants } from './variants.ts'
 
@@ -44,8 +44,8 @@ class CompactEncoder implements WholeEncoder, PushEncoder {
     return this.#base.join(frames)
   }
 
-  event (_channel: string, { kind, payload }: Publication): Frame {
-    return this.#base.frame({ push: { id: this.number, [kind]: { info: clientInfo(JSON.parse(payload.toString())) } } })
+  event (_channel: string, event: Publication): Frame {
+    return this.#base.frame({ push: { id: this.number, ...eventPush(event) } })
   }
 }
 

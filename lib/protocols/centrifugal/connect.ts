@@ -16,7 +16,7 @@ import type { RequestOf, SubscribeReply } from './schema.ts'
 import { NO_POSITIONS } from './session.ts'
 import type { SdkSession } from './session.ts'
 import type { TokenSubscription } from './token-subs.ts'
-import { channelsOf, expiresAt, verifyConnectionToken } from './tokens.ts'
+import { channelsOf, identityOf, verifyConnectionToken } from './tokens.ts'
 import type { Tokens } from './tokens.ts'
 
 /** Version of the server, as clients see it. */
@@ -88,14 +88,7 @@ async function authenticate (tokens: Tokens | undefined, session: SdkSession, { 
   const claims = await verifyConnectionToken(tokens, token, new ReplyError(clientErrors.tokenExpired))
   session.refreshable = true
   session.tokenChannels = channelsOf(claims)
-  return {
-    user: claims.sub ?? '',
-    info: claims.info as Identity['info'],
-    meta: (claims.meta ?? identity?.meta) as Identity['meta'],
-    channels: session.tokenChannels,
-    subs: claims.subs,
-    expiresAt: expiresAt(claims)
-  }
+  return { ...identityOf(claims, identity?.meta), channels: session.tokenChannels, subs: claims.subs }
 }
 
 function connectDetails ({ data, name, version }: RequestOf<'connect'>): ConnectDetails {

@@ -1,11 +1,11 @@
-import { closeCodes, sdkCloseCodes } from '../../model/close-codes.ts'
+import { closeCodes, reconnectsAfter, sdkCloseCodes } from '../../model/close-codes.ts'
 import type { CloseName, End } from '../../model/close-codes.ts'
 import type { TransportName } from '../../model/connection.ts'
 import type { Encoder, Frame, PublicationEncoder } from '../../model/encoder.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Publication } from '../../model/publication.ts'
 import type { Codec } from './codec.ts'
-import { clientInfo, replyPublication } from './replies.ts'
+import { eventPush, replyPublication } from './replies.ts'
 import type { Command, Reply, ReplyPublication } from './schema.ts'
 
 /** Publications in one WebSocket message, as many as Centrifugo joins. */
@@ -78,8 +78,8 @@ export class SdkEncoder implements Encoder, PushEncoder {
     return joined
   }
 
-  event (channel: string, { kind, payload }: Publication): Frame {
-    return this.frame({ push: { channel, [kind]: { info: clientInfo(JSON.parse(payload.toString())) } } })
+  event (channel: string, event: Publication): Frame {
+    return this.frame({ push: { channel, ...eventPush(event) } })
   }
 
   message (data: unknown): Frame {
@@ -89,17 +89,12 @@ export class SdkEncoder implements Encoder, PushEncoder {
   /** On a WebSocket the close frame tells what this push tells elsewhere [Disconnect]. */
   closingMessage ({ code, reason }: End): Frame | undefined {
     if (this.transport === 'websocket') return undefined
-    return this.frame({ push: { disconnect: { code, reason, reconnect: reconnects(code) } } })
+    return this.frame({ push: { disconnect: { code, reason, reconnect: reconnectsAfter(code) } } })
   }
 
   #joined (frames: readonly Frame[]): Frame {
     return { payload: this.#codec.join(frames.map(({ payload }) => payload)), binary: this.#codec.binary }
   }
-}
-
-/** Whether SDKs connect again after this code (centrifugal.dev/docs/server/codes). */
-function reconnects (code: number): boolean {
-  return !((code >= 3_500 && code < 4_000) || (code >= 4_500 && code < 5_000))
 }
 
 /** Returns the index after the last frame that fits into one message with the one at `from`. */

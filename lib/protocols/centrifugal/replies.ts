@@ -2,13 +2,18 @@ import type { Recovery } from '../../hub/recovery.ts'
 import type { Member } from '../../model/presence.ts'
 import { encodePayload } from '../../model/publication.ts'
 import type { Payload, Publication } from '../../model/publication.ts'
-import type { ClientInfo, ReplyPublication, SubscribeReply } from './schema.ts'
+import type { ClientInfo, Push, ReplyPublication, SubscribeReply } from './schema.ts'
 
 export function clientInfo ({ client, user, info, channelInfo }: Member): ClientInfo {
   const result: ClientInfo = { user, client }
   if (info !== undefined) result.conn_info = encodePayload(info)
   if (channelInfo !== undefined) result.chan_info = encodePayload(channelInfo)
   return result
+}
+
+/** What a push says of a join or a leave. */
+export function eventPush ({ kind, payload }: Publication): Pick<Push, 'join' | 'leave'> {
+  return { [kind]: { info: clientInfo(JSON.parse(payload.toString())) } }
 }
 
 export function replyPublication ({ kind, payload, offset, epoch, tags, publisher }: Publication): ReplyPublication {

@@ -3,6 +3,7 @@ import type { Connection } from '../../core/connection.ts'
 import type { Overrides } from '../../hub/subscription.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
+import type { Identity } from '../../options/identity.ts'
 import { DisconnectError, tokenRefused } from './errors.ts'
 import type { TokenSubscription } from './token-subs.ts'
 
@@ -56,6 +57,16 @@ export interface Tokens {
 /** Channels of the server-side subscriptions, each once, sorted. */
 export function channelsOf ({ channels = [], subs }: ConnectionClaims): string[] {
   return Array.from(new Set([...channels, ...subs.keys()])).toSorted()
+}
+
+/** Who a connection token says the client is. `meta`: for a token without that claim. */
+export function identityOf (claims: ConnectionClaims, meta: Identity['meta']): Identity {
+  return {
+    user: claims.sub ?? '',
+    info: claims.info as Identity['info'],
+    meta: (claims.meta ?? meta) as Identity['meta'],
+    expiresAt: expiresAt(claims)
+  }
 }
 
 /** Unix time in seconds at which the connection or subscription expires; undefined: never. */

@@ -1,3 +1,4 @@
+import { reconnectsAfter } from '../../model/close-codes.ts'
 import type { End } from '../../model/close-codes.ts'
 import type { Encoder, Frame } from '../../model/encoder.ts'
 import { encodePayload } from '../../model/publication.ts'
@@ -93,8 +94,7 @@ export const heartbeat: Frame = { payload: Buffer.from(':\n\n'), binary: false }
 
 /** Whether a client should come back after this end. It decides by the code, as clients of WebSockets do. */
 export function mayReturn ({ code }: Pick<End, 'code'>): boolean {
-  if (code >= 3000) return code % 1_000 < 500
-  return ![1000, 1003, 1008, 1009].includes(code)
+  return reconnectsAfter(code) && ![1000, 1003, 1008, 1009].includes(code)
 }
 
 /** A line of JSON of ours, which has no line breaks. */

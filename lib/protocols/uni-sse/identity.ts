@@ -1,9 +1,8 @@
 import { ClientError } from '../../model/client-error.ts'
 import { clientErrors, ReplyError } from '../../model/error-replies.ts'
-import type { Identity } from '../../options/identity.ts'
 import type { Options } from '../../options/options.ts'
 import { DisconnectError } from '../centrifugal/errors.ts'
-import { expiresAt, verifyConnectionToken } from '../centrifugal/tokens.ts'
+import { identityOf, verifyConnectionToken } from '../centrifugal/tokens.ts'
 import type { ConnectionClaims, Tokens } from '../centrifugal/tokens.ts'
 import { tokenOf } from './request.ts'
 
@@ -18,7 +17,10 @@ export function identifying (authenticate: Authenticate | undefined, tokens: Tok
   return async request => {
     const identity = await authenticate?.(request)
     const token = tokenOf(request)
-    if (token !== undefined) return identityOf(await verified(tokens, token), identity)
+    if (token !== undefined) {
+      const claims = await verified(tokens, token)
+      return { ...identityOf(claims, identity?.meta), channels: claims.channels ?? [] }
+    }
     if (identity === undefined) throw new ClientError(401, 'send a connection token, as ?token= or as a bearer token')
     return identity
   }
@@ -30,15 +32,5 @@ async function verified (tokens: Tokens, token: string): Promise<ConnectionClaim
   } catch (error) {
     const refused = error instanceof DisconnectError || (error instanceof ReplyError && error.reply.temporary !== true)
     throw refused ? new ClientError(401, error.message) : Object.assign(new Error('no key could be had', { cause: error }), { statusCode: 503 })
-  }
-}
-
-function identityOf (claims: ConnectionClaims, identity: Identity | undefined): Identity {
-  return {
-    user: claims.sub ?? '',
-    info: claims.info as Identity['info'],
-    meta: (claims.meta ?? identity?.meta) as Identity['meta'],
-    channels: claims.channels ?? [],
-    expiresAt: expiresAt(claims)
   }
 }

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Drain, DrainBudget } from './drain.ts'
 import { onShutdownSignal } from './signals.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
+import { SilentSockets } from './silent-sockets.ts'
 
 /*
  * Time budget of a shutdown. Cloud Run kills the process 10 s after SIGTERM
@@ -47,6 +48,7 @@ export interface ShutdownSteps {
 export function addShutdown (app: FastifyInstance, options: ResolvedOptions['shutdown'], drain: Drain, steps: ShutdownSteps): void {
   const timeout = options === false ? NO_DRAIN : options.timeout
   const budget = drainBudget(timeout)
+  const silent = new SilentSockets(app.server)
   const atSignal = async () => {
     await drain.start(budget) // not yet app.close(): probes are still answered
     await app.close()
@@ -58,6 +60,7 @@ export function addShutdown (app: FastifyInstance, options: ResolvedOptions['shu
     drain.terminateOthers() // a handler of the app may have accepted one meanwhile
     // Not in onClose: Fastify runs it after all requests were answered, which may be too late.
     await steps.flush(Math.min(MAX_FLUSH, Math.max(MIN_FLUSH, drain.left)))
+    silent.close()
   })
   app.addHook('onClose', async () => {
     removeSignals()

@@ -23,6 +23,9 @@ const SWITCHING_PROTOCOLS = 101
 /** HTTP status of a stream that was accepted. */
 const OK = 200
 
+/** `Sec-Fetch-Site` where the user has typed the address, or has followed a link in another program. */
+export const USER = 'none'
+
 /** Decides who may open a connection. Its hooks run ahead of the upgrade; each lets the request pass or answers it. */
 export class Admission {
   readonly #options: ResolvedOptions
@@ -162,14 +165,15 @@ export class Admission {
   }
 
   /**
-   * Browsers send an Origin with every upgrade, every post, and whatever a page of another site reads. An image of such
-   * a page asks without one, to read nothing. A client that sends none otherwise is no browser, and could send any.
+   * Browsers send an Origin with every upgrade, every post, and whatever a page of another origin reads. An image of
+   * such a page asks without one, to read nothing, also if the page is of the same site. A client that sends none
+   * otherwise is no browser, and could send any.
    */
   originAllowed (request: FastifyRequest): boolean {
     const { origin, 'sec-fetch-site': site } = request.headers
     const { allowedOrigins } = this.#options
     if (allowedOrigins === '*') return true
-    if (origin === undefined) return site !== 'cross-site'
+    if (origin === undefined) return site === undefined || site === 'same-origin' || site === USER
     if (allowedOrigins === 'same-host') return sameHost(origin, request)
     return allowedOrigins.some(allowed => typeof allowed === 'string' ? allowed === origin.toLowerCase() : origin.search(allowed) !== -1)
   }

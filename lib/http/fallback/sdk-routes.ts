@@ -13,6 +13,7 @@ import { SdkProtocol } from '../../protocols/centrifugal/protocol.ts'
 import { eventCodec, lineCodec, readPost } from '../../protocols/centrifugal/streams.ts'
 import type { Post } from '../../protocols/centrifugal/streams.ts'
 import type { Deadlines } from '../../util/deadlines.ts'
+import { USER } from '../admission.ts'
 import { answer } from '../answer.ts'
 import type { HttpError } from '../answer.ts'
 import { FailedPosts } from './failed-posts.ts'
@@ -65,6 +66,8 @@ export class SdkRoutes {
     if (ssePath !== false) {
       const json = new SdkProtocol(eventCodec, this.#context, 'sse')
       routes.addStream('GET', ssePath, (request, reply) => {
+        // It has commands, and the cookies of whoever follows it: somebody else may have written them.
+        if (request.headers['sec-fetch-site'] === USER) return answer(reply, new StreamRequestError('a link cannot open it'))
         const { cf_connect: connect } = request.query as Record<string, unknown>
         this.#open(request, reply, json, EVENTS_TYPE, typeof connect === 'string' ? Buffer.from(connect) : undefined, false)
       })

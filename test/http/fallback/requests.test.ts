@@ -255,8 +255,12 @@ t.test('pages of allowed origins may read what the routes answer, errors too', a
   t.equal(lost.status, 404)
   t.equal(lost.headers.get('access-control-allow-origin'), page)
   t.equal((await post(url, {}, { origin: 'https://elsewhere.example' })).status, 403)
-  const image = await fetch(`${httpOf(url)}/connection/sse?cf_connect={}`, { headers: { 'sec-fetch-site': 'cross-site' } })
-  t.equal(image.status, 403, 'an image of another page opens no stream')
+  for (const site of ['cross-site', 'same-site']) {
+    const image = await fetch(`${httpOf(url)}/connection/sse?cf_connect={}`, { headers: { 'sec-fetch-site': site } })
+    t.equal(image.status, 403, 'an image of another page opens no stream')
+  }
+  const link = await fetch(`${httpOf(url)}/connection/sse?cf_connect={}`, { headers: { 'sec-fetch-site': 'none' } })
+  t.match(await link.json(), { statusCode: 400, message: /a link cannot open it/ })
 })
 
 t.test('with any origin allowed no page sends cookies', async (t) => {

@@ -87,7 +87,7 @@ export class Mail<Letter, Reply> implements ChannelListener {
   deliver ({ payload }: Publication): void {
     const json = payload.toString()
     // Others can write to Redis, too.
-    this.#take(json).catch((error: unknown) => this.#observer.controlFailed(json.slice(0, MAX_LOGGED), error))
+    this.#take(json).catch((error: unknown) => this.#observer.controlFailed(loggable(json), error))
   }
 
   canAccept (): boolean { return true }
@@ -122,4 +122,9 @@ export class Mail<Letter, Reply> implements ChannelListener {
     this.#known = new Set((await this.#registry.list()).map(({ instance }) => instance))
     this.#knownUntil = Date.now() + KNOWN_FOR
   }
+}
+
+/** A letter as it may be logged: what a client sends is in it, and the secret with which it sends. */
+function loggable (json: string): string {
+  return json.replace(/"letter":.*/s, '"letter":…').slice(0, MAX_LOGGED)
 }

@@ -140,7 +140,10 @@ export class RedisFeed {
     const buffered = this.#buffered ?? []
     const old = this.#position?.epoch
     this.#buffered = buffered.filter(publication => publication.epoch !== old)
-    for (const publication of buffered) if (publication.epoch === old) this.#deliverNext(publication)
+    for (const publication of buffered) {
+      // Up to the base they are in the stream, where others may have had the offsets before: those are not replayed.
+      if (publication.epoch === old && (old !== previous || publication.offset > base)) this.#deliverNext(publication)
+    }
     const offset = this.#position?.offset ?? 0
     this.listener.positionLost()
     if (old === previous) this.listener.missed(Math.max(1, offset - base), 'Redis has lost the newest publications of this channel')

@@ -314,6 +314,24 @@ t.test('buffering: beginEpoch after a base that the feed had not reached deliver
   t.strictSame(told, ['position lost', 'missed 1', 'f3', 'f4', 'f5'])
 })
 
+t.test('buffering: beginEpoch after a base takes what the stream has from the stream, where an offset was given twice', async (t) => {
+  const { feed, told, receive, read } = liveFeed(3)
+  feed.markGap()
+  receive(publication(4), publication(5)) // 1 to 3 have been given again before, and their messages were lost
+  feed.beginEpoch({ epoch: 'f', base: 5, previous: 'e' })
+  feed.finishReplay(read(5, [4, 5], 'f'), feed.generation)
+  t.strictSame(told, ['position lost', 'missed 1', 'f4', 'f5'])
+})
+
+t.test('buffering: beginEpoch after a base first delivers what is buffered and no longer in the stream', async (t) => {
+  const { feed, told, receive, read } = liveFeed(3)
+  feed.markGap()
+  receive(publication(4), publication(5))
+  feed.beginEpoch({ epoch: 'f', base: 3, previous: 'e' })
+  feed.finishReplay(read(4, [4], 'f'), feed.generation)
+  t.strictSame(told, [4, 5, 'position lost', 'missed 2', 'f4'])
+})
+
 t.test('live: an offset that was given before asks for a repair if its publication is younger', async (t) => {
   const { feed, asked, told, receive } = liveFeed(7)
   receive({ ...publication(8), time: 50 }, { ...publication(8), time: 50 }, { ...publication(7), time: 49 })

@@ -28,7 +28,7 @@ export async function addFallback (
   const deadlines = new Deadlines()
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
-    scope.addContentTypeParser('*', bodyReader(ESCAPED * maxPayload + ENVELOPE, maxPayload, deadlines))
+    scope.addContentTypeParser('*', bodyReader(ESCAPED * maxPayload + ENVELOPE, maxPayload, maxConnections, deadlines))
     scope.setErrorHandler<HttpError>((error, _request, reply) => {
       const { statusCode = 500 } = error
       if (statusCode >= 500) throw error // to the error handler of the app

@@ -23,7 +23,7 @@ const ESCAPED = 2
 export async function addFallback (
   app: FastifyInstance, core: Core, broker: Broker, admission: Admission, limiter: Limiter, context: Context
 ): Promise<UnusedSockets> {
-  const { allowedOrigins, maxPayload } = context.options
+  const { allowedOrigins, maxConnections, maxPayload } = context.options
   const fallback = context.options.fallback as Fallback // it is called for no other
   const deadlines = new Deadlines()
   await app.register(async (scope) => {

@@ -17,6 +17,8 @@ const FAST = 1
 export class Deflate {
   readonly #settings: Settings
   readonly #windowBits: number
+  /** What became of a frame: subscriptions with different filters have batches of their own, of the same frames. */
+  readonly #known = new WeakMap<Frame, Frame>()
   /** True if messages to one client alone are compressed. */
   readonly forOne: boolean
 
@@ -36,7 +38,7 @@ export class Deflate {
   }
 
   #deflated (batch: Batch): Batch {
-    const frames = batch.frames.map(frame => this.#frame(frame))
+    const frames = batch.frames.map(frame => this.#known.get(frame) ?? this.#frame(frame))
     return frames.some(({ deflated }) => deflated) ? { frames, bytes: undefined, payloadBytes: 0, compressible: false } : batch
   }
 
@@ -48,7 +50,9 @@ export class Deflate {
     const deflated = deflateRawSync(payload, {
       level: payload.length > LONG ? FAST : level, memLevel, windowBits: this.#windowBits, finishFlush: constants.Z_SYNC_FLUSH
     }).subarray(0, -TAIL)
-    return deflated.length < payload.length ? { payload: deflated, binary, deflated: true } : frame
+    const smallest: Frame = deflated.length < payload.length ? { payload: deflated, binary, deflated: true } : frame
+    this.#known.set(frame, smallest)
+    return smallest
   }
 }
 

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Drain, DrainBudget } from './drain.ts'
 import { onShutdownSignal } from './signals.ts'
 import type { ResolvedOptions } from '../options/resolve.ts'
+import { SilentSockets } from './silent-sockets.ts'
 
 /*
  * Time budget of a shutdown. Cloud Run kills the process 10 s after SIGTERM
@@ -37,8 +38,6 @@ const NO_DRAIN = 500
 export interface ShutdownSteps {
   /** Answers upgrades with 503. */
   refuseUpgrades (): void
-  /** Called when the clients have gone. */
-  drained (): void
   /** Sends the last metrics, within `budget` ms, and the last log entries. */
   flush (budget: number): Promise<unknown>
   /** Stops the heartbeat, removes the record of this instance, and closes Redis. */
@@ -49,6 +48,7 @@ export interface ShutdownSteps {
 export function addShutdown (app: FastifyInstance, options: ResolvedOptions['shutdown'], drain: Drain, steps: ShutdownSteps): void {
   const timeout = options === false ? NO_DRAIN : options.timeout
   const budget = drainBudget(timeout)
+  const silent = new SilentSockets(app.server)
   const atSignal = async () => {
     await drain.start(budget) // not yet app.close(): probes are still answered
     await app.close()
@@ -58,9 +58,9 @@ export function addShutdown (app: FastifyInstance, options: ResolvedOptions['shu
     steps.refuseUpgrades()
     await drain.start(budget)
     drain.terminateOthers() // a handler of the app may have accepted one meanwhile
-    steps.drained()
     // Not in onClose: Fastify runs it after all requests were answered, which may be too late.
     await steps.flush(Math.min(MAX_FLUSH, Math.max(MIN_FLUSH, drain.left)))
+    silent.close()
   })
   app.addHook('onClose', async () => {
     removeSignals()

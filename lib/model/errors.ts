@@ -107,6 +107,10 @@ export const BodyTooLargeError = createError<[number]>(
 )
 /** When the body of a request to a route of `fallback` has not come in time. */
 export const BodyTimeoutError = createError<[number]>('FST_CRWS_BODY_TIMEOUT', 'The body has not come within %d seconds. Send it again', 408)
+/** When the bodies of so many requests to the routes of `fallback` are under way: each is in memory. */
+export const BodiesError = createError<[number]>(
+  'FST_CRWS_BODIES', 'The bodies of %d other requests are still on their way here, and no more fit in memory. Send it again', 503
+)
 /** When a post is for a session that no instance has: its stream has ended, or its instance has gone. */
 export const SessionUnknownError = createError(
   'FST_CRWS_SESSION_UNKNOWN', 'There is no stream with this session any more. Connect again', 404

@@ -125,6 +125,36 @@ t.test('a batch is compressed once for all clients with the same window', async 
   for (const raw of raws) t.ok(raw.received().includes(bytes))
 })
 
+t.test('subscriptions with different filters share what is compressed, too', async (t) => {
+  const { app, url } = await startApp(t, { compression: true, channels: { news: { subscribe: true, tagsFilter: true } } })
+  const raws = await Promise.all(['a', 'b', 'c'].map(async (val) => {
+    const raw = await openRaw(t, url)
+    raw.socket.write(upgradeRequest('/connection/websocket', { 'Sec-WebSocket-Extensions': 'permessage-deflate' }))
+    await raw.head()
+    const subscribe = { id: 2, subscribe: { channel: 'news:a', tf: { key: 'of', cmp: 'neq', val } } }
+    raw.socket.write(frame(TEXT, `{"id":1,"connect":{}}\n${JSON.stringify(subscribe)}`))
+    await until(() => raw.received().includes('"id":2'), 'it is subscribed')
+    return raw
+  }))
+  const compressed = new Set<unknown>()
+  for (const { outbox } of connectionsOf(app)) {
+    const { writeBatch } = outbox
+    outbox.writeBatch = batch => {
+      writeBatch.call(outbox, batch)
+      for (const { frames } of batch.deflated!.values()) compressed.add(frames[0]!.payload)
+    }
+  }
+  const publish = async (...texts: string[]) => {
+    const before = raws.map(raw => raw.received().length)
+    await Promise.all(texts.map(text => app.realtime.publish('news:a', text, { tags: { of: 'd' } })))
+    await until(() => raws.every((raw, i) => raw.received().length > before[i]! + 100), 'all have it')
+  }
+  await publish(text(1))
+  t.equal(compressed.size, 1)
+  await publish(text(2), text(3), text(4))
+  t.equal(compressed.size, 2, 'several at once, too')
+})
+
 t.test('replies and publications stay in order, and the counted bytes are those on the wire', async (t) => {
   const { app, url } = await startApp(t, {
     compression: true,

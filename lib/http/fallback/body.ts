@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import type { Readable } from 'node:stream'
-import { BodyTimeoutError, BodyTooLargeError, StreamRequestError } from '../../model/errors.ts'
+import { BodiesError, BodyTimeoutError, BodyTooLargeError, StreamRequestError } from '../../model/errors.ts'
 import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 
 /** Milliseconds within which a body must come. */
@@ -9,15 +9,20 @@ const TIMEOUT = 10_000
 type Done = (error: Error | null, body?: Buffer) => void
 
 /**
- * Reads the body of a request, whatever its type. `limit`: bytes. `told`: the limit to name in an error.
- * @throws FST_CRWS_BODY_TOO_LARGE, FST_CRWS_BODY_TIMEOUT, FST_CRWS_STREAM_REQUEST
+ * Reads the body of a request, whatever its type. `limit`: bytes. `told`: the limit to name in an error. `most`: bodies
+ * that may be under way at once. Nobody has been asked yet who the clients are.
+ * @throws FST_CRWS_BODY_TOO_LARGE, FST_CRWS_BODY_TIMEOUT, FST_CRWS_BODIES, FST_CRWS_STREAM_REQUEST
  */
-export function bodyReader (limit: number, told: number, deadlines: Deadlines) {
+export function bodyReader (limit: number, told: number, most: number, deadlines: Deadlines) {
+  let underWay = 0
   return ({ headers }: FastifyRequest, payload: Readable, done: Done): void => {
     if (Number(headers['content-length']) > limit) return done(new BodyTooLargeError(told))
+    if (underWay >= most) return done(new BodiesError(underWay))
+    underWay++
     const chunks: Buffer[] = []
     let length = 0
     const end = (error: Error | null, body?: Buffer) => {
+      underWay--
       deadlines.delete(late)
       payload.off('data', onData).off('end', onEnd).off('close', onClose)
       done(error, body)

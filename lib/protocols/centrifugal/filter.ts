@@ -9,10 +9,15 @@ export interface WholeEncoder extends PublicationEncoder {
   join (frames: readonly Frame[]): readonly Frame[]
 }
 
+/** Several frames, and what they are joined to. */
+interface Joined { readonly parts: readonly Frame[], readonly frames: readonly Frame[] }
+
 /** Encodes publications of one channel, each once for all filters that it matches. */
 class SharedFrames {
   readonly base: WholeEncoder
   readonly #frames = new WeakMap<Publication, Frame>()
+  /** By the first part: what was joined last. Most filters that match something match the same. */
+  readonly #joined = new WeakMap<Frame, Joined>()
 
   constructor (base: WholeEncoder) {
     this.base = base
@@ -22,6 +27,16 @@ class SharedFrames {
     let frame = this.#frames.get(publication)
     if (frame === undefined) this.#frames.set(publication, frame = this.base.publication(channel, publication))
     return frame
+  }
+
+  join (parts: readonly Frame[]): readonly Frame[] {
+    const [first] = parts
+    let joined = first && this.#joined.get(first)
+    if (joined?.parts.length !== parts.length || joined.parts.some((part, i) => part !== parts[i])) {
+      joined = { parts, frames: this.base.join(parts) }
+      if (first !== undefined) this.#joined.set(first, joined)
+    }
+    return joined.frames
   }
 }
 
@@ -40,7 +55,7 @@ class FilteredEncoder implements PublicationEncoder {
   }
 
   join (frames: readonly Frame[]): readonly Frame[] {
-    return this.#shared.base.join(frames)
+    return this.#shared.join(frames)
   }
 
   event (channel: string, event: Publication): Frame | undefined {

@@ -115,14 +115,18 @@ t.test('a client that does not read gets the latest where that is the rule', asy
   t.notOk(raw.received().includes(`"n":${last - 1},`), 'what it took over is skipped')
 })
 
-t.test('a client that goes away is gone', async (t) => {
+t.test('a client that goes away is gone, and what fetch opens in its place does not keep the app open', async (t) => {
   const { logger, entries } = collectLog()
-  const { app, url } = await startApp(t, { fallback: true }, { ...forFetch, logger })
+  const { app, url } = await startApp(t, { fallback: true }, { logger })
+  let opened = 0
+  app.server.on('connection', () => { opened++ })
   const stream = await openStream(t, url)
   await stream.reply(1)
   stream.abort()
   await until(() => connectionsOf(app).length === 0, 'it has gone')
   t.match(entries.find(({ event }) => event === 'connection.closed'), { cause: 'client', received: 1, sent: 1 })
+  await until(() => opened === 2, 'fetch has opened another socket')
+  await app.close()
 })
 
 t.test("an app's timeout for requests does not cut a stream", async (t) => {

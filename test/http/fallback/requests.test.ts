@@ -320,3 +320,20 @@ t.test('a body that does not come is given up', async (t) => {
   gone.socket.end()
   await once(gone.socket, 'close')
 })
+
+t.test('no more bodies are on their way than there may be connections', async (t) => {
+  const { app, url } = await startApp(t, { fallback: true, maxConnections: 2 }, forFetch)
+  const head = 'POST /emulation HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{'
+  const slow = [await openRaw(t, url), await openRaw(t, url)]
+  for (const { socket } of slow) {
+    socket.write(head)
+    await once(app.server, 'request')
+  }
+  await until(async () => (await post(url, {})).status === 503, 'there is no room')
+  t.match(await (await post(url, {})).json(), { code: 'FST_CRWS_BODIES' })
+  slow[0]!.socket.destroy()
+  await until(async () => (await post(url, {})).status === 400, 'there is room')
+  const large = await post(url, 'x'.repeat(200_000))
+  t.equal(large.status, 413)
+  t.equal((await post(url, {})).status, 400)
+})

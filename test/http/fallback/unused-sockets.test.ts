@@ -1,7 +1,6 @@
 import { once } from 'node:events'
-import { connect, createServer } from 'node:net'
+import { connect } from 'node:net'
 import t from 'tap'
-import { UnusedSockets } from '../../../lib/http/fallback/unused-sockets.ts'
 import type { App } from '../../helpers/app.ts'
 import { startInstances } from '../../helpers/sdk.ts'
 import { httpOf, streamClient } from '../../helpers/streams.ts'
@@ -17,10 +16,4 @@ t.test('app.close() waits neither for the spare socket of a fetch that was ended
   await app.close()
   await closed
   t.pass('it has closed, well before Node.js gives up such a socket')
-})
-
-t.test('a server that is not of HTTP/1.1 is left alone', async (t) => {
-  const server = createServer()
-  new UnusedSockets(server).destroy()
-  t.strictSame(server.listenerCount('connection'), 0)
 })

@@ -105,15 +105,15 @@ export const StreamRequestError = createError<[string]>('FST_CRWS_STREAM_REQUEST
 export const BodyTooLargeError = createError<[number]>(
   'FST_CRWS_BODY_TOO_LARGE', 'The message is too large: at most %d bytes are allowed, the option maxPayload', 413
 )
-/** When the body of a request to a route of `fallback` has not come in time. */
-export const BodyTimeoutError = createError<[number]>('FST_CRWS_BODY_TIMEOUT', 'The body has not come within %d seconds. Send it again', 408)
+/** When the body of a request to a route of `fallback` does not arrive in time. */
+export const BodyTimeoutError = createError<[number]>('FST_CRWS_BODY_TIMEOUT', 'The body did not arrive within %d seconds. Send it again', 408)
 /** When a post is for a session that no instance has: its stream has ended, or its instance has gone. */
 export const SessionUnknownError = createError(
   'FST_CRWS_SESSION_UNKNOWN', 'There is no stream with this session any more. Connect again', 404
 )
 /** When more posts of one stream wait than are allowed. */
 export const PostLimitError = createError<[number]>(
-  'FST_CRWS_POST_LIMIT', 'Too many messages of this stream wait to be handled: at most %d may. This one was dropped; send more slowly', 429
+  'FST_CRWS_POST_LIMIT', 'At most %d messages of this stream may wait to be handled. This one was dropped; send more slowly', 429
 )
 /** When one client address has sent more posts without a stream than `rateLimit.connections` allows. */
 export const PostRateError = createError(
@@ -123,9 +123,9 @@ export const PostRateError = createError(
 export const PostUnansweredError = createError(
   'FST_CRWS_POST_UNANSWERED', 'The instance that has this stream did not answer. Whether it got the message is unknown; connect again', 503
 )
-/** When an `EventSource` asks for a channel that it may not have. The status goes with the error's number. */
+/** When an `EventSource` asks for a channel that it may not subscribe to. The status goes with the error's number. */
 export const ChannelRefusedError = createError<[string, string, number]>(
-  'FST_CRWS_CHANNEL_REFUSED', 'Channel %s cannot be had: %s (%d). Leave it out, or ask for it as a user who may have it', 403
+  'FST_CRWS_CHANNEL_REFUSED', 'Channel %s was refused: %s (%d). Leave it out, or connect as a user who may subscribe to it', 403
 )
 /** When the app ends the connection of an `EventSource` before its stream begins. The status goes with the code. */
 export const ConnectionRefusedError = createError<[string, number]>('FST_CRWS_CONNECTION_REFUSED', 'The connection was refused: %s (%d)', 403)

@@ -181,6 +181,7 @@ export type { ChannelOptions, ChannelsOptions, Limit } from './lib/options/chann
 export { defineChannels, defineMethods } from './lib/options/define.ts'
 export type { ChannelsOf, ContractOf, DefinedChannel, MethodsOf, SentOf } from './lib/options/define.ts'
 export type { CompressionOptions } from './lib/options/compression-options.ts'
+export type { FallbackOptions } from './lib/options/fallback-options.ts'
 export type { ConnectDetails } from './lib/options/connect-details.ts'
 export type { MethodOptions, MethodsOptions } from './lib/options/method-options.ts'
 export type { Identity } from './lib/options/identity.ts'

@@ -105,11 +105,11 @@ export const StreamRequestError = createError<[string]>('FST_CRWS_STREAM_REQUEST
 export const BodyTooLargeError = createError<[number]>(
   'FST_CRWS_BODY_TOO_LARGE', 'The message is too large: at most %d bytes are allowed, the option maxPayload', 413
 )
-/** When the body of a request to a route of `fallback` has not come in time. */
-export const BodyTimeoutError = createError<[number]>('FST_CRWS_BODY_TIMEOUT', 'The body has not come within %d seconds. Send it again', 408)
-/** When the bodies of so many requests to the routes of `fallback` are under way: each is in memory. */
+/** When the body of a request to a route of `fallback` does not arrive in time. */
+export const BodyTimeoutError = createError<[number]>('FST_CRWS_BODY_TIMEOUT', 'The body did not arrive within %d seconds. Send it again', 408)
+/** When as many bodies as `maxConnections` are still arriving at the routes of `fallback`: each takes memory. */
 export const BodiesError = createError<[number]>(
-  'FST_CRWS_BODIES', 'The bodies of %d other requests are still on their way here, and no more fit in memory. Send it again', 503
+  'FST_CRWS_BODIES', 'The bodies of %d other requests are still arriving here. The limit is maxConnections. Send it again', 503
 )
 /** When a post is for a session that no instance has: its stream has ended, or its instance has gone. */
 export const SessionUnknownError = createError(
@@ -117,7 +117,7 @@ export const SessionUnknownError = createError(
 )
 /** When more posts of one stream wait than are allowed. */
 export const PostLimitError = createError<[number]>(
-  'FST_CRWS_POST_LIMIT', 'Too many messages of this stream wait to be handled: at most %d may. This one was dropped; send more slowly', 429
+  'FST_CRWS_POST_LIMIT', 'At most %d messages of this stream may wait to be handled. This one was dropped; send more slowly', 429
 )
 /** When one client address has sent more posts without a stream than `rateLimit.connections` allows. */
 export const PostRateError = createError(
@@ -127,9 +127,9 @@ export const PostRateError = createError(
 export const PostUnansweredError = createError(
   'FST_CRWS_POST_UNANSWERED', 'The instance that has this stream did not answer. Whether it got the message is unknown; connect again', 503
 )
-/** When an `EventSource` asks for a channel that it may not have. The status goes with the error's number. */
+/** When an `EventSource` asks for a channel that it may not subscribe to. The status goes with the error's number. */
 export const ChannelRefusedError = createError<[string, string, number]>(
-  'FST_CRWS_CHANNEL_REFUSED', 'Channel %s cannot be had: %s (%d). Leave it out, or ask for it as a user who may have it', 403
+  'FST_CRWS_CHANNEL_REFUSED', 'Channel %s was refused: %s (%d). Leave it out, or connect as a user who may subscribe to it', 403
 )
 /** When the app ends the connection of an `EventSource` before its stream begins. The status goes with the code. */
 export const ConnectionRefusedError = createError<[string, number]>('FST_CRWS_CONNECTION_REFUSED', 'The connection was refused: %s (%d)', 403)

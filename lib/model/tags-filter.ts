@@ -104,9 +104,9 @@ function checkLeaf (key: string, cmp: string, val: string, vals: string[]): void
   if (cmp === 'ex' || cmp === 'nex') {
     if (val !== '' || vals.length > 0) throw filterRefused(`cmp ${cmp} in a tags filter takes neither val nor vals`)
   } else if (cmp === 'in' || cmp === 'nin') {
-    if (val !== '' || vals.length === 0) throw filterRefused(`cmp ${cmp} in a tags filter takes vals, and no val`)
+    if (val !== '' || vals.length === 0) throw filterRefused(`cmp ${cmp} in a tags filter needs vals, and no val`)
   } else if (val === '' || vals.length > 0) {
-    throw filterRefused(`cmp ${cmp} in a tags filter takes a val, and no vals`)
+    throw filterRefused(`cmp ${cmp} in a tags filter needs val, and no vals`)
   }
   if (key === '' && cmp !== 'ex' && cmp !== 'nex') throw filterRefused(`cmp ${cmp} in a tags filter needs a key`)
 }

@@ -148,12 +148,12 @@ export class Logs {
 
   /** `timeout`: ms. */
   drainStarted (connections: number, timeout: number): void {
-    this.#write('drain.started', { connections, timeout }, 'Closing all WebSocket connections')
+    this.#write('drain.started', { connections, timeout }, 'Closing all connections')
   }
 
   /** `duration`: ms. */
   drainFinished (connections: number, terminated: number, duration: number): void {
-    this.#write('drain.finished', { connections, terminated, duration }, 'All WebSocket connections are closed')
+    this.#write('drain.finished', { connections, terminated, duration }, 'All connections are closed')
   }
 
   bridgeDown (reason: string): void {

@@ -47,6 +47,12 @@ function checkStream ({ stream, history, slow }: ChannelRules, name: string): vo
   if (slow === 'latest') throw invalidOption(`${name}.stream`, "true with slow: 'latest', which leaves out parts", "false, or slow: 'close'")
 }
 
+/** Without presence nobody can ask for it. A rule that says who may is then a mistake. */
+function checkPresence ({ presence, presenceFor }: ChannelRules, name: string): void {
+  if (presence || presenceFor === noRules.presenceFor) return
+  throw invalidOption(`${name}.presenceFor`, 'a value without presence', "'subscribers', or another value with presence: true")
+}
+
 /** Checks the option `channels`. */
 export const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) => {
   const given = plainObject(value, name, 'an object of rules by namespace')
@@ -58,6 +64,7 @@ export const channels: Check<ReadonlyMap<string, ChannelRules>> = (value, name) 
       if (namespace.includes(':')) throw invalid(name, namespace, "a namespace, which is the part of a channel before the first ':'")
       const checked = channelRules(rules, `${name}.${namespace}`)
       checkStream(checked, `${name}.${namespace}`)
+      checkPresence(checked, `${name}.${namespace}`)
       resolved.set(namespace, checked)
     })
   }

@@ -78,15 +78,15 @@ t.test('what the reference refuses is refused, with the reason', async (t) => {
     [{ key: 'k', cmp: 'like', val: 'a' }, /cmp .* must be one of/],
     [{ key: 'k', cmp: 'constructor', val: 'a' }, /cmp .* must be one of/],
     ...['eq', 'neq', 'sw', 'ew', 'ct', 'lt', 'lte', 'gt', 'gte'].flatMap((cmp): Array<[FilterNode, RegExp | '']> => [
-      [{ key: 'k', cmp }, /takes a val, and no vals/],
-      [{ key: 'k', cmp, val: '' }, /takes a val, and no vals/],
-      [{ key: 'k', cmp, val: '1', vals: ['1'] }, /takes a val, and no vals/],
+      [{ key: 'k', cmp }, /needs val, and no vals/],
+      [{ key: 'k', cmp, val: '' }, /needs val, and no vals/],
+      [{ key: 'k', cmp, val: '1', vals: ['1'] }, /needs val, and no vals/],
       [{ cmp, val: '1' }, /needs a key/],
       [{ key: 'k', cmp, val: '1', vals: [] }, '']
     ]),
     ...['in', 'nin'].flatMap((cmp): Array<[FilterNode, RegExp | '']> => [
-      [{ key: 'k', cmp }, /takes vals, and no val/],
-      [{ key: 'k', cmp, val: 'a', vals: ['a'] }, /takes vals, and no val/],
+      [{ key: 'k', cmp }, /needs vals, and no val/],
+      [{ key: 'k', cmp, val: 'a', vals: ['a'] }, /needs vals, and no val/],
       [{ cmp, vals: ['a'] }, /needs a key/],
       [{ key: 'k', cmp, vals: [''] }, '']
     ]),

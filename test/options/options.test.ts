@@ -378,12 +378,15 @@ t.test('channel rules are completed', async (t) => {
   t.throws(() => resolve({ channels: { chat: { batchDelay: '2s' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.batchDelay".*at least 0 ms and at most 1000 ms/ })
   t.throws(() => resolve({ channels: { chat: { slow: 'drop' } } }), { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.slow": got 'drop'.*'close'.*'latest'/ })
   for (const presenceFor of ['subscribers', 'everybody', subscribe]) {
-    t.equal(resolve({ channels: { chat: { presenceFor } } }).channels.get('chat')!.presenceFor, presenceFor)
+    t.equal(resolve({ channels: { chat: { presence: true, presenceFor } } }).channels.get('chat')!.presenceFor, presenceFor)
   }
   for (const presenceFor of [true, 'nobody']) {
     const error = { code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.presenceFor".*'subscribers', 'everybody' or a function/ }
     t.throws(() => resolve({ channels: { chat: { presenceFor } } }), error)
   }
+  t.throws(() => resolve({ channels: { chat: { presenceFor: 'everybody' } } }), {
+    code: 'FST_CRWS_INVALID_OPTION', message: /"channels.chat.presenceFor": got a value without presence, expected 'subscribers', or another value with presence: true/
+  })
   t.throws(() => resolve({ channels: { 'chat:room': {} } }), { code: 'FST_CRWS_INVALID_OPTION', message: /'chat:room'.*the part of a channel before the first ':'/ })
 })
 

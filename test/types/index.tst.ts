@@ -3,7 +3,7 @@ import { createSentinel } from 'redis'
 import { expect, test } from 'tstyche'
 import cloudRunWebSocket, {
   type ChannelData, type ChannelsOf, ClientError, cloudLogging, defineChannels, type ChannelOptions, type CloudLoggingOptions,
-  type ConnectDetails, type Connection, createPublisher,
+  type CompressionOptions, type ConnectDetails, type Connection, createPublisher, type FallbackOptions,
   type HistoryOptions, type Identity, type LoggingOptions, type Member, type Options, type PublishChange, type PublishedData,
   fileCredentials, iamCredentials, type PublishOptions, type Realtime, resourceAttributes, type SubscribeGrant, type SubscribeOptions,
   type SubscribeResult, type StandalonePublisher, type StandardSchema, type TokenOptions
@@ -31,6 +31,15 @@ test('every option may be left out', () => {
   expect(app.register).type.toBeCallableWith(cloudRunWebSocket)
   expect(app.register).type.toBeCallableWith(cloudRunWebSocket, {})
   expect<Options>().type.toBeAssignableWith({})
+})
+
+test('options of fallback and compression have types of their own', () => {
+  expect<FallbackOptions>().type.toBeAssignableWith({ ssePath: '/events', uniSsePath: false as const })
+  expect<CompressionOptions>().type.toBeAssignableWith({ minBytes: 256, level: 3 })
+  expect(app.register).type.toBeCallableWith(cloudRunWebSocket, { fallback: { ssePath: '/events' }, compression: { level: 3 } })
+  expect(app.register).type.not.toBeCallableWith(cloudRunWebSocket, { fallback: { ssepath: '/events' } })
+  expect(app.register).type.not.toBeCallableWith(cloudRunWebSocket, { compression: { threshold: 3 } })
+  expect<Connection['transport']>().type.toBe<'websocket' | 'http_stream' | 'sse' | 'uni_sse'>()
 })
 
 test('a misspelt option is an error', () => {

@@ -80,7 +80,7 @@ export class SdkRoutes {
   ): void {
     // Without `connect` the client would not learn its session, so nothing could come after it.
     if (connect === undefined || connect.length === 0) {
-      return answer(reply, new StreamRequestError('it has no connect command: send it in the body, or for sse in the query cf_connect'))
+      return answer(reply, new StreamRequestError('there is no connect command: send it in the body, or with sse in the query parameter cf_connect'))
     }
     const opened = this.#routes.open(request, reply, protocol, type)
     if (opened === undefined) return
@@ -101,7 +101,7 @@ export class SdkRoutes {
     const body = bodyOf(request)
     const post = body && readPost(body, binary)
     const { maxPayload } = this.#context.options
-    if (post === undefined) answer(reply, new StreamRequestError('a post is { "session": …, "node": …, "data": … }, and data are commands'))
+    if (post === undefined) answer(reply, new StreamRequestError('send { "session": …, "node": …, "data": … }, with the commands in data'))
     else if (post.data.length > maxPayload) answer(reply, new BodyTooLargeError(maxPayload))
     else {
       const error = await this.#errorOf(request, post)

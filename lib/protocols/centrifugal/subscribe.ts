@@ -74,7 +74,7 @@ function checkRequest (request: Request): string {
 function filterOf ({ namespaces }: Context, channel: string, { tf, delta = '' }: Request): TagsFilter | undefined {
   const rules = namespaces.find(channel)
   if (tf === undefined || rules === undefined) return undefined // an unknown namespace is refused when it is its turn
-  if (!rules.tagsFilter) throw filterRefused('the namespace takes no tags filter')
+  if (!rules.tagsFilter) throw filterRefused('the namespace does not allow tags filters')
   if (delta !== '') throw filterRefused('a tags filter and delta do not go together')
   return compileFilter(tf as FilterNode)
 }

@@ -6,6 +6,10 @@ import type { ReturningPositions } from './ids.ts'
 /** Channels of one request. Each may be in every id, which the client sends in a header. */
 const MAX_CHANNELS = 32
 
+/** What stands for `channel` in other servers. Without this check the client would get a stream with nothing in it. */
+const MISTAKEN = ['channels', 'cf_connect']
+const CHANNEL_USE = 'channel must be in the query once for each channel: ?channel=news&channel=chat:lobby'
+
 /** What a client asks for. */
 export interface EventSourceRequest {
   /** Without duplicates. */
@@ -22,6 +26,7 @@ export interface EventSourceRequest {
  */
 export function readRequest ({ query, headers }: Pick<FastifyRequest, 'query' | 'headers'>): EventSourceRequest {
   const { channel, lastEventId } = (query ?? {}) as Record<string, unknown>
+  if (channel === undefined && MISTAKEN.some(name => Object.hasOwn(query ?? {}, name))) throw new StreamRequestError(CHANNEL_USE)
   const channels = new Set(listOf(channel))
   if (channels.size > MAX_CHANNELS) throw new StreamRequestError(`${channels.size} channels, at most ${MAX_CHANNELS} are allowed`)
   // A client that began with the id in its URL sends a newer one in the header.
@@ -39,7 +44,7 @@ function listOf (value: unknown): string[] {
   if (value === undefined) return []
   const list: unknown[] = Array.isArray(value) ? value : [value]
   if (list.every(one => typeof one === 'string')) return list
-  throw new StreamRequestError('channel must be in the query once for each channel: ?channel=news&channel=chat:lobby')
+  throw new StreamRequestError(CHANNEL_USE)
 }
 
 function textOf (name: string, value: unknown): string | undefined {

@@ -167,6 +167,10 @@ t.test('a request that makes no sense gets 400', async (t) => {
   const many = Array.from({ length: 33 }, (_, i) => `c${i}`)
   const tooMany = await events(t, url, many)
   t.match(tooMany, { status: 400, body: { code: 'FST_CRWS_STREAM_REQUEST', message: /33 channels, at most 32/ } })
+  for (const query of ['&channels=news,chat', '&cf_connect={"subs":{"news":{}}}']) {
+    t.match(await events(t, url, [], { query }), { status: 400, body: { code: 'FST_CRWS_STREAM_REQUEST', message: /channel must be in the query once for each/ } }, query)
+    t.equal((await events(t, url, ['news'], { query })).status, 200, 'the query may also be for the app')
+  }
   t.equal((await events(t, url, many.slice(1))).status, 200)
   t.equal((await events(t, url, ['news'], { query: '&lastEventId=a&lastEventId=b' })).status, 400)
   const { app, url: other } = await startApp(t, open, { routerOptions: { querystringParser: () => ({ channel: { a: 'b' } }) } })

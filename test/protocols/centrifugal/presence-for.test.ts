@@ -16,7 +16,7 @@ const options: Options = {
   channels: {
     room: rule,
     open: { ...rule, presenceFor: 'everybody' },
-    off: { subscribe: true, presenceFor: 'everybody' },
+    off: { subscribe: true },
     team: {
       ...rule,
       presenceFor: async (connection, channel) => {

@@ -434,7 +434,7 @@ test('subscribe answers what it does not have as the protocol says', () => ({
   t.strictSame(await client.call('subscribe', { channel: 'plain:#bob,ann' }), {})
   t.strictSame(await client.call('subscribe', { channel: 'plain:a', token: 'x.y.z' }), error(103), 'nobody can verify tokens here')
   t.strictSame(await client.call('subscribe', { channel: 'plain:expired' }), error(110))
-  const noFilter = { error: { code: 107, message: 'bad request: the namespace takes no tags filter' } }
+  const noFilter = { error: { code: 107, message: 'bad request: the namespace does not allow tags filters' } }
   for (const tf of [{ op: 'and' }, {}]) t.strictSame(await client.call('subscribe', { channel: 'plain:a', tf }), noFilter)
   const filtered = { channel: 'tagged:a', tf: { key: 'k', cmp: 'ex' } }
   t.strictSame(await client.call('subscribe', { ...filtered, tf: {} }), {

@@ -240,7 +240,7 @@ t.test('the name of the instance stands behind a button, for the keyboard too', 
   t.equal((await page.locator('body').innerText()).includes(name), false)
   await page.getByRole('button', { name: 'About this connection' }).press('Enter')
   t.equal(await page.locator('#about').isVisible(), true)
-  t.match(await page.locator('body').innerText(), name)
+  t.match(await page.locator('body').innerText(), `Connected by WebSocket to the instance ${name}`)
   await page.keyboard.press('Escape')
   t.equal(await page.locator('#about').isVisible(), false)
 })

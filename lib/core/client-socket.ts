@@ -13,7 +13,7 @@ export interface ClientSocket extends EventEmitter, Pick<WebSocket,
 }
 
 /** Where the bytes of a connection are written: a socket, or a response. */
-export type Output = Pick<Writable, 'write' | 'cork' | 'uncork' | 'once' | 'writableCorked' | 'writableLength' | 'writableNeedDrain'>
+export type Output = Pick<Writable, 'write' | 'cork' | 'uncork' | 'once' | 'writableLength' | 'writableNeedDrain'>
 
 /** The output under a client's socket. `ws` keeps the TCP or TLS socket there. */
 export function outputOf (socket: ClientSocket): Output {

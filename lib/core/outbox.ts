@@ -44,6 +44,8 @@ export class Outbox {
   readonly #takesFrames: boolean
   readonly #maxBufferedBytes: number
   #closed = false
+  /** True between `cork` and `uncork`. From Node.js 22 on a response swallows what follows an `uncork` too many. */
+  #corked = false
   /** Frames that wait for `release`. */
   #held: Frame[] | undefined
 
@@ -118,17 +120,21 @@ export class Outbox {
    * not corked.
    */
   cork (): void {
-    if (this.#raw.writableLength === 0) this.#raw.cork()
+    if (this.#corked || this.#raw.writableLength > 0) return
+    this.#corked = true
+    this.#raw.cork()
   }
 
   uncork (): void {
+    if (!this.#corked) return
+    this.#corked = false
     this.#raw.uncork()
   }
 
   /** True while the socket has not accepted what it was given. `owner.drained` is called when it has. */
   isCongested (): boolean {
-    const { writableNeedDrain, writableLength, writableCorked } = this.#raw
-    if (!writableNeedDrain || writableLength === 0 || writableCorked > 0) return false
+    const { writableNeedDrain, writableLength } = this.#raw
+    if (!writableNeedDrain || writableLength === 0 || this.#corked) return false
     if (!draining.has(this.#raw)) {
       draining.set(this.#raw, this.#owner)
       this.#raw.once('drain', onDrain)
@@ -162,8 +168,8 @@ export class Outbox {
 
   /** Corked bytes are not outstanding. What follows is corked again if the socket has accepted everything. */
   #flushCorked (): void {
-    if (this.#raw.writableCorked === 0) return
-    this.#raw.uncork()
+    if (!this.#corked) return
+    this.uncork()
     this.cork()
   }
 }

@@ -11,6 +11,7 @@ import type { Realtime } from './lib/core/realtime.ts'
 import { traceRequests } from './lib/google/cloud-logging.ts'
 import { Admission } from './lib/http/admission.ts'
 import { addApi } from './lib/http/api/add.ts'
+import type { UnusedSockets } from './lib/http/fallback/unused-sockets.ts'
 import { addHealthRoute, addReadyRoute } from './lib/http/health.ts'
 import { addInspector } from './lib/http/inspector/add.ts'
 import { createLimiter } from './lib/http/rate-limit.ts'
@@ -96,7 +97,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
   const forSdks = { instance, reads: new SharedCalls(), tokens, deltas }
   const context = { options, namespaces, methods, permissions, connections, subscriptions, publisher, presence, observer, ...forSdks }
   if (sdkPath !== false) addSdkRoute(routes, sdkPath, context)
-  if (options.fallback !== false) await addFallback(app, core, broker, admission, limiter, context)
+  const unused = options.fallback === false ? undefined : await addFallback(app, core, broker, admission, limiter, context)
   if (healthPath !== false) addHealthRoute(app, healthPath, instance, connections, observer)
   if (readyPath !== false) addReadyRoute(app, readyPath, instance, availability, observer)
   await addOptionalParts(app, options, namespaces, core, backend, observer)
@@ -113,6 +114,7 @@ const cloudRunWebSocket: FastifyPluginAsync<Options> = async (app, given) => {
 
   addShutdown(app, shutdown, drain, {
     refuseUpgrades: () => routes.refuseUpgrades(),
+    drained: () => unused?.destroy(),
     flush: budget => Promise.all([telemetry.close(budget), logs.close()]),
     release: () => release(heartbeat, metrics, core, broker)
   })
@@ -127,8 +129,8 @@ async function addOptionalParts (
   await addInspector(app, options, namespaces, core, observer)
 }
 
-async function addFallback (...parts: Parameters<typeof import('./lib/http/fallback/add.ts').addFallback>): Promise<void> {
-  await (await import('./lib/http/fallback/add.ts')).addFallback(...parts)
+async function addFallback (...parts: Parameters<typeof import('./lib/http/fallback/add.ts').addFallback>): Promise<UnusedSockets> {
+  return (await import('./lib/http/fallback/add.ts')).addFallback(...parts)
 }
 
 function addSdkRoute (routes: WebSocketRoutes, path: string, context: Context): void {

@@ -16,6 +16,19 @@ const LONGEST = 57 * 60_000
 const DEADLINES = 1 / (54 * 60)
 const LEAVING = 1 / (40 * 60)
 const BREAKING = 0.12
+/** Name and attributes of each series. */
+const KEYS = [
+  'websocket.server.connection.active {"websocket.protocol":"json"}',
+  'websocket.server.connection.limit {}',
+  'websocket.server.connection.opened {"websocket.protocol":"json"}',
+  ...CAUSES.map(cause => `websocket.server.connection.closed {"websocket.close.cause":"${cause}"}`),
+  ...REJECTIONS.map(type => `websocket.server.connection.rejected {"error.type":"${type}"}`),
+  'websocket.server.publications.missed {}',
+  'websocket.bridge.up {}',
+  'websocket.bridge.downtime {}',
+  ...BOUNDS.map(le => `websocket.bridge.delivery.lag_bucket {"le":"${le}"}`),
+  'websocket.bridge.delivery.lag_count {}'
+]
 
 export class Instance {
   revision
@@ -50,7 +63,7 @@ export class Instance {
     while (this.#nextPush < 0) this.#nextPush += INTERVAL
     this.#skew = (random() - 0.5) * 4_000
     if (reports.detailed) this.#details = new Details(random)
-    this.#series = reports.instance(id, Object.keys(this.#values(0)))
+    this.#series = reports.instance(id, [...KEYS, ...Object.keys(this.#details?.values(0) ?? {})])
   }
 
   get room () {
@@ -146,25 +159,27 @@ export class Instance {
     const at = isLast ? now : this.#nextPush
     if (!isLast) this.#nextPush += INTERVAL
     if (Number(this.#id.slice(1)) % 100 < silent * 100) return
-    this.#series.push(at + this.#skew, at + 500 + this.#random() * 3_000 + this.#random() * late * 1_000, Object.values(this.#values(at)))
+    this.#series.push(at + this.#skew, at + 500 + this.#random() * 3_000 + this.#random() * late * 1_000, this.#values(at))
   }
 
+  /** In the order of KEYS. */
   #values (at) {
-    const below = BOUNDS.map((_, i) => this.#lags.slice(0, i + 1).reduce((sum, count) => sum + count, 0))
+    let count = 0
+    const below = this.#lags.map(one => { count += one; return count })
     const downtime = this.#outages.reduce((sum, [start, end]) => sum + Math.max(0, Math.min(end, at) - start), 0) / 1_000
-    return {
-      'websocket.server.connection.active {"websocket.protocol":"json"}': this.open,
-      'websocket.server.connection.limit {}': LIMIT,
-      'websocket.server.connection.opened {"websocket.protocol":"json"}': this.#opened,
-      ...Object.fromEntries(CAUSES.map(cause => [`websocket.server.connection.closed {"websocket.close.cause":"${cause}"}`, this.#closed[cause]])),
-      ...Object.fromEntries(REJECTIONS.map(type => [`websocket.server.connection.rejected {"error.type":"${type}"}`, this.#rejected[type]])),
-      'websocket.server.publications.missed {}': this.#missed,
-      'websocket.bridge.up {}': this.#isDown(at) ? 0 : 1,
-      'websocket.bridge.downtime {}': downtime,
-      ...Object.fromEntries(BOUNDS.map((le, i) => [`websocket.bridge.delivery.lag_bucket {"le":"${le}"}`, below[i]])),
-      'websocket.bridge.delivery.lag_count {}': below.at(-1),
-      ...this.#details?.values(this.open)
-    }
+    const values = [
+      this.open,
+      LIMIT,
+      this.#opened,
+      ...CAUSES.map(cause => this.#closed[cause]),
+      ...REJECTIONS.map(type => this.#rejected[type]),
+      this.#missed,
+      this.#isDown(at) ? 0 : 1,
+      downtime,
+      ...below,
+      count
+    ]
+    return this.#details === undefined ? values : [...values, ...Object.values(this.#details.values(this.open))]
   }
 
   #whole (value) {

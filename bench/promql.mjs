@@ -120,10 +120,14 @@ const handlers = {
       return vector.length === 0 ? [] : [{ labels: {}, value: aggregates[operator.text](vector.map(({ value }) => value)) }]
     }
     const groups = new Map()
+    const kept = modifier.kept ??= new WeakMap()
     for (const one of vector) {
-      const kept = Object.fromEntries(labels.flatMap(label => label in one.labels ? [[label, one.labels[label]]] : []))
-      const text = key(kept)
-      if (!groups.has(text)) groups.set(text, { labels: kept, values: [] })
+      if (!kept.has(one.labels)) {
+        const ofGroup = labels.flatMap(label => label in one.labels ? [[label, one.labels[label]]] : [])
+        kept.set(one.labels, Object.fromEntries(ofGroup))
+      }
+      const text = key(kept.get(one.labels))
+      if (!groups.has(text)) groups.set(text, { labels: kept.get(one.labels), values: [] })
       groups.get(text).values.push(one.value)
     }
     return Array.from(groups.values(), ({ labels, values }) => ({ labels, value: aggregates[operator.text](values) }))
@@ -163,9 +167,17 @@ function combine (vector, other, apply) {
   })
 }
 
+/** The same objects come at every evaluation. */
+const keys = new WeakMap()
+
 function key (labels) {
-  const entries = Object.entries(labels)
-  return entries.length > 1 ? JSON.stringify(entries.sort()) : entries.join()
+  let text = keys.get(labels)
+  if (text === undefined) {
+    const entries = Object.entries(labels)
+    text = entries.length > 1 ? JSON.stringify(entries.sort()) : entries.join()
+    keys.set(labels, text)
+  }
+  return text
 }
 
 const sum = values => values.reduce((total, value) => total + value, 0)

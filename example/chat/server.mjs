@@ -52,6 +52,7 @@ app.get('/centrifuge.js', { logLevel: 'warn' }, (request, reply) => reply.sendFi
 
 await app.register(cloudRunWebSocket, {
   path: false,
+  fallback: { uniSsePath: false }, // for people whose proxy blocks WebSockets
   token: { secret },
   channels: {
     room: { subscribe: true, publish: true, presence: true, joinLeave: true, history: { size: 100, ttl: '1d' }, publishLimit: { max: 50, timeWindow: '10s' } },

@@ -37,6 +37,8 @@ const NO_DRAIN = 500
 export interface ShutdownSteps {
   /** Answers upgrades with 503. */
   refuseUpgrades (): void
+  /** Called when the clients have gone. */
+  drained (): void
   /** Sends the last metrics, within `budget` ms, and the last log entries. */
   flush (budget: number): Promise<unknown>
   /** Stops the heartbeat, removes the record of this instance, and closes Redis. */
@@ -56,6 +58,7 @@ export function addShutdown (app: FastifyInstance, options: ResolvedOptions['shu
     steps.refuseUpgrades()
     await drain.start(budget)
     drain.terminateOthers() // a handler of the app may have accepted one meanwhile
+    steps.drained()
     // Not in onClose: Fastify runs it after all requests were answered, which may be too late.
     await steps.flush(Math.min(MAX_FLUSH, Math.max(MIN_FLUSH, drain.left)))
   })

@@ -147,8 +147,7 @@ t.test('a message by somebody else on Redis is logged, and harms nobody', async 
   await app.realtime.send({ everybody: true }, 'after')
   t.strictSame(await all(client, 'after'), ['after'])
   const failed = entries.filter(({ event }) => event === 'control.failed')
-  t.equal(failed.length, 5)
-  t.match(failed.map(({ level }) => level), [40, 40, 40, 40, 40])
+  t.match(failed.map(({ level }) => level), [40, 40, 40], 'one entry for each cause, of which there are three')
   t.equal(failed.at(-1)!.command.length, 500)
 })
 

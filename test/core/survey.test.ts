@@ -119,17 +119,14 @@ t.test('what others write to Redis ends nothing: it is logged, and the living an
   }
   await asking.core.survey.ask(double, 1) // it listens for answers now
   const logged = (text: string) => until(() => asking.entries.find(({ event, command }) => event === 'control.failed' && command.includes(text)), text)
-  for (const data of [null, 7, 'text', [], { type: 'ask' }, { type: 'ask', id: {}, from: 'a' }, { type: 'nothing' }]) await publish('\u0000questions', data)
+  for (const data of [{ type: 'nothing' }, null, 7, 'text', [], { type: 'ask' }, { type: 'ask', id: {}, from: 'a' }]) await publish('\u0000questions', data)
   for (const data of [null, { id: 'none', from: other.id, answer: 1 }, {}]) await publish(`\u0000answers:${asking.id}`, data)
   await publish(`\u0000answers:${asking.id}`, Buffer.from('{"cut'))
   await logged('{"cut')
   await logged('"nothing"')
 
-  other.core.survey.answer(double, () => 'no number' as unknown as number)
-  t.strictSame((await asking.core.survey.ask(double, 1)).missing, [other.id])
-  await logged('no number')
   other.core.survey.answer(double, () => 'long '.repeat(1_000) as unknown as number)
-  await asking.core.survey.ask(double, 1)
+  t.strictSame((await asking.core.survey.ask(double, 1)).missing, [other.id])
   t.equal((await logged('long'))!.command.length, 500)
 
   // A record that no instance has written.

@@ -1,5 +1,5 @@
 // Plain JavaScript, because test/setup.js runs before anything that could read TypeScript.
-import { accessSync, constants } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { delimiter, resolve } from 'node:path'
 
 const names = {
@@ -27,7 +27,7 @@ export function findProgram (name) {
 function isExecutable (path) {
   try {
     accessSync(path, constants.X_OK)
-    return true
+    return statSync(path).isFile() // a folder can be executable, too
   } catch {
     return false
   }

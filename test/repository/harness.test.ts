@@ -1,8 +1,10 @@
-import { symlink } from 'node:fs/promises'
+import { execFile } from 'node:child_process'
+import { mkdir, symlink } from 'node:fs/promises'
 import { createServer } from 'node:http'
 import { findSourceMap } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { createClient } from 'redis'
 import t from 'tap'
 import { WebSocketServer } from 'ws'
@@ -41,6 +43,8 @@ t.test('REDIS_SERVER names the server that the tests start, and the client besid
   t.equal(findProgram('redis-cli'), join(folder, 'valkey-cli'))
   process.env.REDIS_SERVER = join(folder, 'none')
   t.equal(findProgram('redis-server'), undefined)
+  await mkdir(join(folder, 'none'))
+  t.equal(findProgram('redis-server'), undefined, 'nor is a folder of this name a program')
 })
 
 t.test('a Redis that persists keeps what it has over a crash, another one does not', async (t) => {
@@ -112,6 +116,18 @@ t.test('until says what it waited for', async (t) => {
   await t.rejects(until(() => false, 'never', 30), { message: 'not within 30 ms: never' })
   const cause = new Error('why')
   await t.rejects(until(() => { throw cause }, 'never', 30), { cause })
+})
+
+t.test('tap loads itself only into a process that runs the sources', async (t) => {
+  const env = { PATH: process.env.PATH, NODE_OPTIONS: '--no-deprecation', _TAPJS_PROCESSINFO_COVERAGE_: '1' }
+  const print = ['--input-type=module', '--eval', 'console.log(JSON.stringify(process.env))']
+  for (const [args, isCounted] of [[[], false], [['--import=tsx'], true]] as const) {
+    const { stdout } = await promisify(execFile)(process.execPath, [...args, ...print], { env })
+    const found = JSON.parse(stdout)
+    t.match(found.NODE_OPTIONS, '--no-deprecation')
+    t.equal(found.NODE_OPTIONS.includes('@tapjs/processinfo'), isCounted)
+    t.equal('_TAPJS_PROCESSINFO_CWD_' in found, isCounted)
+  }
 })
 
 t.test('coverage reads the sources, which are not in their source maps', async (t) => {

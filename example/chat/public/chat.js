@@ -39,12 +39,18 @@ let instance = ''
 
 // The connection
 
-const centrifuge = new Centrifuge(`${location.origin.replace(/^http/, 'ws')}/connection/websocket`, { getToken, maxReconnectDelay: 10_000 })
+// The first of these that gets through: some proxies block WebSockets.
+const transports = [
+  { transport: 'websocket', endpoint: `${location.origin.replace(/^http/, 'ws')}/connection/websocket` },
+  { transport: 'http_stream', endpoint: `${location.origin}/connection/http_stream` },
+  { transport: 'sse', endpoint: `${location.origin}/connection/sse` }
+]
+const centrifuge = new Centrifuge(transports, { getToken, maxReconnectDelay: 10_000 })
 
 centrifuge.on('connecting', () => showState(instance === '' ? 'connecting' : 'reconnecting'))
-centrifuge.on('connected', ({ data }) => {
+centrifuge.on('connected', ({ data, transport }) => {
   instance = data.instance
-  showState('connected')
+  showState('connected', transportNames[transport])
   addTitles(data.rooms.map(room => ({ room, title: room })))
 })
 centrifuge.on('disconnected', ({ code }) => {
@@ -195,6 +201,7 @@ const page = Object.fromEntries(Array.from(document.querySelectorAll('[id]'), on
 const clock = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' })
 const longDay = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' })
 const enumeration = new Intl.ListFormat('en')
+const transportNames = { websocket: 'WebSocket', http_stream: 'HTTP streaming', sse: 'server-sent events' }
 const stateTexts = { connecting: 'Connecting…', connected: 'Connected', reconnecting: 'Reconnecting…', stopped: 'Disconnected' }
 
 function fromTemplate (id) {
@@ -205,10 +212,12 @@ function element (name, className = '', text = '') {
   return Object.assign(document.createElement(name), { className, textContent: text })
 }
 
-function showState (state) {
+/** `transport`: by which way it is connected. */
+function showState (state, transport = '') {
+  const byHttp = state === 'connected' && transport !== transportNames.websocket
   page.state.dataset.state = state
-  page.state.querySelector('.text').textContent = stateTexts[state]
-  page.about.querySelector('.text').textContent = state === 'connected' ? 'Connected to the instance' : 'Not connected'
+  page.state.querySelector('.text').textContent = byHttp ? `Connected by ${transport}` : stateTexts[state]
+  page.about.querySelector('.text').textContent = state === 'connected' ? `Connected by ${transport} to the instance` : 'Not connected'
   page.about.querySelector('.instance').textContent = state === 'connected' ? instance : ''
   page.reconnect.hidden = state !== 'stopped'
 }

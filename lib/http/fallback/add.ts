@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../../core/core.ts'
 import type { Broker } from '../../model/broker.ts'
+import type { Fallback } from '../../options/fallback-checks.ts'
 import type { Context } from '../../protocols/centrifugal/context.ts'
 import { Deadlines } from '../../util/deadlines.ts'
 import type { Admission } from '../admission.ts'
@@ -11,6 +12,7 @@ import { bodyReader } from './body.ts'
 import { Cors } from './cors.ts'
 import { SdkRoutes } from './sdk-routes.ts'
 import { StreamRoutes } from './stream-routes.ts'
+import { UnusedSockets } from './unused-sockets.ts'
 
 /** Bytes of a post beside what the client sends: names of fields, and the ids of the session and the instance. */
 const ENVELOPE = 1_024
@@ -20,9 +22,9 @@ const ESCAPED = 2
 /** Adds the routes of `fallback` in a scope of their own: the app's hooks run, and its other routes parse as before. */
 export async function addFallback (
   app: FastifyInstance, core: Core, broker: Broker, admission: Admission, limiter: Limiter, context: Context
-): Promise<void> {
-  const { fallback, allowedOrigins, maxPayload } = context.options
-  if (fallback === false) return
+): Promise<UnusedSockets> {
+  const { allowedOrigins, maxPayload } = context.options
+  const fallback = context.options.fallback as Fallback // it is called for no other
   const deadlines = new Deadlines()
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
@@ -38,4 +40,5 @@ export async function addFallback (
     const { uniSsePath } = fallback
     if (uniSsePath !== false) await (await import('./uni-sse.ts')).addUniSse(scope, uniSsePath, context, admission, limiter, cors)
   })
+  return new UnusedSockets(app.server)
 }

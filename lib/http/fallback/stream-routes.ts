@@ -1,9 +1,10 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods, RouteOptions } from 'fastify'
 import type { ServerResponse } from 'node:http'
+import type { Http2ServerResponse } from 'node:http2'
 import type { Connection } from '../../core/connection.ts'
 import type { Connections } from '../../core/connections.ts'
 import type { Protocol } from '../../core/protocol.ts'
-import { MethodError } from '../../model/errors.ts'
+import { MethodError, StreamRequestError } from '../../model/errors.ts'
 import type { Admission } from '../admission.ts'
 import { answer } from '../answer.ts'
 import { refuseUpgrade } from '../other-routes.ts'
@@ -43,7 +44,7 @@ export class StreamRoutes {
       config: this.#limiter.config,
       onRequest: [refuseUpgrade, this.#cors.onRequest, onStream, ...this.#limiter.hook],
       preHandler,
-      handler: open
+      handler: (request, reply) => { if (hasOutput(reply)) open(request, reply) }
     })
   }
 
@@ -95,6 +96,18 @@ export class StreamRoutes {
       handler: async () => {} // `onRequest` has answered
     })
   }
+}
+
+/**
+ * Whether a stream of this response would reach its client, and end with it: Node.js tells no end of a response that
+ * has not begun. False: the client has gone, or was told that it asked behind another response in the same socket.
+ */
+function hasOutput (reply: FastifyReply): boolean {
+  const raw = reply.raw as ServerResponse & Partial<Http2ServerResponse>
+  if ((raw.stream ?? raw).destroyed) reply.hijack()
+  else if (raw.socket === null) answer(reply, new StreamRequestError('another response is still under way in its socket'))
+  else return true
+  return false
 }
 
 /** Fastify's entries of a request, but for its query: clients that can send no headers have their tokens there. */

@@ -46,6 +46,7 @@ export const fake: Connection = {
   info: { name: 'Ann' },
   meta: { tenant: 'acme' },
   protocol: 'plain',
+  transport: 'websocket',
   connectedAt: 0,
   channels: new Set<string>(),
   open: true,

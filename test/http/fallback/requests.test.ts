@@ -46,6 +46,23 @@ t.test('the head of a stream keeps proxies from holding it back, and caches from
   await events.body!.cancel()
 })
 
+t.test('no cache keeps an answer: another client of the same URL may be admitted', async (t) => {
+  const { url } = await startApp(t, { fallback: true, channels: { news: { subscribe: true } } }, forFetch)
+  const requests: ReadonlyArray<readonly [status: number, path: string, init?: RequestInit]> = [
+    [204, '/connection/uni_sse?channel=news:a', { headers: { 'last-event-id': 'end' } }],
+    [404, '/connection/uni_sse?channel=other:a'],
+    [400, '/connection/sse'],
+    [403, '/connection/sse', { headers: { origin: 'https://evil.example' } }],
+    [405, '/connection/http_stream'],
+    [415, '/emulation', { method: 'POST', body: '{}', headers: { 'content-type': ';' } }]
+  ]
+  for (const [status, path, init] of requests) {
+    const response = await fetch(httpOf(url) + path, init)
+    t.equal(response.status, status, path)
+    t.equal(response.headers.get('cache-control'), 'no-store', path)
+  }
+})
+
 t.test('every other method is refused', async (t) => {
   const { url } = await startApp(t, { fallback: true }, forFetch)
   for (const [path, allowed] of [['/connection/http_stream', 'POST'], ['/connection/sse', 'GET'], ['/emulation', 'POST']] as const) {

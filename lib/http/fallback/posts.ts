@@ -8,8 +8,11 @@ const HOLD = 2_000
 export const MAX_WAITING = 64
 const MAX_WAITING_BYTES = 262_144
 
-/** What became of a post. 'full': it was dropped, as too many wait. 'gone': there is no such stream. */
-export type PostAnswer = 'taken' | 'full' | 'gone'
+/**
+ * What became of a post. 'full': it was dropped, as too many wait. 'ended': it was dropped, as the client is told that
+ * its stream has ended. 'gone': there is no such stream.
+ */
+export type PostAnswer = 'taken' | 'full' | 'ended' | 'gone'
 
 /** A post that cannot be handed over yet. */
 interface Waiting extends Expiring {
@@ -46,7 +49,7 @@ export class Posts {
 
   /** Resolves when the post was handed over, or after two seconds if it still waits. */
   take (data: Buffer, binary: boolean): Promise<PostAnswer> | PostAnswer {
-    if (!this.#stream.open) return 'taken' // the client is being told of the end
+    if (!this.#stream.open) return 'ended'
     if (this.#paused.size >= MAX_WAITING || this.#pausedBytes >= MAX_WAITING_BYTES) return 'full'
     const ids = idsOf(data, binary)
     return new Promise(resolve => {

@@ -168,6 +168,29 @@ t.test('whoever invents sessions is limited by address, but not those who have a
   t.equal((await post(unlimited, { session: 'invented', node, data: '{}' })).status, 404)
 })
 
+t.test('posts that nobody takes are limited by address, also where there was a stream, or is one', async (t) => {
+  const rateLimit: Options['rateLimit'] = { connections: { max: 3, timeWindow: '1h' } }
+  const { app, url } = await startApp(t, { fallback: true, rateLimit }, forFetch)
+  const stream = await openStream(t, url)
+  await stream.reply(1)
+  for (const connection of connectionsOf(app)) connection.close(4500, 'stay away')
+  await stream.ended
+  for (let i = 0; i < 3; i++) t.equal((await stream.post({})).status, 204)
+  t.equal((await stream.post({})).status, 429, 'its client has been told')
+
+  const slow = await startApp(t, { fallback: true, rateLimit, onMessage: () => new Promise(() => {}) }, forFetch)
+  const full = await openStream(t, slow.url)
+  const send = () => full.post({ send: { data: 1 } })
+  for (let i = 0; i <= 64; i++) await send()
+  const codes = await Promise.all(Array.from({ length: 67 }, async () => {
+    const response = await send()
+    return response.status === 429 ? codeOf(response) : response.status
+  }))
+  const times = (code: string | number) => codes.filter(one => one === code).length
+  t.strictSame([204, 'FST_CRWS_POST_LIMIT', 'FST_CRWS_POST_RATE'].map(times), [64, 3, 0], 'what a stream takes is not counted while it waits')
+  t.equal(await codeOf(await send()), 'FST_CRWS_POST_RATE')
+})
+
 t.test('streams have the admission of upgrades', async (t) => {
   const { logger, entries } = collectLog()
   const options = { fallback: true, maxConnections: 1, rateLimit: { connections: { max: 2, timeWindow: '1h' } } }

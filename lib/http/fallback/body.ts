@@ -5,6 +5,7 @@ import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 
 /** Milliseconds within which a body must come. */
 const TIMEOUT = 10_000
+const GONE = 'the client has gone'
 
 type Done = (error: Error | null, body?: Buffer) => void
 
@@ -16,6 +17,7 @@ type Done = (error: Error | null, body?: Buffer) => void
 export function bodyReader (limit: number, told: number, most: number, deadlines: Deadlines) {
   let underWay = 0
   return ({ headers }: FastifyRequest, payload: Readable, done: Done): void => {
+    if (payload.destroyed) return done(new StreamRequestError(GONE)) // it would not say so again
     if (Number(headers['content-length']) > limit) return done(new BodyTooLargeError(told))
     if (underWay >= most) return done(new BodiesError(underWay))
     underWay++
@@ -33,7 +35,7 @@ export function bodyReader (limit: number, told: number, most: number, deadlines
       else chunks.push(chunk)
     }
     const onEnd = () => end(null, Buffer.concat(chunks, length))
-    const onClose = () => end(new StreamRequestError('the client has gone'))
+    const onClose = () => end(new StreamRequestError(GONE))
     const late: Expiring = { expiresAt: Date.now() + TIMEOUT, expire: () => end(new BodyTimeoutError(TIMEOUT / 1_000)) }
     deadlines.add(late)
     payload.on('data', onData).on('end', onEnd).on('close', onClose).on('error', () => {}) // 'close' follows

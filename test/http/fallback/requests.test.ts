@@ -377,3 +377,23 @@ t.test('no more bodies are on their way than there may be connections', async (t
   t.equal(large.status, 413)
   t.equal((await post(url, {})).status, 400)
 })
+
+t.test('a client that has gone before its body is read takes no room from the bodies of others', async (t) => {
+  const app = Fastify(forFetch)
+  t.teardown(() => app.close())
+  let went = false
+  app.addHook('onRequest', async ({ headers, raw: { socket } }) => {
+    if (headers['x-leaves'] === undefined) return
+    const closed = new Promise(resolve => socket.once('close', resolve))
+    leaving.socket.destroy()
+    await closed
+    went = true
+  })
+  await app.register(cloudRunWebSocket, { fallback: true, maxConnections: 1, shutdown: { signals: false, timeout: 500 } })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+  const leaving = await openRaw(t, url)
+  leaving.socket.write('POST /connection/http_stream HTTP/1.1\r\nHost: localhost\r\nX-Leaves: 1\r\nContent-Length: 100\r\n\r\n{')
+  await until(() => went, 'it has gone, and its request goes on')
+  t.equal((await post(url, {})).status, 400)
+})

@@ -33,8 +33,8 @@ export async function addFallback (
       done()
     })
     scope.setErrorHandler<HttpError>((error, _request, reply) => {
-      const { statusCode = 500 } = error
-      if (statusCode >= 500) throw error // to the error handler of the app
+      const { statusCode = 500, code } = error
+      if (statusCode >= 500 && code !== 'FST_CRWS_BODIES') throw error // to the error handler of the app
       answer(reply, error)
     })
     const cors = new Cors(admission, allowedOrigins === '*')

@@ -362,7 +362,8 @@ t.test('a body that does not come is given up', async (t) => {
 })
 
 t.test('no more bodies are on their way than there may be connections', async (t) => {
-  const { app, url } = await startApp(t, { fallback: true, maxConnections: 2 }, forFetch)
+  const { logger, entries } = collectLog()
+  const { app, url } = await startApp(t, { fallback: true, maxConnections: 2 }, { ...forFetch, logger })
   const head = 'POST /emulation HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{'
   const slow = [await openRaw(t, url), await openRaw(t, url)]
   for (const { socket } of slow) {
@@ -370,7 +371,10 @@ t.test('no more bodies are on their way than there may be connections', async (t
     await once(app.server, 'request')
   }
   await until(async () => (await post(url, {})).status === 503, 'there is no room')
-  t.match(await (await post(url, {})).json(), { code: 'FST_CRWS_BODIES' })
+  const refused = await post(url, {})
+  t.match(await refused.json(), { code: 'FST_CRWS_BODIES' })
+  t.match(refused.headers.get('retry-after'), /^[1-5]$/)
+  t.notOk(entries.some(({ level }) => level >= 50), 'clients have caused it, and may go on')
   slow[0]!.socket.destroy()
   await until(async () => (await post(url, {})).status === 400, 'there is room')
   const large = await post(url, 'x'.repeat(200_000))

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { BodiesError, BodyTimeoutError, BodyTooLargeError, StreamRequestError } from '../../model/errors.ts'
 import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 
@@ -16,8 +16,9 @@ type Done = (error: Error | null, body?: Buffer) => void
  */
 export function bodyReader (limit: number, told: number, most: number, deadlines: Deadlines) {
   let underWay = 0
-  return ({ headers }: FastifyRequest, payload: Readable, done: Done): void => {
-    if (payload.destroyed) return done(new StreamRequestError(GONE)) // it would not say so again
+  return ({ headers, raw }: FastifyRequest, payload: Readable, done: Done): void => {
+    const { stream } = raw as { stream?: Duplex } // HTTP/2 tells of the end there
+    if (payload.destroyed || stream?.destroyed === true) return done(new StreamRequestError(GONE)) // it would not say so again
     if (Number(headers['content-length']) > limit) return done(new BodyTooLargeError(told))
     if (underWay >= most) return done(new BodiesError(underWay))
     underWay++

@@ -1,6 +1,8 @@
 import Fastify from 'fastify'
 import { once } from 'node:events'
+import { connect as connectHttp2, constants } from 'node:http2'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import t from 'tap'
 import cloudRunWebSocket, { ClientError } from '../../../index.ts'
 import type { Options } from '../../../index.ts'
@@ -382,22 +384,37 @@ t.test('no more bodies are on their way than there may be connections', async (t
   t.equal((await post(url, {})).status, 400)
 })
 
-t.test('a client that has gone before its body is read takes no room from the bodies of others', async (t) => {
-  const app = Fastify(forFetch)
-  t.teardown(() => app.close())
-  let went = false
-  app.addHook('onRequest', async ({ headers, raw: { socket } }) => {
-    if (headers['x-leaves'] === undefined) return
-    const closed = new Promise(resolve => socket.once('close', resolve))
-    leaving.socket.destroy()
-    await closed
-    went = true
+for (const version of [1, 2] as const) {
+  t.test(`a client that has gone before its body is read takes no room from the bodies of others, over HTTP/${version}`, async (t) => {
+    const app = Fastify(version === 1 ? forFetch : { http2: true } as object)
+    t.teardown(() => app.close())
+    let leave = () => {}
+    let went = false
+    app.addHook('onRequest', async ({ headers, raw }) => {
+      if (headers['x-leaves'] === undefined) return
+      const closed = new Promise(resolve => ((raw as { stream?: Duplex }).stream ?? raw.socket).once('close', resolve))
+      leave()
+      await closed
+      went = true
+    })
+    await app.register(cloudRunWebSocket, { fallback: true, maxConnections: 1, shutdown: { signals: false, timeout: 500 } })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+    const session = version === 2 ? connectHttp2(httpOf(url)) : undefined
+    t.teardown(() => session?.destroy())
+    const posted = { ':method': 'POST', ':path': '/emulation', 'content-type': 'application/json' }
+    if (session === undefined) {
+      const { socket } = await openRaw(t, url)
+      leave = () => { socket.destroy() }
+      socket.write('POST /emulation HTTP/1.1\r\nHost: localhost\r\nX-Leaves: 1\r\nContent-Length: 100\r\n\r\n{')
+    } else {
+      const leaving = session.request({ ...posted, 'x-leaves': '1' })
+      leave = () => { leaving.close(constants.NGHTTP2_CANCEL) }
+      leaving.write('{')
+    }
+    await until(() => went, 'it has gone, and its request goes on')
+    if (session === undefined) return t.equal((await post(url, {})).status, 400)
+    const [headers] = await once(session.request(posted).end('{}'), 'response') as [Record<string, unknown>]
+    t.equal(headers[':status'], 400)
   })
-  await app.register(cloudRunWebSocket, { fallback: true, maxConnections: 1, shutdown: { signals: false, timeout: 500 } })
-  await app.listen({ port: 0, host: '127.0.0.1' })
-  const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
-  const leaving = await openRaw(t, url)
-  leaving.socket.write('POST /connection/http_stream HTTP/1.1\r\nHost: localhost\r\nX-Leaves: 1\r\nContent-Length: 100\r\n\r\n{')
-  await until(() => went, 'it has gone, and its request goes on')
-  t.equal((await post(url, {})).status, 400)
-})
+}

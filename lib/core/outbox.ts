@@ -143,7 +143,7 @@ export class Outbox {
   checkBuffered (): void {
     this.#flushCorked()
     const { bufferedBytes } = this
-    if (bufferedBytes > this.#maxBufferedBytes) this.#owner.tooSlow(bufferedBytes)
+    if (bufferedBytes > this.#maxBufferedBytes && !this.#closed) this.#owner.tooSlow(bufferedBytes)
   }
 
   /** Sends the close frame; nothing is sent after it. */

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { EventEmitter, once } from 'node:events'
 import { request } from 'node:http'
 import type { IncomingMessage } from 'node:http'
@@ -39,6 +40,21 @@ t.test('a stream that the client reads slowly goes on after publications in seve
   let end = ''
   response.on('data', (bytes: Buffer) => { end = (end + bytes.toString()).slice(-1_000) })
   await until(() => end.includes('"last"') && end.includes('{"channel":"b","data":"first"}'), 'the last publications')
+})
+
+t.test('a client that owes too much is said to be slow once', async (t) => {
+  const { app, url } = await startApp(t, { compression: true, maxBufferedBytes: 1_000 })
+  const client = await connect(t, `${url}/ws`)
+  client.socket.pause()
+  const [connection] = connectionsOf(app)
+  let slow = 0
+  const tooSlow = connection!.tooSlow.bind(connection)
+  connection!.tooSlow = bytes => {
+    slow++
+    tooSlow(bytes)
+  }
+  while (connection!.open) connection!.send(randomBytes(1_000_000))
+  t.equal(slow, 1)
 })
 
 t.test('what was not corked is not uncorked', async (t) => {

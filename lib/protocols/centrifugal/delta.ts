@@ -34,7 +34,7 @@ export class Deltas {
 }
 
 /** Encodes publications for clients that have negotiated deltas, in one encoding. */
-export class DeltaEncoder implements PublicationEncoder {
+class DeltaEncoder implements PublicationEncoder {
   readonly patches = true
   readonly #encoder: PushEncoder
   readonly #patches: Patches

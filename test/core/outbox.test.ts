@@ -57,6 +57,18 @@ t.test('a client that owes too much is said to be slow once', async (t) => {
   t.equal(slow, 1)
 })
 
+t.test('of a response the socket is corked', async (t) => {
+  const socket = new Writable()
+  const response = Object.assign(new Writable({ write: () => {} }), { socket })
+  const client = Object.assign(new EventEmitter(), { readyState: 1, bufferedAmount: 0, _socket: response })
+  const owner = { logsMessages: false, frameSent () {}, tooSlow () {}, drained () {} }
+  const outbox = new Outbox(client as unknown as ClientSocket, owner, 1_000)
+  outbox.cork()
+  t.strictSame([response.writableCorked, socket.writableCorked], [0, 1])
+  outbox.uncork()
+  t.strictSame([response.writableCorked, socket.writableCorked], [0, 0])
+})
+
 t.test('what was not corked is not uncorked', async (t) => {
   // From Node.js 22 on a response that is uncorked once too often keeps what it is given.
   let corked = 0

@@ -27,9 +27,14 @@ export async function addFallback (
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('*', bodyReader(ESCAPED * maxPayload + ENVELOPE, maxPayload, maxConnections, deadlines))
+    // Caches may keep a 204 or a 404 unasked, which depend on more than the URL.
+    scope.addHook('onRequest', (_request, reply, done) => {
+      reply.header('cache-control', 'no-store')
+      done()
+    })
     scope.setErrorHandler<HttpError>((error, _request, reply) => {
-      const { statusCode = 500 } = error
-      if (statusCode >= 500) throw error // to the error handler of the app
+      const { statusCode = 500, code } = error
+      if (statusCode >= 500 && code !== 'FST_CRWS_BODIES') throw error // to the error handler of the app
       answer(reply, error)
     })
     const cors = new Cors(admission, allowedOrigins === '*')

@@ -112,9 +112,9 @@ export class SdkRoutes {
   }
 
   async #errorOf (request: FastifyRequest, post: Post): Promise<HttpError | undefined> {
-    const delivered = await this.#failed.run(request, () => this.#deliver(post), answer => answer !== 'taken' && answer !== 'full')
+    const delivered = await this.#failed.run(request, () => this.#deliver(post), answer => answer !== 'taken')
     switch (delivered) {
-      case 'taken': return undefined
+      case 'taken': case 'ended': return undefined
       case undefined: return new PostRateError()
       case 'full': return new PostLimitError(MAX_WAITING)
       case 'gone': case 'unknown': return new SessionUnknownError()

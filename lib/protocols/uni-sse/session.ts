@@ -17,11 +17,13 @@ import type { Payload, Position } from '../../model/publication.ts'
 import { unsubscribeCodes } from '../../model/unsubscribe-codes.ts'
 import type { Identity } from '../../options/identity.ts'
 import { describe, readable } from '../../util/thrown.ts'
+import { payloadOf } from '../centrifugal/replies.ts'
 import { jsonField } from '../plain/json-field.ts'
 import { arrivalOf } from './arrival.ts'
 import type { UniSseContext } from './context.ts'
 import { channelFrame, connectedEvent, heartbeat, positionFrame } from './encoder.ts'
 import type { EventStream } from './event-stream.ts'
+import { givenByToken } from './identity.ts'
 import { channelRefusal, connectionRefusal } from './refusals.ts'
 import type { EventSourceRequest } from './request.ts'
 
@@ -37,6 +39,8 @@ export class UniSseSession implements Session, SubscribingSession {
   readonly #context: UniSseContext
   readonly #stream: EventStream
   readonly #request: EventSourceRequest
+  /** Kept until the first event, for what the token gives the client in its channels. */
+  #identity: Identity | undefined
   /** Fields of the first event, by channel; undefined once it was written. */
   #fields: Map<string, string> | undefined = new Map()
   /** What `onConnect` has returned for the client. */
@@ -57,9 +61,13 @@ export class UniSseSession implements Session, SubscribingSession {
   start (identity: Identity = {}, request: FastifyRequest): void {
     const { connection } = this
     const { inbox } = connection
+    const { connections } = this.#context
+    this.#identity = identity
     if (identity.expiresAt !== undefined) connection.closeAt(identity.expiresAt * 1_000, 'expired')
-    this.#context.connections.identified(connection, identity, request)
-    for (const channel of identity.channels ?? []) inbox.run('subscribe', () => connection.subscribe(channel))
+    connections.identified(connection, identity, request)
+    for (const channel of identity.channels ?? []) {
+      inbox.run('subscribe', () => connections.subscribe(connection, channel, {}, givenByToken(identity, channel)))
+    }
     inbox.run('onConnect', () => this.#connect(request))
     inbox.run('subscribe', () => this.#open())
   }
@@ -93,10 +101,11 @@ export class UniSseSession implements Session, SubscribingSession {
 
   subscribed (subscription: Subscription): SubscribeResult {
     const { observer, subscriptions } = this.#context
-    const { since } = subscription
+    const { since, channel } = subscription
     const recovery = subscription.admit()
     if (recovery === undefined) return this.#startAgain() // a gap
-    const recovered = this.#arrive(subscription, recovery, since)
+    const data = this.#identity && givenByToken(this.#identity, channel)?.data
+    const recovered = this.#arrive(subscription, recovery, since, payloadOf(data))
     subscriptions.announceJoin(this.connection, subscription)
     if (since === undefined) return {}
     observer.recovered(recovered)
@@ -140,7 +149,7 @@ export class UniSseSession implements Session, SubscribingSession {
     if (refused !== -1) return this.#refuse(channels[refused]!, (outcomes[refused] as PromiseRejectedResult).reason)
     const fields = Array.from(this.#fields ?? [], ([channel, fields]) => `${JSON.stringify(channel)}:${fields}`)
     const data = this.#data === undefined ? '' : `,${jsonField('data', this.#data)}`
-    this.#fields = undefined
+    this.#fields = this.#identity = undefined
     this.#stream.begin(connectedEvent(`{"client":"${connection.id}","channels":{${fields.join()}}${data}}`, this.#stream.ids.line))
   }
 

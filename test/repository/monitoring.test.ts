@@ -84,7 +84,7 @@ const googles = new Map<string, Emitted>(Object.entries({
 /** Values that the reference lists, by attribute. */
 const valuesOf: Record<string, string> = {
   'websocket.close.cause': /^\| `websocket\.close\.cause` \| ([a-z, ]+) \|$/m.exec(reference)![1]!,
-  'error.type': /^\| `error\.type` of a rejection \| ([a-z_, ]+) \|$/m.exec(reference)![1]!
+  'error.type': /^\| `error\.type` of a rejection \| ([a-z_, ]+); .* also ([a-z_, ]+) \|$/m.exec(reference)!.slice(1).join()
 }
 
 /** Labels of prometheus_target, the resource that OTLP metrics get. */

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../../core/core.ts'
 import type { Broker } from '../../model/broker.ts'
+import { BodiesError } from '../../model/errors.ts'
 import type { Context } from '../../protocols/centrifugal/context.ts'
 import { Deadlines } from '../../util/deadlines.ts'
 import type { Admission } from '../admission.ts'
@@ -27,9 +28,10 @@ export async function addFallback (
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('*', bodyReader(ESCAPED * maxPayload + ENVELOPE, maxPayload, maxConnections, deadlines))
-    scope.setErrorHandler<HttpError>((error, _request, reply) => {
+    scope.setErrorHandler<HttpError>((error, request, reply) => {
       const { statusCode = 500 } = error
-      if (statusCode >= 500) throw error // to the error handler of the app
+      if (error instanceof BodiesError) context.observer.rejected(request, 'capacity', error.message, statusCode)
+      else if (statusCode >= 500) throw error // to the error handler of the app
       answer(reply, error)
     })
     const cors = new Cors(admission, allowedOrigins === '*')

@@ -25,6 +25,14 @@ export function outputOf (socket: ClientSocket): Output {
   return (socket as unknown as { _socket: Output })._socket
 }
 
+/**
+ * What holds back what is written to this output: of a response the socket. A response of Node.js 22 that is corked
+ * itself writes its end before what it holds, and may never say that it has drained.
+ */
+export function corkOf (output: Output): Pick<Output, 'cork' | 'uncork'> {
+  return (output as { socket?: Output | null }).socket ?? output
+}
+
 /** Bits of a window that no client has limited (RFC 7692, section 7.1.2.1). */
 const MAX_WINDOW_BITS = 15
 

@@ -69,7 +69,7 @@ export class Mail<Letter, Reply> implements ChannelListener {
    */
   async send (to: string, letter: Letter): Promise<Reply | 'unknown' | 'silent'> {
     if (!await this.#isKnown(to)) return 'unknown'
-    if (this.#waiting.size >= MAX_WAITING || !await this.listen()) return 'silent'
+    if (!await this.listen() || this.#waiting.size >= MAX_WAITING) return 'silent'
     const id = randomUUID()
     try {
       return await new Promise<Reply | 'silent'>((resolve, reject) => {

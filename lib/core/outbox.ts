@@ -1,5 +1,5 @@
 import type { Batch, Frame } from '../model/encoder.ts'
-import { CLOSING, OPEN, outputOf, takesFrames } from './client-socket.ts'
+import { CLOSING, corkOf, OPEN, outputOf, takesFrames } from './client-socket.ts'
 import type { ClientSocket, Output } from './client-socket.ts'
 import type { Compression, Deflate } from './compression.ts'
 
@@ -41,8 +41,8 @@ export class Outbox {
   readonly #takesFrames: boolean
   readonly #maxBufferedBytes: number
   #closed = false
-  /** True between `cork` and `uncork`. From Node.js 22 on a response swallows what follows an `uncork` too many. */
-  #corked = false
+  /** What holds writes back, between `cork` and `uncork`. */
+  #corked: Pick<Output, 'cork' | 'uncork'> | undefined
   /** Frames that wait for `release`. */
   #held: Frame[] | undefined
 
@@ -117,21 +117,20 @@ export class Outbox {
    * not corked.
    */
   cork (): void {
-    if (this.#corked || this.#raw.writableLength > 0) return
-    this.#corked = true
-    this.#raw.cork()
+    if (this.#corked !== undefined || this.#raw.writableLength > 0) return
+    this.#corked = corkOf(this.#raw)
+    this.#corked.cork()
   }
 
   uncork (): void {
-    if (!this.#corked) return
-    this.#corked = false
-    this.#raw.uncork()
+    this.#corked?.uncork()
+    this.#corked = undefined
   }
 
   /** True while the socket has not accepted what it was given. `owner.drained` is called when it has. */
   isCongested (): boolean {
     const { writableNeedDrain, writableLength } = this.#raw
-    if (!writableNeedDrain || writableLength === 0 || this.#corked) return false
+    if (!writableNeedDrain || writableLength === 0 || this.#corked !== undefined) return false
     if (!draining.has(this.#raw)) {
       draining.set(this.#raw, this.#owner)
       this.#raw.once('drain', onDrain)
@@ -143,7 +142,7 @@ export class Outbox {
   checkBuffered (): void {
     this.#flushCorked()
     const { bufferedBytes } = this
-    if (bufferedBytes > this.#maxBufferedBytes) this.#owner.tooSlow(bufferedBytes)
+    if (bufferedBytes > this.#maxBufferedBytes && !this.#closed) this.#owner.tooSlow(bufferedBytes)
   }
 
   /** Sends the close frame; nothing is sent after it. */
@@ -165,7 +164,7 @@ export class Outbox {
 
   /** Corked bytes are not outstanding. What follows is corked again if the socket has accepted everything. */
   #flushCorked (): void {
-    if (!this.#corked) return
+    if (this.#corked === undefined) return
     this.uncork()
     this.cork()
   }

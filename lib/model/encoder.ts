@@ -2,7 +2,7 @@ import type { CloseName, End } from './close-codes.ts'
 import type { ProtocolName, TransportName } from './connection.ts'
 import type { Publication } from './publication.ts'
 
-/** One WebSocket message, ready to be sent to any number of connections. */
+/** One message, ready to be sent to any number of connections: of a WebSocket, or a piece of a response. */
 export interface Frame {
   readonly payload: Buffer
   readonly binary: boolean
@@ -10,7 +10,7 @@ export interface Frame {
   readonly deflated?: true
 }
 
-/** WebSocket messages that leave together: the same bytes for every connection. */
+/** Messages that leave together: the same bytes for every connection. */
 export interface Batch {
   readonly frames: readonly Frame[]
   /**

@@ -121,7 +121,7 @@ export const PostLimitError = createError<[number]>(
 )
 /** When one client address has sent more posts without a stream than `rateLimit.connections` allows. */
 export const PostRateError = createError(
-  'FST_CRWS_POST_RATE', 'Too many messages from this address were for streams that do not exist. Connect again, and send more slowly', 429
+  'FST_CRWS_POST_RATE', 'Too many messages from this address were for streams that take none of them. Connect again, and send more slowly', 429
 )
 /** When the instance that has the stream has not answered a post, or Redis is down. */
 export const PostUnansweredError = createError(

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { EventEmitter, once } from 'node:events'
 import { request } from 'node:http'
 import type { IncomingMessage } from 'node:http'
@@ -39,6 +40,33 @@ t.test('a stream that the client reads slowly goes on after publications in seve
   let end = ''
   response.on('data', (bytes: Buffer) => { end = (end + bytes.toString()).slice(-1_000) })
   await until(() => end.includes('"last"') && end.includes('{"channel":"b","data":"first"}'), 'the last publications')
+})
+
+t.test('a client that owes too much is said to be slow once', async (t) => {
+  const { app, url } = await startApp(t, { compression: true, maxBufferedBytes: 1_000 })
+  const client = await connect(t, `${url}/ws`)
+  client.socket.pause()
+  const [connection] = connectionsOf(app)
+  let slow = 0
+  const tooSlow = connection!.tooSlow.bind(connection)
+  connection!.tooSlow = bytes => {
+    slow++
+    tooSlow(bytes)
+  }
+  while (connection!.open) connection!.send(randomBytes(1_000_000))
+  t.equal(slow, 1)
+})
+
+t.test('of a response the socket is corked', async (t) => {
+  const socket = new Writable()
+  const response = Object.assign(new Writable({ write: () => {} }), { socket })
+  const client = Object.assign(new EventEmitter(), { readyState: 1, bufferedAmount: 0, _socket: response })
+  const owner = { logsMessages: false, frameSent () {}, tooSlow () {}, drained () {} }
+  const outbox = new Outbox(client as unknown as ClientSocket, owner, 1_000)
+  outbox.cork()
+  t.strictSame([response.writableCorked, socket.writableCorked], [0, 1])
+  outbox.uncork()
+  t.strictSame([response.writableCorked, socket.writableCorked], [0, 0])
 })
 
 t.test('what was not corked is not uncorked', async (t) => {

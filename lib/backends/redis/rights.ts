@@ -32,7 +32,7 @@ const NO_SCRIPT = '0'.repeat(40)
 const NAMED_BY_CALLERS = ['XRANGE', 'XREVRANGE']
 
 /** Names of the commands that our scripts call, `publishCommand` among them. */
-export function scriptCommands (publishCommand: string): string[] {
+function scriptCommands (publishCommand: string): string[] {
   const called = allScripts.flatMap(({ text }) => Array.from(text.matchAll(/redis\.p?call\('(\w+)'/g), ([, name]) => name!))
   return Array.from(new Set([...called, ...NAMED_BY_CALLERS, publishCommand])).toSorted()
 }

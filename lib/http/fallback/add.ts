@@ -28,6 +28,11 @@ export async function addFallback (
   await app.register(async (scope) => {
     scope.removeAllContentTypeParsers()
     scope.addContentTypeParser('*', bodyReader(ESCAPED * maxPayload + ENVELOPE, maxPayload, maxConnections, deadlines))
+    // Caches may keep a 204 or a 404 unasked, which depend on more than the URL.
+    scope.addHook('onRequest', (_request, reply, done) => {
+      reply.header('cache-control', 'no-store')
+      done()
+    })
     scope.setErrorHandler<HttpError>((error, request, reply) => {
       const { statusCode = 500 } = error
       if (error instanceof BodiesError) context.observer.rejected(request, 'capacity', error.message, statusCode)

@@ -1,10 +1,11 @@
 import type { FastifyRequest } from 'fastify'
-import type { Readable } from 'node:stream'
+import type { Duplex, Readable } from 'node:stream'
 import { BodiesError, BodyTimeoutError, BodyTooLargeError, StreamRequestError } from '../../model/errors.ts'
 import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 
 /** Milliseconds within which a body must come. */
 const TIMEOUT = 10_000
+const GONE = 'the client has gone'
 
 type Done = (error: Error | null, body?: Buffer) => void
 
@@ -15,7 +16,9 @@ type Done = (error: Error | null, body?: Buffer) => void
  */
 export function bodyReader (limit: number, told: number, most: number, deadlines: Deadlines) {
   let underWay = 0
-  return ({ headers }: FastifyRequest, payload: Readable, done: Done): void => {
+  return ({ headers, raw }: FastifyRequest, payload: Readable, done: Done): void => {
+    const { stream } = raw as { stream?: Duplex } // HTTP/2 tells of the end there
+    if (payload.destroyed || stream?.destroyed === true) return done(new StreamRequestError(GONE)) // it would not say so again
     if (Number(headers['content-length']) > limit) return done(new BodyTooLargeError(told))
     if (underWay >= most) return done(new BodiesError(underWay))
     underWay++
@@ -33,7 +36,7 @@ export function bodyReader (limit: number, told: number, most: number, deadlines
       else chunks.push(chunk)
     }
     const onEnd = () => end(null, Buffer.concat(chunks, length))
-    const onClose = () => end(new StreamRequestError('the client has gone'))
+    const onClose = () => end(new StreamRequestError(GONE))
     const late: Expiring = { expiresAt: Date.now() + TIMEOUT, expire: () => end(new BodyTimeoutError(TIMEOUT / 1_000)) }
     deadlines.add(late)
     payload.on('data', onData).on('end', onEnd).on('close', onClose).on('error', () => {}) // 'close' follows

@@ -8,8 +8,9 @@ import { clientAddress } from '../rate-limit.ts'
 const MAX_BUCKETS = 50_000
 
 /**
- * Limits posts that find no stream, per address: whoever invents sessions must not make Redis work for it. Posts over a
- * stream are limited as messages are. A client connects again after a post that has failed, so both have one limit.
+ * Limits posts that no stream takes, per address: whoever invents sessions, or goes on after the end, must not make
+ * Redis work for it. Posts that one takes are limited as messages are. A client connects again after a post that has
+ * failed, so both have one limit.
  */
 export class FailedPosts {
   readonly #rate: ResolvedOptions['rateLimit']['connections']
@@ -29,8 +30,9 @@ export class FailedPosts {
     const now = Date.now()
     const bucket: TokenBucket = this.#buckets.of(clientAddress(request, this.#trustedProxies), this.#rate, now)
     if (!bucket.take(now)) return undefined
+    bucket.charge(-1) // until it has failed: others of the same address may be many at once
     const answer = await post()
-    if (!failed(answer)) bucket.charge(-1) // it costs nothing
+    if (failed(answer)) bucket.charge(1)
     return answer
   }
 }

@@ -2,14 +2,17 @@ import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 import { idsOf } from '../../protocols/centrifugal/streams.ts'
 import type { HttpStream } from './http-stream.ts'
 
-/** Milliseconds that a post waits for the one before it, and for a handler that is slow. Then it is answered. */
+/** Milliseconds that a post waits for the one before it. One that waits for a slow handler is answered then. */
 const HOLD = 2_000
 /** Posts, and bytes, of one stream that may wait for an earlier one; and as much again for a slow handler. */
 export const MAX_WAITING = 64
 const MAX_WAITING_BYTES = 262_144
 
-/** What became of a post. 'full': it was dropped, as too many wait. 'gone': there is no such stream. */
-export type PostAnswer = 'taken' | 'full' | 'gone'
+/**
+ * What became of a post. 'full': it was dropped, as too many wait. 'ended': it was dropped, as the client is told that
+ * its stream has ended. 'gone': there is no such stream.
+ */
+export type PostAnswer = 'taken' | 'full' | 'ended' | 'gone'
 
 /** A post that cannot be handed over yet. */
 interface Waiting extends Expiring {
@@ -44,15 +47,19 @@ export class Posts {
     this.#next = (idsOf(connect, binary)?.last ?? 0) + 1
   }
 
-  /** Resolves when the post was handed over, or after two seconds if it still waits. */
+  /**
+   * Resolves when the post was handed over, or after two seconds if a slow handler keeps it waiting. At once if it came
+   * too early: until its turn it would hold a place among the requests, and among the letters of another instance.
+   */
   take (data: Buffer, binary: boolean): Promise<PostAnswer> | PostAnswer {
-    if (!this.#stream.open) return 'taken' // the client is being told of the end
+    if (!this.#stream.open) return 'ended'
     if (this.#paused.size >= MAX_WAITING || this.#pausedBytes >= MAX_WAITING_BYTES) return 'full'
     const ids = idsOf(data, binary)
     return new Promise(resolve => {
       const post: Waiting = { data, binary, ids, answer: resolve, expiresAt: Date.now() + HOLD, expire: () => this.#expired(post) }
       if (ids === undefined || ids.first <= this.#next) return this.#handOver(post)
       this.#early.push(post)
+      resolve('taken')
       this.#early.sort((a, b) => a.ids!.first - b.ids!.first)
       this.#earlyBytes += data.length
       this.#deadlines.add(post)

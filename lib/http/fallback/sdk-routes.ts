@@ -114,9 +114,9 @@ export class SdkRoutes {
   }
 
   async #rejectionOf (request: FastifyRequest, post: Post): Promise<readonly [Rejection, HttpError] | undefined> {
-    const delivered = await this.#failed.run(request, () => this.#deliver(post), answer => answer !== 'taken' && answer !== 'full')
+    const delivered = await this.#failed.run(request, () => this.#deliver(post), answer => answer !== 'taken')
     switch (delivered) {
-      case 'taken': return undefined
+      case 'taken': case 'ended': return undefined
       case undefined: return ['post_limit', new PostRateError()]
       case 'full': return ['post_limit', new PostLimitError(MAX_WAITING)]
       case 'gone': case 'unknown': return ['post_unknown', new SessionUnknownError()]

@@ -37,7 +37,6 @@ export class StreamSessions {
    */
   take (secret: string, data: Buffer, binary: boolean): Promise<PostAnswer> | PostAnswer {
     const posts = this.#bySecret.get(secret)
-    if (posts === 'ended') return 'taken'
-    return posts?.take(data, binary) ?? 'gone'
+    return posts === 'ended' ? posts : posts?.take(data, binary) ?? 'gone'
   }
 }

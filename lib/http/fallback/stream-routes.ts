@@ -11,6 +11,7 @@ import { refuseUpgrade } from '../other-routes.ts'
 import type { Limiter } from '../rate-limit.ts'
 import type { Cors } from './cors.ts'
 import { HttpStream } from './http-stream.ts'
+import { Pipelining } from './pipelining.ts'
 
 /** Methods that a browser or a tool may try on a route that does not take them. */
 const METHODS: readonly HTTPMethods[] = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE']
@@ -28,6 +29,7 @@ export class StreamRoutes {
   readonly #admission: Admission
   readonly #limiter: Limiter
   readonly #cors: Cors
+  readonly #pipelining: Pipelining
 
   constructor (scope: FastifyInstance, connections: Connections, admission: Admission, limiter: Limiter, cors: Cors) {
     this.#scope = scope
@@ -35,6 +37,7 @@ export class StreamRoutes {
     this.#admission = admission
     this.#limiter = limiter
     this.#cors = cors
+    this.#pipelining = new Pipelining(scope)
   }
 
   /** A route whose response is a stream. `open` is called when the client is admitted, and calls `this.open`. */
@@ -44,7 +47,7 @@ export class StreamRoutes {
       config: this.#limiter.config,
       onRequest: [refuseUpgrade, this.#cors.onRequest, onStream, ...this.#limiter.hook],
       preHandler,
-      handler: (request, reply) => { if (hasOutput(reply)) open(request, reply) }
+      handler: (request, reply) => { if (hasOutput(reply) && this.#pipelining.begin(request, reply)) open(request, reply) }
     })
   }
 

@@ -1,4 +1,5 @@
 import type { FastifyReply } from 'fastify'
+import { corkOf } from '../../core/client-socket.ts'
 import { closeCodes } from '../../model/close-codes.ts'
 import { stampOf } from '../../protocols/uni-sse/encoder.ts'
 import { EventIds } from '../../protocols/uni-sse/event-ids.ts'
@@ -75,10 +76,11 @@ export class UniSseStream extends HttpStream implements EventStream {
   #write (payload: Buffer): void {
     const stamp = this.ids.advance(payload)
     if (stamp === undefined) return super.send(payload)
-    this._socket.cork()
+    const held = corkOf(this._socket)
+    held.cork()
     super.send(payload.subarray(0, payload.length - stamp.tail))
     super.send(Buffer.from(`${this.ids.line}\n`))
-    this._socket.uncork()
+    held.uncork()
   }
 }
 

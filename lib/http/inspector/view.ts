@@ -7,9 +7,9 @@ import { InvalidArgumentError } from '../../model/errors.ts'
 const MAX_TEXT = 255
 
 /** In which order connections are listed. */
-export const CONNECTION_ORDERS = ['newest', 'oldest', 'buffered', 'received', 'sent'] as const
+const CONNECTION_ORDERS = ['newest', 'oldest', 'buffered', 'received', 'sent'] as const
 /** In which order channels are listed. */
-export const CHANNEL_ORDERS = ['clients', 'name'] as const
+const CHANNEL_ORDERS = ['clients', 'name'] as const
 const PROTOCOLS = ['plain', 'json', 'protobuf'] as const
 const SHOWN = ['connections', 'channels', 'channel'] as const
 

@@ -31,6 +31,7 @@ export const connect: Handler<'connect'> = async (context, session, request, rep
   const { connection, nativePing } = session
   const upgrade = begin(session, request)
   const identity = await authenticate(context.tokens, session, request)
+  if (!connection.open) return // it would never leave the lists of users
   connections.identified(connection, identity, upgrade)
   const expiry = expireConnection(session, identity.expiresAt)
   await Promise.all((identity.channels ?? []).map(channel => connections.subscribe(connection, channel, {}, identity.subs?.get(channel))))

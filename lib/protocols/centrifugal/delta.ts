@@ -34,7 +34,7 @@ export class Deltas {
 }
 
 /** Encodes publications for clients that have negotiated deltas, in one encoding. */
-export class DeltaEncoder implements PublicationEncoder {
+class DeltaEncoder implements PublicationEncoder {
   readonly patches = true
   readonly #encoder: PushEncoder
   readonly #patches: Patches
@@ -72,7 +72,8 @@ export class DeltaEncoder implements PublicationEncoder {
 }
 
 interface Patch {
-  readonly previous: Publication
+  /** Not held: each publication would keep the one before, and so all that were published. */
+  readonly previous: WeakRef<Publication>
   /** undefined: the publication is sent in full. */
   readonly bytes: Buffer | undefined
   /** True if the values are text in JSON, too. Then the patch is text. */
@@ -85,7 +86,7 @@ class Patches {
 
   of (previous: Publication, publication: Publication, asText: boolean): Buffer | undefined {
     let patch = this.#patches.get(publication)
-    if (patch?.previous !== previous) this.#patches.set(publication, patch = newPatch(previous, publication))
+    if (patch?.previous.deref() !== previous) this.#patches.set(publication, patch = newPatch(previous, publication))
     return asText && !patch.isText ? undefined : patch.bytes
   }
 }
@@ -95,7 +96,7 @@ function newPatch (previous: Publication, publication: Publication): Patch {
   const target = bytesOf(publication)
   // Binary data is base64 in JSON, which is never worth a patch: it moves with every byte.
   const isText = previous.kind !== 'binary' && publication.kind !== 'binary' && isUtf8(base) && isUtf8(target)
-  return { previous, bytes: createDelta(base, target), isText }
+  return { previous: new WeakRef(previous), bytes: createDelta(base, target), isText }
 }
 
 /** The value as clients have it: JSON, or what was published in bytes. */

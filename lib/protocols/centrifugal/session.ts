@@ -15,13 +15,13 @@ import { subscribeReply } from './replies.ts'
 import type { Push } from './schema.ts'
 
 /**
- * Shared by all sessions of one encoding. A contract, as commands import the session: without it they would form a
- * circle.
+ * Shared by all sessions of one encoding and transport. A contract, as commands import the session: without it they
+ * would form a circle.
  */
 export interface SdkSessionOwner {
   readonly encoder: SdkEncoder
   readonly context: Context
-  /** Handles one WebSocket message. */
+  /** Handles one message: a frame of commands. */
   handle (session: SdkSession, data: Buffer, binary: boolean): Promise<void>
   /** Ends the subscriptions that were not refreshed in time. */
   expire (session: SdkSession, now: number): void

@@ -44,16 +44,48 @@ for (const [transport, request] of requests) {
     }
   })
 
-  t.test(`a stream that would wait behind another one in its socket is refused, over ${transport}`, async (t) => {
+  t.test(`a stream that would wait behind another response in its socket is refused, over ${transport}`, async (t) => {
+    const app = Fastify()
+    t.teardown(() => app.close())
+    let answer = () => {}
+    app.get('/slow', (_request, reply) => { answer = () => { reply.send('late') } })
+    await app.register(cloudRunWebSocket, options)
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    let handled = 0
+    app.server.on('request', () => { handled++ })
+    const { socket, received } = await openRaw(t, `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+    socket.write(`GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n${request}`)
+    await until(() => handled === 2, 'both have come')
+    await turnOfEventLoop()
+    answer()
+    await until(() => received().includes('HTTP/1.1 400'), 'it is refused')
+    t.equal(connectionsOf(app).length, 0)
+  })
+
+  t.test(`a client that asks behind its stream is cut off, over ${transport}`, async (t) => {
+    const { app, url } = await startApp(t, options)
+    const other = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'
+    const early = await openRaw(t, url)
+    early.socket.write(request + other)
+    await early.ended
+    t.equal(connectionsOf(app).length, 0, 'its stream has not begun')
+    const late = await openRaw(t, url)
+    late.socket.write(request)
+    await until(() => late.received().includes('connect'), 'the stream is open')
+    late.socket.write(other.repeat(100))
+    await late.ended
+    await until(() => connectionsOf(app).length === 0, 'no connection is left')
+  })
+
+  t.test(`the socket of a stream that has ended serves other requests, over ${transport}`, async (t) => {
     const { app, url } = await startApp(t, options)
     const { socket, received } = await openRaw(t, url)
-    socket.write(request.repeat(3))
-    await until(() => received().includes('connect'), 'the first is open')
-    await turnOfEventLoop()
-    t.equal(connectionsOf(app).length, 1)
+    socket.write(request)
+    await until(() => received().includes('connect'), 'the stream is open')
     connectionsOf(app)[0]!.close()
-    await until(() => received().toString().split('HTTP/1.1 400').length === 3, 'the others are refused')
+    await until(() => received().toString().endsWith('0\r\n\r\n'), 'it has ended')
+    socket.write('GET / HTTP/1.1\r\nHost: localhost\r\n\r\n')
+    await until(() => received().includes('HTTP/1.1 404'), 'it is answered')
     socket.destroy()
-    await until(() => connectionsOf(app).length === 0, 'no connection is left')
   })
 }

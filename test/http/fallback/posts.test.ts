@@ -61,6 +61,17 @@ t.test('what has no id waits for nothing', async (t) => {
   t.strictSame(seen, ['sent', 2, 3])
 })
 
+t.test('a post that comes too early is answered at once, not when its turn comes', async (t) => {
+  const { options, seen } = noting()
+  const redis = await startRedis(t)
+  const [one, two] = await startInstances(t, 2, options, redis, forFetch)
+  const stream = await openStream(t, one!.url)
+  for (const [id, url] of [[4, one!.url], [3, two!.url]] as const) t.equal((await stream.post(rpc(id), url)).status, 204)
+  t.strictSame(seen, [])
+  t.equal((await stream.post(rpc(2))).status, 204)
+  t.strictSame(seen, [2, 3, 4])
+})
+
 t.test('a command that never comes is waited for once', async (t) => {
   const { options, seen } = noting()
   const { url } = await startApp(t, options, forFetch)

@@ -1,6 +1,8 @@
 import Fastify from 'fastify'
 import { once } from 'node:events'
+import { connect as connectHttp2, constants } from 'node:http2'
 import type { AddressInfo } from 'node:net'
+import type { Duplex } from 'node:stream'
 import t from 'tap'
 import cloudRunWebSocket, { ClientError } from '../../../index.ts'
 import type { Options } from '../../../index.ts'
@@ -44,6 +46,23 @@ t.test('the head of a stream keeps proxies from holding it back, and caches from
   const events = await fetch(`${httpOf(url)}/connection/sse?cf_connect=${encodeURIComponent('{"id":1,"connect":{}}')}`)
   t.equal(events.headers.get('content-type'), 'text/event-stream')
   await events.body!.cancel()
+})
+
+t.test('no cache keeps an answer: another client of the same URL may be admitted', async (t) => {
+  const { url } = await startApp(t, { fallback: true, channels: { news: { subscribe: true } } }, forFetch)
+  const requests: ReadonlyArray<readonly [status: number, path: string, init?: RequestInit]> = [
+    [204, '/connection/uni_sse?channel=news:a', { headers: { 'last-event-id': 'end' } }],
+    [404, '/connection/uni_sse?channel=other:a'],
+    [400, '/connection/sse'],
+    [403, '/connection/sse', { headers: { origin: 'https://evil.example' } }],
+    [405, '/connection/http_stream'],
+    [415, '/emulation', { method: 'POST', body: '{}', headers: { 'content-type': ';' } }]
+  ]
+  for (const [status, path, init] of requests) {
+    const response = await fetch(httpOf(url) + path, init)
+    t.equal(response.status, status, path)
+    t.equal(response.headers.get('cache-control'), 'no-store', path)
+  }
 })
 
 t.test('every other method is refused', async (t) => {
@@ -149,6 +168,29 @@ t.test('whoever invents sessions is limited by address, but not those who have a
   t.equal(await codeOf(response), 'FST_CRWS_POST_RATE')
   const { url: unlimited } = await startApp(t, { fallback: true, rateLimit: false }, forFetch)
   t.equal((await post(unlimited, { session: 'invented', node, data: '{}' })).status, 404)
+})
+
+t.test('posts that nobody takes are limited by address, also where there was a stream, or is one', async (t) => {
+  const rateLimit: Options['rateLimit'] = { connections: { max: 3, timeWindow: '1h' } }
+  const { app, url } = await startApp(t, { fallback: true, rateLimit }, forFetch)
+  const stream = await openStream(t, url)
+  await stream.reply(1)
+  for (const connection of connectionsOf(app)) connection.close(4500, 'stay away')
+  await stream.ended
+  for (let i = 0; i < 3; i++) t.equal((await stream.post({})).status, 204)
+  t.equal((await stream.post({})).status, 429, 'its client has been told')
+
+  const slow = await startApp(t, { fallback: true, rateLimit, onMessage: () => new Promise(() => {}) }, forFetch)
+  const full = await openStream(t, slow.url)
+  const send = () => full.post({ send: { data: 1 } })
+  for (let i = 0; i <= 64; i++) await send()
+  const codes = await Promise.all(Array.from({ length: 67 }, async () => {
+    const response = await send()
+    return response.status === 429 ? codeOf(response) : response.status
+  }))
+  const times = (code: string | number) => codes.filter(one => one === code).length
+  t.strictSame([204, 'FST_CRWS_POST_LIMIT', 'FST_CRWS_POST_RATE'].map(times), [64, 3, 0], 'what a stream takes is not counted while it waits')
+  t.equal(await codeOf(await send()), 'FST_CRWS_POST_RATE')
 })
 
 t.test('streams have the admission of upgrades', async (t) => {
@@ -322,7 +364,8 @@ t.test('a body that does not come is given up', async (t) => {
 })
 
 t.test('no more bodies are on their way than there may be connections', async (t) => {
-  const { app, url } = await startApp(t, { fallback: true, maxConnections: 2 }, forFetch)
+  const { logger, entries } = collectLog()
+  const { app, url } = await startApp(t, { fallback: true, maxConnections: 2 }, { ...forFetch, logger })
   const head = 'POST /emulation HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{'
   const slow = [await openRaw(t, url), await openRaw(t, url)]
   for (const { socket } of slow) {
@@ -330,10 +373,48 @@ t.test('no more bodies are on their way than there may be connections', async (t
     await once(app.server, 'request')
   }
   await until(async () => (await post(url, {})).status === 503, 'there is no room')
-  t.match(await (await post(url, {})).json(), { code: 'FST_CRWS_BODIES' })
+  const refused = await post(url, {})
+  t.match(await refused.json(), { code: 'FST_CRWS_BODIES' })
+  t.match(refused.headers.get('retry-after'), /^[1-5]$/)
+  t.notOk(entries.some(({ level }) => level >= 50), 'clients have caused it, and may go on')
   slow[0]!.socket.destroy()
   await until(async () => (await post(url, {})).status === 400, 'there is room')
   const large = await post(url, 'x'.repeat(200_000))
   t.equal(large.status, 413)
   t.equal((await post(url, {})).status, 400)
 })
+
+for (const version of [1, 2] as const) {
+  t.test(`a client that has gone before its body is read takes no room from the bodies of others, over HTTP/${version}`, async (t) => {
+    const app = Fastify(version === 1 ? forFetch : { http2: true } as object)
+    t.teardown(() => app.close())
+    let leave = () => {}
+    let went = false
+    app.addHook('onRequest', async ({ headers, raw }) => {
+      if (headers['x-leaves'] === undefined) return
+      const closed = new Promise(resolve => ((raw as { stream?: Duplex }).stream ?? raw.socket).once('close', resolve))
+      leave()
+      await closed
+      went = true
+    })
+    await app.register(cloudRunWebSocket, { fallback: true, maxConnections: 1, shutdown: { signals: false, timeout: 500 } })
+    await app.listen({ port: 0, host: '127.0.0.1' })
+    const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
+    const session = version === 2 ? connectHttp2(httpOf(url)) : undefined
+    t.teardown(() => session?.destroy())
+    const posted = { ':method': 'POST', ':path': '/emulation', 'content-type': 'application/json' }
+    if (session === undefined) {
+      const { socket } = await openRaw(t, url)
+      leave = () => { socket.destroy() }
+      socket.write('POST /emulation HTTP/1.1\r\nHost: localhost\r\nX-Leaves: 1\r\nContent-Length: 100\r\n\r\n{')
+    } else {
+      const leaving = session.request({ ...posted, 'x-leaves': '1' })
+      leave = () => { leaving.close(constants.NGHTTP2_CANCEL) }
+      leaving.write('{')
+    }
+    await until(() => went, 'it has gone, and its request goes on')
+    if (session === undefined) return t.equal((await post(url, {})).status, 400)
+    const [headers] = await once(session.request(posted).end('{}'), 'response') as [Record<string, unknown>]
+    t.equal(headers[':status'], 400)
+  })
+}

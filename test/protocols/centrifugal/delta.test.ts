@@ -1,5 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import type { Options } from '../../../index.ts'
 import type { App } from '../../helpers/app.ts'
 import { startBalancer } from '../../helpers/balancer.ts'
@@ -9,6 +11,9 @@ import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
 import type { SdkSubscription } from '../../helpers/sdk.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
 
 t.setTimeout(120_000)
 const redis = await startRedis(t)
@@ -335,6 +340,23 @@ t.test('in JSON data is a string, and only a patch is said to be one', async (t)
   const whole = JSON.parse(await socket.next() as string)
   t.match(whole, { id: 4, subscribe: { positioned: true } })
   t.notOk('delta' in whole.subscribe, 'its namespace has none')
+})
+
+t.test('what was published before the last one leaves the memory, though each was encoded against the one before', async (t) => {
+  const [one] = await startInstances(t, 1, { channels })
+  const live = await (await sdkClient(t, one!.url, 'protobuf').connected()).subscribe('live:x', fossil).subscribed()
+  const published: Array<WeakRef<Buffer>> = []
+  for (let n = 1; n <= 10; n++) {
+    const data = Buffer.from(JSON.stringify(document(n)))
+    published.push(new WeakRef(data))
+    await publish(one!, 'live:x', data)
+    await live.arrived(n)
+  }
+  t.strictSame(counts(live), [1, 9])
+  await until(() => {
+    collectGarbage()
+    return published.slice(0, -1).every(data => data.deref() === undefined)
+  }, 'they are gone')
 })
 
 /** Whole numbers below a limit, the same ones for a seed. */

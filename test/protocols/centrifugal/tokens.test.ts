@@ -3,6 +3,7 @@ import type { CryptoKey, JWK, JWTPayload } from 'jose'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { Options } from '../../../index.ts'
+import { connectionsOf } from '../../helpers/connections.ts'
 import { startKeyServer } from '../../helpers/key-server.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
@@ -273,6 +274,22 @@ inBoth('keys come from a key server, also those that it has later', async (t, en
   t.strictSame(await (await connect('forged', { ...foreign.signing, kid: 'newer' })).disconnected(), invalid)
   const token = await sign({ iss: 'me' }, { alg: 'HS256', key: JSON.stringify(newer.jwk), kid: 'newer' })
   t.strictSame(await sdkClient(t, url, encoding, { token }).disconnected(), invalid)
+})
+
+inBoth('a client that leaves while its token is verified has not been there', async (t, encoding) => {
+  const { signing, jwk } = await newKey('a')
+  const server = await startKeyServer(t)
+  let answer!: () => void
+  server.answer = response => { answer = () => response.end(JSON.stringify({ keys: [jwk] })) }
+  const { url, app } = await start(t, { token: { jwksUrl: server.url } })
+  const client = sdkClient(t, url, encoding, { token: await sign({ sub: 'alice' }, signing) })
+  await until(() => server.fetched === 1, 'the key is asked for')
+  const [connection] = connectionsOf(app)
+  client.client.disconnect()
+  await until(() => connectionsOf(app).length === 0, 'it has left')
+  answer()
+  await new Promise<void>(resolve => { connection!.inbox.run('behind connect', resolve) })
+  t.equal(await app.realtime.isOnline('alice'), false)
 })
 
 inBoth('while the key server is away clients wait for it, and known keys are used on', async (t, encoding) => {

@@ -7,6 +7,8 @@ const AGES = ['1', '5', '10', '30', '60', '120', '300', '600', '1200', '1800', '
 const FRAME = 180
 const BASE = 110e6
 const CONNECTION = 45e3
+/** Share of the connections that are no WebSocket. */
+const STREAMS = 0.05
 
 export class Details {
   #random
@@ -43,9 +45,15 @@ export class Details {
     this.#delay = 0.012 + 0.01 * this.#random() + open / 1e5
   }
 
+  /** Of these connections, those by HTTP streaming. */
+  streams (open) {
+    return Math.round(open * STREAMS)
+  }
+
   values (open) {
     const { received, sent, recovered, unrecovered, failed, skipped } = this.#counts
     return {
+      'websocket.server.connection.active {"websocket.protocol":"http_stream_json"}': this.streams(open),
       'websocket.server.subscription.active {}': open * 2,
       'websocket.server.messages {"network.io.direction":"receive"}': received,
       'websocket.server.messages {"network.io.direction":"transmit"}': sent,
@@ -54,7 +62,7 @@ export class Details {
       'websocket.server.recoveries {"websocket.recovery.outcome":"recovered"}': recovered,
       'websocket.server.recoveries {"websocket.recovery.outcome":"unrecovered"}': unrecovered,
       'websocket.server.publications.skipped {}': skipped,
-      'websocket.bridge.publish.duration_count {"error.type":"FST_CRWS_REDIS_DOWN"}': failed,
+      'websocket.bridge.publish.duration_count {"error.type":"FST_CRWS_REDIS_UNAVAILABLE"}': failed,
       ...this.#publish.values('websocket.bridge.publish.duration', {}),
       ...this.#connect.values('websocket.server.command.duration', { 'websocket.command': 'connect' }),
       ...this.#subscribe.values('websocket.server.command.duration', { 'websocket.command': 'subscribe' }),

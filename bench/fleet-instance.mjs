@@ -99,8 +99,8 @@ export class Instance {
 
   /** Noticed at once or within seconds, and so is that it is back. */
   loseRedis (now, duration) {
-    this.#reports.log(now + 2_000, this.#id, 'ERROR', 'bridge.down', 'Redis is away: its connection was closed. Connections stay open, publishing fails')
-    this.#reports.log(now + duration + 2_000, this.#id, 'INFO', 'bridge.up', `Redis is there  away=${duration}`)
+    this.#reports.log(now + 2_000, this.#id, 'ERROR', 'bridge.down', 'Redis is down: its connection was closed. Connections stay open, and publishing fails')
+    this.#reports.log(now + duration + 2_000, this.#id, 'INFO', 'bridge.up', `Redis is up  away=${duration}`)
     this.#outages.push([now + this.#random() * 5_000, now + duration + this.#random() * 3_000])
   }
 
@@ -168,7 +168,7 @@ export class Instance {
     const below = this.#lags.map(one => { count += one; return count })
     const downtime = this.#outages.reduce((sum, [start, end]) => sum + Math.max(0, Math.min(end, at) - start), 0) / 1_000
     const values = [
-      this.open,
+      this.open - (this.#details?.streams(this.open) ?? 0),
       LIMIT,
       this.#opened,
       ...CAUSES.map(cause => this.#closed[cause]),

@@ -67,6 +67,14 @@ name_form='^[a-z][a-z0-9-]*$'
 [[ -z $uptime || $uptime =~ ^[a-z0-9.-]+$ ]] || stop '--uptime must be a host, such as chat.example.com'
 [[ $region =~ ^[A-Za-z0-9-]+$ ]] || stop '--region must be a region'
 [[ $cluster =~ ^[A-Za-z0-9_-]+$ ]] || stop '--cluster must be the name of a cluster'
+# On another cluster than Cloud Run's the name may be taken: what is made for it has the cluster in its labels and ids.
+# No name of a service has an underscore.
+label=$service title=$service id=$service-websocket
+if [ "$cluster" != __run__ ]; then
+  lower=$(tr '[:upper:]' '[:lower:]' <<< "$cluster")
+  label=${service}_$lower title="$service ($cluster)" id=$id-${lower//_/-}
+  [ ${#label} -le 63 ] || stop '--service and --cluster may have 62 characters together'
+fi
 [[ -z $runbook || ( $runbook =~ ^https?:// && $runbook != *[\|\&\\\"\ ]* ) ]] || stop '--runbook must be a URL, without | & \ and "'
 
 # Check requirements before creating anything.
@@ -92,7 +100,8 @@ section () {
 render () {
   local target=$rendered/$1 anchor text
   mkdir -p "$(dirname "$target")"
-  sed -e "s|\${SERVICE}|$service|g" -e "s|\${CLUSTER}|$cluster|g" -e "s|\${VALKEY}|$valkey|g" -e "s|\${REDIS}|$redis|g" -e "s|\${HOST}|$uptime|g" "$here/$1" > "$target"
+  sed -e "s|\(\"service\": \"\)\${SERVICE}|\1$label|" -e "s|\(\"displayName\": \"\)\${SERVICE}|\1$title|" -e "s|\(\"subject\": \"\)\${SERVICE}|\1$title|" \
+    -e "s|\${SERVICE}|$service|g" -e "s|\${CLUSTER}|$cluster|g" -e "s|\${VALKEY}|$valkey|g" -e "s|\${REDIS}|$redis|g" -e "s|\${HOST}|$uptime|g" "$here/$1" > "$target"
   # shellcheck disable=SC2016 # the file has this text
   anchor=$(sed -n 's/.*(${RUNBOOK}#\([^)]*\)).*/\1/p' "$target")
   [ -n "$anchor" ] || return 0
@@ -139,8 +148,8 @@ line_of () {
 apply_dashboard () {
   local file=$rendered/dashboard.json line name etag
   look_up gcloud monitoring dashboards list --project "$project" --format 'value(name,labels.service,labels.made-by,etag)'
-  line=$(line_of "$service" "$made_by")
-  [ "$(wc -l <<< "$line")" -eq 1 ] || give_up "there are several dashboards with the labels service=$service and made-by=$made_by: delete all but one"
+  line=$(line_of "$label" "$made_by")
+  [ "$(wc -l <<< "$line")" -eq 1 ] || give_up "there are several dashboards with the labels service=$label and made-by=$made_by: delete all but one"
   IFS=$'\t' read -r name etag <<< "$line"
   if $dry; then name=DASHBOARD; fi
   if [ -z "$name" ] || $dry; then
@@ -158,8 +167,8 @@ silent=0
 apply_policy () {
   local file=$1 alert line name kept
   alert=$(basename "$file" .json)
-  line=$(line_of "$service" "$made_by" "$alert")
-  [ "$(wc -l <<< "$line")" -eq 1 ] || give_up "there are several policies with the labels service=$service, made-by=$made_by and alert=$alert: delete all but one"
+  line=$(line_of "$label" "$made_by" "$alert")
+  [ "$(wc -l <<< "$line")" -eq 1 ] || give_up "there are several policies with the labels service=$label, made-by=$made_by and alert=$alert: delete all but one"
   IFS=$'\t' read -r name kept <<< "$line"
   if $dry; then name=POLICY; fi
   if [ -z "$name" ] || $dry; then
@@ -239,10 +248,10 @@ look_up gcloud monitoring policies list --project "$project" --format 'value(nam
 for file in "$rendered"/alerts/*.json "$rendered"/optional/*.json; do [ ! -f "$file" ] || apply_policy "$file"; done
 $dry || token=$(gcloud auth print-access-token)
 services=$api/projects/$project/services
-apply_resource "$services" service_id "$service-websocket" "$rendered/service.json"
+apply_resource "$services" service_id "$id" "$rendered/service.json"
 for file in "$rendered"/slo-*.json; do
-  id=${file##*/slo-}
-  apply_resource "$services/$service-websocket/serviceLevelObjectives" service_level_objective_id "${id%.json}" "$file"
+  objective=${file##*/slo-}
+  apply_resource "$services/$id/serviceLevelObjectives" service_level_objective_id "${objective%.json}" "$file"
 done
 
 [ "$silent" -eq 0 ] || $dry || echo "apply.sh: $silent alerts notify nobody. Add a notification channel: --notification-channel projects/$project/notificationChannels/ID (gcloud beta monitoring channels list --project $project)" >&2

@@ -7,6 +7,7 @@ import { requestTrace } from '../google/cloud-logging.ts'
 import type { LogDestination } from './log-destination.ts'
 import { logEvents } from './log-events.ts'
 import type { LogEvent } from './log-events.ts'
+import { isOfPost } from './metrics.ts'
 import type { Rejection } from './metrics.ts'
 import type { ResolvedLogging } from '../options/resolve.ts'
 import { readTrace } from '../google/trace-context.ts'
@@ -104,7 +105,8 @@ export class Logs {
     const [path = ''] = url.split('?', 1)
     const reqId = 'id' in request ? request.id : undefined
     const context = { ...this.#request(request, status), [requestTrace]: this.traceOf(request) }
-    const text = `${request.headers.upgrade === undefined ? 'Connection' : 'WebSocket connection'} to ${path} rejected (${error}): ${reason}`
+    const what = isOfPost(error) ? 'Post' : request.headers.upgrade === undefined ? 'Connection' : 'WebSocket connection'
+    const text = `${what} to ${path} rejected (${error}): ${reason}`
     this.#writeWithError('connection.rejected', { error, reqId, path, origin, ...details, ...context }, text)
   }
 

@@ -3,9 +3,11 @@ import type { Instruments, Sample } from './instruments.ts'
 
 /**
  * Why an upgrade was rejected, as in the attribute `error.type`. 'auth': `authenticate` has refused it; 'auth_failed':
- * `authenticate` has failed itself, or taken too long.
+ * `authenticate` has failed itself, or taken too long. Posts over a stream are no connections, so they have their own.
  */
-export type Rejection = 'capacity' | 'origin' | 'auth' | 'auth_failed' | 'rate_limit' | 'draining'
+export type Rejection = 'capacity' | 'origin' | 'auth' | 'auth_failed' | 'rate_limit' | 'draining' | PostRejection
+/** Answered with 404, 429 and 503. */
+type PostRejection = 'post_unknown' | 'post_limit' | 'post_unanswered'
 
 /** The fields of a connection that are measured. */
 export interface MeasuredConnection {
@@ -34,6 +36,11 @@ interface Measured {
 /** Values of `websocket.protocol`: those of WebSockets, and those of what stands in for one. */
 const WEBSOCKETS = ['plain', 'json', 'protobuf'] as const
 const STREAMS = ['http_stream_json', 'http_stream_protobuf', 'sse_json', 'uni_sse'] as const
+
+/** Whether it is a post that was rejected, and no connection. */
+export function isOfPost (type: Rejection): type is PostRejection {
+  return type.startsWith('post_')
+}
 
 function protocolOf ({ protocol, transport }: MeasuredConnection): string {
   if (transport === 'websocket') return protocol
@@ -73,7 +80,8 @@ export class Metrics {
     client: 0, server: 0, deadline: 0, drain: 0, heartbeat: 0, slow: 0, policy: 0, error: 0, abnormal: 0
   }
 
-  readonly #rejected: Record<Rejection, number> = { capacity: 0, origin: 0, auth: 0, auth_failed: 0, rate_limit: 0, draining: 0 }
+  readonly #rejected = { capacity: 0, origin: 0, auth: 0, auth_failed: 0, rate_limit: 0, draining: 0 }
+  readonly #rejectedPosts: Record<PostRejection, number> = { post_unknown: 0, post_limit: 0, post_unanswered: 0 }
   readonly #recoveries = { recovered: 0, unrecovered: 0 }
   /** ms for which the broker was down before it was up again, and the time in ms since which it is down now. */
   #downBefore = 0
@@ -107,7 +115,8 @@ export class Metrics {
   }
 
   rejected (type: Rejection): void {
-    this.#rejected[type]++
+    if (isOfPost(type)) this.#rejectedPosts[type]++
+    else this.#rejected[type]++
   }
 
   connectionEnded (connection: MeasuredConnection, { cause }: End): void {
@@ -170,6 +179,7 @@ export class Metrics {
       ['downtime', Math.floor(this.#downtime(performance.now()))],
       ...byAttribute('closed', 'websocket.close.cause', this.#causes),
       ...byAttribute('rejected', 'error.type', this.#rejected),
+      ...this.#measured?.fallback === true ? byAttribute('rejected', 'error.type', this.#rejectedPosts) : [],
       ...byAttribute('recoveries', 'websocket.recovery.outcome', this.#recoveries),
       ...this.#traffic()
     ]

@@ -65,10 +65,10 @@ t.test('App Engine costs about what Cloud Run costs', async (t) => {
 t.test('what it costs to watch is of one measurement', async (t) => {
   const { date, numbers, histograms, buckets, samples, entryBytes: { opened, closed, request } } = watching
   t.equal(samples, numbers + 2 * histograms + buckets)
-  t.equal(date, '2026-11-28')
+  t.equal(date, '2026-11-29')
   const costs = read('docs/watching-costs.md').replaceAll(/\s+/g, ' ')
   for (const text of [
-    '28 November 2026', `${numbers} numbers and ${histograms} histograms`, `which makes ${samples} samples`,
+    '29 November 2026', `${numbers} numbers and ${histograms} histograms`, `which makes ${samples} samples`,
     `\`connection.opened\` | ${opened} |`, `\`connection.closed\` | ${closed} |`, `\`incoming request\` | ${request} |`,
     `${(samples * 730 * 60 / 1e6).toFixed(1)} million samples a month`
   ]) t.ok(costs.includes(text), text)

@@ -10,12 +10,13 @@ import { metricNames, registeredInstruments } from '../../lib/observability/inst
 import type { Sample } from '../../lib/observability/instruments.ts'
 import { Metrics } from '../../lib/observability/metrics.ts'
 import { startApp } from '../helpers/app.ts'
+import { collectLog } from '../helpers/log.ts'
 import { exportedMetric, shapesOf } from '../helpers/metric-shapes.ts'
 import { freePort } from '../helpers/free-port.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
 import { command, startRedis } from '../helpers/redis.ts'
-import { forFetch, streamClient, streamTransports } from '../helpers/streams.ts'
+import { forFetch, openStream, post, streamClient, streamTransports } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
@@ -52,6 +53,8 @@ const total = (metric: MetricData | undefined) => Object.values(points(metric)).
 
 const noCloses = { client: 0, server: 0, deadline: 0, drain: 0, heartbeat: 0, slow: 0, policy: 0, error: 0, abnormal: 0 }
 const noRejections = { capacity: 0, origin: 0, auth: 0, auth_failed: 0, rate_limit: 0, draining: 0 }
+/** More of them with `fallback`. */
+const noPosts = { post_unknown: 0, post_limit: 0, post_unanswered: 0 }
 
 /** Connections are open, or have ended by one of the causes; none is forgotten, and none counts twice. */
 function checkBalance (t: Test, all: Map<string, MetricData>, expected: number): void {
@@ -374,6 +377,31 @@ t.test('what stands in for a WebSocket is counted by its transport, where there 
   t.strictSame(points(after.get(metricNames.active)), none)
   t.strictSame(points(after.get(metricNames.opened)), each)
   t.strictSame(Object.keys(points(after.get(metricNames.duration))).sort(), ['http_stream_json server', 'http_stream_protobuf server', 'sse_json server'])
+})
+
+t.test('posts that are refused are counted and logged, where there are posts', async (t) => {
+  const collect = startSdk(t)
+  const { logger, entries } = collectLog()
+  const redis = await startRedis(t)
+  const options = { fallback: true, maxConnections: 2, redis: redis.url, rateLimit: { connections: { max: 2, timeWindow: '1h' } } }
+  const { url } = await startApp(t, options, { ...forFetch, logger })
+  const rejections = async () => points((await collect()).get(metricNames.rejected))
+  t.strictSame(await rejections(), { ...noRejections, ...noPosts })
+  const stream = await openStream(t, url)
+  const { session, node } = (await stream.reply(1)).connect
+  t.equal((await stream.post({})).status, 204)
+  t.equal((await post(url, { session: 'invented', node, data: '{}' })).status, 404)
+  await redis.freeze()
+  t.equal((await post(url, { session, node: 'another', data: '{}' })).status, 503)
+  t.equal((await post(url, { session, node: 'another', data: '{}' })).status, 429)
+  const raw = await Promise.all([openRaw(t, url), openRaw(t, url)])
+  for (const { socket } of raw) socket.write('POST /emulation HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{')
+  await until(async () => (await post(url, {})).status === 503, 'as many bodies arrive as may')
+  t.strictSame(await rejections(), { ...noRejections, post_unknown: 1, post_unanswered: 1, post_limit: 1, capacity: 1 })
+  const logged = entries.filter(({ event }) => event === 'connection.rejected')
+  t.strictSame(logged.map(({ error }) => error), ['post_unknown', 'post_unanswered', 'post_limit', 'capacity'])
+  t.match(logged[0], { path: '/emulation', msg: /^Post to \/emulation rejected \(post_unknown\): There is no stream/ })
+  t.strictSame(entries.filter(({ level }) => level >= 50).map(({ msg }) => msg), [], 'clients cause no errors')
 })
 
 t.test('upgrades that come after app.close() are counted', async (t) => {

@@ -1,4 +1,5 @@
-// Fleets that the simulator does not have: nobody restarts, an instance is minutes old, instances never live long.
+// Fleets that the simulator does not have: nobody restarts, an instance is minutes old, instances never live long,
+// clients post over HTTP.
 import t from 'tap'
 import { incidentsOf } from '../../bench/incidents.mjs'
 import type { Policy } from '../../bench/incidents.mjs'
@@ -64,6 +65,36 @@ t.test('a short failover pages nobody while the only instance is minutes old', a
       t.strictSame(opened(fleet, 'bridge-down', 'Bridge down', 90, 140), [], `${seconds} s at ${age} min`)
     }
   }
+})
+
+t.test('posts over HTTP that instances reject page nobody, as connections are what counts', async (t) => {
+  // 1,000 clients over HTTP post every ten seconds, four of five posts through Redis. At 60 min it is away for half a
+  // minute. From 100 min on somebody invents sessions. Nobody is refused a connection.
+  const posts: Record<string, { code: string, perMinute: (minute: number) => number }> = {
+    post_unanswered: { code: '503', perMinute: minute => minute === 60 ? 2_400 : 0 },
+    post_limit: { code: '429', perMinute: minute => minute >= 100 && minute < 120 ? 300 : 0 }
+  }
+  const conditions = [
+    ['front-end', '5xx without an instance'], ['front-end', '429 without an instance'], ['rejections', 'Too many rejections'],
+    ['budget-fast', 'Connections are refused'], ['budget-slow', 'Connections are refused']
+  ] as const
+  const paged = (fleet: Fleet) => conditions.filter(([file, condition]) => opened(fleet, file, condition, 20, 160).length > 0)
+  const fleet: Fleet = new Map()
+  const minutes = Array.from({ length: 161 }, (_, i) => i)
+  for (let i = 0; i < 10; i++) addInstance(fleet, `i${i}`, i * 5_000, 160 * MINUTE)
+  for (const { code, perMinute } of Object.values(posts)) {
+    const labels = { ...google, response_code: code, response_code_class: `${code[0]}xx` }
+    add(fleet, 'run_googleapis_com:request_count', labels, minutes.map(minute => [minute * MINUTE, perMinute(minute)]), { isDelta: true })
+  }
+  t.strictSame(paged(fleet).map(([file]) => file), ['front-end', 'front-end', 'budget-fast', 'budget-slow'], 'if no instance counted them')
+  for (const [type, { perMinute }] of Object.entries(posts)) {
+    for (let i = 0; i < 10; i++) {
+      let sum = 0
+      const points = minutes.map((minute): [number, number] => [minute * MINUTE + i * 5_000, sum += perMinute(minute) / 10])
+      add(fleet, 'websocket.server.connection.rejected', { ...metrics, instance: `i${i}`, 'error.type': type }, points)
+    }
+  }
+  t.strictSame(paged(fleet), [])
 })
 
 t.test('instances that are replaced again and again without Redis are one incident', async (t) => {

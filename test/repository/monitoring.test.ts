@@ -84,7 +84,7 @@ const googles = new Map<string, Emitted>(Object.entries({
 /** Values that the reference lists, by attribute. */
 const valuesOf: Record<string, string> = {
   'websocket.close.cause': /^\| `websocket\.close\.cause` \| ([a-z, ]+) \|$/m.exec(reference)![1]!,
-  'error.type': /^\| `error\.type` of a rejection \| ([a-z_, ]+) \|$/m.exec(reference)![1]!
+  'error.type': /^\| `error\.type` of a rejection \| ([a-z_, ]+); .* also ([a-z_, ]+) \|$/m.exec(reference)!.slice(1).join()
 }
 
 /** Labels of prometheus_target, the resource that OTLP metrics get. */
@@ -404,22 +404,25 @@ case "$*" in *--help) [ -z "$OLD_GCLOUD" ] && exit; echo "Invalid choice: 'polic
 [ "$GCLOUD_FAILS" = "$3" ] && echo 'PERMISSION_DENIED' >&2 && exit 1
 for one in "$@"; do case $one in *.json) file=$one ;; esac; done
 label () { sed -n 's/.*"'"$2"'": "\\(.*\\)".*/\\1/p' "$1" | head -1; }
+owner () { label "$file" service | sed -e 's/^chat$//' -e 's/.$/&-/'; }
 case $2-$3 in
   dashboards-list)
     printf 'projects/1/dashboards/6\\tvideo-chat\\tfastify-cloud-run-websocket\\txyz=\\nprojects/1/dashboards/5\\t\\t\\tq=\\n'
-    [ -f "$STATE/dashboard.json" ] && printf 'projects/1/dashboards/7\\tchat\\tfastify-cloud-run-websocket\\tabc=\\n' ;;
+    for one in "$STATE"/*dashboard.json; do
+      [ -f "$one" ] && printf 'projects/1/dashboards/7\\t%s\\tfastify-cloud-run-websocket\\tabc=\\n' "$(label "$one" service)"
+    done ;;
   policies-list)
     printf 'projects/1/alertPolicies/of-another\\tvideo-chat\\tfastify-cloud-run-websocket\\tbridge-down\\tprojects/1/notificationChannels/9\\n'
     printf 'projects/1/alertPolicies/by-hand\\tchat\\t\\tbridge-down\\t\\n'
-    for one in "$STATE"/policy-*; do
+    for one in "$STATE"/*policy-*; do
       [ -f "$one" ] && printf 'projects/1/alertPolicies/%s\\t%s\\t%s\\t%s\\t%s\\n' "\${one##*/}" "$(label "$one" service)" "$(label "$one" made-by)" "$(label "$one" alert)" "$KEPT"
     done
     [ -n "$TWICE" ] && printf 'projects/1/alertPolicies/again\\tchat\\tfastify-cloud-run-websocket\\tbridge-down\\t\\n' ;;
   metrics-list) ls "$STATE" | sed -n 's/^metric-\\(.*\\)[.]json$/\\1/p' ;;
   uptime-list-configs) [ -f "$STATE/uptime" ] && printf 'projects/1/uptimeCheckConfigs/1\\tchat\\tfastify-cloud-run-websocket\\tchat.example.com\\n' ;;
   uptime-create) touch "$STATE/uptime" ;;
-  dashboards-create|dashboards-update) cp "$file" "$STATE/" ;;
-  policies-create|policies-update) cp "$file" "$STATE/policy-\${file##*/}" ;;
+  dashboards-create|dashboards-update) cp "$file" "$STATE/$(owner)dashboard.json" ;;
+  policies-create|policies-update) cp "$file" "$STATE/$(owner)policy-\${file##*/}" ;;
   metrics-create|metrics-update) cp "$file" "$STATE/metric-\${file##*/}" ;;
 esac
 exit 0
@@ -428,9 +431,10 @@ const fakeCurl = `#!/bin/sh
 read -r header
 printf '%s|' curl "$@" "$header" >> "$LOG"; echo >> "$LOG"
 for one in "$@"; do case $one in https://*) url=$one ;; @*) file=\${one#@} ;; /*) output=$one ;; esac; done
+key=$(echo "$url" | sed -e 's/[?].*=/_/' -e 's/.*my-project.//' | tr / _)
 case "$*" in
-  *http_code*) [ -n "$CURL_ANSWERS" ] && echo '{ "error": { "status": "SERVICE_DISABLED" } }' > "$output" && printf "$CURL_ANSWERS" && exit; [ -f "$STATE/\${url##*/}" ] && printf 200 || printf 404 ;;
-  *POST*) [ -n "$CURL_FAILS" ] && echo 'INVALID_ARGUMENT' && exit 22; cp "$file" "$STATE/\${url##*=}" ;;
+  *http_code*) [ -n "$CURL_ANSWERS" ] && echo '{ "error": { "status": "SERVICE_DISABLED" } }' > "$output" && printf "$CURL_ANSWERS" && exit; [ -f "$STATE/$key" ] && printf 200 || printf 404 ;;
+  *POST*) [ -n "$CURL_FAILS" ] && echo 'INVALID_ARGUMENT' && exit 22; cp "$file" "$STATE/$key" ;;
 esac
 `
 
@@ -535,7 +539,25 @@ t.test('apply.sh for another cluster leaves out what only Cloud Run has', async 
   const { code, calls } = await apply([...ARGS, '--cluster', 'my-cluster'])
   t.equal(code, 0)
   t.notMatch(calls, /\|logging\||availability/)
-  t.match(readFileSync(join(state, 'policy-bridge-down.json'), 'utf8'), 'cluster=\\"my-cluster\\"')
+  t.match(readFileSync(join(state, 'chat_my-cluster-policy-bridge-down.json'), 'utf8'), 'cluster=\\"my-cluster\\"')
+})
+
+t.test('apply.sh for one name on Cloud Run and on another cluster keeps what it has made apart', async (t) => {
+  const { state, apply } = fakes(t)
+  const other = ['--cluster', '__gae__']
+  for (const args of [[], other]) {
+    const { code, stderr, calls } = await apply([...ARGS, ...args])
+    t.equal(code, 0, stderr)
+    t.notMatch(calls, /\|(dashboards|policies)\|update\||PATCH/, 'nothing of another cluster is replaced')
+  }
+  for (const file of ['policy-bridge-down.json', 'dashboard.json']) {
+    const [run, gae] = ['', 'chat___gae__-'].map(owner => readFileSync(join(state, owner + file), 'utf8'))
+    t.match(run, /"displayName": "chat[: ][^]*cluster=\\"__run__\\"/)
+    t.match(gae, /"displayName": "chat \(__gae__\)[: ][^]*cluster=\\"__gae__\\"/)
+  }
+  t.ok(['chat-websocket', 'chat-websocket---gae--'].every(id => existsSync(join(state, `services_${id}`))))
+  t.notMatch((await apply([...ARGS, ...other])).calls, /\|(dashboards|policies)\|create\||POST/, 'it finds its own again')
+  t.match(await apply([...ARGS, '--cluster', 'c'.repeat(60)]), { code: 2, stderr: /--service and --cluster may have 62 characters together/ })
 })
 
 t.test('apply.sh --dry-run prints every command and calls nothing', async (t) => {

@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { Core } from '../../core/core.ts'
 import type { Broker } from '../../model/broker.ts'
+import { BodiesError } from '../../model/errors.ts'
 import type { Context } from '../../protocols/centrifugal/context.ts'
 import { Deadlines } from '../../util/deadlines.ts'
 import type { Admission } from '../admission.ts'
@@ -32,9 +33,10 @@ export async function addFallback (
       reply.header('cache-control', 'no-store')
       done()
     })
-    scope.setErrorHandler<HttpError>((error, _request, reply) => {
-      const { statusCode = 500, code } = error
-      if (statusCode >= 500 && code !== 'FST_CRWS_BODIES') throw error // to the error handler of the app
+    scope.setErrorHandler<HttpError>((error, request, reply) => {
+      const { statusCode = 500 } = error
+      if (error instanceof BodiesError) context.observer.rejected(request, 'capacity', error.message, statusCode)
+      else if (statusCode >= 500) throw error // to the error handler of the app
       answer(reply, error)
     })
     const cors = new Cors(admission, allowedOrigins === '*')

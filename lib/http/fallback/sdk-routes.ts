@@ -6,6 +6,7 @@ import type { Broker } from '../../model/broker.ts'
 import {
   BodyTooLargeError, PostLimitError, PostRateError, PostUnansweredError, SessionUnknownError, StreamRequestError
 } from '../../model/errors.ts'
+import type { Rejection } from '../../observability/metrics.ts'
 import type { Fallback } from '../../options/fallback-checks.ts'
 import type { Context } from '../../protocols/centrifugal/context.ts'
 import { protobufCodec } from '../../protocols/centrifugal/protobuf-codec.ts'
@@ -104,21 +105,22 @@ export class SdkRoutes {
     if (post === undefined) answer(reply, new StreamRequestError('send { "session": …, "node": …, "data": … }, with the commands in data'))
     else if (post.data.length > maxPayload) answer(reply, new BodyTooLargeError(maxPayload))
     else {
-      const error = await this.#errorOf(request, post)
-      if (error === undefined) reply.code(204).send()
-      else answer(reply, error)
+      const [type, error] = await this.#rejectionOf(request, post) ?? []
+      if (type === undefined || error === undefined) return reply.code(204).send()
+      this.#context.observer.rejected(request, type, error.message, error.statusCode!)
+      answer(reply, error)
     }
     return reply
   }
 
-  async #errorOf (request: FastifyRequest, post: Post): Promise<HttpError | undefined> {
+  async #rejectionOf (request: FastifyRequest, post: Post): Promise<readonly [Rejection, HttpError] | undefined> {
     const delivered = await this.#failed.run(request, () => this.#deliver(post), answer => answer !== 'taken')
     switch (delivered) {
       case 'taken': case 'ended': return undefined
-      case undefined: return new PostRateError()
-      case 'full': return new PostLimitError(MAX_WAITING)
-      case 'gone': case 'unknown': return new SessionUnknownError()
-      default: return new PostUnansweredError() // other instances may answer anything
+      case undefined: return ['post_limit', new PostRateError()]
+      case 'full': return ['post_limit', new PostLimitError(MAX_WAITING)]
+      case 'gone': case 'unknown': return ['post_unknown', new SessionUnknownError()]
+      default: return ['post_unanswered', new PostUnansweredError()] // other instances may answer anything
     }
   }
 

@@ -15,7 +15,9 @@ import type { Publication } from '../../model/publication.ts'
 
 const kindToMark = { text: 't', json: 'j', binary: 'b', join: '+', leave: '-' } as const
 const markToKind = new Map(Object.entries(kindToMark).map(([kind, mark]) => [mark as string, kind as Publication['kind']]))
-const NEWLINE = 10
+const NEWLINE = 0x0A
+const CARRIAGE_RETURN = 0x0D
+const SPACE = 0x20
 /** Digits of a whole number that a double represents exactly. */
 const COUNT = /^\d{1,15}$/
 /** Follows the id of an instance whose publications Redis has counted. */
@@ -53,13 +55,22 @@ export function decodePublication (bytes: Buffer, offset: number, epoch: string)
   const [mark = '', time = '', instance = '', sequence = ''] = header.split(' ', 4)
   const kind = markToKind.get(mark)
   if (kind === undefined || instance === '' || !COUNT.test(time) || !COUNT.test(sequence)) return undefined
-  const payload = bytes.subarray(end + 1)
+  const payload = kind === 'text' || kind === 'binary' ? bytes.subarray(end + 1) : onOneLine(bytes.subarray(end + 1))
   if ((kind === 'join' || kind === 'leave') && !isMember(parse(payload.toString()))) return undefined
   const publication: Publication = { kind, payload, time: Number(time), instance, sequence: Number(sequence), offset, epoch }
   const extra = header.slice(mark.length + time.length + instance.length + sequence.length + 4)
   if (extra === '') return publication
   const more = checkExtra(parse(extra))
   return more && { ...publication, ...more }
+}
+
+/**
+ * Line breaks end a message of JSON or an event, so they would begin messages of ours. JSON that we write has none, but
+ * others can write to Redis, too. There they can only stand between values, where a space means the same.
+ */
+function onOneLine (json: Buffer): Buffer {
+  if (!json.includes(NEWLINE) && !json.includes(CARRIAGE_RETURN)) return json
+  return Buffer.from(json.map(byte => byte === NEWLINE || byte === CARRIAGE_RETURN ? SPACE : byte))
 }
 
 /** Encodes the header's JSON. Older releases reject it with neither tags nor publisher, so the rest gets empty tags. */

@@ -63,7 +63,7 @@ export class Posts {
       this.#early.sort((a, b) => a.ids!.first - b.ids!.first)
       this.#earlyBytes += data.length
       this.#deadlines.add(post)
-      if (this.#early.length > MAX_WAITING || this.#earlyBytes > MAX_WAITING_BYTES) this.#skip()
+      while (this.#early.length > MAX_WAITING || this.#earlyBytes > MAX_WAITING_BYTES) this.#skip()
     })
   }
 

@@ -49,9 +49,23 @@ function answerEventSource (
   { headers: { accept } }: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void
 ): void {
   if (accept !== 'text/event-stream' || !TEMPORARY.has(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
-  const { message } = JSON.parse(payload) as HttpError
-  const retry = Number(reply.getHeader('retry-after') ?? 1) * 1_000
-  const event = disconnectEvent({ code: reply.statusCode, reason: message, retry })
+  const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload), retry: retryOf(reply) })
   reply.removeHeader('retry-after').removeHeader('content-length').type('text/event-stream').header('cache-control', 'no-store').code(200)
   done(null, event)
+}
+
+/** What an error says. A refusal of the app may have any form. */
+function reasonOf (payload: string): string {
+  try {
+    const { message } = JSON.parse(payload) as HttpError
+    return typeof message === 'string' ? message : payload
+  } catch {
+    return payload
+  }
+}
+
+/** Milliseconds. Whoever says until when, as HTTP allows, is asked again after a second. */
+function retryOf (reply: FastifyReply): number {
+  const seconds = Number(reply.getHeader('retry-after'))
+  return (seconds > 0 ? seconds : 1) * 1_000
 }

@@ -16,9 +16,7 @@ const RETRY_AFTER_END = 200
 const JITTER_AFTER_END = 1_800
 
 const DATA = Buffer.from('data: ')
-const CARRIAGE_RETURN = 0x0D
 const LINE_FEED = 0x0A
-const SPACE = 0x20
 
 /** What an event does to the positions of those who get it. */
 export interface Stamp {
@@ -102,14 +100,9 @@ function jsonLine (json: string): string {
   return `data: ${json}\n`
 }
 
-/**
- * Line breaks in the data would begin lines of ours. In JSON they can only stand between values, where a space means
- * the same. Ours has none; others can write to Redis, too.
- */
+/** A line of JSON, in which there are no line breaks. */
 function dataLine (json: Buffer): Buffer {
-  const line = Buffer.concat([DATA, json, Buffer.of(LINE_FEED)])
-  if (!json.includes(LINE_FEED) && !json.includes(CARRIAGE_RETURN)) return line
-  return line.map((byte, i) => (byte === LINE_FEED || byte === CARRIAGE_RETURN) && i < line.length - 1 ? SPACE : byte) as Buffer
+  return Buffer.concat([DATA, json, Buffer.of(LINE_FEED)])
 }
 
 function stamped (line: Buffer, channel: string, segment: string | undefined, weight = line.length): Frame {

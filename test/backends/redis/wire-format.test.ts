@@ -21,6 +21,13 @@ t.test('a publication comes back from its bytes', async (t) => {
   }
 })
 
+t.test('line breaks in JSON that somebody has written to Redis begin no message of ours', async (t) => {
+  const payloadOf = (bytes: string) => decodePublication(Buffer.from(bytes), 1, 'e')?.payload.toString()
+  t.equal(payloadOf('j 1 a 1\n{\r\n"a":\n\n1}\nid: evil'), '{  "a":  1} id: evil')
+  t.equal(payloadOf('+ 1 a 0\n{"client":"c",\n"user":"u"}'), '{"client":"c", "user":"u"}')
+  t.equal(payloadOf('t 1 a 1\nof text\r\n'), 'of text\r\n')
+})
+
 t.test('a trace travels with a publication, and hurts no instance of before there were traces', async (t) => {
   const trace = '00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01'
   const rest: Array<Partial<Publication>> = [{}, { tags: { a: 'b' } }, { publisher: { client: 'c', user: 'ann' } }, { tags: { a: 'b' }, publisher: { client: 'c', user: 'ann' } }]

@@ -101,6 +101,17 @@ t.test('when too many wait for a command it is waited for no longer', async (t) 
   t.strictSame(seen.slice(65).map(data => String(data).slice(0, 3)), ['196', '197', '198', '199', '200'])
 })
 
+t.test('as many are waited for no longer as take too much memory', async (t) => {
+  const seen: unknown[] = []
+  const onRpc: Options['onRpc'] = (_connection, _method, data) => { seen.push((data as string).slice(0, 2)) }
+  const { url } = await startApp(t, { fallback: true, onRpc }, forFetch)
+  const stream = await openStream(t, url)
+  for (const [id, length] of [[10, 1], [20, 60_000], [30, 60_000], [40, 60_000], [50, 60_000], [60, 30_000]] as const) {
+    await stream.post({ id, rpc: { method: 'note', data: `${id}${'x'.repeat(length)}` } })
+  }
+  t.strictSame(seen, ['10', '20'], 'the first alone would not be enough')
+})
+
 t.test('while a handler is slow its posts wait, and then further ones are dropped', async (t) => {
   const seen: unknown[] = []
   let release = () => {}

@@ -1,5 +1,7 @@
+import Fastify from 'fastify'
+import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { ClientError } from '../../../index.ts'
+import cloudRunWebSocket, { ClientError } from '../../../index.ts'
 import type { Options } from '../../../index.ts'
 import { startApp } from '../../helpers/app.ts'
 import { connectionsOf } from '../../helpers/connections.ts'
@@ -229,6 +231,26 @@ t.test('EventSource is told in a stream to try again, as it gives up at a status
   const other = await events(t, url, ['news'])
   t.match(other, { status: 503, body: { code: 'FST_CRWS_CAPACITY' } })
   t.ok(other.headers['retry-after'])
+})
+
+t.test("it is told so of the app's own refusals, whatever their form", async (t) => {
+  const app = Fastify()
+  t.teardown(() => app.close())
+  const refusals = [['Down for a minute', 'Sun, 29 Nov 2026 12:00:00 GMT', 1_000], ['{"error":1}', '7', 7_000], ['null', '', 1_000]] as const
+  let next = 0
+  app.addHook('onRequest', (_request, reply) => {
+    const [body, retryAfter] = refusals[next]!
+    reply.code(503).header('retry-after', retryAfter).send(body)
+  })
+  await app.register(cloudRunWebSocket, { ...open, shutdown: { signals: false } })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+  for (; next < refusals.length; next++) {
+    const source = await events(t, `ws://127.0.0.1:${port}`, ['news'], { headers: { accept: 'text/event-stream' } })
+    await until(() => source.ended, 'the end')
+    t.match(source.events, [{ type: 'disconnect', data: { code: 503, reason: refusals[next]![0], reconnect: true } }])
+    t.equal(source.retry, refusals[next]![2])
+  }
 })
 
 t.test('a client is told how its stream ends, and whether to come back', async (t) => {

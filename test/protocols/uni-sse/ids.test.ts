@@ -1,7 +1,7 @@
 import t from 'tap'
 import { newPublication } from '../../../lib/model/publication.ts'
 import { arrivalOf } from '../../../lib/protocols/uni-sse/arrival.ts'
-import { mayReturn, publicationFrame, stampOf, uniSseEncoder } from '../../../lib/protocols/uni-sse/encoder.ts'
+import { mayReturn, stampOf, uniSseEncoder } from '../../../lib/protocols/uni-sse/encoder.ts'
 import { EventIds } from '../../../lib/protocols/uni-sse/event-ids.ts'
 import { idLine, readId, segmentOf } from '../../../lib/protocols/uni-sse/ids.ts'
 
@@ -48,13 +48,6 @@ t.test('an event is the same buffer for all; its own id serves a client with one
   t.strictSame(readId(two.line.slice(4, -1)).of('chat'), { offset: 2, epoch: 'f' })
   t.strictSame(readId(two.line.slice(4, -1)).of('news'), { offset: 5, epoch: 'e' })
   t.equal(new EventIds().line, '')
-})
-
-t.test('line breaks that somebody has written to Redis begin no lines of ours', async (t) => {
-  const payload = Buffer.from('{\r\n"a":\n\n1}\nid: evil')
-  const { payload: event } = publicationFrame('news', newPublication('i', { kind: 'json', payload }), undefined)
-  t.equal(event.toString(), 'data: {"channel":"news","data":{  "a":  1} id: evil}\n\n')
-  t.equal(stampOf(event), undefined)
 })
 
 t.test('a client is at the position from which it goes on, whatever it was sent', async (t) => {

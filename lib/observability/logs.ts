@@ -136,7 +136,7 @@ export class Logs {
     if (this.#sampling === false || Math.random() >= this.#sampling.ratio) return
     const content = this.#sampling.content && contentOf(payload, binary)
     const fields = { ...client(connection), bytes: payload.length, binary, ...content, ...this.#context(connection) }
-    this.#write(`message.${direction}`, fields, `WebSocket message ${direction}`)
+    this.#write(`message.${direction}`, fields, `${connection.transport === 'websocket' ? 'WebSocket message' : 'Message'} ${direction}`)
   }
 
   /** `used`, `limit`: bytes of resident memory. */

@@ -54,6 +54,16 @@ t.test('on Cloud Run a service without Redis, or with too little concurrency, ge
   t.equal(hints().length, 2)
 })
 
+t.test('with fallback, a service whose connections leave no request for a post gets a hint at the start', async t => {
+  onCloudRun(t, { CLOUD_RUN_CONCURRENCY: '950', CLOUD_RUN_MAX_INSTANCES: '1' })
+  for (const fallback of [false, true]) {
+    const { logger, hints } = newLog()
+    await startApp(t, { fallback }, { logger })
+    t.match(hints(), fallback ? [{ hint: 'concurrency', concurrency: 950, maxConnections: 950, message: /so is each post of fallback/ }] : [])
+    t.equal(hints().length, fallback ? 1 : 0)
+  }
+})
+
 t.test('a Google access token that goes to Redis without TLS gets a hint at the start', async t => {
   const hinted = (env: NodeJS.ProcessEnv) => {
     const { given, hints } = newHints({}, {}, env)

@@ -90,7 +90,10 @@ t.test('posts over HTTP that instances reject page nobody, as connections are wh
   for (const [type, { perMinute }] of Object.entries(posts)) {
     for (let i = 0; i < 10; i++) {
       let sum = 0
-      const points = minutes.map((minute): [number, number] => [minute * MINUTE + i * 5_000, sum += perMinute(minute) / 10])
+      const points = minutes.map((minute): [number, number] => {
+        sum += perMinute(minute) / 10
+        return [minute * MINUTE + i * 5_000, sum]
+      })
       add(fleet, 'websocket.server.connection.rejected', { ...metrics, instance: `i${i}`, 'error.type': type }, points)
     }
   }

@@ -78,15 +78,17 @@ export class Hints {
 
   #startedOnCloudRun (now: number): void {
     const { CLOUD_RUN_CONCURRENCY: concurrency, CLOUD_RUN_MAX_INSTANCES: maxInstances } = this.#env
-    const { redis, maxConnections } = this.#options
+    const { redis, maxConnections, fallback } = this.#options
     if (redis === undefined && maxInstances !== '1') {
       const only = `gcloud run services update ${this.#service} --max-instances=1 --update-env-vars=CLOUD_RUN_MAX_INSTANCES=1`
       this.#give('no_redis', now, {}, 'No Redis is set (option redis, env REDIS_URL), so instances do not get what the others publish. ' +
         `Keep to one instance (${only}), or set a Redis`)
     }
-    if (concurrency && Number(concurrency) < maxConnections) {
+    const posts = fallback === false ? 0 : 1
+    if (concurrency && Number(concurrency) < maxConnections + posts) {
       this.#give('concurrency', now, { concurrency: Number(concurrency), maxConnections }, 'Cloud Run sends an instance at most ' +
-        `${concurrency} requests at a time (env CLOUD_RUN_CONCURRENCY). Each connection is one, and maxConnections is ${maxConnections}`)
+        `${concurrency} requests at a time (env CLOUD_RUN_CONCURRENCY). Each connection is one, ` +
+        `${posts > 0 ? 'so is each post of fallback, ' : ''}and maxConnections is ${maxConnections}`)
     }
   }
 

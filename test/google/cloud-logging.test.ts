@@ -14,7 +14,7 @@ import { setEnvironment } from '../helpers/environment.ts'
 import type { Entry } from '../helpers/log.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { startServer } from '../helpers/server-process.ts'
-import { forFetch, streamClient } from '../helpers/streams.ts'
+import { streamClient } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
@@ -224,7 +224,7 @@ const connected = async (t: Test, options: Options, fastify: FastifyServerOption
 
 t.test('a stream over HTTP has the status that its client got, and no query', async (t) => {
   const { logger, of, entries } = newLog()
-  const { url } = await startApp(t, { fallback: true }, { logger, ...forFetch })
+  const { url } = await startApp(t, { fallback: true }, { logger })
   await streamClient(t, url, 'sse', 'json', { name: 'secret' }).connected()
   t.match(await of('connection.opened'), { httpRequest: { status: 200, requestUrl: /\/connection\/sse$/ } })
   t.notMatch(JSON.stringify(entries), /secret|cf_connect/)

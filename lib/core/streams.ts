@@ -51,11 +51,30 @@ const CLOCK_SKEW = 1_000
  */
 const TAKEN_FOR = 5_000
 
-interface Running {
+/** A stream, from its call on: it may be stopped before it publishes anything. */
+class Running {
   readonly channel: string
   readonly id: string
-  readonly stream: TokenStream
-  readonly ended: Promise<unknown>
+  readonly startedAt = Date.now()
+  ended: Promise<StreamResult> | undefined
+  #stream: TokenStream | undefined
+  #stopped: 'stopped' | 'interrupted' | undefined
+
+  constructor (channel: string, id: string) {
+    this.channel = channel
+    this.id = id
+  }
+
+  run (stream: TokenStream, source: StreamSource): Promise<StreamResult> {
+    this.#stream = stream
+    if (this.#stopped !== undefined) stream.stop(this.#stopped)
+    return stream.run(source)
+  }
+
+  stop (how: 'stopped' | 'interrupted'): void {
+    this.#stopped ??= how
+    this.#stream?.stop(how)
+  }
 }
 
 /** Checked options. */
@@ -85,33 +104,39 @@ export class Streams {
       for (const running of this.#running) {
         const meant = running.channel === channel && (id === undefined || running.id === id)
         // An instance that had lost Redis gets the command late, when it may publish another stream.
-        if (meant && running.stream.startedAt <= at + CLOCK_SKEW) running.stream.stop('stopped')
+        if (meant && running.startedAt <= at + CLOCK_SKEW) running.stop('stopped')
       }
     })
   }
 
   async start (channel: string, source: StreamSource, options: StreamOptions = {}): Promise<StreamResult> {
-    const { id, signal, batchDelay, resume, history } = this.#check(channel, source, options)
-    if (resume && this.#runs(channel, id)) throw new StreamTakenError(id)
-    const { text, call, at } = resume ? await this.#take(channel, id, history) : { text: '', call: undefined, at: undefined }
-    const { TokenStream } = await import('./token-stream.ts') // only an app with streams pays for it
-    if (this.#closing) throw new ClosingError('stream')
+    const checked = this.#check(channel, source, options)
+    const { id, signal, resume } = checked
     if (this.#runs(channel, id)) {
+      if (resume) throw new StreamTakenError(id)
       throw new InvalidArgumentError('id', inspect(id), `another id: this instance is already publishing a stream with this id in channel ${channel}`)
     }
-    const publish = (part: StreamPart) => this.#publisher.publish(channel, encodePayload(part), { tags: tagsOf(id, call) })
-    const rivals = (after: Position) => this.#rivals(channel, id, call, after)
-    const stream = new TokenStream({ id, batchDelay, history, maxBytes: this.#maxBytes, text, at, publish, rivals })
-    const stop = () => stream.stop('stopped')
+    const running = new Running(channel, id)
+    const stop = () => running.stop('stopped')
     if (signal?.aborted) stop()
-    const ended = stream.run(source)
-    const running = { channel, id, stream, ended }
-    this.#running.add(running)
     signal?.addEventListener('abort', stop, { once: true })
-    return ended.finally(() => {
+    this.#running.add(running)
+    running.ended = this.#run(running, source, checked)
+    return running.ended.finally(() => {
       signal?.removeEventListener('abort', stop)
       this.#running.delete(running)
     })
+  }
+
+  async #run (running: Running, source: StreamSource, { id, batchDelay, resume, history }: Checked): Promise<StreamResult> {
+    const { channel } = running
+    const { text, call, at } = resume ? await this.#take(channel, id, history) : { text: '', call: undefined, at: undefined }
+    const { TokenStream } = await import('./token-stream.ts') // only an app with streams pays for it
+    if (this.#closing) throw new ClosingError('stream')
+    const publish = (part: StreamPart) => this.#publisher.publish(channel, encodePayload(part), { tags: tagsOf(id, call) })
+    const rivals = (after: Position) => this.#rivals(channel, id, call, after)
+    const stream = new TokenStream({ id, batchDelay, history, maxBytes: this.#maxBytes, text, at, publish, rivals })
+    return running.run(stream, source)
   }
 
   async stop (channel: string, id: string | undefined): Promise<void> {
@@ -127,7 +152,7 @@ export class Streams {
   /** Interrupts all streams, and starts no more. Resolves when their ends are published. */
   async close (): Promise<void> {
     this.#closing = true
-    for (const { stream } of this.#running) stream.stop('interrupted')
+    for (const running of this.#running) running.stop('interrupted')
     await this.ended()
   }
 

@@ -83,7 +83,6 @@ export interface StreamStart {
  * meanwhile do no harm: the other one finds them in the same way, and publishes the whole text again.
  */
 export class TokenStream {
-  readonly startedAt = Date.now()
   readonly #start: StreamStart
   readonly #abort = new AbortController()
   /** Wakes the sender: there is more text, or the end. */

@@ -7,7 +7,7 @@ import type { WebSocket } from 'ws'
 import cloudRunWebSocket from '../../index.ts'
 import type { End, Options } from '../../index.ts'
 import { startApp } from '../helpers/app.ts'
-import { connectionsOf } from '../helpers/connections.ts'
+import { connectionsOf, MUCH } from '../helpers/connections.ts'
 import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
@@ -209,7 +209,7 @@ t.test('a connection that is closed while it owes something gets the last value 
   const [connection] = connectionsOf(app)
   await until(() => connection!.channels.has('price:a'), 'it is subscribed')
   slow.socket.pause()
-  connection!.send('x'.repeat(20_000_000))
+  connection!.send(MUCH)
   await app.realtime.publish('price:a', 'old')
   await app.realtime.publish('price:a', 'last')
   await new Promise(resolve => setImmediate(resolve))
@@ -233,7 +233,7 @@ t.test('a connection that becomes too slow while it is closed ends as slow, once
   const [connection] = connectionsOf(app)
   await until(() => connection!.channels.size === 3, 'it is subscribed')
   slow.socket.pause()
-  for (const channel of ['a', 'b', 'c']) app.realtime.publish(channel, 'x'.repeat(20_000_000)).catch(t.fail)
+  for (const channel of ['a', 'b', 'c']) app.realtime.publish(channel, MUCH).catch(t.fail)
   connection!.close(4000, 'enough')
   slow.socket.resume()
   await until(() => ends.length === 1, 'it has ended')

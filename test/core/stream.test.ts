@@ -250,6 +250,18 @@ for (const backend of ['memory', 'Redis'] as const) {
     await realtime.stopStream('answer:2', 'nobody')
   })
 
+  t.test(`a stream can be stopped as soon as it was called, also while it takes over what is there, on ${backend}`, async (t) => {
+    const { app: { realtime } } = await startOne(t, backend)
+    for (const [id, text] of [['a', ''], ['b', 'Hello']] as const) {
+      if (text !== '') await realtime.stream('answer:1', [text], { id })
+      const silent = source()
+      const streaming = realtime.stream('answer:1', silent.iterable, { id, resume: text !== '' })
+      await t.rejects(realtime.stream('answer:1', silent.iterable, { id }), { code: 'FST_CRWS_INVALID_ARGUMENT', message: /another id/ })
+      await realtime.stopStream('answer:1', id)
+      t.match(await streaming, { text, end: 'stopped' })
+    }
+  })
+
   t.test(`a source that fails ends the stream: the app gets its error, clients only that of a ClientError, on ${backend}`, async (t) => {
     const { app: { realtime } } = await startOne(t, backend)
     const seen: StreamPart[] = []

@@ -11,7 +11,7 @@ import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
 import type { RedisOptions, RedisServer } from '../helpers/redis.ts'
 import type { SdkClient, SdkSubscription } from '../helpers/sdk.ts'
-import { forFetch, wireClient, wires } from '../helpers/streams.ts'
+import { wireClient, wires } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { check, violations } from './checker.ts'
 import type { Acknowledged, Counts, Entry, Numbered } from './checker.ts'
@@ -115,7 +115,7 @@ export class Service {
   async startInstance (): Promise<Instance> {
     const proxy = await FaultProxy.start(this.redis.port)
     this.t.teardown(() => proxy.close())
-    const app = await startApp(this.t, { ...this.#options, redis: `redis://127.0.0.1:${proxy.port}` }, forFetch)
+    const app = await startApp(this.t, { ...this.#options, redis: `redis://127.0.0.1:${proxy.port}` })
     const publisher = new Publisher(`publisher ${++this.#started}`, app, this.acknowledged, this.#pipelined)
     this.t.teardown(() => publisher.end()) // a test that fails before its end leaves it running
     const instance = { ...app, proxy, publisher }

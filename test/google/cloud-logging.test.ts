@@ -14,7 +14,7 @@ import { setEnvironment } from '../helpers/environment.ts'
 import type { Entry } from '../helpers/log.ts'
 import { startMetadataServer } from '../helpers/metadata.ts'
 import { startServer } from '../helpers/server-process.ts'
-import { forFetch, streamClient } from '../helpers/streams.ts'
+import { streamClient } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
@@ -224,7 +224,7 @@ const connected = async (t: Test, options: Options, fastify: FastifyServerOption
 
 t.test('a stream over HTTP has the status that its client got, and no query', async (t) => {
   const { logger, of, entries } = newLog()
-  const { url } = await startApp(t, { fallback: true }, { logger, ...forFetch })
+  const { url } = await startApp(t, { fallback: true }, { logger })
   await streamClient(t, url, 'sse', 'json', { name: 'secret' }).connected()
   t.match(await of('connection.opened'), { httpRequest: { status: 200, requestUrl: /\/connection\/sse$/ } })
   t.notMatch(JSON.stringify(entries), /secret|cf_connect/)
@@ -324,13 +324,14 @@ t.test('the last entry of a process that is stopped is on stdout', async (t) => 
   await connect(t, `${url}/ws`, { headers: { traceparent } })
   child.kill('SIGTERM')
   t.strictSame(await exited, { code: 0, signal: null })
-  t.match(log.filter(({ event }) => event !== undefined), [
-    { event: 'plugin.started' },
-    { event: 'connection.opened', severity: 'INFO', ...traced },
-    { event: 'drain.started' },
-    { event: 'connection.closed', [operation]: { last: true }, ...traced },
-    { event: 'drain.finished', severity: 'INFO', message: /closed/ }
-  ])
+  // Not in order: an entry may still be on its way, in another thread of pino's, when the exit writes those after it.
+  const ours = log.filter(({ event }) => event !== undefined)
+  const entries = new Map(ours.map(entry => [entry.event, entry]))
+  for (const event of ['plugin.started', 'drain.started']) t.match(entries.get(event), { severity: 'INFO' })
+  t.match(entries.get('connection.opened'), { severity: 'INFO', ...traced })
+  t.match(entries.get('connection.closed'), { [operation]: { last: true }, ...traced })
+  t.match(entries.get('drain.finished'), { severity: 'INFO', message: /closed/ })
+  t.equal(ours.length, 5)
 })
 
 t.test("the host's level holds there too, as far as pino knows it", async (t) => {

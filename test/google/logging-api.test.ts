@@ -18,12 +18,12 @@ import { connect } from '../helpers/ws-client.ts'
 const rejections: unknown[] = []
 process.on('unhandledRejection', error => { rejections.push(error) })
 
+const metadata = await startMetadataServer(t)
+Object.assign(process.env, { K_SERVICE: 'chat', K_REVISION: 'chat-7', K_CONFIGURATION: 'chat', ...metadata.env })
+
 t.test('the events have the levels of the list', async (t) => {
   t.match(logEvents, { 'logging.failed': 'error', 'logging.restored': 'info', 'logging.dropped': 'warn' })
 })
-
-const metadata = await startMetadataServer(t)
-Object.assign(process.env, { K_SERVICE: 'chat', K_REVISION: 'chat-7', K_CONFIGURATION: 'chat', ...metadata.env })
 
 /** A logger to the API, and what goes to stdout instead. */
 function newLog (t: Test) {

@@ -6,8 +6,6 @@ import { buildPackage } from './built-package.ts'
 
 /** ms: each command starts many processes. */
 export const BENCH_TIMEOUT = 300_000
-// Without tap's NODE_OPTIONS: every process would load tap's loaders.
-const { NODE_OPTIONS: _, ...env } = process.env
 
 /**
  * `plugin` is a build of the test's own, as dist may be old, or be replaced meanwhile. `bench` runs a benchmark with
@@ -21,7 +19,7 @@ export function benchmarks (t: Test): { plugin: string, bench: (command: string,
   const bench = async (command: string, ...args: string[]) => {
     const node = command === 'soak' ? ['--import=tsx'] : []
     const quick = [`bench/${command}.mjs`, '--quick', '--plugin', plugin]
-    const { stdout } = await promisify(execFile)(process.execPath, [...node, ...quick, ...args], { env })
+    const { stdout } = await promisify(execFile)(process.execPath, [...node, ...quick, ...args])
     const lines = stdout.split('\n').filter(line => line !== '')
     return lines.filter((line, i) => !line.startsWith('| ---') && !lines[i + 1]?.startsWith('| ---'))
   }

@@ -29,11 +29,6 @@ export const wires: readonly Wire[] = [
 export function nameOf ({ transport, encoding }: Wire): string {
   return transport === 'websocket' ? encoding : `${encoding} over ${transport}`
 }
-/**
- * Options of an app whose clients use `fetch`: that opens sockets which it then does not need, and Node.js waits for
- * such a socket when it closes, as it has sent nothing.
- */
-export const forFetch = { forceCloseConnections: true }
 
 /** ws://… as http://… */
 export function httpOf (url: string): string {

@@ -16,7 +16,7 @@ import { freePort } from '../helpers/free-port.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { frame, openRaw, TEXT, upgradeRequest } from '../helpers/raw-socket.ts'
 import { command, startRedis } from '../helpers/redis.ts'
-import { forFetch, openStream, post, streamClient, streamTransports } from '../helpers/streams.ts'
+import { openStream, post, streamClient, streamTransports } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { connect, rejected } from '../helpers/ws-client.ts'
 
@@ -363,7 +363,7 @@ t.test('of a lag below zero it is recorded that there was one, as zero: to leave
 
 t.test('what stands in for a WebSocket is counted by its transport, where there is such a thing', async (t) => {
   const collect = startSdk(t)
-  const { app, url } = await startApp(t, { fallback: true }, forFetch)
+  const { app, url } = await startApp(t, { fallback: true })
   const none = { plain: 0, json: 0, protobuf: 0, http_stream_json: 0, http_stream_protobuf: 0, sse_json: 0, uni_sse: 0 }
   t.strictSame(points((await collect()).get(metricNames.opened)), none)
   for (const [transport, encoding] of streamTransports) await streamClient(t, url, transport, encoding).connected()
@@ -384,7 +384,7 @@ t.test('posts that are refused are counted and logged, where there are posts', a
   const { logger, entries } = collectLog()
   const redis = await startRedis(t)
   const options = { fallback: true, maxConnections: 2, redis: redis.url, rateLimit: { connections: { max: 2, timeWindow: '1h' } } }
-  const { url } = await startApp(t, options, { ...forFetch, logger })
+  const { url } = await startApp(t, options, { logger })
   const rejections = async () => points((await collect()).get(metricNames.rejected))
   t.strictSame(await rejections(), { ...noRejections, ...noPosts })
   const stream = await openStream(t, url)

@@ -42,8 +42,6 @@ const { traffic, redisCpu, shardsNeeded, carried } = await load<{
 
 /** ms: the benchmark starts many processes. */
 const TIMEOUT = 120_000
-// Without tap's NODE_OPTIONS: every process would load tap's loaders.
-const { NODE_OPTIONS: _, ...env } = process.env
 const build = join(t.testdir(), 'build')
 const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length
 
@@ -113,7 +111,7 @@ t.test('an app that is too much for one Redis needs two shards, and one channel 
 t.test('Redis and the clients count what the model predicts', async t => {
   await buildPackage(build)
   const args = ['bench/scale.mjs', '--quick', '--instances', '2', '--plugin', join(build, 'dist/index.js')]
-  const { stdout } = await promisify(execFile)(process.execPath, args, { env })
+  const { stdout } = await promisify(execFile)(process.execPath, args)
   const rows = stdout.split('\n').filter(line => /^\| 2 \| (yes|no) \|/.test(line))
   t.equal(rows.length, 4, 'with and without history, two tables')
   const numberOf = (text = '') => Number(text.replaceAll(',', ''))

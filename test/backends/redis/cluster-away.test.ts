@@ -7,6 +7,8 @@ import { command, startRedisCluster } from '../../helpers/redis.ts'
 import type { RedisServer } from '../../helpers/redis.ts'
 import { until } from '../../helpers/until.ts'
 
+const cluster = await startRedisCluster(t, { persist: true, args: ['--cluster-require-full-coverage', 'no'] })
+
 t.test('a cluster that is not there at the start is found when it comes', async (t) => {
   const { nodes, rootNodes } = await startRedisCluster(t)
   await Promise.all(nodes.map(node => node.kill()))
@@ -25,8 +27,6 @@ t.test('a cluster that is not there at the start is found when it comes', async 
   t.strictSame(node.data('room'), ['now'])
   t.equal(early.broker.up, false)
 })
-
-const cluster = await startRedisCluster(t, { persist: true, args: ['--cluster-require-full-coverage', 'no'] })
 
 t.test('a node that crashes and comes back costs its channels nothing, and the others notice little', async (t) => {
   const [first] = cluster.nodes as [RedisServer]

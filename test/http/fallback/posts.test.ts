@@ -8,7 +8,7 @@ import { freePort } from '../../helpers/free-port.ts'
 import { collectLog } from '../../helpers/log.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { startInstances } from '../../helpers/sdk.ts'
-import { forFetch, httpOf, openStream, post, streamClient, streamTransports } from '../../helpers/streams.ts'
+import { httpOf, openStream, post, streamClient, streamTransports } from '../../helpers/streams.ts'
 import type { Reply } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -36,7 +36,7 @@ for (const broker of ['memory', 'redis'] as const) {
   t.test(`posts that overtake each other take effect in order, broker in ${broker}`, async (t) => {
     const redis = broker === 'redis' ? await startRedis(t) : undefined
     const { options, seen } = noting()
-    const instances = await startInstances(t, redis === undefined ? 1 : 3, options, redis, forFetch)
+    const instances = await startInstances(t, redis === undefined ? 1 : 3, options, redis)
     const urls = instances.map(({ url }) => url)
     const stream = await openStream(t, urls[0]!, { id: 7, connect: {} })
     await stream.reply(7)
@@ -50,7 +50,7 @@ for (const broker of ['memory', 'redis'] as const) {
 
 t.test('what has no id waits for nothing', async (t) => {
   const { options, seen } = noting()
-  const { url } = await startApp(t, options, forFetch)
+  const { url } = await startApp(t, options)
   const stream = await openStream(t, url)
   const early = stream.post(rpc(3))
   t.equal((await stream.post({ send: { data: 'sent' } })).status, 204)
@@ -64,7 +64,7 @@ t.test('what has no id waits for nothing', async (t) => {
 t.test('a post that comes too early is answered at once, not when its turn comes', async (t) => {
   const { options, seen } = noting()
   const redis = await startRedis(t)
-  const [one, two] = await startInstances(t, 2, options, redis, forFetch)
+  const [one, two] = await startInstances(t, 2, options, redis)
   const stream = await openStream(t, one!.url)
   for (const [id, url] of [[4, one!.url], [3, two!.url]] as const) t.equal((await stream.post(rpc(id), url)).status, 204)
   t.strictSame(seen, [])
@@ -74,7 +74,7 @@ t.test('a post that comes too early is answered at once, not when its turn comes
 
 t.test('a command that never comes is waited for once', async (t) => {
   const { options, seen } = noting()
-  const { url } = await startApp(t, options, forFetch)
+  const { url } = await startApp(t, options)
   const stream = await openStream(t, url)
   const later = [stream.post(rpc(4)), stream.post(rpc(5)), stream.post(rpc(7))]
   t.equal((await later[0]!).status, 204)
@@ -89,7 +89,7 @@ t.test('a command that never comes is waited for once', async (t) => {
 
 t.test('when too many wait for a command it is waited for no longer', async (t) => {
   const { options, seen } = noting()
-  const { url } = await startApp(t, options, forFetch)
+  const { url } = await startApp(t, options)
   const stream = await openStream(t, url)
   const ids = Array.from({ length: 65 }, (_, i) => 100 - i)
   const answers = await Promise.all(ids.map(id => stream.post(rpc(id))))
@@ -104,7 +104,7 @@ t.test('when too many wait for a command it is waited for no longer', async (t) 
 t.test('as many are waited for no longer as take too much memory', async (t) => {
   const seen: unknown[] = []
   const onRpc: Options['onRpc'] = (_connection, _method, data) => { seen.push((data as string).slice(0, 2)) }
-  const { url } = await startApp(t, { fallback: true, onRpc }, forFetch)
+  const { url } = await startApp(t, { fallback: true, onRpc })
   const stream = await openStream(t, url)
   for (const [id, length] of [[10, 1], [20, 60_000], [30, 60_000], [40, 60_000], [50, 60_000], [60, 30_000]] as const) {
     await stream.post({ id, rpc: { method: 'note', data: `${id}${'x'.repeat(length)}` } })
@@ -117,7 +117,7 @@ t.test('while a handler is slow its posts wait, and then further ones are droppe
   let release = () => {}
   const held = new Promise<void>(resolve => { release = resolve })
   const onMessage = async (_connection: unknown, data: unknown) => { await held; seen.push(data) }
-  const { app, url } = await startApp(t, { fallback: true, onMessage }, forFetch)
+  const { app, url } = await startApp(t, { fallback: true, onMessage })
   const stream = await openStream(t, url)
   const statuses: number[] = []
   const send = async (i: number) => { statuses.push((await stream.post({ send: { data: i } })).status) }
@@ -139,7 +139,7 @@ t.test('while a handler is slow its posts wait, and then further ones are droppe
 
 t.test('posts that wait are answered when their stream ends', async (t) => {
   const { options } = noting()
-  const { app, url } = await startApp(t, { ...options, onMessage: () => new Promise(() => {}) }, forFetch)
+  const { app, url } = await startApp(t, { ...options, onMessage: () => new Promise(() => {}) })
   const early = await openStream(t, url)
   const waiting = early.post(rpc(9))
   const paused = await openStream(t, url)
@@ -154,7 +154,7 @@ t.test('posts that wait are answered when their stream ends', async (t) => {
 for (const [transport, encoding] of streamTransports.filter(([, encoding]) => encoding === 'json')) {
   t.test(`the SDK counts its commands up by one over ${transport}, and posts in any order do no harm`, async (t) => {
     const { options, seen } = noting()
-    const { app, url } = await startApp(t, { ...options, channels: { '': { subscribe: true, publish: true } } }, forFetch)
+    const { app, url } = await startApp(t, { ...options, channels: { '': { subscribe: true, publish: true } } })
     const ids: number[] = []
     const delayed = async (input: unknown, init: RequestInit): Promise<Response> => {
       const posted = String(input).endsWith('/emulation')
@@ -180,7 +180,7 @@ for (const [transport, encoding] of streamTransports.filter(([, encoding]) => en
 t.test('posts to an instance that has gone, or does not answer, make the client connect again', async (t) => {
   const redis = await startRedis(t)
   const { options } = noting()
-  const [one, other] = await startInstances(t, 2, options, redis, forFetch)
+  const [one, other] = await startInstances(t, 2, options, redis)
   const stream = await openStream(t, other!.url)
   const { session, node } = (await stream.reply(1)).connect
   t.equal((await stream.post(rpc(2), one!.url)).status, 204)
@@ -199,7 +199,7 @@ t.test('posts to an instance that has gone, or does not answer, make the client 
 
 t.test('an instance that has no Redis yet has streams all the same', async (t) => {
   const { options, seen } = noting()
-  const { url } = await startApp(t, { ...options, redis: `redis://127.0.0.1:${await freePort()}` }, forFetch)
+  const { url } = await startApp(t, { ...options, redis: `redis://127.0.0.1:${await freePort()}` })
   const stream = await openStream(t, url)
   const { session } = (await stream.reply(1)).connect
   t.equal((await stream.post(rpc(2))).status, 204)
@@ -212,7 +212,7 @@ t.test('what others write to Redis in place of a post is logged, and harms nobod
   const redis = await startRedis(t)
   const { logger, entries } = collectLog()
   const { options, seen } = noting()
-  const { url } = await startApp(t, { ...options, maxPayload: 1_000, redis: redis.url, keyPrefix: 'mine' }, { ...forFetch, logger })
+  const { url } = await startApp(t, { ...options, maxPayload: 1_000, redis: redis.url, keyPrefix: 'mine' }, { logger })
   const stream = await openStream(t, url)
   const { session, node } = (await stream.reply(1)).connect
   const client = await createClient({ url: redis.url }).connect()
@@ -237,7 +237,7 @@ t.test('what others write to Redis in place of a post is logged, and harms nobod
 
 t.test('commands in posts are limited as they are on a WebSocket', async (t) => {
   const { options, seen } = noting()
-  const { url } = await startApp(t, { ...options, rateLimit: { messages: { max: 5, timeWindow: '1h' } } }, forFetch)
+  const { url } = await startApp(t, { ...options, rateLimit: { messages: { max: 5, timeWindow: '1h' } } })
   const stream = await openStream(t, url)
   for (let id = 2; id <= 11; id++) t.equal((await stream.post(rpc(id))).status, 204)
   t.match(await stream.reply(7), { error: { code: 111, temporary: true } })
@@ -249,7 +249,7 @@ t.test('commands in posts are limited as they are on a WebSocket', async (t) => 
 
 t.test('many clients post at once to instances that do not have their streams, and each gets its answers', async (t) => {
   const redis = await startRedis(t)
-  const [one, other] = await startInstances(t, 2, { fallback: true, onRpc: (_connection, _method, data) => data }, redis, forFetch)
+  const [one, other] = await startInstances(t, 2, { fallback: true, onRpc: (_connection, _method, data) => data }, redis)
   const clients = streamTransports.flatMap(([transport, encoding]) =>
     Array.from({ length: 5 }, () => streamClient(t, one!.url, transport, encoding, {}, other!.url)))
   await Promise.all(clients.map(client => client.connected()))

@@ -10,7 +10,7 @@ import { startApp } from '../../helpers/app.ts'
 import { connectionsOf } from '../../helpers/connections.ts'
 import { collectLog } from '../../helpers/log.ts'
 import { openRaw, upgradeRequest } from '../../helpers/raw-socket.ts'
-import { forFetch, httpOf, openStream, post, streamClient } from '../../helpers/streams.ts'
+import { httpOf, openStream, post, streamClient } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 import { rejected } from '../../helpers/ws-client.ts'
 
@@ -28,7 +28,7 @@ t.test('without the option there is no route, and nothing of it is loaded', asyn
 })
 
 t.test('the head of a stream keeps proxies from holding it back, and caches from keeping it', async (t) => {
-  const { url } = await startApp(t, { fallback: true }, forFetch)
+  const { url } = await startApp(t, { fallback: true })
   const stream = await openStream(t, url)
   const { status, headers } = stream.response
   t.equal(status, 200)
@@ -49,7 +49,7 @@ t.test('the head of a stream keeps proxies from holding it back, and caches from
 })
 
 t.test('no cache keeps an answer: another client of the same URL may be admitted', async (t) => {
-  const { url } = await startApp(t, { fallback: true, channels: { news: { subscribe: true } } }, forFetch)
+  const { url } = await startApp(t, { fallback: true, channels: { news: { subscribe: true } } })
   const requests: ReadonlyArray<readonly [status: number, path: string, init?: RequestInit]> = [
     [204, '/connection/uni_sse?channel=news:a', { headers: { 'last-event-id': 'end' } }],
     [404, '/connection/uni_sse?channel=other:a'],
@@ -66,7 +66,7 @@ t.test('no cache keeps an answer: another client of the same URL may be admitted
 })
 
 t.test('every other method is refused', async (t) => {
-  const { url } = await startApp(t, { fallback: true }, forFetch)
+  const { url } = await startApp(t, { fallback: true })
   for (const [path, allowed] of [['/connection/http_stream', 'POST'], ['/connection/sse', 'GET'], ['/emulation', 'POST']] as const) {
     for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE'].filter(one => one !== allowed)) {
       const response = await fetch(httpOf(url) + path, { method })
@@ -82,7 +82,7 @@ t.test('every other method is refused', async (t) => {
 })
 
 t.test('a stream needs the connect command', async (t) => {
-  const { app, url } = await startApp(t, { fallback: true }, forFetch)
+  const { app, url } = await startApp(t, { fallback: true })
   for (const body of ['', undefined]) {
     const response = await fetch(`${httpOf(url)}/connection/http_stream`, { method: 'POST', ...(body !== undefined && { body }) })
     t.equal(response.status, 400)
@@ -102,7 +102,7 @@ t.test('a stream needs the connect command', async (t) => {
 
 t.test('what is too large is refused, whether the client says so or not', async (t) => {
   const onMessage: Options['onMessage'] = (connection, data) => { connection.send(data) }
-  const { url } = await startApp(t, { fallback: true, maxPayload: 1_000, onMessage }, forFetch)
+  const { url } = await startApp(t, { fallback: true, maxPayload: 1_000, onMessage })
   const large = JSON.stringify({ id: 1, connect: { data: 'x'.repeat(4_000) } })
   for (const path of ['/connection/http_stream', '/emulation']) {
     for (const body of [large, new Blob([large]).stream()]) {
@@ -121,7 +121,7 @@ t.test('what is too large is refused, whether the client says so or not', async 
 })
 
 t.test('a post that is none is refused', async (t) => {
-  const { url } = await startApp(t, { fallback: true }, forFetch)
+  const { url } = await startApp(t, { fallback: true })
   const stream = await openStream(t, url)
   const { session, node } = (await stream.reply(1)).connect
   for (const body of ['', 'nonsense', '[]', 'null', '{}', { session, node }, { session, node, data: '' }, { session, node, data: {} }, { session, data: '{}' }, { node, data: '{}' }, { session: 1, node, data: '{}' }]) {
@@ -134,7 +134,7 @@ t.test('a post that is none is refused', async (t) => {
 })
 
 t.test('a post for a stream that is not there makes the client connect again', async (t) => {
-  const { app, url } = await startApp(t, { fallback: true }, forFetch)
+  const { app, url } = await startApp(t, { fallback: true })
   const stream = await openStream(t, url)
   const { session, node } = (await stream.reply(1)).connect
   for (const body of [{ session: 'invented', node, data: '{}' }, { session, node: 'invented', data: '{}' }, { session: connectionsOf(app)[0]!.id, node, data: '{}' }]) {
@@ -148,7 +148,7 @@ t.test('a post for a stream that is not there makes the client connect again', a
 })
 
 t.test('a post for a stream that was ended is taken: its client reads there what to do', async (t) => {
-  const { app, url } = await startApp(t, { fallback: true }, forFetch)
+  const { app, url } = await startApp(t, { fallback: true })
   const stream = await openStream(t, url)
   const { session, node } = (await stream.reply(1)).connect
   for (const connection of app.realtime.connections) connection.close(4500, 'stay away')
@@ -158,7 +158,7 @@ t.test('a post for a stream that was ended is taken: its client reads there what
 })
 
 t.test('whoever invents sessions is limited by address, but not those who have a stream', async (t) => {
-  const { url } = await startApp(t, { fallback: true, rateLimit: { connections: { max: 3, timeWindow: '1h' } } }, forFetch)
+  const { url } = await startApp(t, { fallback: true, rateLimit: { connections: { max: 3, timeWindow: '1h' } } })
   const stream = await openStream(t, url)
   const { node } = (await stream.reply(1)).connect
   for (let i = 0; i < 6; i++) t.equal((await stream.post({})).status, 204)
@@ -166,13 +166,13 @@ t.test('whoever invents sessions is limited by address, but not those who have a
   const response = await post(url, { session: 'invented', node, data: '{}' })
   t.equal(response.status, 429)
   t.equal(await codeOf(response), 'FST_CRWS_POST_RATE')
-  const { url: unlimited } = await startApp(t, { fallback: true, rateLimit: false }, forFetch)
+  const { url: unlimited } = await startApp(t, { fallback: true, rateLimit: false })
   t.equal((await post(unlimited, { session: 'invented', node, data: '{}' })).status, 404)
 })
 
 t.test('posts that nobody takes are limited by address, also where there was a stream, or is one', async (t) => {
   const rateLimit: Options['rateLimit'] = { connections: { max: 3, timeWindow: '1h' } }
-  const { app, url } = await startApp(t, { fallback: true, rateLimit }, forFetch)
+  const { app, url } = await startApp(t, { fallback: true, rateLimit })
   const stream = await openStream(t, url)
   await stream.reply(1)
   for (const connection of connectionsOf(app)) connection.close(4500, 'stay away')
@@ -180,7 +180,7 @@ t.test('posts that nobody takes are limited by address, also where there was a s
   for (let i = 0; i < 3; i++) t.equal((await stream.post({})).status, 204)
   t.equal((await stream.post({})).status, 429, 'its client has been told')
 
-  const slow = await startApp(t, { fallback: true, rateLimit, onMessage: () => new Promise(() => {}) }, forFetch)
+  const slow = await startApp(t, { fallback: true, rateLimit, onMessage: () => new Promise(() => {}) })
   const full = await openStream(t, slow.url)
   const send = () => full.post({ send: { data: 1 } })
   for (let i = 0; i <= 64; i++) await send()
@@ -196,7 +196,7 @@ t.test('posts that nobody takes are limited by address, also where there was a s
 t.test('streams have the admission of upgrades', async (t) => {
   const { logger, entries } = collectLog()
   const options = { fallback: true, maxConnections: 1, rateLimit: { connections: { max: 2, timeWindow: '1h' } } }
-  const { app, url } = await startApp(t, options, { ...forFetch, logger })
+  const { app, url } = await startApp(t, options, { logger })
   const stream = await openStream(t, url)
   await stream.reply(1)
   t.match(await (await fetch(`${httpOf(url)}/health`)).json(), { connections: 1 })
@@ -232,7 +232,7 @@ t.test('authenticate decides before a stream opens', async (t) => {
       return { user: headers.authorization }
     },
     onConnect: (connection, request) => ({ data: { user: connection.user, path: request.url } })
-  }, { ...forFetch, logger })
+  }, { logger })
   const none = await openStream(t, url)
   t.equal(none.response.status, 401)
   t.equal(await codeOf(none.response), 'FST_CRWS_UNAUTHORIZED')
@@ -251,7 +251,7 @@ t.test('a client that leaves while authenticate works holds no place', async (t)
   let identify: ((identity: { user: string }) => void) | undefined
   const { app, url } = await startApp(t, {
     fallback: true, maxConnections: 1, authenticate: () => new Promise(resolve => { identify = resolve })
-  }, forFetch)
+  })
   const leaving = new AbortController()
   const left = fetch(`${httpOf(url)}/connection/http_stream`, { method: 'POST', body: '{"id":1,"connect":{}}', signal: leaving.signal })
   const late = await until(() => identify, 'authenticate was asked')
@@ -272,7 +272,7 @@ t.test('a client that leaves while authenticate works holds no place', async (t)
 
 t.test('pages of allowed origins may read what the routes answer, errors too', async (t) => {
   const page = 'https://app.example'
-  const { url } = await startApp(t, { fallback: true, allowedOrigins: [page] }, forFetch)
+  const { url } = await startApp(t, { fallback: true, allowedOrigins: [page] })
   for (const path of paths) {
     const asked = { origin: page, 'access-control-request-method': 'POST', 'access-control-request-headers': 'content-type,x-mine' }
     const allowed = await fetch(httpOf(url) + path, { method: 'OPTIONS', headers: asked })
@@ -306,14 +306,14 @@ t.test('pages of allowed origins may read what the routes answer, errors too', a
 })
 
 t.test('with any origin allowed no page sends cookies', async (t) => {
-  const { url } = await startApp(t, { fallback: true, allowedOrigins: '*' }, forFetch)
+  const { url } = await startApp(t, { fallback: true, allowedOrigins: '*' })
   const stream = await openStream(t, url, undefined, { origin: 'https://any.example' })
   t.equal(stream.response.headers.get('access-control-allow-origin'), '*')
   t.equal(stream.response.headers.get('access-control-allow-credentials'), null)
 })
 
 t.test('the routes have the prefix and the hooks of the app, whose other routes parse as before', async (t) => {
-  const app = Fastify(forFetch)
+  const app = Fastify()
   t.teardown(() => app.close())
   const seen: string[] = []
   await app.register(async (scope) => {
@@ -340,7 +340,7 @@ t.test('the routes have the prefix and the hooks of the app, whose other routes 
 
 t.test('the commands in the query of sse are in no log', async (t) => {
   const { logger, entries } = collectLog()
-  const { url } = await startApp(t, { fallback: true }, { ...forFetch, logger })
+  const { url } = await startApp(t, { fallback: true }, { logger })
   const client = streamClient(t, url, 'sse', 'json', { token: 'hush' })
   await client.disconnected()
   t.ok(entries.some(({ req }) => req?.url === '/connection/sse'))
@@ -348,7 +348,7 @@ t.test('the commands in the query of sse are in no log', async (t) => {
 })
 
 t.test('a body that does not come is given up', async (t) => {
-  const { app, url } = await startApp(t, { fallback: true }, forFetch)
+  const { app, url } = await startApp(t, { fallback: true })
   const raw = await openRaw(t, url)
   const { setTimeout } = globalThis
   t.intercept(globalThis, 'setTimeout', { value: (run: () => void, ms: number) => setTimeout(run, Math.min(ms, 100)) })
@@ -365,7 +365,7 @@ t.test('a body that does not come is given up', async (t) => {
 
 t.test('no more bodies are on their way than there may be connections', async (t) => {
   const { logger, entries } = collectLog()
-  const { app, url } = await startApp(t, { fallback: true, maxConnections: 2 }, { ...forFetch, logger })
+  const { app, url } = await startApp(t, { fallback: true, maxConnections: 2 }, { logger })
   const head = 'POST /emulation HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{'
   const slow = [await openRaw(t, url), await openRaw(t, url)]
   for (const { socket } of slow) {
@@ -386,7 +386,7 @@ t.test('no more bodies are on their way than there may be connections', async (t
 
 for (const version of [1, 2] as const) {
   t.test(`a client that has gone before its body is read takes no room from the bodies of others, over HTTP/${version}`, async (t) => {
-    const app = Fastify(version === 1 ? forFetch : { http2: true } as object)
+    const app = Fastify({ http2: version === 2 } as object)
     t.teardown(() => app.close())
     let leave = () => {}
     let went = false

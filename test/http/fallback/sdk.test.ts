@@ -2,7 +2,7 @@ import t from 'tap'
 import { startRedis } from '../../helpers/redis.ts'
 import { startInstances } from '../../helpers/sdk.ts'
 import { connectionsOf } from '../../helpers/connections.ts'
-import { forFetch, streamClient, streamTransports } from '../../helpers/streams.ts'
+import { streamClient, streamTransports } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 import type { Options } from '../../../index.ts'
 
@@ -19,7 +19,7 @@ for (const broker of ['memory', 'redis'] as const) {
     const redis = broker === 'redis' ? await startRedis(t) : undefined
     for (const [transport, encoding] of streamTransports) {
       t.test(`the SDK speaks ${transport} in ${encoding} as it does a WebSocket`, async (t) => {
-        const instances = await startInstances(t, redis === undefined ? 1 : 2, options, redis, forFetch)
+        const instances = await startInstances(t, redis === undefined ? 1 : 2, options, redis)
         const [one, other] = [instances[0]!, instances.at(-1)!]
         const client = streamClient(t, one.url, transport, encoding, {}, other.url)
         await client.connected()

@@ -7,7 +7,7 @@ import { connectionsOf } from '../../helpers/connections.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { startInstances } from '../../helpers/sdk.ts'
 import type { SdkClient, SdkSubscription } from '../../helpers/sdk.ts'
-import { forFetch, nameOf, wireClient, wires } from '../../helpers/streams.ts'
+import { nameOf, wireClient, wires } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 import { Random } from '../../simulator/random.ts'
 
@@ -44,7 +44,7 @@ for (let seed = first; seed <= last; seed++) {
     const settings = settingsOf(random)
     t.comment(JSON.stringify(settings))
     const store = random.chance(0.5) ? redis : undefined
-    const instances = await startInstances(t, store === undefined ? 1 : 2, settings, store, forFetch)
+    const instances = await startInstances(t, store === undefined ? 1 : 2, settings, store)
     const readers = await startReaders(t, random, instances.map(({ url }) => url), settings)
     const publisher = random.pick(instances).app.realtime
     const published: Published[] = []

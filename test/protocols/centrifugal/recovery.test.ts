@@ -15,7 +15,7 @@ import { randomPrefix } from '../../helpers/prefix.ts'
 import { command, startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
 import type { Encoding, SdkClient } from '../../helpers/sdk.ts'
-import { forFetch, nameOf, otherOf, wireClient, wires } from '../../helpers/streams.ts'
+import { nameOf, otherOf, wireClient, wires } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 
 t.jobs = 3
@@ -40,7 +40,7 @@ function everywhere (name: string, options: Options, run: (t: Test, place: Place
   for (const wire of wires) {
     for (const [where, n, store] of [['in memory', 1, undefined], ['across two instances', 2, redis]] as const) {
       test(`${nameOf(wire)}, ${where}: ${name}`, async (t) => {
-        const instances = await startInstances(t, n, { fallback: true, ...options }, store, forFetch)
+        const instances = await startInstances(t, n, { fallback: true, ...options }, store)
         const [one, two] = [instances[0]!, instances[n - 1]!]
         const clientOf: Place['clientOf'] = (url, options) => wireClient(t, url, wire, options, otherOf(url, one, two))
         await run(t, { encoding: wire.encoding, clientOf, one, two })

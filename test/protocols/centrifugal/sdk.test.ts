@@ -11,7 +11,7 @@ import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
 import type { Encoding, SdkClient } from '../../helpers/sdk.ts'
 import { secretOf } from '../../helpers/secrets.ts'
-import { forFetch, nameOf, otherOf, wireClient, wires } from '../../helpers/streams.ts'
+import { nameOf, otherOf, wireClient, wires } from '../../helpers/streams.ts'
 import type { Wire } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
@@ -43,7 +43,7 @@ function everywhere (name: string, options: Options, flow: (t: Test, place: Plac
     for (const wire of wires) {
       for (const [where, n, store] of [['in memory', 1, undefined], ['on Redis', 1, redis], ['across two instances', 2, redis]] as const) {
         await t.test(`${nameOf(wire)} ${where}`, async (t) => {
-          const instances = await startInstances(t, n, { authenticate, fallback: true, ...options }, store, forFetch)
+          const instances = await startInstances(t, n, { authenticate, fallback: true, ...options }, store)
           const [one, two] = [instances[0]!, instances[n - 1]!]
           const clientOf: Place['clientOf'] = (url, options) => wireClient(t, url, wire, options, otherOf(url, one, two))
           await flow(t, { ...wire, clientOf, one, two })

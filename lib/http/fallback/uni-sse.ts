@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { STATUS_CODES } from 'node:http'
 import type { Context } from '../../protocols/centrifugal/context.ts'
 import { disconnectEvent } from '../../protocols/uni-sse/encoder.ts'
 import { identifying } from '../../protocols/uni-sse/identity.ts'
@@ -49,9 +50,17 @@ function answerEventSource (
   { headers: { accept } }: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void
 ): void {
   if (accept !== 'text/event-stream' || !TEMPORARY.has(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
-  const { message } = JSON.parse(payload) as HttpError
-  const retry = Number(reply.getHeader('retry-after') ?? 1) * 1_000
-  const event = disconnectEvent({ code: reply.statusCode, reason: message, retry })
+  const retry = (Number(reply.getHeader('retry-after')) || 1) * 1_000 // the app may name a date
+  const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload, reply.statusCode), retry })
   reply.removeHeader('retry-after').removeHeader('content-length').type('text/event-stream').header('cache-control', 'no-store').code(200)
   done(null, event)
+}
+
+/** The message of an answer, which need not be one of ours: the app's hooks and its error handler may send any text. */
+function reasonOf (payload: string, statusCode: number): string {
+  try {
+    const { message } = JSON.parse(payload) as Partial<HttpError>
+    if (typeof message === 'string') return message
+  } catch {} // no JSON, or null
+  return STATUS_CODES[statusCode]!
 }

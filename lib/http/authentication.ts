@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
-import type { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
+import type { Http2ServerResponse } from 'node:http2'
 import type { Socket } from 'node:net'
 import { ClientError } from '../model/client-error.ts'
 import { AuthenticateFailedError, AuthenticateTimeoutError, UnauthorizedError } from '../model/errors.ts'
@@ -28,12 +28,14 @@ const TIMEOUTS: ReadonlySet<string> = new Set(['AbortError', 'TimeoutError'])
 export async function authenticated (
   authenticate: NonNullable<Options['authenticate']>, request: FastifyRequest, response?: ServerResponse
 ): Promise<Identity | undefined> {
+  // Injected requests have no socket. That of HTTP/2 carries other requests, so there the response tells.
+  const socket = response === undefined ? (request.raw as { socket?: Socket }).socket : undefined
+  const peer = response ?? socket
+  // It went during a hook of the app, and would not say so again.
+  if (((response as Partial<Http2ServerResponse> | undefined)?.stream ?? peer)?.destroyed) return undefined
   const result = authenticate(request)
   if (!isPromise(result)) return identityOf(result)
   const identified = Promise.resolve(result as Promise<Identity>).then(identityOf)
-  // Injected requests have no socket. That of HTTP/2 carries other requests, so there the response tells.
-  const socket = response === undefined ? (request.raw as { socket?: Socket }).socket : undefined
-  const peer: EventEmitter | undefined = response ?? socket
   let stop = () => {}
   const over = new Promise<undefined>((resolve, reject) => {
     const gone = () => {

@@ -5,6 +5,8 @@ import { startApp } from '../helpers/app.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { command, startRedis, startRedisCluster } from '../helpers/redis.ts'
 import type { RedisOptions } from '../helpers/redis.ts'
+import { startInstances } from '../helpers/sdk.ts'
+import { forFetch, openStream } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
 import type { Client } from '../helpers/ws-client.ts'
@@ -199,8 +201,9 @@ t.test('a client whose instance goes away finds everything on the other one', as
   await closed
 })
 
+const { rootNodes } = await startRedisCluster(t)
+
 t.test('on a Redis Cluster messages arrive complete and in order too, and a user is disconnected on every instance', async (t) => {
-  const { rootNodes } = await startRedisCluster(t)
   const channels = upTo(6).map(i => i % 2 === 0 ? `chat:${i}` : `plain:${i}`)
   const options: Options = {
     redis: { rootNodes },
@@ -220,4 +223,20 @@ t.test('on a Redis Cluster messages arrive complete and in order too, and a user
   await instances[0]!.app.realtime.disconnect('ann')
   const ends = await Promise.all(clients.map(({ closed }) => closed))
   t.strictSame(ends.map(({ code }) => code), Array(4).fill(3503))
+})
+
+t.test('on a Redis Cluster posts find their streams on other instances, whichever they are', async (t) => {
+  const options: Options = { fallback: true, onRpc: (_connection, _method, data) => data }
+  const instances = await startInstances(t, 4, { ...options, redis: { rootNodes } }, undefined, forFetch)
+  await Promise.all(instances.map(async ({ url }, i) => {
+    const stream = await openStream(t, url)
+    await stream.reply(1)
+    const posts = upTo(12).map(n => {
+      return stream.post({ id: n + 2, rpc: { method: 'echo', data: { i, n } } }, instances[(i + 1 + n % 3) % 4]!.url)
+    })
+    t.strictSame((await Promise.all(posts)).map(({ status }) => status), upTo(12).map(() => 204))
+    await stream.reply(13)
+    const answers = stream.replies.filter(({ rpc }) => rpc !== undefined)
+    t.strictSame(answers.map(({ rpc }) => rpc.data), upTo(12).map(n => ({ i, n })), 'in the order of their ids')
+  }))
 })

@@ -6,8 +6,8 @@ import { audit, Ledger } from '../helpers/audit.ts'
 import { startBalancer } from '../helpers/balancer.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
-import { encodings, sdkClient } from '../helpers/sdk.ts'
 import { startServer } from '../helpers/server-process.ts'
+import { forFetch, wireClient, wires } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 
 const CLIENTS = 40
@@ -17,14 +17,14 @@ const redis = await startRedis(t)
 interface Server { url: string, end (): Promise<unknown> }
 
 /**
- * Forty clients on two instances behind a balancer. One instance is a process that can be killed. A third instance has
- * no clients and publishes.
+ * Forty clients of all transports on two instances behind a balancer, which gives posts to either. One instance is a
+ * process that can be killed. A third instance has no clients and publishes.
  */
 async function startService (t: Test) {
   const room = { subscribe: true, presence: true, history: { size: 10_000, ttl: '10m' } } as const
-  const options = { redis: redis.url, keyPrefix: randomPrefix(), channels: { room } }
+  const options = { redis: redis.url, keyPrefix: randomPrefix(), channels: { room }, fallback: true }
   const start = async (): Promise<Server> => {
-    const { app, url } = await startApp(t, options)
+    const { app, url } = await startApp(t, options, forFetch)
     return { url, end: () => app.close() }
   }
   const startProcess = async (): Promise<Server> => {
@@ -39,7 +39,7 @@ async function startService (t: Test) {
   }
   const [publisher, one, two] = await Promise.all([startApp(t, options), start(), startProcess()])
   const balancer = await startBalancer(t, [one.url, two.url])
-  const clients = Array.from({ length: CLIENTS }, (_, i) => sdkClient(t, balancer.url, encodings[i % 2]!))
+  const clients = Array.from({ length: CLIENTS }, (_, i) => wireClient(t, balancer.url, wires[i % wires.length]!))
   const subscriptions = clients.map(client => client.subscribe('room:1'))
   await Promise.all(subscriptions.map(subscription => subscription.subscribed()))
   const ledger = new Ledger()

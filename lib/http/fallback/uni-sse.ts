@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { STATUS_CODES } from 'node:http'
 import type { Context } from '../../protocols/centrifugal/context.ts'
 import { disconnectEvent } from '../../protocols/uni-sse/encoder.ts'
 import { identifying } from '../../protocols/uni-sse/identity.ts'
@@ -49,23 +50,17 @@ function answerEventSource (
   { headers: { accept } }: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void
 ): void {
   if (accept !== 'text/event-stream' || !TEMPORARY.has(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
-  const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload), retry: retryOf(reply) })
+  const retry = (Number(reply.getHeader('retry-after')) || 1) * 1_000 // the app may name a date
+  const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload, reply.statusCode), retry })
   reply.removeHeader('retry-after').removeHeader('content-length').type('text/event-stream').header('cache-control', 'no-store').code(200)
   done(null, event)
 }
 
-/** What an error says. A refusal of the app may have any form. */
-function reasonOf (payload: string): string {
+/** The message of an answer, which need not be one of ours: the app's hooks and its error handler may send any text. */
+function reasonOf (payload: string, statusCode: number): string {
   try {
-    const { message } = JSON.parse(payload) as HttpError
-    return typeof message === 'string' ? message : payload
-  } catch {
-    return payload
-  }
-}
-
-/** Milliseconds. Whoever says until when, as HTTP allows, is asked again after a second. */
-function retryOf (reply: FastifyReply): number {
-  const seconds = Number(reply.getHeader('retry-after'))
-  return (seconds > 0 ? seconds : 1) * 1_000
+    const { message } = JSON.parse(payload) as Partial<HttpError>
+    if (typeof message === 'string') return message
+  } catch {} // no JSON, or null
+  return STATUS_CODES[statusCode]!
 }

@@ -2,7 +2,6 @@ import { ClientError, replyFor } from '../../model/client-error.ts'
 import { closeCodes, closeReason } from '../../model/close-codes.ts'
 import type { End } from '../../model/close-codes.ts'
 import { clientErrors } from '../../model/error-replies.ts'
-import type { ErrorReply } from '../../model/error-replies.ts'
 import { ChannelRefusedError, ConnectionRefusedError } from '../../model/errors.ts'
 import { mayReturn } from './encoder.ts'
 
@@ -29,7 +28,7 @@ export interface ChannelRefusal {
 
 /** What a client is told whose subscribe has failed with this error. What is a fault of the app, or ours, is 503. */
 export function channelRefusal (channel: string, error: unknown): ChannelRefusal {
-  const { code, message } = invalidChannel(error) ?? replyFor(error) ?? clientErrors.internal
+  const { code, message } = replyFor(error) ?? clientErrors.internal
   const refused = Object.assign(new ChannelRefusedError(channel, message, code), { statusCode: statusOf(code) })
   if (error instanceof ClientError && error.closes) return { error: refused, end: error.end, code }
   const { code: closeCode, cause } = refused.statusCode === 503 ? closeCodes.internalError : closeCodes.flooding
@@ -55,9 +54,4 @@ function statusOf (code: number): number {
 /** The HTTP status for a close code. */
 function statusOfEnd (code: number): number {
   return mayReturn({ code }) ? 503 : 403
-}
-
-function invalidChannel (error: unknown): ErrorReply | undefined {
-  const { code, message } = (error ?? {}) as { code?: unknown, message: string }
-  return code === 'FST_CRWS_INVALID_CHANNEL' ? { code: clientErrors.badRequest.code, message } : undefined
 }

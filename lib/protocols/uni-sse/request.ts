@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { checkChannel } from '../../model/channel-rules.ts'
 import { StreamRequestError } from '../../model/errors.ts'
 import { FINAL_ID, readId } from './ids.ts'
 import type { ReturningPositions } from './ids.ts'
@@ -7,7 +8,7 @@ import type { ReturningPositions } from './ids.ts'
 const MAX_CHANNELS = 32
 
 /** What stands for `channel` in other servers. Without this check the client would get a stream with nothing in it. */
-const MISTAKEN = ['channels', 'cf_connect']
+const MISTAKEN = ['channels', 'channel[]', 'cf_connect']
 const CHANNEL_USE = 'channel must be in the query once for each channel: ?channel=news&channel=chat:lobby'
 
 /** What a client asks for. */
@@ -29,6 +30,7 @@ export function readRequest ({ query, headers }: Pick<FastifyRequest, 'query' | 
   if (channel === undefined && MISTAKEN.some(name => Object.hasOwn(query ?? {}, name))) throw new StreamRequestError(CHANNEL_USE)
   const channels = new Set(listOf(channel))
   if (channels.size > MAX_CHANNELS) throw new StreamRequestError(`${channels.size} channels, at most ${MAX_CHANNELS} are allowed`)
+  channels.forEach(checkName)
   // A client that began with the id in its URL sends a newer one in the header.
   const id = textOf('Last-Event-ID', headers['last-event-id']) || textOf('lastEventId', lastEventId)
   return { channels: Array.from(channels), positions: readId(id), over: id === FINAL_ID }
@@ -45,6 +47,14 @@ function listOf (value: unknown): string[] {
   const list: unknown[] = Array.isArray(value) ? value : [value]
   if (list.every(one => typeof one === 'string')) return list
   throw new StreamRequestError(CHANNEL_USE)
+}
+
+function checkName (channel: string): void {
+  try {
+    checkChannel(channel)
+  } catch (error) {
+    throw new StreamRequestError((error as Error).message)
+  }
 }
 
 function textOf (name: string, value: unknown): string | undefined {

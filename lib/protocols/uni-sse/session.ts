@@ -6,7 +6,7 @@ import type { Session } from '../../core/session.ts'
 import { topOf } from '../../hub/recovery.ts'
 import type { Recovery } from '../../hub/recovery.ts'
 import type { Subscription } from '../../hub/subscription.ts'
-import { checkChannel, startOf } from '../../model/channel-rules.ts'
+import { startOf } from '../../model/channel-rules.ts'
 import { ClientError } from '../../model/client-error.ts'
 import { sdkOnlyCloseCodes } from '../../model/close-codes.ts'
 import type { SubscribeResult } from '../../model/connection.ts'
@@ -155,7 +155,6 @@ export class UniSseSession implements Session, SubscribingSession {
 
   async #subscribe (channel: string): Promise<void> {
     if (!this.connection.open) return
-    checkChannel(channel)
     if (this.connection.subscriptions.has(channel)) return // the app has subscribed it
     const since = this.#request.positions.of(channel)
     await subscribeClient(this.#context, this, { channel, since, rejectsUnrecovered: false, details: {}, byToken: undefined }, admitted => {

@@ -6,7 +6,7 @@ import { randomPrefix } from '../helpers/prefix.ts'
 import { command, startRedis, startRedisCluster } from '../helpers/redis.ts'
 import type { RedisOptions } from '../helpers/redis.ts'
 import { startInstances } from '../helpers/sdk.ts'
-import { forFetch, openStream } from '../helpers/streams.ts'
+import { openStream } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 import { connect } from '../helpers/ws-client.ts'
 import type { Client } from '../helpers/ws-client.ts'
@@ -227,7 +227,7 @@ t.test('on a Redis Cluster messages arrive complete and in order too, and a user
 
 t.test('on a Redis Cluster posts find their streams on other instances, whichever they are', async (t) => {
   const options: Options = { fallback: true, onRpc: (_connection, _method, data) => data }
-  const instances = await startInstances(t, 4, { ...options, redis: { rootNodes } }, undefined, forFetch)
+  const instances = await startInstances(t, 4, { ...options, redis: { rootNodes } })
   await Promise.all(instances.map(async ({ url }, i) => {
     const stream = await openStream(t, url)
     await stream.reply(1)

@@ -7,7 +7,7 @@ import { startBalancer } from '../helpers/balancer.ts'
 import { randomPrefix } from '../helpers/prefix.ts'
 import { startRedis } from '../helpers/redis.ts'
 import { startServer } from '../helpers/server-process.ts'
-import { forFetch, wireClient, wires } from '../helpers/streams.ts'
+import { wireClient, wires } from '../helpers/streams.ts'
 import { until } from '../helpers/until.ts'
 
 const CLIENTS = 40
@@ -24,7 +24,7 @@ async function startService (t: Test) {
   const room = { subscribe: true, presence: true, history: { size: 10_000, ttl: '10m' } } as const
   const options = { redis: redis.url, keyPrefix: randomPrefix(), channels: { room }, fallback: true }
   const start = async (): Promise<Server> => {
-    const { app, url } = await startApp(t, options, forFetch)
+    const { app, url } = await startApp(t, options)
     return { url, end: () => app.close() }
   }
   const startProcess = async (): Promise<Server> => {

@@ -5,7 +5,7 @@ import { startBalancer } from '../../helpers/balancer.ts'
 import { randomPrefix } from '../../helpers/prefix.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { startInstances } from '../../helpers/sdk.ts'
-import { forFetch, streamClient, streamTransports } from '../../helpers/streams.ts'
+import { streamClient, streamTransports } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 
 /** What an SDK says of a command when its transport was closed: it has not waited for the command's own timeout. */
@@ -25,8 +25,8 @@ for (const frozen of ['streams', 'posts'] as const) {
       channels: { room: { subscribe: true, history: { size: 1_000, ttl: '10m' } } },
       onRpc: (_connection, _method, data) => { noted.push(data) }
     }
-    const [broken] = await startInstances(t, 1, options, { url: `redis://127.0.0.1:${proxy.port}` }, forFetch)
-    const [sound] = await startInstances(t, 1, options, redis, forFetch)
+    const [broken] = await startInstances(t, 1, options, { url: `redis://127.0.0.1:${proxy.port}` })
+    const [sound] = await startInstances(t, 1, options, redis)
     const [streams, posts] = frozen === 'streams' ? [broken!, sound!] : [sound!, broken!]
     const [streamBalancer, postBalancer] = [await startBalancer(t, [streams.url]), await startBalancer(t, [posts.url])]
     const clients = streamTransports.map(([transport, encoding]) => {

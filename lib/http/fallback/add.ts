@@ -43,6 +43,9 @@ export async function addFallback (
     const routes = new StreamRoutes(scope, core.connections, admission, limiter, cors)
     new SdkRoutes(routes, context, core, broker, deadlines).add(fallback)
     const { uniSsePath } = fallback
-    if (uniSsePath !== false) await (await import('./uni-sse.ts')).addUniSse(scope, uniSsePath, context, admission, limiter, cors)
+    if (uniSsePath === false) return
+    await (await import('./uni-sse.ts')).addUniSse(scope, uniSsePath, context, admission, limiter, cors)
+    const { answerAfterClose } = await import('./after-close.ts')
+    answerAfterClose(app, scope.prefix + uniSsePath, admission)
   })
 }

@@ -1,11 +1,16 @@
 import Fastify from 'fastify'
+import { once } from 'node:events'
+import { Agent, request } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
+import { text } from 'node:stream/consumers'
 import t from 'tap'
 import cloudRunWebSocket, { ClientError } from '../../../index.ts'
 import type { Options } from '../../../index.ts'
 import { startApp } from '../../helpers/app.ts'
 import { connectionsOf } from '../../helpers/connections.ts'
 import { events } from '../../helpers/event-source.ts'
+import { collectLog } from '../../helpers/log.ts'
 import { httpOf } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 
@@ -260,6 +265,36 @@ t.test('EventSource is told to try again by whatever the app answers in our plac
     t.match(source.events, [{ type: 'disconnect', data: { code, reason, reconnect: true } }], what)
     t.equal(source.retry, retry, what)
   }
+})
+
+t.test('EventSource that comes back to an instance that is closing is told to try again', async (t) => {
+  let release = () => {}
+  const { logger, entries } = collectLog()
+  const { app, url } = await startApp(t, {
+    ...open,
+    allowedOrigins: ['https://app.example'],
+    onDisconnect: () => new Promise<void>(resolve => { release = resolve })
+  }, { logger })
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => agent.destroy())
+  const get = async (path: string) => {
+    const headers = { accept: 'text/event-stream', origin: 'https://app.example' }
+    const [response] = await once(request(httpOf(url) + path, { agent, headers }).end(), 'response') as [IncomingMessage]
+    return response
+  }
+  const stream = await get('/connection/uni_sse?channel=news')
+  const closed = app.close()
+  t.match(await text(stream), /event: disconnect\nretry: \d+\n/)
+  const again = await get('/connection/uni_sse?channel=news') // in the same socket
+  t.equal(again.statusCode, 200)
+  t.match(again.headers, { connection: 'close', 'content-type': 'text/event-stream', 'access-control-allow-origin': 'https://app.example' })
+  t.match(await text(again), /^event: disconnect\nretry: [1-5]000\ndata: {"code":503,"reason":"This instance is shutting down[^"]*","reconnect":true}\n\n$/)
+  t.match(entries.find(({ event }) => event === 'connection.rejected'), { error: 'draining', path: '/connection/uni_sse' })
+  const other = await get('/other')
+  t.equal(other.statusCode, 503)
+  other.resume()
+  release()
+  await closed
 })
 
 t.test('a client is told how its stream ends, and whether to come back', async (t) => {

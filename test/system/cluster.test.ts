@@ -13,6 +13,8 @@ import type { Client } from '../helpers/ws-client.ts'
 
 t.setTimeout(240_000)
 
+const { rootNodes } = await startRedisCluster(t)
+
 /** Two instances with one Redis. The header x-user names a client's user, x-channels its first subscriptions. */
 async function startCluster (t: Test, options: Options = {}, redisOptions: RedisOptions = {}) {
   const redis = await startRedis(t, redisOptions)
@@ -200,8 +202,6 @@ t.test('a client whose instance goes away finds everything on the other one', as
   t.strictSame([...client.messages, ...again.messages].map(String).filter(message => message.startsWith('x')), upTo(5).map(n => `x ${n}`))
   await closed
 })
-
-const { rootNodes } = await startRedisCluster(t)
 
 t.test('on a Redis Cluster messages arrive complete and in order too, and a user is disconnected on every instance', async (t) => {
   const channels = upTo(6).map(i => i % 2 === 0 ? `chat:${i}` : `plain:${i}`)

@@ -7,6 +7,12 @@ import type { Deadlines, Expiring } from '../../util/deadlines.ts'
 const TIMEOUT = 10_000
 const GONE = 'the client has gone'
 
+/**
+ * Listens to errors; 'close' follows each. It stays with a request for as long as its stream is open, so it knows
+ * nothing of the body.
+ */
+const ignore = () => {}
+
 type Done = (error: Error | null, body?: Buffer) => void
 
 /**
@@ -39,6 +45,6 @@ export function bodyReader (limit: number, told: number, most: number, deadlines
     const onClose = () => end(new StreamRequestError(GONE))
     const late: Expiring = { expiresAt: Date.now() + TIMEOUT, expire: () => end(new BodyTimeoutError(TIMEOUT / 1_000)) }
     deadlines.add(late)
-    payload.on('data', onData).on('end', onEnd).on('close', onClose).on('error', () => {}) // 'close' follows
+    payload.on('data', onData).on('end', onEnd).on('close', onClose).on('error', ignore)
   }
 }

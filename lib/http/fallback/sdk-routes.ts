@@ -98,9 +98,7 @@ export class SdkRoutes {
   }
 
   readonly #post = async (request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> => {
-    const binary = isProtobuf(request)
-    const body = bodyOf(request)
-    const post = body && readPost(body, binary)
+    const post = postOf(request)
     const { maxPayload } = this.#context.options
     if (post === undefined) answer(reply, new StreamRequestError('send { "session": …, "node": …, "data": … }, with the commands in data'))
     else if (post.data.length > maxPayload) answer(reply, new BodyTooLargeError(maxPayload))
@@ -146,6 +144,13 @@ export class SdkRoutes {
 
 function isProtobuf ({ headers }: FastifyRequest): boolean {
   return headers['content-type']?.toLowerCase().startsWith(PROTOBUF_TYPE) === true
+}
+
+/** Takes the body away: a post that waits is counted by its data, and a body may have much else. */
+function postOf (request: FastifyRequest): Post | undefined {
+  const body = bodyOf(request)
+  request.body = undefined
+  return body && readPost(body, isProtobuf(request))
 }
 
 function bodyOf ({ body }: FastifyRequest): Buffer | undefined {

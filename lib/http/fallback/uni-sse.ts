@@ -4,7 +4,7 @@ import type { Context } from '../../protocols/centrifugal/context.ts'
 import { disconnectEvent } from '../../protocols/uni-sse/encoder.ts'
 import { identifying } from '../../protocols/uni-sse/identity.ts'
 import { uniSseProtocol } from '../../protocols/uni-sse/protocol.ts'
-import { connectionRefusal } from '../../protocols/uni-sse/refusals.ts'
+import { connectionRefusal, isTemporary } from '../../protocols/uni-sse/refusals.ts'
 import { readRequest } from '../../protocols/uni-sse/request.ts'
 import type { Admission } from '../admission.ts'
 import { answer } from '../answer.ts'
@@ -13,9 +13,6 @@ import type { Limiter } from '../rate-limit.ts'
 import type { Cors } from './cors.ts'
 import { StreamRoutes } from './stream-routes.ts'
 import { UniSseStream } from './uni-sse-stream.ts'
-
-/** HTTP statuses of what may be different a moment later. */
-const TEMPORARY: ReadonlySet<number> = new Set([429, 503])
 
 /** Adds the route for clients that only listen, such as a browser's own `EventSource`. */
 export async function addUniSse (
@@ -49,7 +46,7 @@ export async function addUniSse (
 function answerEventSource (
   { headers: { accept } }: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void
 ): void {
-  if (accept !== 'text/event-stream' || !TEMPORARY.has(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
+  if (accept !== 'text/event-stream' || !isTemporary(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
   const retry = (Number(reply.getHeader('retry-after')) || 1) * 1_000 // the app may name a date
   const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload, reply.statusCode), retry })
   reply.removeHeader('retry-after').removeHeader('content-length').type('text/event-stream').header('cache-control', 'no-store').code(200)

@@ -7,7 +7,7 @@ import { uniSseProtocol } from '../../protocols/uni-sse/protocol.ts'
 import { connectionRefusal, isTemporary } from '../../protocols/uni-sse/refusals.ts'
 import { readRequest } from '../../protocols/uni-sse/request.ts'
 import type { Admission } from '../admission.ts'
-import { answer } from '../answer.ts'
+import { answer, retryAfter } from '../answer.ts'
 import type { HttpError } from '../answer.ts'
 import type { Limiter } from '../rate-limit.ts'
 import type { Cors } from './cors.ts'
@@ -47,8 +47,8 @@ function answerEventSource (
   { headers: { accept } }: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void
 ): void {
   if (accept !== 'text/event-stream' || !isTemporary(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
-  const retry = (Number(reply.getHeader('retry-after')) || 1) * 1_000 // the app may name a date
-  const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload, reply.statusCode), retry })
+  const seconds = Number(reply.getHeader('retry-after')) || Number(retryAfter()) // the app may name a date, or nothing
+  const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload, reply.statusCode), retry: seconds * 1_000 })
   reply.removeHeader('retry-after').removeHeader('content-length').type('text/event-stream').header('cache-control', 'no-store').code(200)
   done(null, event)
 }
@@ -59,5 +59,5 @@ function reasonOf (payload: string, statusCode: number): string {
     const { message } = JSON.parse(payload) as Partial<HttpError>
     if (typeof message === 'string') return message
   } catch {} // no JSON, or null
-  return STATUS_CODES[statusCode]!
+  return STATUS_CODES[statusCode] ?? String(statusCode)
 }

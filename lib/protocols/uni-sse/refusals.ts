@@ -47,9 +47,9 @@ export function refusalOfEnd ({ code, reason }: Pick<End, 'code' | 'reason'>): H
   return Object.assign(new ConnectionRefusedError(reason, code), { statusCode: statusOfEnd(code) })
 }
 
-/** Whether what is refused with this HTTP status may be granted a moment later. */
+/** Whether what is refused with this HTTP status may be granted a moment later. A bug may be mended by then. */
 export function isTemporary (statusCode: number): boolean {
-  return statusCode === 429 || statusCode === 503
+  return statusCode === 429 || statusCode >= 500
 }
 
 /** The HTTP status for a code of the protocol, or of a `ClientError`. */

@@ -128,8 +128,8 @@ export const PostUnansweredError = createError(
   'FST_CRWS_POST_UNANSWERED', 'The instance that has this stream did not answer. Whether it got the message is unknown; connect again', 503
 )
 /** When an `EventSource` asks for a channel that it may not subscribe to. The status goes with the error's number. */
-export const ChannelRefusedError = createError<[string, string, number]>(
-  'FST_CRWS_CHANNEL_REFUSED', 'Channel %s was refused: %s (%d). Leave it out, or connect as a user who may subscribe to it', 403
+export const ChannelRefusedError = createError<[string, string, number, advice: string]>(
+  'FST_CRWS_CHANNEL_REFUSED', 'Channel %s was refused: %s (%d). %s', 403
 )
 /** When the app ends the connection of an `EventSource` before its stream begins. The status goes with the code. */
 export const ConnectionRefusedError = createError<[string, number]>('FST_CRWS_CONNECTION_REFUSED', 'The connection was refused: %s (%d)', 403)

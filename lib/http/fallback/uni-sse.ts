@@ -4,18 +4,15 @@ import type { Context } from '../../protocols/centrifugal/context.ts'
 import { disconnectEvent } from '../../protocols/uni-sse/encoder.ts'
 import { identifying } from '../../protocols/uni-sse/identity.ts'
 import { uniSseProtocol } from '../../protocols/uni-sse/protocol.ts'
-import { connectionRefusal } from '../../protocols/uni-sse/refusals.ts'
+import { connectionRefusal, isTemporary } from '../../protocols/uni-sse/refusals.ts'
 import { readRequest } from '../../protocols/uni-sse/request.ts'
 import type { Admission } from '../admission.ts'
-import { answer } from '../answer.ts'
+import { answer, retryAfter } from '../answer.ts'
 import type { HttpError } from '../answer.ts'
 import type { Limiter } from '../rate-limit.ts'
 import type { Cors } from './cors.ts'
 import { StreamRoutes } from './stream-routes.ts'
 import { UniSseStream } from './uni-sse-stream.ts'
-
-/** HTTP statuses of what may be different a moment later. */
-const TEMPORARY: ReadonlySet<number> = new Set([429, 503])
 
 /** Adds the route for clients that only listen, such as a browser's own `EventSource`. */
 export async function addUniSse (
@@ -49,9 +46,9 @@ export async function addUniSse (
 function answerEventSource (
   { headers: { accept } }: FastifyRequest, reply: FastifyReply, payload: unknown, done: (error: null, payload: unknown) => void
 ): void {
-  if (accept !== 'text/event-stream' || !TEMPORARY.has(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
-  const retry = (Number(reply.getHeader('retry-after')) || 1) * 1_000 // the app may name a date
-  const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload, reply.statusCode), retry })
+  if (accept !== 'text/event-stream' || !isTemporary(reply.statusCode) || typeof payload !== 'string') return done(null, payload)
+  const seconds = Number(reply.getHeader('retry-after')) || Number(retryAfter()) // the app may name a date, or nothing
+  const event = disconnectEvent({ code: reply.statusCode, reason: reasonOf(payload, reply.statusCode), retry: seconds * 1_000 })
   reply.removeHeader('retry-after').removeHeader('content-length').type('text/event-stream').header('cache-control', 'no-store').code(200)
   done(null, event)
 }
@@ -62,5 +59,5 @@ function reasonOf (payload: string, statusCode: number): string {
     const { message } = JSON.parse(payload) as Partial<HttpError>
     if (typeof message === 'string') return message
   } catch {} // no JSON, or null
-  return STATUS_CODES[statusCode]!
+  return STATUS_CODES[statusCode] ?? String(statusCode)
 }

@@ -29,9 +29,11 @@ export interface ChannelRefusal {
 /** What a client is told whose subscribe has failed with this error. What is a fault of the app, or ours, is 503. */
 export function channelRefusal (channel: string, error: unknown): ChannelRefusal {
   const { code, message } = replyFor(error) ?? clientErrors.internal
-  const refused = Object.assign(new ChannelRefusedError(channel, message, code), { statusCode: statusOf(code) })
+  const statusCode = statusOf(code)
+  const advice = isTemporary(statusCode) ? 'Try again' : 'Leave it out, or connect as a user who may subscribe to it'
+  const refused = Object.assign(new ChannelRefusedError(channel, message, code, advice), { statusCode })
   if (error instanceof ClientError && error.closes) return { error: refused, end: error.end, code }
-  const { code: closeCode, cause } = refused.statusCode === 503 ? closeCodes.internalError : closeCodes.flooding
+  const { code: closeCode, cause } = statusCode === 503 ? closeCodes.internalError : closeCodes.flooding
   return { error: refused, end: { code: closeCode, reason: closeReason(`${channel}: ${message}`), cause }, code }
 }
 
@@ -43,6 +45,11 @@ export function connectionRefusal ({ code, message }: ClientError): HttpRefusal 
 /** What a client is told whose connection has ended before its stream began. */
 export function refusalOfEnd ({ code, reason }: Pick<End, 'code' | 'reason'>): HttpRefusal {
   return Object.assign(new ConnectionRefusedError(reason, code), { statusCode: statusOfEnd(code) })
+}
+
+/** Whether what is refused with this HTTP status may be granted a moment later. A bug may be mended by then. */
+export function isTemporary (statusCode: number): boolean {
+  return statusCode === 429 || statusCode >= 500
 }
 
 /** The HTTP status for a code of the protocol, or of a `ClientError`. */

@@ -1,5 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { checkChannel } from '../../model/channel-rules.ts'
+import { ClientError } from '../../model/client-error.ts'
 import { StreamRequestError } from '../../model/errors.ts'
 import { FINAL_ID, readId } from './ids.ts'
 import type { ReturningPositions } from './ids.ts'
@@ -25,7 +26,8 @@ export interface EventSourceRequest {
  * Reads the query and the headers: `channel` for each channel, and `Last-Event-ID` or `lastEventId`.
  * @throws FST_CRWS_STREAM_REQUEST
  */
-export function readRequest ({ query, headers }: Pick<FastifyRequest, 'query' | 'headers'>): EventSourceRequest {
+export function readRequest ({ url, query, headers }: Pick<FastifyRequest, 'url' | 'query' | 'headers'>): EventSourceRequest {
+  if (!isEncoded(url)) throw new StreamRequestError('its query must be in percent-encoded UTF-8: ?channel=caf%C3%A9')
   const { channel, lastEventId } = (query ?? {}) as Record<string, unknown>
   if (channel === undefined && MISTAKEN.some(name => Object.hasOwn(query ?? {}, name))) throw new StreamRequestError(CHANNEL_USE)
   const channels = new Set(listOf(channel))
@@ -36,10 +38,24 @@ export function readRequest ({ query, headers }: Pick<FastifyRequest, 'query' | 
   return { channels: Array.from(channels), positions: readId(id), over: id === FINAL_ID }
 }
 
-/** The connection token, of the query or the header; undefined: there is none. */
+/**
+ * The connection token, of the query or the header; undefined: there is none.
+ * @throws ClientError if there are several: the client is not somebody without a token
+ */
 export function tokenOf ({ query, headers: { authorization = '' } }: Pick<FastifyRequest, 'query' | 'headers'>): string | undefined {
   const { token } = (query ?? {}) as Record<string, unknown>
-  return typeof token === 'string' && token !== '' ? token : /^Bearer +(\S+) *$/i.exec(authorization)?.[1]
+  if (token !== undefined && typeof token !== 'string') throw new ClientError(400, 'token must be given once')
+  return token || /^Bearer +(\S+) *$/i.exec(authorization)?.[1]
+}
+
+/** Other URLs are read too, but as other names than the client means: it would get a stream with nothing in it. */
+function isEncoded (url: string): boolean {
+  try {
+    decodeURIComponent(url)
+    return /^[!-~]+$/.test(url)
+  } catch {
+    return false
+  }
 }
 
 function listOf (value: unknown): string[] {

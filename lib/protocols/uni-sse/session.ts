@@ -27,9 +27,6 @@ import { givenByToken } from './identity.ts'
 import { channelRefusal, connectionRefusal } from './refusals.ts'
 import type { EventSourceRequest } from './request.ts'
 
-/** Characters of a channel in a log entry. A client may ask for any string. */
-const MAX_NAME = 255
-
 /** One client that only listens. Its request has said all that it will ever ask. */
 export class UniSseSession implements Session, SubscribingSession {
   readonly positioned = true
@@ -203,8 +200,7 @@ export class UniSseSession implements Session, SubscribingSession {
     }
     if (observer.debugs) {
       const text = error instanceof ReplyError ? error.detail : describe(error)
-      const name = channel.slice(0, MAX_NAME)
-      observer.refused('command.refused', connection, { command: 'subscribe', channel: name, method: undefined, code, reason: text })
+      observer.refused('command.refused', connection, { command: 'subscribe', channel, method: undefined, code, reason: text })
     }
     this.#stream.refuse(refusal)
     connection.disconnect(end)

@@ -1,7 +1,9 @@
 import Fastify from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import type { IncomingMessage } from 'node:http'
+import { connect } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import { text } from 'node:stream/consumers'
 import t from 'tap'
@@ -175,6 +177,7 @@ t.test('a channel that is refused is an HTTP status, and there is no stream', as
     const { status: got, body } = await events(t, url, channels)
     t.equal(got, status, channels.join())
     t.match(body, { statusCode: status, code: 'FST_CRWS_CHANNEL_REFUSED', message: text })
+    t.match(body.message, status === 503 ? /\)\. Try again$/ : /\)\. Leave it out, or connect as a user who may subscribe to it$/)
     await until(() => ended.length > 0, 'onDisconnect')
     t.strictSame(ended.splice(0), [end], channels.join())
   }
@@ -193,11 +196,40 @@ t.test('a request that makes no sense gets 400', async (t) => {
     t.match(await events(t, url, [], { query }), { status: 400, body: { code: 'FST_CRWS_STREAM_REQUEST', message: /channel must be in the query once for each/ } }, query)
     t.equal((await events(t, url, ['news'], { query })).status, 200, 'the query may also be for the app')
   }
+  for (const channel of ['caf%E9', '100%', '%ED%A0%80']) {
+    const misread = await events(t, url, [], { query: `channel=${channel}` })
+    t.match(misread, { status: 400, body: { code: 'FST_CRWS_STREAM_REQUEST', message: /percent-encoded UTF-8: \?channel=caf%C3%A9/ } }, channel)
+  }
+  t.match((await (await events(t, url, ['café', '100%'])).event(0)).data.channels, { café: {}, '100%': {} })
   t.equal((await events(t, url, many.slice(1))).status, 200)
   t.equal((await events(t, url, ['news'], { query: '&lastEventId=a&lastEventId=b' })).status, 400)
   const { app, url: other } = await startApp(t, open, { routerOptions: { querystringParser: () => ({ channel: { a: 'b' } }) } })
   t.match(await events(t, other, ['news']), { status: 400, body: { message: /once for each channel/ } })
   t.equal(connectionsOf(app).length, 0)
+})
+
+t.test('over HTTP/2 a stream is the same, and a URL that only HTTP/1.1 refuses by itself gets 400', async (t) => {
+  const app = Fastify({ http2: true }) as unknown as FastifyInstance
+  t.teardown(() => app.close())
+  await app.register(cloudRunWebSocket, { ...open, shutdown: { signals: false, timeout: 500 } })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const session = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  t.teardown(() => session.destroy())
+  const ask = async (query: string) => {
+    const stream = session.request({ ':path': `/connection/uni_sse?${query}` })
+    const seen = { headers: (await once(stream, 'response'))[0], text: '' }
+    stream.setEncoding('utf8').on('data', (chunk: string) => { seen.text += chunk })
+    return seen
+  }
+  const client = await ask('channel=a&channel=b')
+  t.match(client.headers, { ':status': 200, 'content-type': 'text/event-stream', 'cache-control': 'no-store, no-transform', 'x-accel-buffering': 'no' })
+  await until(() => client.text.includes('connected'), 'the first event')
+  await app.realtime.publish('a', 1)
+  await until(() => client.text.includes('"data":1'), 'the publication')
+  connectionsOf(app)[0]!.close()
+  await until(() => client.text.includes('"code":1000'), 'the end')
+  t.match(client.text, /\n\ndata: \{"channel":"a",[^\n]+\nid: 1~\S+\.1~\S+\.0\n\nevent: disconnect\nid: end\ndata: [^\n]+\n\n$/)
+  t.match((await ask('channel=caf\xE9')).headers, { ':status': 400 })
 })
 
 t.test('onConnect may refuse, or end the connection, before there is a stream', async (t) => {
@@ -245,25 +277,34 @@ t.test('EventSource is told to try again by whatever the app answers in our plac
   app.addHook('onRequest', async ({ headers: { what } }, reply) => {
     if (what === 'text') return reply.code(503).header('retry-after', new Date(Date.now() + 9_000).toUTCString()).send('closed for repairs')
     if (what === 'json') return reply.code(429).header('retry-after', '7').send({ message: 'too often' })
+    if (what === 'zero') return reply.code(502).header('retry-after', '0').send('')
+    if (what === 'own') return reply.code(520).send('')
     if (what === 'null') return reply.code(503).type('application/json').send('null')
     if (what === 'error') throw Object.assign(new Error('under pressure'), { statusCode: 503 })
   })
   app.setErrorHandler(({ message }: Error, _request, reply) => reply.code(503).type('text/html').send(`<p>${message}`))
-  await app.register(cloudRunWebSocket, open)
+  await app.register(cloudRunWebSocket, {
+    ...open,
+    authenticate: ({ headers: { what } }) => { if (what === 'bug') throw new TypeError('a bug'); return { user: '42' } }
+  })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const url = `ws://127.0.0.1:${(app.server.address() as AddressInfo).port}`
   const cases = [
-    ['text', 503, 'Service Unavailable', 1_000],
+    ['text', 503, 'Service Unavailable'],
     ['json', 429, 'too often', 7_000],
-    ['null', 503, 'Service Unavailable', 1_000],
-    ['error', 503, 'Service Unavailable', 1_000]
+    ['zero', 502, 'Bad Gateway'],
+    ['null', 503, 'Service Unavailable'],
+    ['error', 503, 'Service Unavailable'],
+    ['bug', 500, /could not be checked/],
+    ['own', 520, '520']
   ] as const
   for (const [what, code, reason, retry] of cases) {
     const source = await events(t, url, ['news'], { headers: { accept: 'text/event-stream', what } })
     t.equal(source.status, 200, what)
     await until(() => source.ended, 'the end')
     t.match(source.events, [{ type: 'disconnect', data: { code, reason, reconnect: true } }], what)
-    t.equal(source.retry, retry, what)
+    if (retry !== undefined) t.equal(source.retry, retry, what)
+    else t.ok(source.retry! >= 1_000 && source.retry! <= 5_000, what) // random, so that pages do not come back together
   }
 })
 

@@ -14,8 +14,11 @@ export async function addApi (
   observer: Observer
 ): Promise<void> {
   const { survey, publisher, control } = core
-  survey.answer({ name: 'api.info' }, async () => (await import('./nodes.ts')).nodeOf(core))
-  survey.answer({ name: 'api.channels' }, async (pattern: string) => (await import('./nodes.ts')).channelsOf(core, pattern))
+  // Once: where a loader takes part, every import takes its time, and who asks waits for a second at most.
+  let nodes: Promise<typeof import('./nodes.ts')> | undefined
+  const imported = () => (nodes ??= import('./nodes.ts'))
+  survey.answer({ name: 'api.info' }, async () => (await imported()).nodeOf(core))
+  survey.answer({ name: 'api.channels' }, async (pattern: string) => (await imported()).channelsOf(core, pattern))
   if (options.apiPath === false) return
   const { addRoutes } = await import('./routes.ts')
   await addRoutes(app, options, { namespaces, publisher, broker, presence, control, survey }, observer)

@@ -1,5 +1,8 @@
 import { SignJWT } from 'jose'
 import type { JWTPayload } from 'jose'
+import { once } from 'node:events'
+import { request } from 'node:http'
+import type { IncomingMessage } from 'node:http'
 import t from 'tap'
 import type { Test } from 'tap'
 import type { Options } from '../../../index.ts'
@@ -7,13 +10,15 @@ import { startApp } from '../../helpers/app.ts'
 import type { App } from '../../helpers/app.ts'
 import { secretOf } from '../../helpers/secrets.ts'
 import { sdkCodec } from '../../helpers/sdk-codec.ts'
+import { httpOf } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 import type { Client } from '../../helpers/ws-client.ts'
 
 // What SDKs in other languages send, byte for byte. The one for JavaScript runs in sdk.test.ts and tokens.test.ts.
 // Python: centrifuge-python 0.5.0, whose JSON is that of json.dumps. Go: centrifuge-go 0.12. Java: centrifuge-java 0.7,
-// which speaks Protobuf alone and sends one command a frame.
+// which speaks Protobuf alone and sends one command a frame. C#: centrifuge-csharp, which speaks Protobuf alone, and is
+// the only one beside JavaScript's that has HTTP streaming.
 
 const secret = secretOf('of the tests')
 const PATH = '/connection/websocket'
@@ -124,6 +129,61 @@ test('Java in Protobuf: server-side subscriptions that are not recovered are ent
     [command(6, 13, message([1, '1'], [2, 'echo'])), { rpc: { data: Uint8Array } }],
     [command(7, 6, message([1, 'chat:a'])), { unsubscribe: {} }]
   ])
+})
+
+/** A POST as .NET sends it: no user agent, and an encoding is not accepted. */
+async function dotnetPost (url: string, body: Buffer, headers: Record<string, string> = {}): Promise<IncomingMessage> {
+  const all = { ...headers, 'Content-Type': 'application/octet-stream', 'Content-Length': body.length }
+  const [response] = await once(request(url, { method: 'POST', headers: all }).end(body), 'response')
+  return response
+}
+
+/** Messages behind their length, as the SDK takes them from the stream one by one. */
+function delimited (bytes: Buffer): Buffer[] {
+  let [length, start] = [0, 0]
+  for (let shift = 0; ; shift += 7) {
+    if (start >= bytes.length) return []
+    const byte = bytes[start++]!
+    length |= (byte & 127) << shift
+    if (byte < 128) break
+  }
+  const end = start + length
+  return end > bytes.length ? [] : [bytes.subarray(start, end), ...delimited(bytes.subarray(end))]
+}
+
+t.test('C# over HTTP streaming: the connect command is the body, batches are posts, and a pong is one byte in a post', async (t) => {
+  const { app, url } = await startApp(t, { ...options, fallback: true, heartbeat: { interval: '1s', timeout: '10s' } })
+  const connecting = command(1, 4, message([1, await connectionToken()], [4, 'csharp'], [5, '1.0.0.0']))
+  const response = await dotnetPost(`${httpOf(url)}/connection/http_stream`, connecting, { Accept: 'application/octet-stream' })
+  t.equal(response.statusCode, 200)
+  t.equal(response.headers['content-type'], 'application/octet-stream')
+  let received = Buffer.alloc(0)
+  response.on('data', (chunk: Buffer) => { received = Buffer.concat([received, chunk]) })
+  const replies = () => delimited(received).flatMap(one => sdkCodec.decodeReplies(Buffer.concat([varint(one.length), one])))
+  const reply = (id: number): Promise<any> => until(() => replies().find(reply => reply.id === id), `the reply to command ${id}`)
+  const { session, node, ...connected } = (await reply(1)).connect
+  t.match(connected, { expires: true, ping: 1, pong: true })
+
+  const post = async (...commands: Buffer[]) => {
+    const posted = await dotnetPost(`${httpOf(url)}/emulation`, message([1, node], [2, session], [3, Buffer.concat(commands)]))
+    posted.resume()
+    t.ok(posted.statusCode! >= 200 && posted.statusCode! < 300, 'any other status fails the post')
+  }
+  const token = await subscriptionToken('chat:a')
+  await post(command(2, 5, message([1, 'chat:a'], [2, token], [9, 1], [10, 1], [11, 1])), command(3, 7, message([1, 'chat:a'], [2, '"hi"'])))
+  t.match(await reply(2), { subscribe: { positioned: true, recoverable: true } })
+  t.match(await reply(3), { publish: {} })
+  await until(() => replies().some(({ push }) => push?.pub !== undefined && push.pub !== null), 'the publication')
+  await post(command(4, 13, message([1, Buffer.from('[]')], [2, 'echo'])), command(5, 10, message([1, 'chat:a'], [7, 10])))
+  t.equal(Buffer.from((await reply(4)).rpc.data).toString(), '{"method":"echo","data":[]}')
+  t.match(await reply(5), { history: { publications: [{ data: Uint8Array }] } })
+
+  const pings = () => delimited(received).filter(one => one.length === 0).length
+  await until(() => pings() > 0, 'a ping')
+  await post(Buffer.of(0))
+  for (const connection of app.realtime.connections) connection.close(4500, 'go')
+  await once(response, 'end')
+  t.match(replies().at(-1), { push: { disconnect: { code: 4500, reason: 'go' } } }, 'the end comes as a message')
 })
 
 t.test('a sub_refresh without a channel is verified like any other', async (t) => {

@@ -1,18 +1,20 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import WebSocket from 'ws'
 import type { Options } from '../../../index.ts'
 import { startApp } from '../../helpers/app.ts'
 import { startRedis } from '../../helpers/redis.ts'
-import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
-import type { Encoding, SdkClient } from '../../helpers/sdk.ts'
+import { startInstances } from '../../helpers/sdk.ts'
+import type { SdkClient } from '../../helpers/sdk.ts'
+import { nameOf, wireClient, wires } from '../../helpers/streams.ts'
+import type { Wire } from '../../helpers/streams.ts'
 
 t.setTimeout(60_000)
 const redis = await startRedis(t)
 
 const rule = { subscribe: true, presence: true } as const
 const options: Options = {
-  authenticate: request => ({ user: String(request.headers['x-user'] ?? '') }),
+  fallback: true,
+  authenticate: ({ query }) => ({ user: (query as { user: string }).user }),
   channels: {
     room: rule,
     open: { ...rule, presenceFor: 'everybody' },
@@ -27,16 +29,12 @@ const options: Options = {
   }
 }
 
-function inBoth (name: string, run: (t: Test, encoding: Encoding) => Promise<void>): void {
-  for (const encoding of encodings) t.test(`${encoding}: ${name}`, t => run(t, encoding))
+function overEach (name: string, run: (t: Test, wire: Wire) => Promise<void>): void {
+  for (const wire of wires) t.test(`${nameOf(wire)}: ${name}`, t => run(t, wire))
 }
 
-function clientOf (t: Test, url: string, encoding: Encoding, user: string): Promise<SdkClient> {
-  const headers = { 'x-user': user }
-  class WithUser extends WebSocket {
-    constructor (url: string, protocols?: string[]) { super(url, protocols, { headers }) }
-  }
-  return sdkClient(t, url, encoding, { websocket: WithUser }).connected()
+function clientOf (t: Test, url: string, wire: Wire, user: string): Promise<SdkClient> {
+  return wireClient(t, `${url}/connection/websocket?user=${user}`, wire).connected()
 }
 
 /** The users whom a client sees, and the figures; or the code of the error for both. */
@@ -47,11 +45,11 @@ async function seen ({ client }: SdkClient, channel: string): Promise<unknown> {
   return who === figures ? who : [who, figures]
 }
 
-inBoth('by default subscribers may ask, with everybody all clients, with a function those whom it allows', async (t, encoding) => {
+overEach('by default subscribers may ask, with everybody all clients, with a function those whom it allows', async (t, wire) => {
   const [one, two] = await startInstances(t, 2, options, redis)
-  const bob = await clientOf(t, two!.url, encoding, 'bob')
+  const bob = await clientOf(t, two!.url, wire, 'bob')
   for (const channel of ['room:1', 'open:1', 'open:#bob', 'team:1', 'off:1']) await bob.subscribe(channel).subscribed()
-  const ann = await clientOf(t, one!.url, encoding, 'ann')
+  const ann = await clientOf(t, one!.url, wire, 'ann')
   t.strictSame(await seen(ann, 'room:1'), 103)
   t.strictSame(await seen(bob, 'room:1'), [['bob'], [1, 1]])
   t.strictSame(await seen(ann, 'open:1'), [['bob'], [1, 1]])
@@ -64,17 +62,17 @@ inBoth('by default subscribers may ask, with everybody all clients, with a funct
   t.strictSame(await seen(ann, 'unknown:1'), 102)
 })
 
-inBoth('a presenceFor that throws is error 100, and the log names it', async (t, encoding) => {
+overEach('a presenceFor that throws is error 100, and the log names it', async (t, wire) => {
   const logs: any[] = []
   const { url } = await startApp(t, options, { logger: { level: 'error', stream: { write: (line: string) => { logs.push(JSON.parse(line)) } } } })
-  const ann = await clientOf(t, url, encoding, 'ann')
+  const ann = await clientOf(t, url, wire, 'ann')
   t.strictSame(await seen(ann, 'team:broken'), 100)
   t.match(logs, [{ msg: /channels\['team'\]\.presenceFor/, err: { message: 'the database is down' } }, {}])
 })
 
-inBoth('whoever asks pays for it as a subscriber does', async (t, encoding) => {
+overEach('whoever asks pays for it as a subscriber does', async (t, wire) => {
   const { url } = await startApp(t, { ...options, rateLimit: { connections: false, messages: { max: 5, timeWindow: '1h' } } })
-  const ann = await clientOf(t, url, encoding, 'ann')
+  const ann = await clientOf(t, url, wire, 'ann')
   const codes: unknown[] = []
   for (let i = 0; i < 5; i++) codes.push(await ann.client.presence('open:1').then(() => 0, ({ code }: { code: number }) => code))
   t.strictSame(codes, [0, 0, 0, 0, 111])

@@ -8,6 +8,8 @@ import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
 import type { Encoding, SdkClient } from '../../helpers/sdk.ts'
 import { secretOf } from '../../helpers/secrets.ts'
+import { nameOf, wireClient, wires } from '../../helpers/streams.ts'
+import type { Wire } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 
 t.setTimeout(120_000)
@@ -22,10 +24,14 @@ function sign (claims: object): Promise<string> {
 }
 
 const room = { subscribe: true, publish: true, presence: true, joinLeave: true, history: { size: 10, ttl: '1m' } } as const
-const options: Options = { token: { secret }, channels: { room, quiet: { subscribe: true } } }
+const options: Options = { fallback: true, token: { secret }, channels: { room, quiet: { subscribe: true } } }
 
 function inBoth (name: string, run: (t: Test, encoding: Encoding) => Promise<void>): void {
   for (const encoding of encodings) t.test(`${encoding}: ${name}`, t => run(t, encoding))
+}
+
+function overEach (name: string, run: (t: Test, wire: Wire) => Promise<void>): void {
+  for (const wire of wires) t.test(`${nameOf(wire)}: ${name}`, t => run(t, wire))
 }
 
 /** The data that came with each server-side subscription of the newest connection. */
@@ -34,7 +40,7 @@ function dataOf (client: SdkClient): Record<string, unknown> {
   return Object.fromEntries(entries)
 }
 
-inBoth('the claim subs subscribes at once, with data for the client and info for the others, also on another instance', async (t, encoding) => {
+overEach('the claim subs subscribes at once, with data for the client and info for the others, also on another instance', async (t, wire) => {
   const [one, two] = await startInstances(t, 2, options, redis)
   const subs = {
     'room:plain': {},
@@ -42,7 +48,8 @@ inBoth('the claim subs subscribes at once, with data for the client and info for
     'room:bytes': { b64info: base64([1]), b64data: base64({ topic: 'dogs' }), somethingNew: true },
     'room:#alice': { info: null }
   }
-  const client = await sdkClient(t, one!.url, encoding, { token: await sign({ sub: 'alice', channels: ['room:plain', 'room:listed', 'room:json'], subs }) }).connected()
+  const token = await sign({ sub: 'alice', channels: ['room:plain', 'room:listed', 'room:json'], subs })
+  const client = await wireClient(t, one!.url, wire, { token }, two!.url).connected()
   const [connection] = one!.app.realtime.connections
   t.strictSame(Array.from(connection!.channels).toSorted(), ['room:#alice', 'room:bytes', 'room:json', 'room:listed', 'room:plain'])
   t.strictSame(dataOf(client), {
@@ -56,10 +63,10 @@ inBoth('the claim subs subscribes at once, with data for the client and info for
   t.strictSame(client.data('room:json'), [1])
 })
 
-inBoth('a subscription of the claim recovers when the client comes back, with its data again', async (t, encoding) => {
+overEach('a subscription of the claim recovers when the client comes back, with its data again', async (t, wire) => {
   const { app, url } = await startApp(t, options)
   const token = await sign({ sub: 'alice', subs: { 'room:1': { data: 'welcome' } } })
-  const client = await sdkClient(t, url, encoding, { token }).connected()
+  const client = await wireClient(t, url, wire, { token }).connected()
   await app.realtime.publish('room:1', 1)
   await until(() => client.data('room:1').length === 1, 'the first publication')
   client.client.disconnect()

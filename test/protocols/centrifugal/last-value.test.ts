@@ -6,6 +6,7 @@ import { startBalancer } from '../../helpers/balancer.ts'
 import { connectionsOf, MUCH } from '../../helpers/connections.ts'
 import { startRedis } from '../../helpers/redis.ts'
 import { encodings, sdkClient, startInstances } from '../../helpers/sdk.ts'
+import { nameOf, wireClient, wires } from '../../helpers/streams.ts'
 import { until } from '../../helpers/until.ts'
 import { connect } from '../../helpers/ws-client.ts'
 
@@ -30,25 +31,10 @@ async function publish ({ app }: App, ...values: unknown[]): Promise<void> {
   for (const value of values) await app.realtime.publish('price:x', value)
 }
 
-for (const encoding of encodings) {
-  everywhere(`${encoding}: a client gets the last value on subscribing, without any option, then what is published`, {}, async (t, one, two) => {
-    const client = await sdkClient(t, one.url, encoding).connected()
-    const early = await client.subscribe('price:y').subscribed()
-    t.match(early.events.subscribed[0], { wasRecovering: false, recovered: false, recoverable: true, positioned: true })
-    await publish(two, 1, 2, 3)
-    const price = await client.subscribe('price:x').subscribed()
-    await price.arrived(1)
-    t.strictSame([price.data, price.offsets], [[3], [3]])
-    t.match(price.events.subscribed[0], { wasRecovering: false, recovered: true, recoverable: true, positioned: true })
-    t.equal(price.log[0], price.events.subscribed[0], 'it comes after the event subscribed')
-    await publish(two, 4, 5)
-    await price.arrived(3)
-    t.strictSame([price.data, price.offsets], [[3, 4, 5], [3, 4, 5]])
-  })
-
-  everywhere(`${encoding}: a client that comes back gets the newest value alone, or nothing if it has that`, {}, async (t, one, two) => {
+for (const wire of wires) {
+  everywhere(`${nameOf(wire)}: a client that comes back gets the newest value alone, or nothing if it has that`, { fallback: true }, async (t, one, two) => {
     const balancer = await startBalancer(t, [one.url, two.url])
-    const client = await sdkClient(t, balancer.url, encoding).connected()
+    const client = await wireClient(t, balancer.url, wire).connected()
     await publish(two, 1)
     const price = await client.subscribe('price:x').arrived(1)
     balancer.cut()
@@ -63,6 +49,23 @@ for (const encoding of encodings) {
     await price.arrived(3)
     t.strictSame(price.data, [1, 4, 5])
     t.strictSame(price.events.error, [])
+  })
+}
+
+for (const encoding of encodings) {
+  everywhere(`${encoding}: a client gets the last value on subscribing, without any option, then what is published`, {}, async (t, one, two) => {
+    const client = await sdkClient(t, one.url, encoding).connected()
+    const early = await client.subscribe('price:y').subscribed()
+    t.match(early.events.subscribed[0], { wasRecovering: false, recovered: false, recoverable: true, positioned: true })
+    await publish(two, 1, 2, 3)
+    const price = await client.subscribe('price:x').subscribed()
+    await price.arrived(1)
+    t.strictSame([price.data, price.offsets], [[3], [3]])
+    t.match(price.events.subscribed[0], { wasRecovering: false, recovered: true, recoverable: true, positioned: true })
+    t.equal(price.log[0], price.events.subscribed[0], 'it comes after the event subscribed')
+    await publish(two, 4, 5)
+    await price.arrived(3)
+    t.strictSame([price.data, price.offsets], [[3, 4, 5], [3, 4, 5]])
   })
 
   everywhere(`${encoding}: as with Centrifugo, since without a position asks for it, too`, {}, async (t, one, two) => {

@@ -15,7 +15,7 @@ const read = (path: string) => readFileSync(join(root, path), 'utf8')
 /** The calls that change something. */
 const changes = (calls: string[]) => calls.filter(call => !/ describe | list /.test(call))
 
-t.setTimeout(240_000)
+t.setTimeout(120_000)
 
 const made = [
   'services enable compute.googleapis.com',

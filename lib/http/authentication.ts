@@ -1,6 +1,5 @@
 import type { FastifyRequest } from 'fastify'
 import type { ServerResponse } from 'node:http'
-import type { Http2ServerResponse } from 'node:http2'
 import type { Socket } from 'node:net'
 import { ClientError } from '../model/client-error.ts'
 import { AuthenticateFailedError, AuthenticateTimeoutError, UnauthorizedError } from '../model/errors.ts'
@@ -9,6 +8,7 @@ import type { Identity } from '../options/identity.ts'
 import type { Options } from '../options/options.ts'
 import { isPromise } from '../util/task-queue.ts'
 import type { HttpError } from './answer.ts'
+import { writableOf } from './writable-of.ts'
 
 /** Milliseconds that `authenticate` may take: an upgrade that waits for it holds a place. */
 const TIMEOUT = 10_000
@@ -32,7 +32,7 @@ export async function authenticated (
   const socket = response === undefined ? (request.raw as { socket?: Socket }).socket : undefined
   const peer = response ?? socket
   // It went during a hook of the app, and would not say so again.
-  if (((response as Partial<Http2ServerResponse> | undefined)?.stream ?? peer)?.destroyed) return undefined
+  if ((response === undefined ? socket : writableOf(response))?.destroyed) return undefined
   const result = authenticate(request)
   if (!isPromise(result)) return identityOf(result)
   const identified = Promise.resolve(result as Promise<Identity>).then(identityOf)

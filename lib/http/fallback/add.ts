@@ -44,7 +44,7 @@ export async function addFallback (
     new SdkRoutes(routes, context, core, broker, deadlines).add(fallback)
     const { uniSsePath } = fallback
     if (uniSsePath === false) return
-    await (await import('./uni-sse.ts')).addUniSse(scope, uniSsePath, context, admission, limiter, cors)
+    await (await import('./uni-sse.ts')).addUniSse(scope, uniSsePath, context, admission, routes)
     const { answerAfterClose } = await import('./after-close.ts')
     answerAfterClose(app, scope.prefix + uniSsePath, admission)
   })

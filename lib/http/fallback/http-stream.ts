@@ -1,9 +1,9 @@
 import { EventEmitter } from 'node:events'
 import type { ServerResponse } from 'node:http'
-import type { Http2ServerResponse } from 'node:http2'
 import type { Duplex } from 'node:stream'
 import { CLOSED, CLOSING, OPEN } from '../../core/client-socket.ts'
 import type { ClientSocket, Output } from '../../core/client-socket.ts'
+import { writableOf } from '../writable-of.ts'
 
 /** Close code of a peer that gave none (RFC 6455, section 7.4.1). A client ends a response by going away. */
 const NO_STATUS = 1005
@@ -26,7 +26,7 @@ export class HttpStream extends EventEmitter implements ClientSocket {
   /** The head of the response has been written. */
   constructor (response: ServerResponse) {
     super()
-    this.#output = this._socket = (response as unknown as Partial<Http2ServerResponse>).stream ?? response
+    this.#output = this._socket = writableOf(response)
     this.#output.once('close', () => {
       this.readyState = CLOSED
       this.resume() // a post that waits is answered

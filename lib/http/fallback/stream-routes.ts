@@ -1,6 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods, RouteOptions } from 'fastify'
 import type { ServerResponse } from 'node:http'
-import type { Http2ServerResponse } from 'node:http2'
 import type { Connection } from '../../core/connection.ts'
 import type { Connections } from '../../core/connections.ts'
 import type { Protocol } from '../../core/protocol.ts'
@@ -9,6 +8,7 @@ import type { Admission } from '../admission.ts'
 import { answer } from '../answer.ts'
 import { refuseUpgrade } from '../other-routes.ts'
 import type { Limiter } from '../rate-limit.ts'
+import { writableOf } from '../writable-of.ts'
 import type { Cors } from './cors.ts'
 import { HttpStream } from './http-stream.ts'
 import { Pipelining } from './pipelining.ts'
@@ -31,13 +31,20 @@ export class StreamRoutes {
   readonly #cors: Cors
   readonly #pipelining: Pipelining
 
-  constructor (scope: FastifyInstance, connections: Connections, admission: Admission, limiter: Limiter, cors: Cors) {
+  constructor (
+    scope: FastifyInstance, connections: Connections, admission: Admission, limiter: Limiter, cors: Cors, pipelining = new Pipelining(scope)
+  ) {
     this.#scope = scope
     this.#connections = connections
     this.#admission = admission
     this.#limiter = limiter
     this.#cors = cors
-    this.#pipelining = new Pipelining(scope)
+    this.#pipelining = pipelining
+  }
+
+  /** Routes beside these, in another scope, whose clients are admitted in another way. */
+  with (scope: FastifyInstance, admission: Admission): StreamRoutes {
+    return new StreamRoutes(scope, this.#connections, admission, this.#limiter, this.#cors, this.#pipelining)
   }
 
   /** A route whose response is a stream. `open` is called when the client is admitted, and calls `this.open`. */
@@ -106,8 +113,8 @@ export class StreamRoutes {
  * has not begun. False: the client has gone, or was told that it asked behind another response in the same socket.
  */
 function hasOutput (reply: FastifyReply): boolean {
-  const raw = reply.raw as ServerResponse & Partial<Http2ServerResponse>
-  if ((raw.stream ?? raw).destroyed) reply.hijack()
+  const raw: ServerResponse = reply.raw
+  if (writableOf(raw).destroyed) reply.hijack()
   else if (raw.socket === null) answer(reply, new StreamRequestError('another response is still under way in its socket'))
   else return true
   return false

@@ -9,14 +9,12 @@ import { readRequest } from '../../protocols/uni-sse/request.ts'
 import type { Admission } from '../admission.ts'
 import { answer, retryAfter } from '../answer.ts'
 import type { HttpError } from '../answer.ts'
-import type { Limiter } from '../rate-limit.ts'
-import type { Cors } from './cors.ts'
-import { StreamRoutes } from './stream-routes.ts'
+import type { StreamRoutes } from './stream-routes.ts'
 import { UniSseStream } from './uni-sse-stream.ts'
 
 /** Adds the route for clients that only listen, such as a browser's own `EventSource`. */
 export async function addUniSse (
-  app: FastifyInstance, path: string, context: Context, forAll: Admission, limiter: Limiter, cors: Cors
+  app: FastifyInstance, path: string, context: Context, forAll: Admission, routes: StreamRoutes
 ): Promise<void> {
   const { options, connections, tokens } = context
   const admission = forAll.with(identifying(options.authenticate, tokens))
@@ -35,7 +33,7 @@ export async function addUniSse (
 
   await app.register(async (scope) => {
     scope.addHook('onSend', answerEventSource)
-    new StreamRoutes(scope, connections, admission, limiter, cors).addStream('GET', path, open)
+    routes.with(scope, admission).addStream('GET', path, open)
   })
 }
 
@@ -55,9 +53,11 @@ function answerEventSource (
 
 /** The message of an answer, which need not be one of ours: the app's hooks and its error handler may send any text. */
 function reasonOf (payload: string, statusCode: number): string {
+  const ofStatus = STATUS_CODES[statusCode] ?? String(statusCode)
   try {
     const { message } = JSON.parse(payload) as Partial<HttpError>
-    if (typeof message === 'string') return message
-  } catch {} // no JSON, or null
-  return STATUS_CODES[statusCode] ?? String(statusCode)
+    return typeof message === 'string' ? message : ofStatus
+  } catch {
+    return ofStatus // no JSON, or null
+  }
 }
